@@ -1,0 +1,59 @@
+import type { EventMessage, EventType } from "../api/event.ts";
+
+/** Filters of GET /events: within a key any value matches, all keys must. Keys as the API's. */
+export type EventFilter = (event: EventMessage) => boolean;
+
+export interface EventDraft {
+  readonly type: EventType;
+  readonly action: string;
+  readonly id: string;
+  readonly attributes: Readonly<Record<string, string>>;
+}
+
+/**
+ * What happened, in order. Keeps the last `capacity` events for replay; a subscriber that does not read loses the
+ * oldest of its own backlog, never holds the publisher.
+ */
+export class EventBus {
+  readonly #past: EventMessage[] = [];
+  readonly #listeners = new Set<(event: EventMessage) => void>();
+  readonly #capacity: number;
+  #lastNano = 0n;
+
+  constructor(capacity = 4096) {
+    this.#capacity = capacity;
+  }
+
+  publish(draft: EventDraft): void {
+    let nano = BigInt(Date.now()) * 1_000_000n + (process.hrtime.bigint() % 1_000_000n);
+    if (nano <= this.#lastNano) nano = this.#lastNano + 1n;
+    this.#lastNano = nano;
+    const legacy =
+      draft.type === "container" || draft.type === "image"
+        ? { status: draft.action, id: draft.id, from: draft.attributes.image }
+        : {};
+    const event: EventMessage = {
+      ...legacy,
+      Type: draft.type,
+      Action: draft.action,
+      Actor: { ID: draft.id, Attributes: { ...draft.attributes } },
+      scope: "local",
+      time: Number(nano / 1_000_000_000n),
+      timeNano: Number(nano),
+    };
+    this.#past.push(event);
+    if (this.#past.length > this.#capacity) this.#past.shift();
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  /** Events kept from the past, oldest first, whose time lies in [sinceNano, untilNano]. */
+  past(sinceNano: number, untilNano = Number.POSITIVE_INFINITY): readonly EventMessage[] {
+    return this.#past.filter((event) => event.timeNano >= sinceNano && event.timeNano <= untilNano);
+  }
+
+  /** Calls `listener` for each event from now on; the result ends it. The listener must not throw or block. */
+  subscribe(listener: (event: EventMessage) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+}

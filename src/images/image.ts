@@ -1,0 +1,57 @@
+import type { Readable } from "node:stream";
+import type { ImageDeleteRow, ImageHistoryRow, ImageInspect, ImageSummary, ProgressMessage } from "../api/image.ts";
+import type { ImageConfig } from "../oci/image.ts";
+
+/** An image as `containers` needs it to make one of it. */
+export interface ResolvedImage {
+  /** `sha256:…` of its config. */
+  readonly id: string;
+  readonly config: ImageConfig;
+  /** Chain id of its topmost layer; undefined for an image of no layers. */
+  readonly chainId: string | undefined;
+  /** The name it was asked for in familiar form, for events and records. */
+  readonly name: string;
+}
+
+export interface ImageListOptions {
+  readonly all?: boolean;
+  readonly filters?: Readonly<Record<string, readonly string[]>>;
+  readonly sharedSize?: boolean;
+}
+
+export interface ImportOptions {
+  /** Dockerfile instructions: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR. */
+  readonly changes: readonly string[];
+  readonly message: string;
+  /** `repository[:tag]`; empty leaves it untagged. */
+  readonly reference: string;
+  readonly platform?: string;
+}
+
+export interface Progress {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (message: ProgressMessage) => void;
+}
+
+/** Who uses an image: asked before one is removed. */
+export interface ImageUse {
+  readonly containerId: string;
+  readonly running: boolean;
+}
+
+/** The images of one engine. Errors carry Docker's texts ("No such image: x:latest", "conflict: unable to …"). */
+export interface ImageRegistry {
+  resolve(nameOrId: string): ResolvedImage;
+  inspect(nameOrId: string): ImageInspect;
+  history(nameOrId: string): ImageHistoryRow[];
+  list(options: ImageListOptions): Promise<ImageSummary[]>;
+  tag(nameOrId: string, repository: string, tag: string): void;
+  remove(nameOrId: string, options: { force: boolean; prune: boolean }): Promise<ImageDeleteRow[]>;
+  prune(filters: Readonly<Record<string, readonly string[]>>): Promise<{ deleted: ImageDeleteRow[]; spaceReclaimed: number }>;
+  import(archive: Readable, options: ImportOptions, progress: Progress): Promise<string>;
+  load(archive: Readable, progress: Progress): Promise<void>;
+  /** A tar that both `docker load` and OCI tools read. */
+  save(names: readonly string[], options?: { platform?: string }): AsyncIterable<Uint8Array>;
+  /** Makes `debian:SUITE` or `busybox` of the machine's own package sources. Resolves with the image's id. */
+  bootstrap(what: string, progress: Progress): Promise<string>;
+}

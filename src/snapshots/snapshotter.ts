@@ -1,0 +1,63 @@
+import type { Readable } from "node:stream";
+
+/**
+ * Root filesystems as a tree of snapshots, in containerd's words. A committed snapshot has a *name* (its chain id,
+ * `sha256:…`) and never changes; an active one has a *key* and can be written to; both may have a parent, which is
+ * always committed. A name or key that exists already, or a parent that doesn't, is refused (conflict, not-found).
+ *
+ * Life cycle: `prepare(key, parent)` → mount → write → unmount → `commit(name, key)`, or `remove(key)`.
+ * `apply` is all of that for a layer archive. A committed snapshot with children cannot be removed (conflict).
+ * After a crash at any instant `recover()` removes what is neither committed nor in `liveKeys`.
+ */
+export interface Snapshotter {
+  /** `overlay2` or `vfs`: what the API calls the storage driver. */
+  readonly driver: "overlay2" | "vfs";
+
+  has(nameOrKey: string): boolean;
+  info(nameOrKey: string): SnapshotInfo | undefined;
+  list(): SnapshotInfo[];
+
+  /** Makes an active snapshot over a committed parent, or over nothing. */
+  prepare(key: string, parent: string | undefined): Promise<void>;
+
+  /** Mounts an active snapshot (read-write) or a committed one (read-only) at an existing folder. Idempotent. */
+  mount(nameOrKey: string, target: string, options?: { readonly readonly?: boolean }): Promise<void>;
+  /** Ends a mount made by `mount`; no error if there is none. */
+  unmount(target: string): Promise<void>;
+
+  commit(name: string, key: string): Promise<void>;
+  remove(nameOrKey: string): Promise<void>;
+
+  /**
+   * Extracts one layer (an uncompressed tar stream) over `parent` and commits it as `name`. Hostile archives are
+   * refused with `invalid` and leave nothing. Resolves with the bytes of the files written. If `name` exists already
+   * the stream is drained and nothing is done.
+   */
+  apply(name: string, parent: string | undefined, layer: Readable, options?: ApplyOptions): Promise<{ size: number }>;
+
+  /** The changes of an active or committed snapshot against its parent, as an OCI layer tar (with whiteouts). */
+  diff(nameOrKey: string): AsyncIterable<Uint8Array>;
+
+  /** Bytes on disk of this snapshot alone: what it adds to its parent. */
+  usage(nameOrKey: string): Promise<number>;
+
+  /** What inspect shows under GraphDriver.Data. */
+  describe(nameOrKey: string): Record<string, string>;
+
+  recover(liveKeys: ReadonlySet<string>): Promise<void>;
+}
+
+export interface SnapshotInfo {
+  readonly id: string;
+  readonly kind: "active" | "committed";
+  readonly parent: string | undefined;
+}
+
+export interface ApplyOptions {
+  readonly signal?: AbortSignal;
+  /** Bytes of the tar read so far. */
+  readonly onProgress?: (bytes: number) => void;
+}
+
+/** Chain ids of a list of diff ids (image-spec, config.md "Layer ChainID"): the n-th names layers 0 … n unpacked. */
+export type ChainId = string;

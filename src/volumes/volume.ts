@@ -1,0 +1,21 @@
+/** GET /volumes/{name}. */
+export interface Volume {
+  Name: string;
+  Driver: string;
+  Mountpoint: string;
+  CreatedAt: string;
+  Labels: Record<string, string> | null;
+  Options: Record<string, string> | null;
+  Scope: "local";
+}
+
+/** Data that outlives containers: for now the `local` driver's folders under the data root. */
+export interface VolumeStore {
+  get(name: string): Volume | undefined;
+  list(): Volume[];
+  create(request: { name?: string; labels?: Record<string, string>; options?: Record<string, string>; driver?: string }): Volume;
+  /** conflict while a container uses it. */
+  remove(name: string, options: { force: boolean }): Promise<void>;
+  /** True for volumes made for a container without a name, which `rm -v` takes with it. */
+  isAnonymous(name: string): boolean;
+}
