@@ -5,7 +5,7 @@ const rows = {
   api: ["base"],
   kernel: ["base"],
   state: ["base"],
-  events: ["base"],
+  events: ["base", "api"],
   content: ["base", "oci"],
   remote: ["base", "oci"],
   snapshots: ["base", "oci", "kernel"],
