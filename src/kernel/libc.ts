@@ -1,0 +1,43 @@
+import { constants } from "node:os";
+import koffi from "koffi";
+import { SyscallError } from "../base/errors.ts";
+
+const lib = koffi.load("libc.so.6");
+koffi.alias("ssize_t", "intptr_t");
+koffi.alias("mode_t", "uint32_t");
+koffi.alias("pid_t", "int");
+
+const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+
+/** Declares one function of libc by its C prototype, e.g. `libc("int umount2(const char *target, int flags)")`. */
+export function libc(prototype: string): koffi.KoffiFunction {
+  return lib.func(prototype);
+}
+
+/** The calling thread's errno as an error. Call it right after the failed call, before anything else. */
+export function errnoError(syscall: string, detail = ""): SyscallError {
+  return syscallError(syscall, koffi.errno(), detail);
+}
+
+export function syscallError(syscall: string, errno: number, detail = ""): SyscallError {
+  return new SyscallError(syscall, errno, NAMES.get(errno) ?? `errno ${errno}`, detail);
+}
+
+/** Passes a result through, or throws when it is -1. */
+export function check(syscall: string, result: number, detail = ""): number {
+  if (result < 0) throw errnoError(syscall, detail);
+  return result;
+}
+
+/** The raw system call, for those that glibc 2.36 does not wrap. Arguments are passed as 64-bit words. */
+export const SYSCALL = {
+  openat2: 437,
+  pidfdOpen: 434,
+  pidfdSendSignal: 424,
+  moveMount: 429,
+  fsopen: 430,
+  fsconfig: 431,
+  fsmount: 432,
+  openTree: 428,
+  mountSetattr: 442,
+} as const;
