@@ -10,7 +10,7 @@ koffi.alias("pid_t", "int");
 const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
 
 /** Declares one function of libc by its C prototype, e.g. `libc("int umount2(const char *target, int flags)")`. */
-export function libc(prototype: string): koffi.KoffiFunction {
+export function libc(prototype: string): ReturnType<typeof lib.func> {
   return lib.func(prototype);
 }
 
