@@ -1,0 +1,83 @@
+import { DatabaseSync } from "node:sqlite";
+import { GantryError, messageOf } from "../base/errors.ts";
+import type { Collection, Store } from "./store.ts";
+
+const SCHEMA_VERSION = 1;
+
+/**
+ * Records in one SQLite file: write-ahead log, every commit synced to disk before the call returns. A file of a later
+ * Gantry is refused with `unsupported` instead of being written to.
+ */
+export function openSqlite(path: string): Store {
+  const db = open(path);
+  const version = (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
+  if (version > SCHEMA_VERSION) {
+    db.close();
+    throw new GantryError(
+      "unsupported",
+      `cannot open ${path}: it was written by a later version of Gantry (schema ${version}, this one knows ${SCHEMA_VERSION})`,
+    );
+  }
+  db.exec(`CREATE TABLE IF NOT EXISTS records (
+    collection TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (collection, key)
+  ) WITHOUT ROWID, STRICT; PRAGMA user_version = ${SCHEMA_VERSION}`);
+
+  const get = db.prepare("SELECT value FROM records WHERE collection = ? AND key = ?");
+  const list = db.prepare("SELECT key, value FROM records WHERE collection = ? ORDER BY key");
+  const put = db.prepare("INSERT INTO records VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value");
+  const remove = db.prepare("DELETE FROM records WHERE collection = ? AND key = ?");
+  const begin = db.prepare("BEGIN IMMEDIATE");
+  const commit = db.prepare("COMMIT");
+  const rollback = db.prepare("ROLLBACK");
+  let depth = 0;
+
+  return {
+    collection<T>(name: string): Collection<T> {
+      return {
+        get(key) {
+          const row = get.get(name, key) as { value: string } | undefined;
+          return row === undefined ? undefined : (JSON.parse(row.value) as T);
+        },
+        list() {
+          const rows = list.all(name) as { key: string; value: string }[];
+          return rows.map((row) => ({ key: row.key, value: JSON.parse(row.value) as T }));
+        },
+        put(key, value) {
+          put.run(name, key, JSON.stringify(value));
+        },
+        delete(key) {
+          remove.run(name, key);
+        },
+      };
+    },
+    transaction<T>(act: () => T): T {
+      // An inner transaction is part of the outer one: it has no end of its own to be durable at.
+      if (depth > 0) return act();
+      begin.run();
+      depth++;
+      try {
+        const result = act();
+        commit.run();
+        return result;
+      } catch (error) {
+        rollback.run();
+        throw error;
+      } finally {
+        depth--;
+      }
+    },
+    close() {
+      db.close();
+    },
+  };
+}
+
+function open(path: string): DatabaseSync {
+  try {
+    const db = new DatabaseSync(path);
+    db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000");
+    return db;
+  } catch (error) {
+    throw new GantryError("internal", `cannot open the records in ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
