@@ -1,0 +1,153 @@
+import type { Duplex } from "node:stream";
+import type {
+  ContainerCreateRequest,
+  ContainerCreateResponse,
+  ContainerInspect,
+  ContainerSummary,
+  ExecConfig,
+  ExecInspect,
+  TopResponse,
+} from "../api/container.ts";
+
+/**
+ * What the HTTP routes ask of the containers. `id` is what a client typed: a full id, a prefix of one, or a name with
+ * or without its slash. Errors are GantryErrors with Docker's texts ("No such container: x" is not-found).
+ */
+export interface ContainerController {
+  create(
+    name: string | undefined,
+    request: ContainerCreateRequest,
+    options: { readonly platform?: string },
+  ): Promise<ContainerCreateResponse>;
+  /** Throws not-modified if it runs already. */
+  start(id: string, options: { readonly detachKeys?: string }): Promise<void>;
+  /** Throws not-modified if it doesn't run. A timeout of -1 waits for ever, undefined is the container's own. */
+  stop(id: string, options: StopOptions): Promise<void>;
+  restart(id: string, options: StopOptions): Promise<void>;
+  /** `signal` as typed: `KILL`, `SIGKILL`, `9`; empty is SIGKILL. */
+  kill(id: string, signal: string): Promise<void>;
+  remove(id: string, options: { readonly force: boolean; readonly volumes: boolean }): Promise<void>;
+  pause(id: string): Promise<void>;
+  unpause(id: string): Promise<void>;
+  /**
+   * Resolves when the condition holds. Calls `ready` once the container is found and watched: the answer's headers
+   * leave then, and what happens after them is not missed. An abort rejects with cancelled.
+   */
+  wait(id: string, condition: WaitCondition, options: WaitOptions): Promise<WaitResult>;
+  rename(id: string, name: string): Promise<void>;
+  list(options: ContainerListOptions): Promise<ContainerSummary[]>;
+  inspect(id: string, options: { readonly size: boolean }): Promise<ContainerInspect>;
+  /** `psArgs` as a shell would split them; empty is `-ef`. */
+  top(id: string, psArgs: string): Promise<TopResponse>;
+  /** The errors of the request come before the result; the stream's own end it. */
+  logs(id: string, options: LogsOptions): Promise<LogsResult>;
+  /** Resolves when the session has ended. Throws only before `hijack` was called. */
+  attach(id: string, options: AttachOptions): Promise<void>;
+  resize(id: string, rows: number, columns: number): Promise<void>;
+
+  execCreate(id: string, config: ExecConfig): Promise<{ Id: string }>;
+  /** Detached: resolves when the process runs. Else resolves when the session has ended, as `attach` does. */
+  execStart(execId: string, options: ExecStartOptions): Promise<void>;
+  execInspect(execId: string): Promise<ExecInspect>;
+  execResize(execId: string, rows: number, columns: number): Promise<void>;
+
+  prune(filters: Filters): Promise<{ ContainersDeleted: string[]; SpaceReclaimed: number }>;
+
+  /** How many there are in which state, for GET /info. */
+  counts(): { readonly running: number; readonly paused: number; readonly stopped: number };
+  /** Stops every running container within `timeoutSeconds`: the end of an engine with `--shutdown-containers`. */
+  stopAll(timeoutSeconds: number): Promise<void>;
+}
+
+/** Key to values; any value matches within a key, all keys must. Keys are checked by who uses them. */
+export type Filters = Readonly<Record<string, readonly string[]>>;
+
+export type WaitCondition = "not-running" | "next-exit" | "removed";
+
+export interface WaitOptions {
+  readonly signal: AbortSignal;
+  readonly ready: () => void;
+}
+
+export interface WaitResult {
+  readonly StatusCode: number;
+  readonly Error?: { readonly Message: string };
+}
+
+export interface StopOptions {
+  readonly signal?: string;
+  readonly timeoutSeconds?: number;
+}
+
+export interface ContainerListOptions {
+  readonly all: boolean;
+  /** At most so many, newest first; undefined is no limit. Implies `all`. */
+  readonly limit: number | undefined;
+  readonly size: boolean;
+  readonly filters: Filters;
+}
+
+export interface LogsOptions {
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  /** Unix nanoseconds; undefined for no bound. */
+  readonly since: bigint | undefined;
+  readonly until: bigint | undefined;
+  readonly timestamps: boolean;
+  /** The last so many lines; undefined is all. */
+  readonly tail: number | undefined;
+  readonly follow: boolean;
+  readonly details: boolean;
+  readonly signal: AbortSignal;
+}
+
+export interface LogsResult {
+  readonly tty: boolean;
+  /** The answer's body as it goes out: framed already unless `tty`. */
+  readonly stream: AsyncIterable<Uint8Array>;
+}
+
+/**
+ * The client's connection, taken from the HTTP server. Whoever holds it ends it. `head` are bytes that the client sent
+ * after its request and that were read already; `preamble` is the answer's head (101 or 200), not yet written: it goes
+ * out before anything else.
+ */
+export interface HijackedConnection {
+  readonly socket: Duplex;
+  readonly head: Uint8Array;
+  readonly preamble: Uint8Array;
+}
+
+/**
+ * Takes the connection over; to be called once, when nothing can be refused any more. `multiplexed` says whether
+ * frames will follow, which goes into the Content-Type.
+ */
+export type Hijack = (options: { readonly multiplexed: boolean }) => HijackedConnection;
+
+export interface AttachOptions {
+  readonly stdin: boolean;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  /** Go on with what comes; false ends after the replay of `logs`. */
+  readonly stream: boolean;
+  /** Replay what was printed before. */
+  readonly logs: boolean;
+  /** As typed (`ctrl-p,ctrl-q`); undefined is the engine's default. */
+  readonly detachKeys: string | undefined;
+  readonly hijack: Hijack;
+  /** Aborted when the client goes before `hijack` was called. */
+  readonly signal: AbortSignal;
+}
+
+export type ExecStartOptions =
+  | { readonly detach: true; readonly tty: boolean; readonly consoleSize: ConsoleSize | undefined }
+  | {
+      readonly detach: false;
+      readonly tty: boolean;
+      readonly consoleSize: ConsoleSize | undefined;
+      readonly hijack: Hijack;
+      readonly signal: AbortSignal;
+    };
+
+/** Rows, columns. */
+export type ConsoleSize = readonly [number, number];
