@@ -1,0 +1,153 @@
+import { closeSync, constants, fstatSync, readSync } from "node:fs";
+import { GantryError, hasCode } from "../base/errors.ts";
+import { cName, mkdirat, O_CLOEXEC, O_PATH, readlinkat } from "./at.ts";
+import { errnoError, libc, SYSCALL, syscallError } from "./libc.ts";
+
+export * from "./at.ts";
+
+const RESOLVE = { noMagiclinks: 0x02, noSymlinks: 0x04, beneath: 0x08, inRoot: 0x10 } as const;
+const ELOOP = 40;
+const MOST_LINKS = 40;
+// A lookup with ".." is given up by the kernel when anything is renamed meanwhile; it asks to be tried again.
+const MOST_TRIES = 64;
+
+const openat2 = libc("long syscall(long number, long dir, const char *path, const void *how, size_t size)");
+const openRoot = libc("int open(const char *path, int flags, mode_t mode)");
+const how = Buffer.alloc(24);
+
+/** A folder: its path on this machine, or a descriptor that is open on it (and stays the caller's). */
+export type Root = string | number;
+
+/**
+ * Opens `path` as a process whose root is `root` would: absolute names, symbolic links and ".." all stay inside
+ * (openat2(2) with RESOLVE_IN_ROOT). O_CLOEXEC is always set; the caller closes the descriptor. Throws SyscallError.
+ */
+export function openInRoot(root: Root, path: string, flags: number, mode = 0): number {
+  return resolve(root, path, flags, mode, RESOLVE.inRoot | RESOLVE.noMagiclinks);
+}
+
+/** As `openInRoot`, but a way out (an absolute link, a ".." too many) is refused with EXDEV. */
+export function openBeneath(
+  root: Root,
+  path: string,
+  flags: number,
+  mode = 0,
+  options: { readonly noSymlinks?: boolean } = {},
+): number {
+  const symlinks = options.noSymlinks === true ? RESOLVE.noSymlinks : 0;
+  return resolve(root, path, flags, mode, RESOLVE.beneath | RESOLVE.noMagiclinks | symlinks);
+}
+
+/**
+ * Makes a folder and its missing parents inside `root`, following links as a process in there would, dangling ones
+ * too. Returns a descriptor (O_PATH) of the folder, which the caller closes. ENOTDIR if something else is in the way.
+ */
+export function mkdirInRoot(root: Root, path: string, mode = 0o755): number {
+  const flags = O_PATH | constants.O_DIRECTORY;
+  const pending = split(path);
+  let done = ".";
+  let links = 0;
+  while (pending.length > 0) {
+    const name = pending.shift()!;
+    const next = `${done}/${name}`;
+    if (isFolder(root, next, flags)) {
+      done = next;
+      continue;
+    }
+    const parent = openInRoot(root, done, flags);
+    try {
+      mkdirat(parent, name, mode);
+      done = next;
+    } catch (error) {
+      if (!hasCode(error, "EEXIST")) throw error;
+      const target = readLinkIfAny(parent, name);
+      // Not a link: a folder that somebody made just now. The open at the end tells.
+      if (target === undefined) done = next;
+      else {
+        if (++links > MOST_LINKS) throw syscallError("mkdir", ELOOP, path);
+        if (target.startsWith("/")) done = ".";
+        pending.unshift(...split(target));
+      }
+    } finally {
+      closeSync(parent);
+    }
+  }
+  return openInRoot(root, done, flags);
+}
+
+/**
+ * A regular file's bytes, looked up inside `root`. ENOENT and the like as SyscallError; `invalid` for anything that
+ * isn't a regular file or is longer than `limit` bytes. Never waits on a FIFO.
+ */
+export function readFileInRoot(root: Root, path: string, limit: number): Buffer {
+  const fd = openInRoot(root, path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) throw new GantryError("invalid", `cannot read ${path}: it is not a regular file`);
+    if (stat.size > limit) throw tooLong(path, limit);
+    // /proc files say 0 bytes: read to the end, one byte past the limit to notice.
+    const chunks: Buffer[] = [];
+    let total = 0;
+    for (;;) {
+      const chunk = Buffer.allocUnsafe(Math.min(Math.max(stat.size - total, 0) + 4096, limit - total + 1));
+      const count = readSync(fd, chunk, 0, chunk.length, null);
+      if (count === 0) return Buffer.concat(chunks, total);
+      total += count;
+      if (total > limit) throw tooLong(path, limit);
+      chunks.push(chunk.subarray(0, count));
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function tooLong(path: string, limit: number): GantryError {
+  return new GantryError("invalid", `cannot read ${path}: it is longer than ${limit} bytes`);
+}
+
+function resolve(root: Root, path: string, flags: number, mode: number, rules: number): number {
+  const dir = typeof root === "number" ? root : openFolder(root);
+  try {
+    const name = cName("openat2", path === "" ? "." : path);
+    for (let tries = 1; ; tries++) {
+      how.writeUInt32LE((flags | O_CLOEXEC) >>> 0, 0);
+      how.writeUInt32LE(mode, 8);
+      how.writeUInt32LE(rules, 16);
+      const fd = openat2(SYSCALL.openat2, dir, name, how, how.length) as number;
+      if (fd >= 0) return fd;
+      const error = errnoError("openat2", path);
+      if (error.code !== "EAGAIN" || tries === MOST_TRIES) throw error;
+    }
+  } finally {
+    if (typeof root !== "number") closeSync(dir);
+  }
+}
+
+function openFolder(path: string): number {
+  const fd = openRoot(cName("open", path), O_PATH | constants.O_DIRECTORY | O_CLOEXEC, 0) as number;
+  if (fd < 0) throw errnoError("open", path);
+  return fd;
+}
+
+function split(path: string): string[] {
+  return path.split("/").filter((part) => part !== "" && part !== ".");
+}
+
+function isFolder(root: Root, path: string, flags: number): boolean {
+  try {
+    closeSync(openInRoot(root, path, flags));
+    return true;
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return false;
+    throw error;
+  }
+}
+
+function readLinkIfAny(parent: number, name: string): string | undefined {
+  try {
+    return readlinkat(parent, name).toString();
+  } catch (error) {
+    if (hasCode(error, "EINVAL")) return undefined;
+    throw error;
+  }
+}
