@@ -35,6 +35,12 @@ export interface Snapshotter {
    */
   apply(name: string, parent: string | undefined, layer: Readable, options?: ApplyOptions): Promise<{ size: number }>;
 
+  /**
+   * Extracts one layer into an active snapshot and leaves it active: the step of `apply` that a layer needs whose
+   * name is known only when its stream has ended. After a failure the caller removes the key.
+   */
+  extract(key: string, layer: Readable, options?: ApplyOptions): Promise<{ size: number }>;
+
   /** The changes of an active or committed snapshot against its parent, as an OCI layer tar (with whiteouts). */
   diff(nameOrKey: string): AsyncIterable<Uint8Array>;
 
