@@ -1,0 +1,113 @@
+import { GantryError } from "../base/errors.ts";
+
+/** Key to values of a `filters` parameter. */
+export type QueryFilters = Readonly<Record<string, readonly string[]>>;
+
+/** How one query parameter is read. */
+export type QueryKind = "text" | "texts" | "bool" | "boolOrTrue" | "int" | "filters" | "nanos";
+
+interface QueryValues {
+  /** undefined when absent. */
+  text: string | undefined;
+  /** Every occurrence, in order. */
+  texts: readonly string[];
+  bool: boolean;
+  boolOrTrue: boolean;
+  int: number | undefined;
+  filters: QueryFilters;
+  /** Unix nanoseconds; undefined when absent, empty or 0. */
+  nanos: bigint | undefined;
+}
+
+export type QuerySpec = Readonly<Record<string, QueryKind>>;
+export type Query<S extends QuerySpec> = { readonly [K in keyof S]: QueryValues[S[K]] };
+
+/** Reads a request's query by its specification. Parameters that it doesn't name are ignored, as Docker does. */
+export function readQuery<S extends QuerySpec>(spec: S, search: string): Query<S> {
+  const given = new URLSearchParams(search);
+  const values: [string, QueryValues[QueryKind]][] = [];
+  for (const [name, kind] of Object.entries(spec)) values.push([name, readers[kind](given, name)]);
+  return Object.fromEntries(values) as Query<S>;
+}
+
+const readers: { readonly [K in QueryKind]: (given: URLSearchParams, name: string) => QueryValues[K] } = {
+  text: (given, name) => given.get(name) ?? undefined,
+  texts: (given, name) => given.getAll(name),
+  bool: (given, name) => asBoolean(given.get(name) ?? ""),
+  boolOrTrue: (given, name) => asBoolean(given.get(name) ?? "1"),
+  int: (given, name) => {
+    const text = given.get(name) ?? "";
+    return text === "" ? undefined : asInteger(text);
+  },
+  filters: (given, name) => asFilters(given.get(name) ?? ""),
+  nanos: (given, name) => asNanos(name, given.get(name) ?? ""),
+};
+
+function asBoolean(text: string): boolean {
+  return !["", "0", "no", "false", "none"].includes(text.trim().toLowerCase());
+}
+
+function asInteger(text: string): number {
+  if (!/^[+-]?\d+$/.test(text)) {
+    throw new GantryError("invalid", `strconv.Atoi: parsing ${JSON.stringify(text.slice(0, 100))}: invalid syntax`);
+  }
+  const value = Number(text);
+  if (!Number.isSafeInteger(value)) {
+    throw new GantryError("invalid", `strconv.Atoi: parsing "${text.slice(0, 100)}": value out of range`);
+  }
+  return value;
+}
+
+/** Rows or columns of a terminal: an unsigned 32-bit number, else refused naming what it was for. */
+export function asDimension(what: "height" | "width", text: string | undefined): number {
+  const given = text ?? "";
+  const why = !/^\d+$/.test(given) ? "invalid syntax" : Number(given) > 0xffffffff ? "value out of range" : undefined;
+  if (why === undefined) return Number(given);
+  throw new GantryError("invalid", `invalid resize ${what} ${JSON.stringify(given.slice(0, 100))}: ${why}`);
+}
+
+/** Both forms of a map that clients send: `{"k":["v"]}` and `{"k":{"v":true}}`. */
+function asFilters(text: string): QueryFilters {
+  if (text === "") return {};
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    throw new GantryError("invalid", "invalid filter");
+  }
+  if (parsed === null) return {};
+  if (typeof parsed !== "object" || Array.isArray(parsed)) throw new GantryError("invalid", "invalid filter");
+  return Object.fromEntries(Object.entries(parsed).map(([key, value]) => [key, asFilterValues(value)]));
+}
+
+function asFilterValues(value: unknown): string[] {
+  if (value === null) return [];
+  if (Array.isArray(value) && value.every((each) => typeof each === "string")) return value;
+  if (typeof value === "object" && !Array.isArray(value)) {
+    if (Object.values(value).every((each) => typeof each === "boolean")) return Object.keys(value);
+  }
+  throw new GantryError("invalid", "invalid filter");
+}
+
+/** Refuses a filter whose key is none of `accepted`, in Docker's words. */
+export function checkFilters(filters: QueryFilters, accepted: readonly string[]): void {
+  for (const key of Object.keys(filters)) {
+    if (!accepted.includes(key)) throw new GantryError("invalid", `invalid filter '${key.slice(0, 100)}'`);
+  }
+}
+
+/** `seconds[.fraction]` since the epoch; clients turn every other form into it. */
+function asNanos(name: string, text: string): bigint | undefined {
+  if (text === "" || text === "0") return undefined;
+  const match = /^(-?\d{1,12})(?:\.(\d{1,9})\d*)?$/.exec(text);
+  if (match === null) {
+    throw new GantryError(
+      "invalid",
+      `invalid value for "${name}": ${JSON.stringify(text.slice(0, 100))} is no time in seconds since the epoch`,
+    );
+  }
+  const [, seconds = "0", fraction = ""] = match;
+  const nanos = BigInt(fraction.padEnd(9, "0"));
+  const whole = BigInt(seconds) * 1_000_000_000n;
+  return seconds.startsWith("-") ? whole - nanos : whole + nanos;
+}

@@ -1,0 +1,35 @@
+import { GantryError } from "../base/errors.ts";
+
+export const API_VERSION = "1.51";
+export const MIN_API_VERSION = "1.24";
+
+/** Orders two API versions by their numbers: negative if `a` is the older one. */
+export function compareVersions(a: string, b: string): number {
+  const left = a.split(".");
+  const right = b.split(".");
+  for (let i = 0; i < Math.max(left.length, right.length); i++) {
+    const difference = Number(left[i] ?? 0) - Number(right[i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+/** Refuses a version outside of what this engine speaks, in the words that clients negotiate by. */
+export function checkVersion(version: string): void {
+  if (compareVersions(version, API_VERSION) > 0) {
+    throw new GantryError(
+      "invalid",
+      `client version ${version} is too new. Maximum supported API version is ${API_VERSION}`,
+    );
+  }
+  if (compareVersions(version, MIN_API_VERSION) < 0) {
+    throw new GantryError(
+      "invalid",
+      `client version ${version} is too old. Minimum supported API version is ${MIN_API_VERSION}, please upgrade your client to a newer version`,
+    );
+  }
+}
+
+/** Media types of hijacked streams and logs: frames or bytes as they are. */
+export const RAW_STREAM = "application/vnd.docker.raw-stream";
+export const MULTIPLEXED_STREAM = "application/vnd.docker.multiplexed-stream";
