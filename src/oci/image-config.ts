@@ -1,0 +1,123 @@
+import * as v from "valibot";
+import { GantryError } from "../base/errors.ts";
+import { sha256Of } from "./digest.ts";
+import type { Descriptor, ImageConfig, Index, Manifest } from "./image.ts";
+
+/** No JSON document of an image is larger than this, in bytes. */
+export const MAX_DOCUMENT = 8 << 20;
+
+const sha256 = v.pipe(v.string(), v.regex(/^sha256:[a-f0-9]{64}$/, "not a sha256 digest"));
+const strings = v.nullish(v.array(v.string()));
+const set = v.nullish(v.record(v.string(), v.unknown()));
+const platform = v.looseObject({
+  architecture: v.string(),
+  os: v.string(),
+  variant: v.optional(v.string()),
+  "os.version": v.optional(v.string()),
+});
+const descriptor = v.looseObject({
+  mediaType: v.optional(v.string(), ""),
+  digest: sha256,
+  size: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+  platform: v.nullish(platform),
+  annotations: v.nullish(v.record(v.string(), v.string())),
+});
+const imageProcess = v.looseObject({
+  Hostname: v.optional(v.string()),
+  Domainname: v.optional(v.string()),
+  User: v.optional(v.string()),
+  ExposedPorts: set,
+  Env: strings,
+  Entrypoint: strings,
+  Cmd: strings,
+  Volumes: set,
+  WorkingDir: v.optional(v.string()),
+  Labels: v.nullish(v.record(v.string(), v.string())),
+  StopSignal: v.optional(v.string()),
+  StopTimeout: v.nullish(v.number()),
+  Healthcheck: v.nullish(v.looseObject({ Test: strings })),
+  OnBuild: strings,
+  Shell: strings,
+});
+const history = v.looseObject({
+  created: v.nullish(v.string()),
+  created_by: v.optional(v.string()),
+  author: v.optional(v.string()),
+  comment: v.optional(v.string()),
+  empty_layer: v.optional(v.boolean()),
+});
+const imageConfig = v.looseObject({
+  architecture: v.optional(v.string(), ""),
+  os: v.optional(v.string(), ""),
+  created: v.nullish(v.string()),
+  author: v.optional(v.string()),
+  config: v.nullish(imageProcess),
+  rootfs: v.looseObject({ type: v.literal("layers"), diff_ids: v.nullish(v.array(sha256)) }),
+  history: v.nullish(v.array(history)),
+});
+const manifest = v.looseObject({
+  schemaVersion: v.literal(2),
+  mediaType: v.optional(v.string()),
+  config: descriptor,
+  layers: v.pipe(v.array(descriptor), v.maxLength(4096)),
+});
+const index = v.looseObject({
+  schemaVersion: v.literal(2),
+  mediaType: v.optional(v.string()),
+  manifests: v.pipe(v.array(descriptor), v.maxLength(4096)),
+});
+
+/**
+ * Reads an image's config (image-spec, config.md). Nulls become absent; an empty `os` is linux. Throws `invalid`.
+ * Fields that aren't known are kept.
+ */
+export function parseImageConfig(bytes: Uint8Array): ImageConfig {
+  const { config, created, history: rows, rootfs, ...rest } = read(imageConfig, bytes, "image configuration");
+  return {
+    ...rest,
+    os: rest.os === "" ? "linux" : rest.os,
+    ...(created != null && { created }),
+    ...(config != null && { config: config as ImageConfig["config"] }),
+    ...(rows != null && {
+      history: rows.map(({ created: at, ...row }) => ({ ...row, ...(at != null && { created: at }) })),
+    }),
+    rootfs: { type: "layers", diff_ids: rootfs.diff_ids ?? [] },
+  };
+}
+
+/** Reads an image manifest, OCI's or Docker's schema 2. Throws `invalid`. */
+export function parseManifest(bytes: Uint8Array): Manifest {
+  return read(manifest, bytes, "image manifest") as Manifest;
+}
+
+/** Reads an image index, OCI's or Docker's manifest list. Throws `invalid`. */
+export function parseIndex(bytes: Uint8Array): Index {
+  return read(index, bytes, "image index") as Index;
+}
+
+/** Parses a bounded JSON document against a schema; `what` names it in the error, which is `invalid`. */
+export function readDocument<T>(schema: v.GenericSchema<unknown, T>, bytes: Uint8Array, what: string): T {
+  return read(schema, bytes, what);
+}
+
+/** A descriptor of a document that is held as bytes. */
+export function describe(mediaType: string, bytes: Uint8Array): Descriptor {
+  return { mediaType, digest: sha256Of(bytes), size: bytes.length };
+}
+
+function read<T>(schema: v.GenericSchema<unknown, T>, bytes: Uint8Array, what: string): T {
+  if (bytes.length > MAX_DOCUMENT) {
+    throw new GantryError("invalid", `invalid ${what}: it is larger than ${MAX_DOCUMENT} bytes`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw new GantryError("invalid", `invalid ${what}: it is not JSON`, { cause });
+  }
+  const result = v.safeParse(schema, value);
+  if (result.success) return result.output;
+  const issue = result.issues[0];
+  const path = v.getDotPath(issue);
+  throw new GantryError("invalid", `invalid ${what}: ${path === null ? "" : `${path}: `}${issue.message}`);
+}
