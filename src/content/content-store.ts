@@ -1,0 +1,286 @@
+import { randomBytes } from "node:crypto";
+import { closeSync, createReadStream, fstatSync, mkdirSync, openSync, readdirSync, rmSync, statSync } from "node:fs";
+import { open, readdir, rename, rm, utimes } from "node:fs/promises";
+import { join } from "node:path";
+import { pipeline, Readable } from "node:stream";
+import { syncFolder, writeFileAtomic } from "../base/atomic-file.ts";
+import { GantryError, hasCode } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
+import { KeyedLock } from "../base/keyed-lock.ts";
+import { type Digest, Digester, DigestStream, parseDigest } from "../oci/digest.ts";
+
+/** What a blob is meant to be: chooses Docker's words when its bytes turn out to be others. */
+export type BlobRole = "layer" | "config" | "manifest";
+
+export interface WriteOptions {
+  /** Refused with `invalid` if the bytes have another. Without it the blob gets its sha256. */
+  readonly digest?: Digest;
+  /** Bytes; refused with `invalid` if there are more or fewer. */
+  readonly size?: number;
+  readonly role?: BlobRole;
+  readonly signal?: AbortSignal;
+  /** Bytes written so far. */
+  readonly onProgress?: (bytes: number) => void;
+}
+
+export interface Blob {
+  readonly digest: Digest;
+  /** Bytes. */
+  readonly size: number;
+}
+
+const REFUSAL: Record<BlobRole, string> = {
+  layer: "filesystem layer verification failed for digest",
+  config: "image config verification failed for digest",
+  manifest: "manifest verification failed for digest",
+};
+const ALGORITHMS = ["sha256", "sha512"] as const;
+const BATCH = 1 << 20;
+
+/** Immutable blobs by digest, in the OCI image layout. A blob that can be seen is whole, verified and durable. */
+export class ContentStore {
+  readonly #root: string;
+  readonly #ingest: string;
+  readonly #lock = new KeyedLock();
+
+  /** Makes the folders under `root` that are missing. One store a root: `recover` empties what others write. */
+  constructor({ root }: { readonly root: string }) {
+    this.#root = root;
+    this.#ingest = join(root, "ingest");
+    mkdirSync(this.#ingest, { recursive: true, mode: 0o711 });
+    for (const algorithm of ALGORITHMS) mkdirSync(join(root, "blobs", algorithm), { recursive: true, mode: 0o711 });
+    const layout = join(root, "oci-layout");
+    if (statSync(layout, { throwIfNoEntry: false }) === undefined)
+      writeFileAtomic(layout, '{"imageLayoutVersion":"1.0.0"}', { mode: 0o644 });
+  }
+
+  has(digest: Digest): boolean {
+    return statSync(this.#path(digest), { throwIfNoEntry: false }) !== undefined;
+  }
+
+  /** Bytes; `not-found` if there is no such blob. */
+  size(digest: Digest): number {
+    const stat = statSync(this.#path(digest), { throwIfNoEntry: false });
+    if (stat === undefined) throw missing(digest);
+    return stat.size;
+  }
+
+  /**
+   * The blob as a stream; `not-found` at once if there is none. With `verify` it is hashed again while it is read, and
+   * fails at its end if the disk has changed it. A blob deleted meanwhile is still read to its end.
+   */
+  open(digest: Digest, options: { readonly verify?: boolean } = {}): Readable {
+    const file = createReadStream("", { fd: this.#openFile(digest), highWaterMark: 1 << 18 });
+    if (options.verify !== true) return file;
+    return pipeline(file, new DigestStream(digest), () => {
+      // The error is the returned stream's own, or its reader's who destroyed it.
+    });
+  }
+
+  /** A small blob whole, verified; `invalid` if it is longer than `limit` bytes or damaged. */
+  async readBlob(digest: Digest, limit: number): Promise<Buffer> {
+    const fd = this.#openFile(digest);
+    const { size } = fstatSync(fd);
+    if (size > limit) {
+      closeSync(fd);
+      throw new GantryError("invalid", `cannot read ${digest}: it is longer than ${limit} bytes`);
+    }
+    const chunks: Uint8Array[] = [];
+    const digester = new Digester(parseDigest(digest).algorithm);
+    for await (const chunk of createReadStream("", { fd }) as AsyncIterable<Uint8Array>) {
+      chunks.push(chunk);
+      digester.update(chunk);
+    }
+    if (digester.digest() !== digest) throw new GantryError("invalid", `${REFUSAL.config} ${digest}`);
+    return Buffer.concat(chunks);
+  }
+
+  /**
+   * Stores a blob: hashed while it is written, durable and visible when this resolves, and nothing left of it when it
+   * rejects. Of several at once for one digest the first writes and the others wait for it; if the blob is there
+   * (already or then), `source` is closed unread. An abort rejects with `cancelled`.
+   */
+  async write(source: Readable | AsyncIterable<Uint8Array>, options: WriteOptions = {}): Promise<Blob> {
+    const { digest, signal } = options;
+    const stream = source instanceof Readable ? source : Readable.from(source);
+    // It may fail while this waits for another writer; reading it tells then, an unheard event would end the process.
+    stream.on("error", () => {});
+    try {
+      if (digest === undefined) return await this.#ingestBlob(stream, options);
+      return await this.#whenFree(digest, signal, () => this.#writeOnce(digest, stream, options));
+    } finally {
+      stream.destroy();
+    }
+  }
+
+  async #writeOnce(digest: Digest, stream: Readable, options: WriteOptions): Promise<Blob> {
+    const path = this.#path(digest);
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (stat === undefined) return this.#ingestBlob(stream, options);
+    // Young again, so that a collection that began before this call does not take it from under the caller.
+    const now = new Date();
+    await utimes(path, now, now);
+    return { digest, size: stat.size };
+  }
+
+  /** Runs `act` under the digest's lock; an abort ends the wait for it, never `act` itself. */
+  async #whenFree<T>(digest: Digest, signal: AbortSignal | undefined, act: () => Promise<T>): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const stop = (): void => reject(cancelled());
+    signal?.addEventListener("abort", stop, { once: true });
+    const task = this.#lock.run(digest, async () => {
+      signal?.removeEventListener("abort", stop);
+      throwIfAborted(signal);
+      return act();
+    });
+    task.then(resolve, reject);
+    return promise;
+  }
+
+  async writeBytes(bytes: Uint8Array, options: WriteOptions = {}): Promise<Blob> {
+    return this.write(
+      (async function* () {
+        yield bytes;
+      })(),
+      options,
+    );
+  }
+
+  /** No error if there is no such blob. */
+  async delete(digest: Digest): Promise<void> {
+    await this.#lock.run(digest, () => rm(this.#path(digest), { force: true }));
+  }
+
+  async list(): Promise<Blob[]> {
+    const blobs: Blob[] = [];
+    for (const algorithm of ALGORITHMS)
+      for (const name of await readdir(join(this.#root, "blobs", algorithm))) {
+        const stat = statSync(join(this.#root, "blobs", algorithm, name), { throwIfNoEntry: false });
+        if (stat !== undefined) blobs.push({ digest: `${algorithm}:${name}`, size: stat.size });
+      }
+    return blobs;
+  }
+
+  /** Call before the first write of a process: removes what a crash left half-written. */
+  recover(): void {
+    for (const name of readdirSync(this.#ingest)) rmSync(join(this.#ingest, name), { recursive: true, force: true });
+  }
+
+  /**
+   * Deletes every blob that is not in `referenced`. Blobs written (or asked for by `write`) after `writtenBefore`, Unix
+   * milliseconds, stay too: they may belong to a pull under way whose records come last.
+   */
+  async collect(
+    referenced: ReadonlySet<Digest>,
+    options: { readonly writtenBefore?: number } = {},
+  ): Promise<{ readonly deleted: Digest[]; readonly bytes: number }> {
+    const deleted: Digest[] = [];
+    let bytes = 0;
+    for (const { digest } of await this.list()) {
+      if (referenced.has(digest)) continue;
+      await this.#lock.run(digest, async () => {
+        const stat = statSync(this.#path(digest), { throwIfNoEntry: false });
+        if (stat === undefined || stat.mtimeMs >= (options.writtenBefore ?? Number.POSITIVE_INFINITY)) return;
+        await rm(this.#path(digest), { force: true });
+        deleted.push(digest);
+        bytes += stat.size;
+      });
+    }
+    return { deleted, bytes };
+  }
+
+  async #ingestBlob(source: Readable, options: WriteOptions): Promise<Blob> {
+    const { digest, size, signal, onProgress } = options;
+    const temp = join(this.#ingest, randomBytes(12).toString("hex"));
+    const digester = new Digester(digest === undefined ? "sha256" : parseDigest(digest).algorithm);
+    try {
+      await using file = await open(temp, "wx", 0o644);
+      let batch: Uint8Array[] = [];
+      let batched = 0;
+      const flush = async (): Promise<void> => {
+        await writeAll(file, batch, batched);
+        batch = [];
+        batched = 0;
+        onProgress?.(digester.size);
+      };
+      const stop = (): void => void source.destroy(cancelled());
+      signal?.addEventListener("abort", stop, { once: true });
+      try {
+        for await (const chunk of source as AsyncIterable<Uint8Array>) {
+          throwIfAborted(signal);
+          digester.update(chunk);
+          if (size !== undefined && digester.size > size) throw wrongSize(digester.size, size);
+          batch.push(chunk);
+          batched += chunk.length;
+          if (batched >= BATCH) await flush();
+        }
+        if (batched > 0) await flush();
+      } finally {
+        signal?.removeEventListener("abort", stop);
+      }
+      throwIfAborted(signal);
+      if (size !== undefined && digester.size !== size) throw wrongSize(digester.size, size);
+      const actual = digester.digest();
+      if (digest !== undefined && actual !== digest)
+        throw new GantryError("invalid", `${REFUSAL[options.role ?? "layer"]} ${digest}`);
+      failpoint("content.write");
+      await file.sync();
+      failpoint("content.synced");
+      const path = this.#path(actual);
+      await rename(temp, path);
+      syncFolder(join(path, ".."));
+      return { digest: actual, size: digester.size };
+    } catch (error) {
+      await rm(temp, { force: true });
+      throwIfAborted(signal);
+      if (hasCode(error, "ENOSPC", "EDQUOT"))
+        throw new GantryError("internal", `cannot store ${digest ?? "blob"}: no space left on device`, {
+          cause: error,
+        });
+      throw error;
+    }
+  }
+
+  #openFile(digest: Digest): number {
+    try {
+      return openSync(this.#path(digest), "r");
+    } catch (error) {
+      if (hasCode(error, "ENOENT")) throw missing(digest);
+      throw error;
+    }
+  }
+
+  #path(digest: Digest): string {
+    const { algorithm, hex } = parseDigest(digest);
+    return join(this.#root, "blobs", algorithm, hex);
+  }
+}
+
+async function writeAll(
+  file: { writev(buffers: Uint8Array[]): Promise<{ bytesWritten: number }> },
+  batch: Uint8Array[],
+  length: number,
+): Promise<void> {
+  let { bytesWritten } = await file.writev(batch);
+  // A disk that is nearly full takes a part; asking for the rest brings the error.
+  while (bytesWritten < length) {
+    const rest = Buffer.concat(batch).subarray(bytesWritten);
+    bytesWritten += (await file.writev([rest])).bytesWritten;
+  }
+}
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw cancelled();
+}
+
+function cancelled(): GantryError {
+  return new GantryError("cancelled", "context canceled");
+}
+
+function missing(digest: Digest): GantryError {
+  return new GantryError("not-found", `blob not found: ${digest}`);
+}
+
+function wrongSize(actual: number, expected: number): GantryError {
+  return new GantryError("invalid", `unexpected commit size ${actual}, expected ${expected}`);
+}
