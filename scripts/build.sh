@@ -1,0 +1,54 @@
+#!/bin/sh
+# Builds dist/: the CLI as one executable, the engine and its supervisor as one script each for Node.
+# `build.sh --check` only says, by its exit code, whether dist/ is newer than all that it is made of.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd -P)
+cd "$root"
+. scripts/progress.sh
+
+case $(uname -m) in
+  x86_64) cpu=x64 bun_cpu=x64 ;;
+  *) cpu=arm64 bun_cpu=aarch64 ;;
+esac
+node=$root/node_modules/node-linux-$cpu/bin/node
+bun=$root/node_modules/@oven/bun-linux-$bun_cpu/bin/bun
+
+current() {
+  # Folders count as well: removing or renaming a file changes nothing but its folder's time.
+  [ -x dist/gantry ] && [ -e dist/.built ] &&
+    [ -z "$(find src package.json package-lock.json scripts/build.sh -newer dist/.built ! -name '*.test.ts' -print -quit)" ]
+}
+
+if [ "${1-}" = --check ]; then
+  current
+  exit
+fi
+
+[ -x "$bun" ] || fail "node_modules is incomplete: run 'npm run setup' first."
+mkdir -p dist
+# One build at a time; whoever waited finds it done.
+exec 9>dist/.lock
+flock 9
+current && exit 0
+
+step "setup: building dist/"
+work=$(mktemp -d dist/.build-XXXXXX)
+trap 'rm -rf "$work"' EXIT
+: >"$work/.built"
+bundle() {
+  "$bun" build "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "the build of $what failed: see above."; }
+}
+what="the CLI"
+bundle --compile --bytecode --minify --format=esm src/cli/main.ts --outfile "$work/gantry"
+what="the engine"
+bundle --target=node --external koffi --root src --outdir "$work/js" src/engine/main.ts src/runtime/supervisor/main.ts
+
+mv "$work/gantry" dist/gantry
+rm -rf dist/engine dist/runtime dist/cache
+mv "$work/js/engine" "$work/js/runtime" dist/
+# Node keeps the compiled form of the bundles here, made by the first start.
+mkdir -p dist/cache
+NODE_COMPILE_CACHE=dist/cache "$node" dist/engine/main.js --version >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "the engine that was built does not start: see above."; }
+# The stamp is as old as the start of the build: a file saved meanwhile makes the next build.
+mv "$work/.built" dist/.built
+step_done

@@ -1,0 +1,8 @@
+#!/bin/sh
+# Sets up what is missing and runs the tests (scripts/test.ts) with the pinned Node.
+set -eu
+cd "$(dirname "$0")/.."
+sh scripts/setup.sh
+[ "$(id -u)" = 0 ] || { echo "gantry: the tests mount, make namespaces and start containers: run them as root." >&2; exit 1; }
+for node in node_modules/node-linux-*/bin/node; do break; done
+exec "$node" --disable-warning=ExperimentalWarning scripts/test.ts "$@"
