@@ -41,7 +41,8 @@ export function removeNetns(path: string): void {
 
 /**
  * Runs `act` inside the network namespace at `path` (a bound file or /proc/PID/ns/net) and comes back, also when it
- * throws. `act` must be synchronous. Sockets opened in it stay in that namespace.
+ * throws. `act` must be synchronous. Sockets opened in it stay in that namespace; mind that Node opens the socket of
+ * `listen(port, host)` only a tick later, and that of `listen(port)` or `listen({ fd })` at once.
  */
 export function inNetns<T>(path: string, act: () => T extends Promise<unknown> ? never : T): T {
   const target = openSync(path, "r");
@@ -71,10 +72,10 @@ function inOwnNetns<T>(act: () => T): T {
 
 /**
  * Gives the main thread, and what it starts from now on, a mount namespace of its own. `slave` still sees what is
- * mounted outside beneath shared mounts. Node's pool threads (all asynchronous fs calls) stay in the old namespace.
+ * mounted outside beneath shared mounts; `unchanged` leaves each mount's propagation as it is. Node's pool threads (all asynchronous fs calls) stay in the old namespace.
  */
-export function unshareMounts(propagation: "private" | "slave" = "private"): void {
+export function unshareMounts(propagation: "private" | "slave" | "unchanged" = "private"): void {
   check("unshare", cUnshare(CLONE_FS | CLONE_NEWNS), "mount namespace");
   if (propagation === "private") makePrivate("/");
-  else makeSlave("/");
+  else if (propagation === "slave") makeSlave("/");
 }
