@@ -1,0 +1,79 @@
+import { existsSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { messageOf } from "../base/errors.ts";
+import type { LiveSandbox } from "../networks/network.ts";
+import { dismantleJail } from "./jail.ts";
+import type { Lifecycle } from "./lifecycle.ts";
+import type { ContainerPorts } from "./ports.ts";
+import { shouldRevive } from "./restart-policy.ts";
+import type { ContainerTable } from "./table.ts";
+
+/**
+ * Makes records, processes, mounts, networks and folders agree after whatever ended the last engine: adopts what
+ * runs, records what ended meanwhile, takes down what nobody was told of.
+ */
+export async function settle(ports: ContainerPorts, table: ContainerTable, lifecycle: Lifecycle): Promise<void> {
+  const { dataRoot, execRoot } = ports.settings();
+  const processes = new Map((await ports.runtime.list()).map((process) => [process.id, process]));
+
+  for (const entry of table.all()) {
+    const { id, state } = entry.record;
+    const process = processes.get(id);
+    if (state.status !== "running") continue;
+    if (process?.status === "running" || process?.status === "paused") {
+      const paused = process.status === "paused";
+      if (paused !== state.paused || process.pid !== state.pid) {
+        table.update(entry, { state: { ...state, paused, pid: process.pid } });
+      }
+      continue;
+    }
+    // A jail whose process was never let go was never told to anyone as started.
+    await lifecycle.exited(
+      process?.exit ?? { id, execId: undefined, code: undefined, at: Date.now(), oomKilled: false },
+    );
+  }
+
+  const isLive = (id: string) => table.get(id)?.record.state.status === "running";
+  const strays = new Set([...processes.keys(), ...listFolder(join(execRoot, "bundles"))]);
+  for (const id of strays) {
+    if (isLive(id)) continue;
+    await dismantleJail(ports, id).catch((error: unknown) =>
+      ports.log.error(`cannot take down what a crash left: ${messageOf(error)}`, { container: id }),
+    );
+  }
+  const live = new Map<string, LiveSandbox>();
+  for (const { record } of table.all()) {
+    if (record.state.status === "running")
+      live.set(record.id, { networks: record.state.networks, ports: record.state.ports });
+  }
+  await ports.networks.reconcile(live);
+  await ports.snapshots.recover(new Set(table.all().map((entry) => entry.record.id)));
+  for (const id of listFolder(join(dataRoot, "containers"))) {
+    if (table.get(id) === undefined) rmSync(join(dataRoot, "containers", id), { recursive: true, force: true });
+  }
+
+  for (const entry of table.all()) {
+    const { record } = entry;
+    // A create that died between its record and its answer, or a --rm whose removal did.
+    const halfMade = record.pending || !ports.snapshots.has(record.id);
+    if (halfMade || (record.state.status === "exited" && record.hostConfig.AutoRemove)) {
+      await lifecycle.remove(entry, { force: true, volumes: true });
+    }
+  }
+}
+
+/** Starts, at boot, what its restart policy wants up. */
+export function revive(ports: ContainerPorts, table: ContainerTable, lifecycle: Lifecycle): void {
+  for (const entry of table.all()) {
+    if (entry.record.state.status === "running" || entry.transient.restarting || !shouldRevive(entry.record)) continue;
+    void lifecycle
+      .revive(entry)
+      .catch((error: unknown) =>
+        ports.log.error(`cannot start again: ${messageOf(error)}`, { container: entry.record.id }),
+      );
+  }
+}
+
+function listFolder(path: string): string[] {
+  return existsSync(path) ? readdirSync(path) : [];
+}

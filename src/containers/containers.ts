@@ -1,0 +1,435 @@
+import { mkdirSync, rmSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import type {
+  ContainerCreateRequest,
+  ContainerCreateResponse,
+  ContainerInspect,
+  ContainerSummary,
+  ExecConfig,
+  ExecInspect,
+  TopResponse,
+} from "../api/container.ts";
+import { GantryError, isKind, messageOf } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
+import type { ImageUse } from "../images/image.ts";
+import { attachContainer } from "./attach.ts";
+import { revive, settle } from "./boot.ts";
+import type {
+  AttachOptions,
+  ContainerController,
+  ContainerListOptions,
+  ExecStartOptions,
+  Filters,
+  LogsOptions,
+  LogsResult,
+  StopOptions,
+  WaitCondition,
+  WaitOptions,
+  WaitResult,
+} from "./controller.ts";
+import { copyUp } from "./copy-up.ts";
+import { anonymousVolumes, checkPlatform, completeHostConfig, endpointsOf, mergeConfig, newId } from "./create.ts";
+import { publishContainerEvent } from "./event.ts";
+import { ExecSessions } from "./exec.ts";
+import { containerFilter, selectRows } from "./filter.ts";
+import { bundleFolder } from "./jail.ts";
+import { Lifecycle } from "./lifecycle.ts";
+import { logStream, logTargetOf } from "./log.ts";
+import { resolveMounts } from "./mounts.ts";
+import { checkName, randomName } from "./name.ts";
+import type { ContainerPorts } from "./ports.ts";
+import { type ContainerRecord, timestamp } from "./record.ts";
+import { usersOf } from "./remove.ts";
+import { checkRequest } from "./spec/validate.ts";
+import { processesOf } from "./spec-of.ts";
+import { ContainerTable, type Entry } from "./table.ts";
+import { listProcesses } from "./top.ts";
+import { containerFolder, inspectOf, summaryOf, type ViewContext } from "./view.ts";
+
+/** The containers of one engine. Make it, then `boot()` it before anything else is asked of it. */
+export class Containers implements ContainerController {
+  readonly #ports: ContainerPorts;
+  readonly #table: ContainerTable;
+  readonly #lifecycle: Lifecycle;
+  readonly #execs: ExecSessions;
+
+  constructor(ports: ContainerPorts) {
+    this.#ports = ports;
+    this.#table = new ContainerTable(ports.store);
+    this.#execs = new ExecSessions(ports);
+    this.#lifecycle = new Lifecycle(ports, this.#table, (id) => this.#execs.forget(id));
+  }
+
+  /** Settles what the last engine left, then listens to the supervisor; restart policies act from then on. */
+  async boot(): Promise<void> {
+    await settle(this.#ports, this.#table, this.#lifecycle);
+    this.#ports.runtime.onExit((exit) => {
+      if (exit.execId !== undefined) {
+        this.#execs.exited(exit, this.#table.get(exit.id));
+        return;
+      }
+      this.#lifecycle.exited(exit).catch((error: unknown) => {
+        this.#ports.log.error(`cannot settle an exit: ${messageOf(error)}`, { container: exit.id });
+      });
+    });
+    revive(this.#ports, this.#table, this.#lifecycle);
+  }
+
+  async create(
+    wantedName: string | undefined,
+    request: ContainerCreateRequest,
+    options: { readonly platform?: string },
+  ): Promise<ContainerCreateResponse> {
+    const settings = this.#ports.settings();
+    const id = newId();
+    const name =
+      wantedName === undefined || wantedName === ""
+        ? randomName((candidate) => this.#table.ownerOf(candidate) !== undefined)
+        : checkName(wantedName);
+    const image = this.#ports.images.resolve(request.Config.Image);
+    checkPlatform(options.platform, image);
+    const hostConfig = completeHostConfig(request.HostConfig, settings);
+    const warnings = checkRequest({ ...request, HostConfig: hostConfig }, settings);
+    const config = mergeConfig(request.Config, image.config.config ?? {}, id, hostConfig);
+    this.#checkReferences(hostConfig.NetworkMode, request);
+    this.#table.reserve(name, id);
+    const folder = containerFolder(settings.dataRoot, id);
+    let entry: Entry | undefined;
+    try {
+      await this.#ports.snapshots.prepare(id, image.chainId);
+      failpoint("containers.create.prepared");
+      mkdirSync(folder, { recursive: true, mode: 0o710 });
+      entry = this.#ports.store.transaction(() => {
+        const mounts = resolveMounts({
+          hostConfig,
+          anonymous: anonymousVolumes(config),
+          volumes: this.#ports.volumes,
+          mountsOf: (other) => this.#table.find(other).record.mounts,
+        });
+        return this.#table.insert({
+          id,
+          name,
+          created: timestamp(),
+          imageId: image.id,
+          image: request.Config.Image,
+          chainId: image.chainId,
+          platform: "linux",
+          config,
+          hostConfig,
+          endpoints: endpointsOf(request, hostConfig),
+          mounts,
+          state: { status: "created", error: "", exitCode: 0 },
+          restartCount: 0,
+          stoppedByUser: false,
+          runtime: hostConfig.Runtime ?? "",
+          pending: mounts.some(takesContent),
+        });
+      });
+      failpoint("containers.create.recorded");
+      if (entry.record.pending) await this.#fillVolumes(entry);
+    } catch (error) {
+      await this.#undoCreate(id, name, folder, entry);
+      throw error;
+    }
+    publishContainerEvent(this.#ports.events, entry.record, "create");
+    return { Id: id, Warnings: [...warnings] };
+  }
+
+  /** Refuses a network or a container to join that isn't there, before anything is made. */
+  #checkReferences(mode: string, request: ContainerCreateRequest): void {
+    if (mode.startsWith("container:")) this.#table.find(mode.slice("container:".length));
+    else this.#ports.networks.inspect(mode);
+    for (const name of Object.keys(request.NetworkingConfig.EndpointsConfig)) {
+      if (name !== "default") this.#ports.networks.inspect(name);
+    }
+  }
+
+  async #fillVolumes(entry: Entry): Promise<void> {
+    const { id, mounts } = entry.record;
+    const bundle = bundleFolder(this.#ports.settings().execRoot, id);
+    const rootfs = join(bundle, "rootfs");
+    mkdirSync(rootfs, { recursive: true, mode: 0o711 });
+    await using _ = {
+      [Symbol.asyncDispose]: async () => {
+        await this.#ports.snapshots.unmount(rootfs);
+        rmSync(bundle, { recursive: true, force: true });
+      },
+    };
+    await this.#ports.snapshots.mount(id, rootfs);
+    for (const mount of mounts) {
+      if (takesContent(mount)) await copyUp(rootfs, mount.destination, mount.source);
+    }
+    this.#table.update(entry, { pending: false });
+  }
+
+  async #undoCreate(id: string, name: string, folder: string, entry: Entry | undefined): Promise<void> {
+    try {
+      if (entry === undefined) {
+        this.#table.release(name, id);
+        if (this.#ports.snapshots.has(id)) await this.#ports.snapshots.remove(id);
+        await rm(folder, { recursive: true, force: true });
+      } else await this.#lifecycle.remove(entry, { force: true, volumes: true });
+    } catch (error) {
+      this.#ports.log.error(`cannot take back a failed create: ${messageOf(error)}`, { container: id });
+    }
+  }
+
+  async start(id: string): Promise<void> {
+    await this.#lifecycle.start(this.#table.find(id));
+  }
+
+  async stop(id: string, options: StopOptions): Promise<void> {
+    await this.#lifecycle.stop(this.#table.find(id), options);
+  }
+
+  async restart(id: string, options: StopOptions): Promise<void> {
+    await this.#lifecycle.restart(this.#table.find(id), options);
+  }
+
+  async kill(id: string, signal: string): Promise<void> {
+    await this.#lifecycle.kill(this.#table.find(id), signal);
+  }
+
+  async remove(id: string, options: { readonly force: boolean; readonly volumes: boolean }): Promise<void> {
+    await this.#lifecycle.remove(this.#table.find(id), options);
+  }
+
+  async pause(id: string): Promise<void> {
+    await this.#lifecycle.pause(this.#table.find(id));
+  }
+
+  async unpause(id: string): Promise<void> {
+    await this.#lifecycle.unpause(this.#table.find(id));
+  }
+
+  async rename(id: string, name: string): Promise<void> {
+    const entry = this.#table.find(id);
+    if (name === "") throw new GantryError("invalid", "Neither old nor new names may be empty");
+    await this.#lifecycle.rename(entry, checkName(name));
+  }
+
+  async wait(id: string, condition: WaitCondition, options: WaitOptions): Promise<WaitResult> {
+    const entry = this.#table.find(id);
+    const { record } = entry;
+    const code = this.#waitFor(entry, condition, options.signal);
+    options.ready();
+    const StatusCode = await code;
+    const { state } = entry.record;
+    const error = state.status === "running" ? "" : state.error;
+    return error === "" ? { StatusCode } : { StatusCode, Error: { Message: `${error} (container ${record.name})` } };
+  }
+
+  #waitFor(entry: Entry, condition: WaitCondition, signal: AbortSignal): Promise<number> {
+    const { id, state } = entry.record;
+    switch (condition) {
+      case "removed":
+        return this.#lifecycle.removals.next(id, signal);
+      case "next-exit":
+        return this.#lifecycle.exits.next(id, signal);
+      case "not-running":
+        if (state.status !== "running" && !entry.transient.restarting) return Promise.resolve(state.exitCode);
+        return this.#lifecycle.exits.next(id, signal);
+    }
+  }
+
+  async list(options: ContainerListOptions): Promise<ContainerSummary[]> {
+    const test = containerFilter(options.filters, {
+      find: (nameOrId) => this.#table.find(nameOrId).record,
+      imageIds: (name) => this.#imageIds(name),
+    });
+    const rows = selectRows(this.#table.all(), options, test);
+    const networkIds = this.#networkIds();
+    const summaries = [];
+    for (const entry of rows) {
+      const summary = summaryOf(entry.record, entry.transient, this.#viewOf(entry.record, networkIds));
+      summaries.push(options.size ? { ...summary, ...(await this.#sizes(entry.record)) } : summary);
+    }
+    return summaries;
+  }
+
+  async inspect(id: string, options: { readonly size: boolean }): Promise<ContainerInspect> {
+    const entry = this.#table.find(id);
+    const view = inspectOf(entry.record, entry.transient, this.#viewOf(entry.record, this.#networkIds()));
+    return options.size ? { ...view, ...(await this.#sizes(entry.record)) } : view;
+  }
+
+  #viewOf(record: ContainerRecord, networkIds: Readonly<Record<string, string>>): ViewContext {
+    const { snapshots } = this.#ports;
+    return {
+      folder: containerFolder(this.#ports.settings().dataRoot, record.id),
+      driver: snapshots.driver,
+      graphData: snapshots.has(record.id) ? snapshots.describe(record.id) : {},
+      imageNameStands: this.#imageIds(record.image).includes(record.imageId),
+      networkIds,
+    };
+  }
+
+  #networkIds(): Record<string, string> {
+    return Object.fromEntries(this.#ports.networks.list().map((network) => [network.Name, network.Id]));
+  }
+
+  #imageIds(name: string): readonly string[] {
+    try {
+      return [this.#ports.images.resolve(name).id];
+    } catch (error) {
+      if (isKind(error, "not-found") || isKind(error, "invalid")) return [];
+      throw error;
+    }
+  }
+
+  async #sizes(record: ContainerRecord): Promise<{ SizeRw: number; SizeRootFs: number }> {
+    const SizeRw = await this.#ports.snapshots.usage(record.id);
+    let image = 0;
+    try {
+      image = this.#ports.images.inspect(record.imageId).Size;
+    } catch (error) {
+      if (!isKind(error, "not-found")) throw error;
+    }
+    return { SizeRw, SizeRootFs: SizeRw + image };
+  }
+
+  async top(id: string, psArgs: string): Promise<TopResponse> {
+    const entry = this.#running(id);
+    return listProcesses(new Set(processesOf(entry.record, this.#ports.settings())), psArgs);
+  }
+
+  async logs(id: string, options: LogsOptions): Promise<LogsResult> {
+    const entry = this.#table.find(id);
+    if (!options.stdout && !options.stderr) {
+      throw new GantryError("invalid", "Bad parameters: you must choose at least one stream");
+    }
+    const target = logTargetOf(entry.record, this.#ports.settings());
+    if (target === undefined) {
+      throw new GantryError("unsupported", "configured logging driver does not support reading");
+    }
+    const isUp = entry.record.state.status === "running" || entry.transient.restarting;
+    const ended = isUp
+      ? this.#lifecycle.exits.next(entry.record.id, options.signal).then(ignore, ignore)
+      : Promise.resolve();
+    const details = options.details ? detailsOf(entry.record) : "";
+    return {
+      tty: entry.record.config.Tty,
+      stream: logStream(target, entry.record.config.Tty, options, details, ended),
+    };
+  }
+
+  async attach(id: string, options: AttachOptions): Promise<void> {
+    await attachContainer(this.#ports, this.#table.find(id), options);
+  }
+
+  async resize(id: string, rows: number, columns: number): Promise<void> {
+    const { record } = this.#running(id);
+    if (!record.config.Tty) return;
+    await this.#ports.runtime.resize(record.id, undefined, rows, columns);
+    publishContainerEvent(this.#ports.events, record, "resize", { height: String(rows), width: String(columns) });
+  }
+
+  async execCreate(id: string, config: ExecConfig): Promise<{ Id: string }> {
+    const entry = this.#running(id);
+    if (entry.record.state.status === "running" && entry.record.state.paused) {
+      throw new GantryError("conflict", `container ${id} is paused, unpause the container before exec`);
+    }
+    return this.#execs.create(entry, config);
+  }
+
+  async execStart(execId: string, options: ExecStartOptions): Promise<void> {
+    await this.#execs.start(execId, options);
+  }
+
+  async execInspect(execId: string): Promise<ExecInspect> {
+    return this.#execs.inspect(execId);
+  }
+
+  async execResize(execId: string, rows: number, columns: number): Promise<void> {
+    await this.#execs.resize(execId, rows, columns);
+  }
+
+  async prune(filters: Filters): Promise<{ ContainersDeleted: string[]; SpaceReclaimed: number }> {
+    const unknown = Object.keys(filters).find((key) => !["label", "label!", "until"].includes(key));
+    if (unknown !== undefined) throw new GantryError("invalid", `invalid filter '${unknown}'`);
+    const test = containerFilter(filters, { find: (x) => this.#table.find(x).record, imageIds: () => [] });
+    const ContainersDeleted: string[] = [];
+    let SpaceReclaimed = 0;
+    for (const entry of this.#table.all()) {
+      const { record, transient } = entry;
+      if (record.state.status === "running" || transient.restarting || transient.removing || !test(record, transient))
+        continue;
+      const size = await this.#ports.snapshots.usage(record.id);
+      try {
+        await this.#lifecycle.remove(entry, { force: false, volumes: false });
+      } catch (error) {
+        this.#ports.log.warn(`cannot prune: ${messageOf(error)}`, { container: record.id });
+        continue;
+      }
+      ContainersDeleted.push(record.id);
+      SpaceReclaimed += size;
+    }
+    this.#ports.events.publish({
+      type: "container",
+      action: "prune",
+      id: "",
+      attributes: { reclaimed: String(SpaceReclaimed) },
+    });
+    return { ContainersDeleted, SpaceReclaimed };
+  }
+
+  counts(): { running: number; paused: number; stopped: number } {
+    const counts = { running: 0, paused: 0, stopped: 0 };
+    for (const { record } of this.#table.all()) {
+      if (record.state.status !== "running") counts.stopped++;
+      else if (record.state.paused) counts.paused++;
+      else counts.running++;
+    }
+    return counts;
+  }
+
+  async stopAll(timeoutSeconds: number): Promise<void> {
+    await this.#lifecycle.stopAll(timeoutSeconds);
+  }
+
+  /** Image ids to the containers made of them: what forbids an image's removal. */
+  imageUses(): Map<string, ImageUse[]> {
+    const uses = new Map<string, ImageUse[]>();
+    for (const { record } of this.#table.all()) {
+      const use = { containerId: record.id, running: record.state.status === "running" };
+      uses.set(record.imageId, [...(uses.get(record.imageId) ?? []), use]);
+    }
+    return uses;
+  }
+
+  /** Ids of the containers that mount a volume. */
+  usersOfVolume(name: string): string[] {
+    return usersOf(this.#table, name);
+  }
+
+  #running(id: string): Entry {
+    const entry = this.#table.find(id);
+    if (entry.record.state.status !== "running") {
+      throw new GantryError("conflict", `container ${entry.record.id} is not running`);
+    }
+    return entry;
+  }
+}
+
+/** A volume that is to be filled with what the image has at its mount point. */
+function takesContent(mount: ContainerRecord["mounts"][number]): boolean {
+  return mount.type === "volume" && !mount.options.includes("nocopy");
+}
+
+/** `logs --details`: the labels and variables that the log options name, as `key=value` pairs and a space. */
+function detailsOf(record: ContainerRecord): string {
+  const options = record.hostConfig.LogConfig.Config ?? {};
+  const pairs: string[] = [];
+  for (const key of (options.labels ?? "").split(",").filter((key) => key !== "")) {
+    const value = record.config.Labels?.[key];
+    if (value !== undefined) pairs.push(`${key}=${value}`);
+  }
+  for (const key of (options.env ?? "").split(",").filter((key) => key !== "")) {
+    const found = record.config.Env?.find((entry) => entry.startsWith(`${key}=`));
+    if (found !== undefined) pairs.push(found);
+  }
+  return pairs.length === 0 ? "" : `${pairs.join(",")} `;
+}
+
+function ignore(): void {}

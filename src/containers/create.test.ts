@@ -1,0 +1,59 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { ContainerConfig } from "../api/container.ts";
+import { mergeConfig, newId } from "./create.ts";
+import { aConfig, aHostConfig } from "./request.fixture.ts";
+
+function merge(user: Partial<ContainerConfig>, image: Parameters<typeof mergeConfig>[1]): ContainerConfig {
+  return mergeConfig({ ...aConfig(), ...user }, image, "0123456789abcdef", aHostConfig());
+}
+
+describe("the configuration of a container", () => {
+  const image = {
+    Entrypoint: ["/entry"],
+    Cmd: ["default"],
+    Env: ["PATH=/bin", "A=image"],
+    WorkingDir: "/srv",
+    User: "app",
+  };
+
+  const commands: [string, Partial<ContainerConfig>, string[] | null, string[] | null][] = [
+    ["takes both from the image", {}, ["/entry"], ["default"]],
+    ["replaces the command only", { Cmd: ["mine"] }, ["/entry"], ["mine"]],
+    ["drops the image's command with its entrypoint", { Entrypoint: ["/mine"] }, ["/mine"], null],
+    ["replaces both", { Entrypoint: ["/mine"], Cmd: ["x"] }, ["/mine"], ["x"]],
+    ["clears the entrypoint by an empty one", { Entrypoint: [""], Cmd: ["x"] }, null, ["x"]],
+  ];
+  for (const [name, user, Entrypoint, Cmd] of commands) {
+    it(name, () => {
+      const merged = merge(user, image);
+      assert.deepEqual([merged.Entrypoint, merged.Cmd], [Entrypoint, Cmd]);
+    });
+  }
+
+  it("puts the user's variables first, keeps the image's others, and removes by a bare name", () => {
+    assert.deepEqual(merge({ Env: ["A=mine", "B=1"] }, image).Env, ["A=mine", "B=1", "PATH=/bin"]);
+    assert.deepEqual(merge({ Env: ["A"] }, image).Env, ["PATH=/bin"]);
+  });
+
+  it("takes user and folder from the image unless told otherwise", () => {
+    assert.deepEqual([merge({}, image).User, merge({ User: "0" }, image).User], ["app", "0"]);
+    assert.deepEqual([merge({}, image).WorkingDir, merge({ WorkingDir: "/w" }, image).WorkingDir], ["/srv", "/w"]);
+  });
+
+  it("is called by the start of its id unless it has a host name, or the host's", () => {
+    assert.equal(merge({}, image).Hostname, "0123456789ab");
+    assert.equal(merge({ Hostname: "web" }, image).Hostname, "web");
+  });
+
+  it("refuses to have no command", () => {
+    assert.throws(() => merge({}, {}), { kind: "invalid", message: "no command specified" });
+    assert.throws(() => merge({ Entrypoint: [""] }, image), { kind: "invalid", message: "no command specified" });
+  });
+});
+
+describe("a new id", () => {
+  it("is 64 hex digits whose first twelve do not read as a number", () => {
+    for (let i = 0; i < 200; i++) assert.match(newId(), /^(?!\d{12})[0-9a-f]{64}$/);
+  });
+});

@@ -1,0 +1,152 @@
+import { randomBytes } from "node:crypto";
+import type {
+  ContainerConfig,
+  ContainerCreateRequest,
+  EndpointSettings,
+  HealthConfig,
+  HostConfig,
+} from "../api/container.ts";
+import { GantryError } from "../base/errors.ts";
+import type { ResolvedImage } from "../images/image.ts";
+import type { ImageProcess } from "../oci/image.ts";
+import type { ContainerSettings } from "./ports.ts";
+
+/** A new container's id: 64 hex digits, never all decimal in its first twelve (it would read as a number). */
+export function newId(): string {
+  for (;;) {
+    const id = randomBytes(32).toString("hex");
+    if (!/^\d{12}/.test(id)) return id;
+  }
+}
+
+/** The user's wishes over the image's: what the container runs with, as inspect shows it. */
+export function mergeConfig(
+  user: ContainerConfig,
+  image: ImageProcess,
+  id: string,
+  hostConfig: HostConfig,
+): ContainerConfig {
+  const entrypoint = user.Entrypoint === null || user.Entrypoint.length === 0 ? null : user.Entrypoint;
+  // `--entrypoint ""` arrives as [""]: it clears the image's entrypoint and its command with it.
+  const cleared = entrypoint?.length === 1 && entrypoint[0] === "";
+  const ownCommand = user.Cmd !== null && user.Cmd.length > 0;
+  const imageEntrypoint = image.Entrypoint ?? null;
+  const Entrypoint = cleared ? null : (entrypoint ?? imageEntrypoint);
+  const Cmd = ownCommand || entrypoint !== null ? user.Cmd : (image.Cmd ?? user.Cmd);
+  const merged: ContainerConfig = {
+    ...user,
+    Hostname: hostname(user, id, hostConfig),
+    User: user.User === "" ? (image.User ?? "") : user.User,
+    Env: mergeEnv(image.Env ?? [], user.Env ?? []),
+    Entrypoint,
+    Cmd: Cmd !== null && Cmd.length === 0 ? null : Cmd,
+    WorkingDir: user.WorkingDir === "" ? (image.WorkingDir ?? "") : user.WorkingDir,
+    Labels: { ...image.Labels, ...user.Labels },
+    Volumes: emptyToNull({ ...image.Volumes, ...user.Volumes }),
+    ExposedPorts: emptyToUndefined({ ...image.ExposedPorts, ...user.ExposedPorts, ...portsOf(hostConfig) }),
+    StopSignal: user.StopSignal || image.StopSignal || undefined,
+    StopTimeout: user.StopTimeout ?? image.StopTimeout,
+    Healthcheck: mergeHealth(user.Healthcheck, image.Healthcheck),
+    Shell: user.Shell ?? image.Shell ?? undefined,
+  };
+  if ((Entrypoint ?? []).length + (Cmd ?? []).length === 0) {
+    throw new GantryError("invalid", "no command specified");
+  }
+  if (commandStart(merged) === "") throw new GantryError("invalid", "no command specified");
+  return merged;
+}
+
+function commandStart(config: ContainerConfig): string | undefined {
+  return (config.Entrypoint ?? [])[0] ?? (config.Cmd ?? [])[0];
+}
+
+function hostname(user: ContainerConfig, id: string, hostConfig: HostConfig): string {
+  if (user.Hostname !== "") return user.Hostname;
+  return hostConfig.UTSMode === "host" ? "" : id.slice(0, 12);
+}
+
+/** The image's variables in their order, replaced by name; a bare name takes the image's away. */
+function mergeEnv(image: readonly string[], user: readonly string[]): string[] {
+  const own = new Map(user.map((entry) => [entry.split("=", 1)[0] ?? "", entry]));
+  const kept = image.filter((entry) => !own.has(entry.split("=", 1)[0] ?? ""));
+  return [...user.filter((entry) => entry.includes("=")), ...kept];
+}
+
+function mergeHealth(user: HealthConfig | undefined, image: HealthConfig | undefined): HealthConfig | undefined {
+  if (user === undefined) return image;
+  if (image === undefined) return user;
+  const test = (user.Test ?? []).length > 0 ? user.Test : image.Test;
+  return {
+    Test: test,
+    Interval: user.Interval || image.Interval,
+    Timeout: user.Timeout || image.Timeout,
+    Retries: user.Retries || image.Retries,
+    StartPeriod: user.StartPeriod || image.StartPeriod,
+    StartInterval: user.StartInterval || image.StartInterval,
+  };
+}
+
+function portsOf(hostConfig: HostConfig): Record<string, Record<string, never>> {
+  return Object.fromEntries(Object.keys(hostConfig.PortBindings ?? {}).map((port) => [port, {}]));
+}
+
+function emptyToNull<T>(record: Record<string, T>): Record<string, T> | null {
+  return Object.keys(record).length === 0 ? null : record;
+}
+
+function emptyToUndefined<T>(record: Record<string, T>): Record<string, T> | undefined {
+  return Object.keys(record).length === 0 ? undefined : record;
+}
+
+/** Fills in what the user left to the engine: what inspect then shows as Docker's does. */
+export function completeHostConfig(wanted: HostConfig, settings: ContainerSettings): HostConfig {
+  const NetworkMode = wanted.NetworkMode === "" || wanted.NetworkMode === "default" ? "bridge" : wanted.NetworkMode;
+  return {
+    ...wanted,
+    NetworkMode,
+    IpcMode: wanted.IpcMode === "" ? "private" : wanted.IpcMode,
+    ShmSize: wanted.ShmSize === 0 ? settings.defaultShmSize : wanted.ShmSize,
+    Runtime: wanted.Runtime ? wanted.Runtime : settings.defaultRuntime,
+    RestartPolicy: wanted.RestartPolicy.Name === "" ? { ...wanted.RestartPolicy, Name: "no" } : wanted.RestartPolicy,
+    // Docker's rule: a limit without a word on swap allows as much swap again.
+    MemorySwap: wanted.Memory > 0 && wanted.MemorySwap === 0 ? wanted.Memory * 2 : wanted.MemorySwap,
+    LogConfig:
+      wanted.LogConfig.Type === ""
+        ? { Type: settings.logDriver, Config: { ...settings.logOptions } }
+        : { Type: wanted.LogConfig.Type, Config: wanted.LogConfig.Config ?? {} },
+    OomKillDisable: wanted.OomKillDisable ?? false,
+    PidsLimit: wanted.PidsLimit === 0 || wanted.PidsLimit === -1 ? null : wanted.PidsLimit,
+  };
+}
+
+/** Which networks the container joins: those of the request, else the one that its network mode names. */
+export function endpointsOf(
+  request: ContainerCreateRequest,
+  hostConfig: HostConfig,
+): Record<string, Partial<EndpointSettings>> {
+  const mode = hostConfig.NetworkMode;
+  if (mode.startsWith("container:")) return {};
+  const wanted = request.NetworkingConfig.EndpointsConfig;
+  const endpoints: Record<string, Partial<EndpointSettings>> = {};
+  for (const [name, settings] of Object.entries(wanted)) {
+    endpoints[name === "default" ? "bridge" : name] = settings ?? {};
+  }
+  if (!Object.hasOwn(endpoints, mode)) endpoints[mode] = {};
+  return endpoints;
+}
+
+/** Anonymous volumes: what the image and the user declare by path alone. */
+export function anonymousVolumes(config: ContainerConfig): string[] {
+  return Object.keys(config.Volumes ?? {});
+}
+
+export function checkPlatform(platform: string | undefined, image: ResolvedImage): void {
+  if (platform === undefined || platform === "") return;
+  const [os, architecture] = platform.split("/");
+  if (os !== image.config.os || (architecture !== undefined && architecture !== image.config.architecture)) {
+    throw new GantryError(
+      "not-found",
+      `image with reference ${image.name} was found but its platform (${image.config.os}/${image.config.architecture}) does not match the specified platform (${platform})`,
+    );
+  }
+}

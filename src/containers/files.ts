@@ -1,0 +1,135 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { isIP } from "node:net";
+import { join } from "node:path";
+import type { ContainerConfig, EndpointSettings, HostConfig } from "../api/container.ts";
+import { GantryError } from "../base/errors.ts";
+
+/** The files that the engine writes for a container and binds over the image's own. */
+export interface EtcFiles {
+  readonly hostname: string;
+  readonly hosts: string;
+  readonly resolvConf: string;
+}
+
+export function etcFilesIn(folder: string): EtcFiles {
+  return {
+    hostname: join(folder, "hostname"),
+    hosts: join(folder, "hosts"),
+    resolvConf: join(folder, "resolv.conf"),
+  };
+}
+
+export interface EtcInput {
+  readonly config: ContainerConfig;
+  readonly hostConfig: HostConfig;
+  readonly networks: Readonly<Record<string, EndpointSettings>>;
+  readonly engineDns: EngineDns;
+  /** The address that `host-gateway` stands for in --add-host; undefined where there is no bridge. */
+  readonly hostGateway: string | undefined;
+}
+
+export interface EngineDns {
+  readonly servers: readonly string[];
+  readonly search: readonly string[];
+  readonly options: readonly string[];
+}
+
+/** Writes them anew: addresses change from start to start. On the host's network they start from the host's own. */
+export function writeEtcFiles(files: EtcFiles, input: EtcInput): void {
+  writeFileSync(files.hostname, `${input.config.Hostname}\n`, { mode: 0o644 });
+  writeFileSync(files.hosts, hostsText(input), { mode: 0o644 });
+  writeFileSync(files.resolvConf, resolvText(input), { mode: 0o644 });
+}
+
+const LOCAL_HOSTS = [
+  "127.0.0.1\tlocalhost",
+  "::1\tlocalhost ip6-localhost ip6-loopback",
+  "fe00::\tip6-localnet",
+  "ff00::\tip6-mcastprefix",
+  "ff02::1\tip6-allnodes",
+  "ff02::2\tip6-allrouters",
+];
+
+function hostsText(input: EtcInput): string {
+  const { config } = input;
+  const lines = input.hostConfig.NetworkMode === "host" ? [readIfThere("/etc/hosts").trimEnd()] : [...LOCAL_HOSTS];
+  for (const entry of input.hostConfig.ExtraHosts ?? []) {
+    const { name, address } = parseExtraHost(entry);
+    const resolved = address === "host-gateway" ? input.hostGateway : address;
+    if (resolved === undefined) {
+      throw new GantryError("invalid", "unable to derive the IP value for host-gateway");
+    }
+    lines.push(`${resolved}\t${name}`);
+  }
+  const names =
+    config.Domainname === "" ? config.Hostname : `${config.Hostname}.${config.Domainname} ${config.Hostname}`;
+  for (const endpoint of Object.values(input.networks)) {
+    if (endpoint.IPAddress !== "") lines.push(`${endpoint.IPAddress}\t${names}`);
+    if (endpoint.GlobalIPv6Address !== "") lines.push(`${endpoint.GlobalIPv6Address}\t${names}`);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+/** `name:address` or `name=address`; the address may be in brackets. */
+export function parseExtraHost(entry: string): { readonly name: string; readonly address: string } {
+  const at = entry.search(/[:=]/);
+  const name = at < 0 ? "" : entry.slice(0, at);
+  const address = at < 0 ? "" : entry.slice(at + 1).replace(/^\[(.*)\]$/, "$1");
+  if (name === "" || address === "") throw new GantryError("invalid", `bad format for add-host: "${entry}"`);
+  if (address !== "host-gateway" && isIP(address) === 0) {
+    throw new GantryError("invalid", `invalid IP address in add-host: "${address}"`);
+  }
+  return { name, address };
+}
+
+/**
+ * The container's own --dns, else the engine's, else the host's servers. On a bridge a host's resolver on loopback
+ * (systemd-resolved) cannot be reached: then what stands behind it is used, and public servers as a last resort.
+ */
+function resolvText(input: EtcInput): string {
+  const { hostConfig, engineDns } = input;
+  const onHost = hostConfig.NetworkMode === "host";
+  const host = parseResolvConf(readIfThere("/etc/resolv.conf"));
+  let servers = hostConfig.Dns ?? [];
+  if (servers.length === 0) servers = [...engineDns.servers];
+  if (servers.length === 0) servers = onHost ? host.servers : reachable(host.servers);
+  const search = nonEmpty(hostConfig.DnsSearch, engineDns.search, host.search).filter((domain) => domain !== ".");
+  const options = nonEmpty(hostConfig.DnsOptions, engineDns.options, host.options);
+  const lines = servers.map((server) => `nameserver ${server}`);
+  if (search.length > 0) lines.push(`search ${search.join(" ")}`);
+  if (options.length > 0) lines.push(`options ${options.join(" ")}`);
+  return `${lines.join("\n")}\n`;
+}
+
+function reachable(servers: readonly string[]): string[] {
+  const isLocal = (server: string) => server.startsWith("127.") || server === "::1";
+  const direct = servers.filter((server) => !isLocal(server));
+  if (direct.length > 0) return direct;
+  const behind = parseResolvConf(readIfThere("/run/systemd/resolve/resolv.conf")).servers.filter((s) => !isLocal(s));
+  return behind.length > 0 ? behind : ["8.8.8.8", "8.8.4.4"];
+}
+
+function nonEmpty(...lists: readonly (readonly string[] | null)[]): readonly string[] {
+  return lists.find((list) => list !== null && list.length > 0) ?? [];
+}
+
+function parseResolvConf(text: string): { servers: string[]; search: string[]; options: string[] } {
+  const servers: string[] = [];
+  let search: string[] = [];
+  let options: string[] = [];
+  for (const line of text.split("\n")) {
+    const [word, ...rest] = line.trim().split(/\s+/);
+    if (word === "nameserver" && rest[0] !== undefined) servers.push(rest[0]);
+    else if (word === "search" || word === "domain") search = rest;
+    else if (word === "options") options = [...options, ...rest];
+  }
+  return { servers, search, options };
+}
+
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,170 @@
+import { GantryError } from "../base/errors.ts";
+import type { Filters } from "./controller.ts";
+import type { ContainerRecord, Transient } from "./record.ts";
+import { statusOf } from "./view.ts";
+
+const STATUSES = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+
+/** What ps's filters must be able to ask. */
+export interface FilterContext {
+  /** The record that `before` or `since` names; throws not-found. */
+  readonly find: (nameOrId: string) => ContainerRecord;
+  /** Ids of the images that an `ancestor` names and of all that were made from it. */
+  readonly imageIds: (name: string) => readonly string[];
+}
+
+export type FilterTest = (record: ContainerRecord, transient: Transient) => boolean;
+
+/** Turns ps's filters into one test; refuses unknown keys and values as Docker does. */
+export function containerFilter(filters: Filters, context: FilterContext): FilterTest {
+  const tests: FilterTest[] = [];
+  for (const [key, values] of Object.entries(filters)) {
+    if (values.length === 0) continue;
+    const make = FILTERS[key];
+    if (make === undefined) throw new GantryError("invalid", `invalid filter '${key}'`);
+    tests.push(make(values, context));
+  }
+  return (record, transient) => tests.every((test) => test(record, transient));
+}
+
+/** True if the filters ask for containers that do not run: then `all` is implied. */
+export function impliesAll(filters: Filters): boolean {
+  return (filters.status ?? []).length > 0 || (filters.exited ?? []).length > 0;
+}
+
+type MakeFilter = (values: readonly string[], context: FilterContext) => FilterTest;
+
+const FILTERS: Readonly<Record<string, MakeFilter>> = {
+  id: (values) => (record) => values.some((value) => matches(value, record.id)),
+  name: (values) => (record) =>
+    values.some((value) => matches(value, record.name) || matches(value, `/${record.name}`)),
+  label: (values) => (record) => values.every((value) => hasLabel(record.config.Labels, value)),
+  "label!": (values) => (record) => !values.some((value) => hasLabel(record.config.Labels, value)),
+  status: (values) => {
+    const unknown = values.find((value) => !STATUSES.includes(value));
+    if (unknown !== undefined) {
+      throw new GantryError("invalid", `invalid filter 'status=${unknown}'`);
+    }
+    return (record, transient) => values.includes(statusOf(record, transient));
+  },
+  exited: (values) => {
+    const codes = values.map((value) => {
+      if (!/^-?\d+$/.test(value)) throw new GantryError("invalid", `invalid filter 'exited=${value}'`);
+      return Number(value);
+    });
+    return ({ state }) => state.status === "exited" && codes.includes(state.exitCode);
+  },
+  before: (values, context) => {
+    const times = values.map((value) => context.find(value).created);
+    return (record) => times.every((time) => record.created < time);
+  },
+  since: (values, context) => {
+    const times = values.map((value) => context.find(value).created);
+    return (record) => times.every((time) => record.created > time);
+  },
+  until: (values) => {
+    const before = values.map(parseUntil);
+    return (record) => before.every((ms) => Date.parse(record.created) < ms);
+  },
+  ancestor: (values, context) => {
+    const ids = new Set(values.flatMap((value) => context.imageIds(value)));
+    return (record) => ids.has(record.imageId);
+  },
+  volume: (values) => (record) =>
+    record.mounts.some((mount) =>
+      values.some((value) => value === mount.name || value === mount.destination || value === mount.source),
+    ),
+  network: (values) => (record) => {
+    const names = Object.keys(record.endpoints);
+    const ids = record.state.status === "running" ? Object.values(record.state.networks).map((n) => n.NetworkID) : [];
+    return values.some((value) => names.includes(value) || ids.some((id) => id !== "" && id.startsWith(value)));
+  },
+  publish: (values) => (record) => {
+    const ports = record.state.status === "running" ? Object.entries(record.state.ports) : [];
+    const wanted = values.map(parsePort);
+    return ports.some(([key, bindings]) =>
+      (bindings ?? []).some((b) => wanted.some((w) => w.has(Number(b.HostPort), key))),
+    );
+  },
+  expose: (values) => (record) => {
+    const wanted = values.map(parsePort);
+    const exposed = Object.keys({ ...record.config.ExposedPorts, ...record.hostConfig.PortBindings });
+    return exposed.some((key) => wanted.some((w) => w.has(Number.parseInt(key, 10), key)));
+  },
+  health: (values) => {
+    const unknown = values.find((value) => !["starting", "healthy", "unhealthy", "none"].includes(value));
+    if (unknown !== undefined) throw new GantryError("invalid", `invalid filter 'health=${unknown}'`);
+    return () => values.includes("none");
+  },
+  "is-task": (values) => {
+    const unknown = values.find((value) => !["true", "false", "1", "0"].includes(value));
+    if (unknown !== undefined) throw new GantryError("invalid", `invalid filter 'is-task=${unknown}'`);
+    return () => values.some((value) => value === "false" || value === "0");
+  },
+};
+
+/**
+ * A filter's value is a regular expression; one that isn't valid is a piece of text, as with Docker. Go's expressions
+ * take linear time and JavaScript's may not, so those that could run away are refused.
+ */
+function matches(pattern: string, text: string): boolean {
+  if (text === pattern) return true;
+  const plain = pattern.replace(/\\./g, "_").replace(/\[[^\]]*\]/g, "_");
+  if (pattern.length > 256 || /\)[*+{?]/.test(plain) || (plain.match(/[*+{]/g) ?? []).length > 3) {
+    throw new GantryError("invalid", `invalid filter '${pattern}': use an expression with fewer repetitions`);
+  }
+  try {
+    return new RegExp(pattern).test(text);
+  } catch {
+    return text.includes(pattern);
+  }
+}
+
+export function hasLabel(labels: Readonly<Record<string, string>> | null, wanted: string): boolean {
+  const at = wanted.indexOf("=");
+  const key = at < 0 ? wanted : wanted.slice(0, at);
+  const value = labels !== null && Object.hasOwn(labels, key) ? labels[key] : undefined;
+  return value !== undefined && (at < 0 || value === wanted.slice(at + 1));
+}
+
+function parsePort(text: string): { has: (port: number, key: string) => boolean } {
+  const match = /^(\d+)(?:-(\d+))?(?:\/(tcp|udp|sctp))?$/.exec(text);
+  if (match === null) throw new GantryError("invalid", `invalid filter port '${text}', use PORT[-PORT][/PROTOCOL]`);
+  const first = Number(match[1]);
+  const last = Number(match[2] ?? match[1]);
+  const protocol = match[3] ?? "tcp";
+  return { has: (port, key) => port >= first && port <= last && (key.split("/")[1] ?? "tcp") === protocol };
+}
+
+/** Milliseconds of an `until`: Unix seconds, RFC 3339, or an age as Go writes durations (`24h`, `1h30m`). */
+export function parseUntil(text: string): number {
+  if (/^\d+(\.\d+)?$/.test(text)) return Number(text) * 1000;
+  const units: Record<string, number> = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 };
+  if (/^(\d+(\.\d+)?(ms|h|m|s))+$/.test(text)) {
+    let age = 0;
+    for (const [, number, , unit] of text.matchAll(/(\d+(\.\d+)?)(ms|h|m|s)/g))
+      age += Number(number) * (units[unit ?? "s"] ?? 0);
+    return Date.now() - age;
+  }
+  const time = Date.parse(text);
+  if (Number.isNaN(time)) {
+    throw new GantryError("invalid", `invalid filter 'until=${text}', use a time, Unix seconds or an age such as 24h`);
+  }
+  return time;
+}
+
+/** Newest first; what `limit` and `all` leave out of a list is left out before any row is built. */
+export function selectRows(
+  rows: readonly { readonly record: ContainerRecord; readonly transient: Transient }[],
+  options: { readonly all: boolean; readonly limit: number | undefined; readonly filters: Filters },
+  test: FilterTest,
+): readonly { readonly record: ContainerRecord; readonly transient: Transient }[] {
+  const all = options.all || options.limit !== undefined || impliesAll(options.filters);
+  const chosen = rows
+    .filter(
+      ({ record, transient }) =>
+        (all || record.state.status === "running" || transient.restarting) && test(record, transient),
+    )
+    .sort((a, b) => (a.record.created < b.record.created ? 1 : -1));
+  return options.limit === undefined ? chosen : chosen.slice(0, options.limit);
+}

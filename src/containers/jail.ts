@@ -1,0 +1,140 @@
+import { mkdirSync, rmSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { EndpointSettings, PortMap } from "../api/container.ts";
+import { writeFileAtomic } from "../base/atomic-file.ts";
+import { GantryError } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
+import { etcFilesIn, writeEtcFiles } from "./files.ts";
+import { logTargetOf } from "./log.ts";
+import type { ContainerPorts } from "./ports.ts";
+import type { ContainerRecord } from "./record.ts";
+import { specOf } from "./spec-of.ts";
+import type { ContainerTable } from "./table.ts";
+import { containerFolder } from "./view.ts";
+
+/** A jail that is made and waits for its process to be let go. */
+export interface Jail {
+  readonly pid: number;
+  readonly networks: Readonly<Record<string, EndpointSettings>>;
+  readonly ports: PortMap;
+  readonly sandboxKey: string;
+  readonly warnings: readonly string[];
+  /** Takes the jail down again: for a start that fails later. */
+  readonly undo: AsyncDisposableStack;
+}
+
+export function bundleFolder(execRoot: string, id: string): string {
+  return join(execRoot, "bundles", id);
+}
+
+/**
+ * Mounts the root filesystem, makes the network namespace and its endpoints, writes the bundle and has the runtime
+ * make the jail. Each step puts its undo on a stack; a failure unwinds it and leaves nothing.
+ */
+export async function makeJail(ports: ContainerPorts, table: ContainerTable, record: ContainerRecord): Promise<Jail> {
+  const { id } = record;
+  const settings = ports.settings();
+  const bundle = bundleFolder(settings.execRoot, id);
+  const rootfs = join(bundle, "rootfs");
+  await using undo = new AsyncDisposableStack();
+
+  mkdirSync(rootfs, { recursive: true, mode: 0o711 });
+  undo.defer(() => rm(bundle, { recursive: true, force: true }));
+  await ports.snapshots.mount(id, rootfs);
+  undo.defer(() => ports.snapshots.unmount(rootfs));
+  failpoint("containers.start.mounted");
+
+  const network = await joinNetworks(ports, record, undo);
+  failpoint("containers.start.networked");
+
+  const files = etcFilesIn(containerFolder(settings.dataRoot, id));
+  writeEtcFiles(files, {
+    config: record.config,
+    hostConfig: record.hostConfig,
+    networks: network.networks,
+    engineDns: settings.dns,
+    hostGateway: hostGateway(ports),
+  });
+  const runtime = settings.runtimes.get(record.runtime === "" ? settings.defaultRuntime : record.runtime);
+  if (runtime === undefined) throw new GantryError("invalid", `unknown or invalid runtime name: ${record.runtime}`);
+  const { spec, warnings } = specOf({ record, table, settings, rootfs, files, netns: network.path });
+  writeFileAtomic(join(bundle, "config.json"), JSON.stringify(spec), { durable: false });
+  failpoint("containers.start.bundled");
+
+  const { pid } = await ports.runtime.create({
+    id,
+    bundle,
+    runtime,
+    terminal: record.config.Tty,
+    openStdin: record.config.OpenStdin,
+    stdinOnce: record.config.StdinOnce,
+    log: logTargetOf(record, settings),
+  });
+  undo.defer(() => ports.runtime.delete(id));
+  failpoint("containers.start.created");
+  return {
+    pid,
+    networks: network.networks,
+    ports: network.ports,
+    sandboxKey: network.path ?? "",
+    warnings,
+    undo: undo.move(),
+  };
+}
+
+interface Joined {
+  readonly path: string | undefined;
+  readonly networks: Record<string, EndpointSettings>;
+  readonly ports: PortMap;
+}
+
+async function joinNetworks(
+  ports: ContainerPorts,
+  record: ContainerRecord,
+  undo: AsyncDisposableStack,
+): Promise<Joined> {
+  const mode = record.hostConfig.NetworkMode;
+  const { id } = record;
+  if (mode.startsWith("container:")) return { path: undefined, networks: {}, ports: {} };
+  const networks: Record<string, EndpointSettings> = {};
+  const connect = async (name: string, wanted: Partial<EndpointSettings>) => {
+    networks[name] = await ports.networks.connect(id, name, {
+      containerName: record.name,
+      hostname: record.config.Hostname,
+      macAddress: wanted.MacAddress || record.config.MacAddress || undefined,
+      ipv4Address: wanted.IPAMConfig?.IPv4Address || undefined,
+      ipv6Address: wanted.IPAMConfig?.IPv6Address || undefined,
+      aliases: wanted.Aliases ?? undefined,
+    });
+  };
+  // The host's own namespace needs no sandbox; `none` is a sandbox of its own with loopback only.
+  undo.defer(() => ports.networks.release(id));
+  const path = mode === "host" ? undefined : ports.networks.createSandbox(id).path;
+  for (const [name, wanted] of Object.entries(record.endpoints)) await connect(name, wanted);
+  const publishes = mode !== "host" && mode !== "none";
+  const published = publishes
+    ? await ports.networks.publish(id, {
+        bindings: record.hostConfig.PortBindings ?? {},
+        exposed: Object.keys(record.config.ExposedPorts ?? {}),
+        publishAll: record.hostConfig.PublishAllPorts,
+      })
+    : {};
+  return { path, networks, ports: published };
+}
+
+function hostGateway(ports: ContainerPorts): string | undefined {
+  const bridge = ports.networks.list().find((network) => network.Name === "bridge");
+  return bridge?.IPAM.Config[0]?.Gateway;
+}
+
+/** Takes down what a start made, whatever of it is there: after an exit, and at boot for what a crash left. */
+export async function dismantleJail(ports: ContainerPorts, id: string): Promise<void> {
+  const bundle = bundleFolder(ports.settings().execRoot, id);
+  await Promise.all([
+    ports.runtime.delete(id),
+    ports.networks.release(id),
+    ports.snapshots.unmount(join(bundle, "rootfs")),
+  ]);
+  rmSync(bundle, { recursive: true, force: true });
+}

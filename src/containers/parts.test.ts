@@ -1,0 +1,97 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { parseDetachKeys } from "./detach-keys.ts";
+import { parseExtraHost } from "./files.ts";
+import { hasLabel, parseUntil } from "./filter.ts";
+import { rfc3339Nano } from "./log.ts";
+import { checkName, randomName } from "./name.ts";
+import { nextBackoff } from "./restart-policy.ts";
+import { parsePs } from "./top.ts";
+import { Waiters } from "./waiters.ts";
+
+describe("a container's name", () => {
+  it("may be words, digits, dots, dashes and underscores, with or without a slash before", () => {
+    assert.equal(checkName("/web-1.a_b"), "web-1.a_b");
+    for (const bad of ["", "a", "-a", "a b", "a/b", "é1", "a\n"]) {
+      assert.throws(() => checkName(bad), /Invalid container name .*, only \[a-zA-Z0-9\]/);
+    }
+  });
+
+  it("is made up when none is given, and never one that is taken", () => {
+    const taken = new Set<string>();
+    for (let i = 0; i < 500; i++) {
+      const name = randomName((candidate) => taken.has(candidate));
+      assert.ok(!taken.has(name) && checkName(name) === name);
+      taken.add(name);
+    }
+  });
+});
+
+describe("detach keys", () => {
+  it("are ctrl-p ctrl-q unless others are given", () => {
+    assert.deepEqual([...parseDetachKeys(undefined)], [16, 17]);
+    assert.deepEqual([...parseDetachKeys("ctrl-a,x,ctrl-@,ctrl-_")], [1, 120, 0, 31]);
+  });
+  it("that make no sense are refused by name", () => {
+    assert.throws(() => parseDetachKeys("ctrl-1"), /Invalid detach keys \(ctrl-1\) provided/);
+  });
+});
+
+describe("ps's table", () => {
+  it("keeps the container's rows and the last column whole", () => {
+    const table = "UID PID PPID CMD\nroot 7 1 sh -c  'a b'\nroot 8 1 other\n";
+    assert.deepEqual(parsePs(table, new Set([7])), {
+      Titles: ["UID", "PID", "PPID", "CMD"],
+      Processes: [["root", "7", "1", "sh -c 'a b'"]],
+    });
+  });
+  it("without a PID column is refused", () => {
+    assert.throws(() => parsePs("CMD\nsh\n", new Set()), /Couldn't find PID field in ps output/);
+  });
+});
+
+describe("restart back-off", () => {
+  it("doubles from 100 ms to a minute and starts over after a steady run", () => {
+    const waits = [];
+    for (let last = 0, i = 0; i < 12; i++) waits.push((last = nextBackoff(last, 0)));
+    assert.deepEqual(waits.slice(0, 4), [100, 200, 400, 800]);
+    assert.equal(waits.at(-1), 60_000);
+    assert.equal(nextBackoff(60_000, 10_000), 100);
+  });
+});
+
+describe("waiters", () => {
+  it("are told once, all of them, and leave when they give up", async () => {
+    const waiters = new Waiters();
+    const stop = new AbortController();
+    const given = waiters.next("a", stop.signal);
+    const [one, two] = [waiters.next("a", undefined), waiters.next("a", undefined)];
+    stop.abort();
+    await assert.rejects(given, { kind: "cancelled" });
+    waiters.notify("a", 3);
+    assert.deepEqual(await Promise.all([one, two]), [3, 3]);
+  });
+});
+
+describe("small parsers", () => {
+  it("read --add-host in each form", () => {
+    assert.deepEqual(parseExtraHost("db:10.0.0.1"), { name: "db", address: "10.0.0.1" });
+    assert.deepEqual(parseExtraHost("db=[::1]"), { name: "db", address: "::1" });
+    assert.deepEqual(parseExtraHost("h:host-gateway"), { name: "h", address: "host-gateway" });
+    assert.throws(() => parseExtraHost("db"), /bad format for add-host: "db"/);
+    assert.throws(() => parseExtraHost("db:nowhere"), /invalid IP address in add-host: "nowhere"/);
+  });
+  it("read an until as seconds, a date or an age", () => {
+    assert.equal(parseUntil("10"), 10_000);
+    assert.equal(parseUntil("1970-01-01T00:00:10Z"), 10_000);
+    assert.ok(Math.abs(parseUntil("1h30m") - (Date.now() - 5_400_000)) < 1000);
+    assert.throws(() => parseUntil("soon"), /invalid filter 'until=soon'/);
+  });
+  it("tell labels apart by key and by value", () => {
+    assert.ok(hasLabel({ a: "1" }, "a") && hasLabel({ a: "1=2" }, "a=1=2"));
+    assert.ok(!hasLabel({ a: "1" }, "a=2") && !hasLabel({}, "toString") && !hasLabel(null, "a"));
+  });
+  it("write nanoseconds in full", () => {
+    assert.equal(rfc3339Nano(1_000_000_005n), "1970-01-01T00:00:01.000000005Z");
+  });
+});

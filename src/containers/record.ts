@@ -1,0 +1,98 @@
+import type { ContainerConfig, EndpointSettings, HostConfig, Mount, MountPoint, PortMap } from "../api/container.ts";
+
+/** What the store holds of a container. Written whole at each change; in memory it is replaced, never edited. */
+export interface ContainerRecord {
+  /** 64 hex digits. */
+  readonly id: string;
+  /** Without the leading slash. */
+  readonly name: string;
+  /** RFC 3339 with nanoseconds. */
+  readonly created: string;
+  readonly imageId: string;
+  /** The image as the user named it. */
+  readonly image: string;
+  /** Chain id of the image's root filesystem; the container's snapshot has this as parent and `id` as key. */
+  readonly chainId: string | undefined;
+  readonly platform: string;
+  readonly config: ContainerConfig;
+  readonly hostConfig: HostConfig;
+  readonly endpoints: Readonly<Record<string, Partial<EndpointSettings>>>;
+  readonly mounts: readonly ResolvedMount[];
+  readonly state: StoredState;
+  readonly restartCount: number;
+  /** The user said `stop`: a restart policy other than `always` does not bring it back, also not at boot. */
+  readonly stoppedByUser: boolean;
+  /** Not answered yet: its volumes are being filled. Boot removes it. */
+  readonly pending: boolean;
+  /** An OCI runtime's name; empty for the engine's default at each start. */
+  readonly runtime: string;
+}
+
+/** Where a mount point's content comes from, as settled at create. */
+export interface ResolvedMount {
+  readonly type: "bind" | "volume" | "tmpfs";
+  /** A volume's name. */
+  readonly name?: string;
+  /** Host path; empty for tmpfs. */
+  readonly source: string;
+  readonly destination: string;
+  readonly readonly: boolean;
+  /** As inspect shows it: the mode part of `-v`. */
+  readonly mode: string;
+  readonly propagation: MountPoint["Propagation"];
+  readonly recursive: boolean;
+  /** Mount options of a tmpfs. */
+  readonly options: readonly string[];
+  /** True for a volume made for this container without a name: `rm -v` and `--rm` take it along. */
+  readonly anonymous: boolean;
+  /** The `--mount` it came from. */
+  readonly from?: Mount;
+}
+
+/** A pid exists only where a process does. `exited` is also how a stopped container is called. */
+export type StoredState =
+  | { readonly status: "created"; readonly error: string; readonly exitCode: number }
+  | RunningState
+  | ExitedState;
+
+export interface RunningState {
+  readonly status: "running";
+  readonly pid: number;
+  readonly startedAt: string;
+  readonly paused: boolean;
+  readonly networks: Readonly<Record<string, EndpointSettings>>;
+  readonly ports: PortMap;
+  readonly sandboxKey: string;
+}
+
+export interface ExitedState {
+  readonly status: "exited";
+  readonly exitCode: number;
+  readonly startedAt: string;
+  readonly finishedAt: string;
+  readonly oomKilled: boolean;
+  readonly error: string;
+}
+
+/** What of a container lives in this process only. */
+export interface Transient {
+  /** Waiting to be started again by its restart policy. */
+  restarting: boolean;
+  removing: boolean;
+  /** A removal failed half-way: docker's `dead`. */
+  dead: boolean;
+  /** The running process has been asked to end by stop, kill or restart. */
+  manuallyStopped: boolean;
+  /** Milliseconds to wait before the next restart. */
+  backoffMs: number;
+  restartTimer: NodeJS.Timeout | undefined;
+  readonly execIds: Set<string>;
+}
+
+export const NEVER = "0001-01-01T00:00:00Z";
+
+/** Now, as RFC 3339 with nanoseconds. */
+export function timestamp(): string {
+  const nanos = String(process.hrtime.bigint() % 1_000_000n).padStart(6, "0");
+  return new Date().toISOString().replace("Z", `${nanos}Z`);
+}
