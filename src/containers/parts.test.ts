@@ -52,8 +52,8 @@ describe("ps's table", () => {
 
 describe("restart back-off", () => {
   it("doubles from 100 ms to a minute and starts over after a steady run", () => {
-    const waits = [];
-    for (let last = 0, i = 0; i < 12; i++) waits.push((last = nextBackoff(last, 0)));
+    const waits: number[] = [];
+    for (let i = 0; i < 12; i++) waits.push(nextBackoff(waits.at(-1) ?? 0, 0));
     assert.deepEqual(waits.slice(0, 4), [100, 200, 400, 800]);
     assert.equal(waits.at(-1), 60_000);
     assert.equal(nextBackoff(60_000, 10_000), 100);
