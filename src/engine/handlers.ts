@@ -1,0 +1,25 @@
+import type { EnginePorts } from "./ports.ts";
+import type { Handlers } from "./route-request.ts";
+import { containerRoutes } from "./routes/containers.ts";
+import { execRoutes } from "./routes/exec.ts";
+import { imageRoutes } from "./routes/images.ts";
+import { networkRoutes } from "./routes/networks.ts";
+import { systemRoutes } from "./routes/system.ts";
+import { volumeRoutes } from "./routes/volumes.ts";
+
+/** A handler for each route of the API's table; a missing one fails to compile. */
+export function engineHandlers(ports: EnginePorts): Handlers {
+  const { containers } = ports;
+  const usesVolume = async (name: string) => {
+    const users = await containers.list({ all: true, limit: undefined, size: false, filters: { volume: [name] } });
+    return users.length > 0;
+  };
+  return {
+    ...systemRoutes(ports.system, ports.events),
+    ...containerRoutes(containers),
+    ...execRoutes(containers),
+    ...imageRoutes(ports.images),
+    ...networkRoutes(ports.networks),
+    ...volumeRoutes(ports.volumes, usesVolume),
+  };
+}

@@ -1,0 +1,22 @@
+import type { SystemInfo, VersionInfo } from "../api/system.ts";
+import type { ContainerController } from "../containers/controller.ts";
+import type { EventBus } from "../events/bus.ts";
+import type { ImageRegistry } from "../images/image.ts";
+import type { NetworkController } from "../networks/network.ts";
+import type { VolumeStore } from "../volumes/volume.ts";
+
+/** What the engine says about itself. */
+export interface EngineSystem {
+  version(): VersionInfo;
+  info(): Promise<SystemInfo>;
+}
+
+/** Everything that the routes call. */
+export interface EnginePorts {
+  readonly containers: ContainerController;
+  readonly images: ImageRegistry;
+  readonly networks: NetworkController;
+  readonly volumes: VolumeStore;
+  readonly events: EventBus;
+  readonly system: EngineSystem;
+}

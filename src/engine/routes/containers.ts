@@ -1,0 +1,98 @@
+import { decodeCreateRequest } from "../../api/create-request.ts";
+import { asDimension } from "../../api/query.ts";
+import { compareVersions, MULTIPLEXED_STREAM, RAW_STREAM } from "../../api/version.ts";
+import { GantryError } from "../../base/errors.ts";
+import type { ContainerController, WaitCondition } from "../../containers/controller.ts";
+import { empty, HIJACKED, json, later, stream } from "../answer.ts";
+import type { Handlers, RouteRequest } from "../route-request.ts";
+
+type ContainerRoutes = Pick<Handlers, Extract<keyof Handlers, `container${string}`>>;
+
+export function containerRoutes(containers: ContainerController): ContainerRoutes {
+  return {
+    containerList: async ({ query }) => {
+      const { all, limit, size, filters } = query;
+      return json(
+        await containers.list({ all, limit: limit !== undefined && limit > 0 ? limit : undefined, size, filters }),
+      );
+    },
+    containerCreate: async (request) => {
+      const { name, platform } = request.query;
+      const body = decodeCreateRequest(await request.document());
+      return json(await containers.create(name === "" ? undefined : name, body, { platform }), 201);
+    },
+    containerPrune: async ({ query }) => json(await containers.prune(query.filters)),
+    containerInspect: async ({ params, query }) => json(await containers.inspect(params.id!, { size: query.size })),
+    containerTop: async ({ params, query }) => json(await containers.top(params.id!, query.ps_args ?? "")),
+    containerLogs: (request) => logs(containers, request),
+    containerStart: async ({ params, query }) => {
+      await containers.start(params.id!, { detachKeys: query.detachKeys });
+      return empty();
+    },
+    containerStop: async ({ params, query }) => {
+      await containers.stop(params.id!, { signal: query.signal || undefined, timeoutSeconds: query.t });
+      return empty();
+    },
+    containerRestart: async ({ params, query }) => {
+      await containers.restart(params.id!, { signal: query.signal || undefined, timeoutSeconds: query.t });
+      return empty();
+    },
+    containerKill: async ({ params, query }) => {
+      await containers.kill(params.id!, query.signal ?? "");
+      return empty();
+    },
+    containerPause: async ({ params }) => {
+      await containers.pause(params.id!);
+      return empty();
+    },
+    containerUnpause: async ({ params }) => {
+      await containers.unpause(params.id!);
+      return empty();
+    },
+    containerWait: (request) => wait(containers, request),
+    containerRename: async ({ params, query }) => {
+      await containers.rename(params.id!, query.name ?? "");
+      return empty();
+    },
+    containerResize: async ({ params, query }) => {
+      const rows = asDimension("height", query.h);
+      await containers.resize(params.id!, rows, asDimension("width", query.w));
+      return empty(200);
+    },
+    containerAttach: async ({ params, query, hijack, signal }) => {
+      await containers.attach(params.id!, { ...query, detachKeys: query.detachKeys || undefined, hijack, signal });
+      return HIJACKED;
+    },
+    containerRemove: async ({ params, query }) => {
+      if (query.link) throw new GantryError("unsupported", "cannot remove a link: legacy links are not kept");
+      await containers.remove(params.id!, { force: query.force, volumes: query.v });
+      return empty();
+    },
+  };
+}
+
+async function logs(containers: ContainerController, request: RouteRequest<"containerLogs">) {
+  const { query, signal, version } = request;
+  if (!query.stdout && !query.stderr) {
+    throw new GantryError("invalid", "Bad parameters: you must choose at least one stream");
+  }
+  // Whatever isn't a count asks for everything, `all` as well as nothing.
+  const tail = /^\d{1,15}$/.test(query.tail ?? "") ? Number(query.tail) : undefined;
+  const { tty, stream: body } = await containers.logs(request.params.id!, { ...query, tail, signal });
+  return stream(!tty && compareVersions(version, "1.42") >= 0 ? MULTIPLEXED_STREAM : RAW_STREAM, body);
+}
+
+const CONDITIONS: readonly string[] = ["not-running", "next-exit", "removed"] satisfies WaitCondition[];
+
+/** The headers leave once the container is watched: what a client does after them can't be missed. */
+async function wait(containers: ContainerController, request: RouteRequest<"containerWait">) {
+  const condition = request.query.condition || "not-running";
+  if (!CONDITIONS.includes(condition)) {
+    throw new GantryError("invalid", `invalid condition: ${JSON.stringify(condition.slice(0, 100))}`);
+  }
+  const watched = Promise.withResolvers<void>();
+  const options = { signal: request.signal, ready: watched.resolve };
+  const result = containers.wait(request.params.id!, condition as WaitCondition, options);
+  await Promise.race([watched.promise, result]);
+  return later(result);
+}

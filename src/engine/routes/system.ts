@@ -1,0 +1,81 @@
+import { EventEmitter, once } from "node:events";
+import type { EventMessage } from "../../api/event.ts";
+import type { EventBus } from "../../events/bus.ts";
+import { type Answer, json, stream } from "../answer.ts";
+import { eventFilter } from "../event-filter.ts";
+import type { EngineSystem } from "../ports.ts";
+import type { Handlers, RouteRequest } from "../route-request.ts";
+
+type SystemRoutes = Pick<Handlers, "ping" | "pingHead" | "version" | "info" | "events">;
+
+const PING_HEADERS = {
+  "Content-Type": "text/plain; charset=utf-8",
+  "Cache-Control": "no-cache, no-store, must-revalidate",
+  Pragma: "no-cache",
+  "Builder-Version": "1",
+  Swarm: "inactive",
+};
+
+export function systemRoutes(system: EngineSystem, events: EventBus): SystemRoutes {
+  return {
+    ping: () => ({ kind: "text", body: "OK", headers: PING_HEADERS }),
+    pingHead: () => ({ kind: "text", body: "", headers: PING_HEADERS }),
+    version: () => json(system.version()),
+    info: async () => json(await system.info()),
+    events: (request) => follow(events, request),
+  };
+}
+
+/** Events that a slow reader hasn't taken yet; beyond it the oldest are lost to it. */
+const BACKLOG = 4096;
+
+function follow(events: EventBus, { query, signal }: RouteRequest<"events">): Answer {
+  const matches = eventFilter(query.filters);
+  const until = query.until === undefined ? Number.POSITIVE_INFINITY : Number(query.until);
+  const replay = query.since !== undefined || query.until !== undefined;
+  const waiting: EventMessage[] = [];
+  const wake = new EventEmitter();
+  const add = (event: EventMessage) => {
+    if (event.timeNano > until || !matches(event)) return;
+    waiting.push(event);
+    if (waiting.length > BACKLOG) waiting.shift();
+    wake.emit("event");
+  };
+  // Nothing falls between the replay and what follows: both happen in this one stretch.
+  if (replay) for (const event of events.past(Number(query.since ?? 0n), until)) add(event);
+  const unsubscribe = events.subscribe(add);
+  signal.addEventListener("abort", unsubscribe);
+  return stream("application/json", lines());
+
+  async function* lines(): AsyncGenerator<string> {
+    const end = new AbortController();
+    const stop = () => end.abort();
+    signal.addEventListener("abort", stop);
+    if (signal.aborted) stop();
+    const cancel = atTime(until, stop);
+    try {
+      for (;;) {
+        const batch = waiting.splice(0);
+        if (batch.length > 0) yield batch.map((event) => `${JSON.stringify(event)}\n`).join("");
+        else if (end.signal.aborted) return;
+        else await once(wake, "event", { signal: end.signal }).catch(() => undefined);
+      }
+    } finally {
+      cancel();
+      unsubscribe();
+    }
+  }
+}
+
+/** Calls `act` at a time in Unix nanoseconds, which may be further off than a timer goes. */
+function atTime(nanos: number, act: () => void): () => void {
+  if (nanos === Number.POSITIVE_INFINITY) return () => undefined;
+  let timer: NodeJS.Timeout | undefined;
+  const arm = () => {
+    const left = nanos / 1e6 - Date.now();
+    if (left <= 0) act();
+    else timer = setTimeout(arm, Math.min(left, 2 ** 30));
+  };
+  arm();
+  return () => clearTimeout(timer);
+}

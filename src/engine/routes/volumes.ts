@@ -1,0 +1,67 @@
+import { decodeJson } from "../../api/decode.ts";
+import { checkFilters, type QueryFilters } from "../../api/query.ts";
+import { volumeCreateRequest } from "../../api/request.ts";
+import { GantryError } from "../../base/errors.ts";
+import type { Volume, VolumeStore } from "../../volumes/volume.ts";
+import { empty, json } from "../answer.ts";
+import { matchLabels } from "../label-filter.ts";
+import type { Handlers } from "../route-request.ts";
+
+type VolumeRoutes = Pick<Handlers, Extract<keyof Handlers, `volume${string}`>>;
+
+/** `isUsed` says whether a container refers to a volume of that name. */
+export function volumeRoutes(volumes: VolumeStore, isUsed: (name: string) => Promise<boolean>): VolumeRoutes {
+  return {
+    volumeList: async ({ query }) => {
+      checkFilters(query.filters, ["dangling", "driver", "label", "name"]);
+      const found = volumes.list().filter((volume) => matches(volume, query.filters));
+      return json({ Volumes: await byUse(found, query.filters.dangling ?? [], isUsed), Warnings: null });
+    },
+    volumeInspect: ({ params }) => {
+      const volume = volumes.get(params.name!);
+      if (volume === undefined) throw new GantryError("not-found", `get ${params.name}: no such volume`);
+      return json(volume);
+    },
+    volumeCreate: async (request) => {
+      const document = await request.document();
+      const body = document === "" ? volumeCreateRequest.zero() : decodeJson(volumeCreateRequest, document);
+      const volume = volumes.create({
+        name: body.Name === "" ? undefined : body.Name,
+        driver: body.Driver === "" ? undefined : body.Driver,
+        labels: body.Labels ?? undefined,
+        options: body.DriverOpts ?? undefined,
+      });
+      return json(volume, 201);
+    },
+    volumeRemove: async ({ params, query }) => {
+      await volumes.remove(params.name!, { force: query.force });
+      return empty();
+    },
+  };
+}
+
+function matches(volume: Volume, filters: QueryFilters): boolean {
+  const any = (values: readonly string[] | undefined, test: (value: string) => boolean) =>
+    values === undefined || values.length === 0 || values.some(test);
+  return (
+    matchLabels(volume.Labels, filters.label ?? []) &&
+    any(filters.name, (value) => volume.Name.includes(value)) &&
+    any(filters.driver, (value) => volume.Driver === value)
+  );
+}
+
+async function byUse(
+  volumes: readonly Volume[],
+  asked: readonly string[],
+  isUsed: (name: string) => Promise<boolean>,
+): Promise<readonly Volume[]> {
+  const value = asked[0]?.toLowerCase();
+  if (value === undefined) return volumes;
+  if (!["1", "true", "0", "false"].includes(value)) {
+    throw new GantryError("invalid", `invalid filter 'dangling=[${value.slice(0, 100)}]'`);
+  }
+  const dangling = value === "1" || value === "true";
+  const kept: Volume[] = [];
+  for (const volume of volumes) if ((await isUsed(volume.Name)) !== dangling) kept.push(volume);
+  return kept;
+}

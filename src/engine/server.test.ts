@@ -1,0 +1,281 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { once } from "node:events";
+import { Agent, request } from "node:http";
+import { test } from "node:test";
+import { promisify } from "node:util";
+import { GantryError } from "../base/errors.ts";
+import { RawClient, startTestServer } from "./server.fixture.ts";
+
+const JSON_HEAD = "Host: x\r\nContent-Type: application/json\r\n";
+const UPGRADE = "Host: x\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n";
+
+test("a ping says what the engine speaks, with and without a version", async () => {
+  await using server = await startTestServer();
+  for (const path of ["/_ping", "/v1.24/_ping", "/v1.51/_ping"]) {
+    const client = new RawClient(server.path);
+    client.send(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    const answer = await client.all();
+    assert.match(answer, /^HTTP\/1\.1 200 OK\r\n/);
+    assert.match(answer, /\r\nApi-Version: 1\.51\r\n/);
+    assert.match(answer, /\r\nDocker-Experimental: false\r\n/);
+    assert.match(answer, /\r\nOstype: linux\r\n/);
+    assert.match(answer, /\r\nServer: Gantry\/0\.0\.0 \(linux\)\r\n/);
+    assert.match(answer, /\r\nSwarm: inactive\r\n/);
+    assert.match(answer, /\r\n\r\nOK$/);
+  }
+  const head = new RawClient(server.path);
+  head.send("HEAD /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  assert.match(await head.all(), /^HTTP\/1\.1 200 OK\r\n[\s\S]*Content-Length: 0\r\n[\s\S]*\r\n\r\n$/);
+});
+
+test("versions outside the range, unknown paths and unknown methods are refused in Docker's words", async () => {
+  await using server = await startTestServer();
+  const table = [
+    ["GET", "/v1.99/version", 400, "client version 1.99 is too new. Maximum supported API version is 1.51"],
+    [
+      "GET",
+      "/v1.10/version",
+      400,
+      "client version 1.10 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version",
+    ],
+    ["GET", "/v1.51/nothing", 404, "page not found"],
+    ["GET", "/vx/version", 404, "page not found"],
+    ["PUT", "/version", 404, "page not found"],
+    ["GET", "/containers/%zz/json", 404, "page not found"],
+    ["GET", "/networks?filters=%7B", 400, "invalid filter"],
+    ["GET", "/volumes/none", 404, "get none: no such volume"],
+  ] as const;
+  for (const [method, path, status, message] of table) {
+    const client = new RawClient(server.path);
+    client.send(`${method} ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    const answer = await client.all();
+    assert.match(answer, new RegExp(`^HTTP/1\\.1 ${status} `), path);
+    assert.equal(answer.split("\r\n\r\n")[1], `${JSON.stringify({ message })}\n`);
+  }
+});
+
+test("OPTIONS is answered, and HTTP/1.0 clients are served and let go", async () => {
+  await using server = await startTestServer();
+  const options = new RawClient(server.path);
+  options.send("OPTIONS /anything HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  assert.match(await options.all(), /^HTTP\/1\.1 200 OK/);
+  const old = new RawClient(server.path);
+  old.send("GET /volumes HTTP/1.0\r\n\r\n");
+  assert.match(await old.all(), /\r\n\r\n\{"Volumes":\[\],"Warnings":null\}\n$/);
+});
+
+test("an upgrade hands over the socket, with what came in the same packet", async () => {
+  await using server = await startTestServer();
+  for (const [id, version, type] of [
+    ["plain", "v1.51", "multiplexed-stream"],
+    ["plain", "v1.41", "raw-stream"],
+    ["tty", "v1.51", "raw-stream"],
+  ]) {
+    const client = new RawClient(server.path);
+    client.send(`POST /${version}/containers/${id}/attach?stream=1&stdin=1 HTTP/1.1\r\n${UPGRADE}\r\nhello`);
+    const answer = await client.until("HELLO");
+    assert.match(answer, /^HTTP\/1\.1 101 UPGRADED\r\n/);
+    assert.ok(
+      answer.includes(`Content-Type: application/vnd.docker.${type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n`),
+    );
+    client.send(" GET / HTTP/1.1\r\n\r\n");
+    await client.until(" GET / HTTP/1.1".toUpperCase());
+    client.socket.end();
+    assert.match(await client.all(), /\nbye$/, "the server's half lives on after the client's end");
+  }
+});
+
+test("a plain hijack is answered 200 and handed over the same way", async () => {
+  await using server = await startTestServer();
+  for (const early of ["", "x"]) {
+    const client = new RawClient(server.path);
+    client.send("GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n");
+    await client.until("OK");
+    client.send(`POST /containers/tty/attach?stream=1 HTTP/1.1\r\nHost: x\r\n\r\n${early}`);
+    await client.until(/HTTP\/1\.1 200 OK\r\nContent-Type: application\/vnd\.docker\.raw-stream\r\n\r\n/);
+    client.send("later input\r\n");
+    assert.ok((await client.until("LATER INPUT")).endsWith(`\r\n\r\n${early.toUpperCase()}LATER INPUT\r\n`));
+    client.socket.end();
+    assert.match(await client.all(), /\nbye$/);
+  }
+});
+
+test("an exec's options are read off an upgraded connection, in pieces, sized or chunked", async () => {
+  await using server = await startTestServer();
+  const body = '{"Detach":false,"Tty":true,"ConsoleSize":[24,80]}';
+  const sized = new RawClient(server.path);
+  sized.send(
+    `POST /v1.51/exec/e/start HTTP/1.1\r\n${UPGRADE}Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`,
+  );
+  sized.send(body.slice(0, 10));
+  sized.send(`${body.slice(10)}abc`);
+  await sized.until("ABC");
+  const chunked = new RawClient(server.path);
+  chunked.send(
+    `POST /v1.51/exec/e/start HTTP/1.1\r\n${UPGRADE}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`,
+  );
+  chunked.send(`5\r\n${body.slice(0, 5)}\r\n${(body.length - 5).toString(16)}\r\n${body.slice(5)}\r\n0\r\n\r\nabc`);
+  await chunked.until("ABC");
+  for (const call of server.calls.filter(({ name }) => name === "execStart")) {
+    assert.deepEqual((call.args[1] as { consoleSize: unknown }).consoleSize, [24, 80]);
+  }
+  const broken = new RawClient(server.path);
+  broken.send(`POST /exec/e/start HTTP/1.1\r\n${UPGRADE}Transfer-Encoding: chunked\r\n\r\nzz\r\n`);
+  assert.match(await broken.all(), /^HTTP\/1\.1 400 Bad Request[\s\S]*malformed chunked encoding/);
+  sized.socket.destroy();
+  chunked.socket.destroy();
+});
+
+test("refusals before a hijack are ordinary answers, and a detached exec keeps its connection", async () => {
+  await using server = await startTestServer();
+  const missing = new RawClient(server.path);
+  missing.send(`POST /containers/missing/attach HTTP/1.1\r\n${UPGRADE}\r\n`);
+  assert.match(await missing.all(), /^HTTP\/1\.1 404 Not Found[\s\S]*\{"message":"No such container: missing"\}\n$/);
+  const client = new RawClient(server.path);
+  client.send(`POST /exec/e/start HTTP/1.1\r\n${JSON_HEAD}Content-Length: 15\r\n\r\n{"Detach":true}`);
+  await client.until(/^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\n$/);
+  client.send("GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  assert.match(await client.all(), /OK$/);
+});
+
+test("a body is asked for with 100-continue, its type checked and its size bounded", async () => {
+  await using server = await startTestServer();
+  const post = (rest: string) => {
+    const client = new RawClient(server.path);
+    client.send(`POST /containers/create?name=n HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${rest}`);
+    return client;
+  };
+  const patient = post("Content-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 13\r\n\r\n");
+  await patient.until("HTTP/1.1 100 Continue\r\n\r\n");
+  patient.send('{"Image":"a"}');
+  assert.match(await patient.all(), /HTTP\/1\.1 201 Created/);
+  assert.equal(server.calls.at(-1)?.args[0], "n");
+  const typed = post("Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}");
+  assert.match(
+    await typed.all(),
+    /400[\s\S]*unsupported Content-Type header \(text\/plain\): must be 'application\/json'/,
+  );
+  const empty = post("Content-Length: 0\r\n\r\n");
+  assert.match(await empty.all(), /400[\s\S]*invalid JSON: got EOF while reading request body/);
+  const huge = post("Content-Type: application/json\r\nContent-Length: 99999999\r\n\r\n{");
+  assert.match(await huge.all(), /400[\s\S]*request body too large/);
+  const unsized = post("Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
+  const megabyte = `100000\r\n${" ".repeat(0x100000)}\r\n`;
+  for (let i = 0; i < 17; i++) unsized.send(megabyte);
+  assert.match(await unsized.until(/too large/), /400[\s\S]*request body too large/);
+  unsized.socket.destroy();
+});
+
+test("the headers of a wait leave before its result, and a client that leaves ends it", async () => {
+  const gone = Promise.withResolvers<void>();
+  await using server = await startTestServer({
+    wait: async (_id, _condition, { ready, signal }) => {
+      ready();
+      await once(signal, "abort");
+      gone.resolve();
+      throw new GantryError("cancelled", "left");
+    },
+  });
+  const client = new RawClient(server.path);
+  client.send("POST /v1.51/containers/c/wait?condition=next-exit HTTP/1.1\r\nHost: x\r\n\r\n");
+  await client.until(/^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\n/);
+  client.socket.destroy();
+  await gone.promise;
+});
+
+test("events are replayed, followed, filtered and ended at their time", async () => {
+  await using server = await startTestServer();
+  const publish = (id: string) =>
+    server.events.publish({ type: "container", action: "start", id, attributes: { name: id } });
+  publish("one");
+  publish("two");
+  const filters = encodeURIComponent('{"container":{"one":true,"three":true}}');
+  const live = new RawClient(server.path);
+  live.send(`GET /events?since=1&filters=${filters} HTTP/1.1\r\nHost: x\r\n\r\n`);
+  await live.until('"id":"one"');
+  publish("three");
+  assert.ok(!(await live.until('"id":"three"')).includes('"id":"two"'));
+  live.socket.destroy();
+  const past = new RawClient(server.path);
+  past.send(`GET /events?since=1&until=${Date.now() / 1000 + 0.2} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+  const rows = (await past.all()).match(/"id":"\w+"/g);
+  assert.deepEqual(rows, ['"id":"one"', '"id":"two"', '"id":"three"']);
+});
+
+test("no misbehaving client makes the server fail", async () => {
+  await using server = await startTestServer({}, { headersTimeoutMs: 200, tcp: true });
+  const address = server.port ?? 0;
+  const slow = new RawClient(address);
+  slow.send("GET /_ping HTTP/1.1\r\nHost: ");
+  assert.match(await slow.all(), /^HTTP\/1\.1 408 Request Timeout/);
+  const garbage = new RawClient(address);
+  garbage.send("\x16\x03\x01 garbage\r\n\r\n");
+  assert.match(await garbage.all(), /^HTTP\/1\.1 400 Bad Request/);
+  const long = new RawClient(address);
+  long.send(`GET /_ping HTTP/1.1\r\nX: ${"x".repeat(300_000)}\r\n\r\n`);
+  assert.match(await long.all(), /^HTTP\/1\.1 431/);
+  for (const path of ["/containers/tty/attach", "/containers/create", "/exec/e/start"]) {
+    const reset = new RawClient(address);
+    reset.send(`POST ${path} HTTP/1.1\r\n${UPGRADE}Content-Length: 50\r\n\r\n{`);
+    await once(reset.socket, "connect");
+    reset.socket.resetAndDestroy();
+  }
+  const after = new RawClient(address);
+  after.send("GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  assert.match(await after.all(), /OK$/);
+});
+
+test("a failure inside is a 500 with its sentence", async () => {
+  await using server = await startTestServer();
+  const client = new RawClient(server.path);
+  client.send("POST /containers/c/kill HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  assert.match(await client.all(), /^HTTP\/1\.1 500 [\s\S]*\{"message":"the fake has no kill"\}\n$/);
+});
+
+test("a request over a kept connection is cheap", async (t) => {
+  await using server = await startTestServer();
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const post = (path: string, body?: string) =>
+    new Promise<void>((resolve, reject) => {
+      const sent = request(
+        {
+          socketPath: server.path,
+          path,
+          method: "POST",
+          agent,
+          headers: body ? { "content-type": "application/json" } : {},
+        },
+        (answer) => answer.resume().once("end", resolve),
+      );
+      sent.once("error", reject);
+      sent.end(body);
+    });
+  const rounds = 150;
+  const body = JSON.stringify({ Image: "busybox", Cmd: ["true"], HostConfig: { NetworkMode: "default" } });
+  let best = Number.POSITIVE_INFINITY;
+  for (let batch = 0; batch < 3; batch++) {
+    const began = performance.now();
+    for (let i = 0; i < rounds; i++) {
+      await post("/v1.51/containers/create", body);
+      await post("/v1.51/containers/c/start");
+      await post("/v1.51/containers/c/wait");
+    }
+    best = Math.min(best, (performance.now() - began) / (rounds * 3));
+  }
+  agent.destroy();
+  t.diagnostic(`${best.toFixed(3)} ms a request, the client included`);
+  assert.ok(best < 2, `${best} ms a request`);
+});
+
+test("the stock docker client negotiates and attaches", async (t) => {
+  const run = promisify(execFile);
+  const version = await run("docker", ["--version"]).catch(() => undefined);
+  if (version === undefined) return t.skip("no docker client on the PATH");
+  await using server = await startTestServer();
+  const docker = (...args: string[]) => run("docker", ["-H", `unix://${server.path}`, ...args], { timeout: 20_000 });
+  assert.equal((await docker("version", "--format", "{{.Server.APIVersion}}")).stdout, "1.51\n");
+  assert.equal((await docker("volume", "create", "v-one")).stdout, "v-one\n");
+  assert.equal((await docker("volume", "ls", "-q")).stdout, "v-one\n");
+  await assert.rejects(docker("volume", "inspect", "none"), /no such volume/);
+});

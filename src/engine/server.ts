@@ -1,0 +1,218 @@
+import { createServer, type IncomingMessage, type Server, ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { Socket } from "node:net";
+import type { TlsOptions } from "node:tls";
+import { ROUTES } from "../api/routes.ts";
+import { API_VERSION, checkVersion } from "../api/version.ts";
+import { GantryError, hasCode, messageOf } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
+import type { Hijack } from "../containers/controller.ts";
+import { type Answer, empty, writeAnswer, writeError } from "./answer.ts";
+import { readRawBody } from "./raw-body.ts";
+import { type Handlers, readText, routeRequest } from "./route-request.ts";
+import { createRouter, type RouteMatch } from "./router.ts";
+import { expectPlainHijack, keepEarlyInput, plainHijack, settlePlainHijack, upgradeHijack } from "./takeover.ts";
+
+export interface ServerOptions {
+  readonly handlers: Handlers;
+  readonly log: Logger;
+  readonly engineVersion: string;
+  readonly tls?: TlsOptions;
+  /** How long a client may take over a request's head. Default 20,000. */
+  readonly headersTimeoutMs?: number;
+}
+
+/** An idle kept connection is closed after this; clients reopen it. */
+const KEEP_ALIVE_MS = 10 * 60_000;
+
+/**
+ * The Engine API over HTTP/1.1. Heads are bounded in size and time; what streams has no timeout. No client can make
+ * the process fail: every error of a connection ends that connection only.
+ */
+export function createEngineServer(options: ServerOptions): Server {
+  const { handlers, log } = options;
+  const match = createRouter();
+  const common = {
+    "Api-Version": API_VERSION,
+    "Docker-Experimental": "false",
+    Ostype: "linux",
+    Server: `Gantry/${options.engineVersion} (linux)`,
+  };
+  const headersTimeout = options.headersTimeoutMs ?? 20_000;
+  const settings = {
+    headersTimeout,
+    requestTimeout: 0,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: Math.min(headersTimeout, 5_000),
+    maxHeaderSize: 256 * 1024,
+    requireHostHeader: false,
+    noDelay: true,
+    shouldUpgradeCallback: (request: IncomingMessage) => {
+      if (request.headers.upgrade?.toLowerCase() !== "tcp") return false;
+      const target = parseTarget(request.url);
+      const found = match(request.method ?? "", target.path);
+      return found !== undefined && "hijacks" in ROUTES[found.name];
+    },
+  };
+  const server = options.tls === undefined ? createServer(settings) : createTlsServer({ ...settings, ...options.tls });
+
+  server.on("request", (request, response) => {
+    for (const [name, value] of Object.entries(common)) response.setHeader(name, value);
+    const target = parseTarget(request.url);
+    const found = match(request.method ?? "", target.path);
+    if (found === undefined || !("hijacks" in ROUTES[found.name])) {
+      void serve({ message: request, response, target, found, document: undefined, hijack: noHijack, taken: no });
+      return;
+    }
+    let taken = false;
+    expectPlainHijack(request);
+    const hijack = plainHijack(request, response, () => {
+      taken = true;
+    });
+    readText(request)
+      .then((document) => serve({ message: request, response, target, found, document, hijack, taken: () => taken }))
+      .catch((error: unknown) => finishError(request, response, error))
+      .finally(() => {
+        if (!taken) settlePlainHijack(request);
+      });
+  });
+
+  server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) => {
+    const response = new ServerResponse(request);
+    for (const [name, value] of Object.entries(common)) response.setHeader(name, value);
+    response.shouldKeepAlive = false;
+    socket.on("error", ignore);
+    const attend = () => {
+      if (response.socket === null) response.assignSocket(socket);
+    };
+    const target = parseTarget(request.url);
+    readRawBody(socket, head, request.headers).then(
+      async ({ body, rest }) => {
+        let taken = false;
+        const hijack = upgradeHijack(socket, rest, target.version ?? API_VERSION, common, () => {
+          taken = true;
+          response.detachSocket(socket);
+        });
+        attend();
+        const found = match(request.method ?? "", target.path);
+        const document = body.toString("utf8");
+        await serve({ message: request, response, target, found, document, hijack, taken: () => taken });
+        if (!taken) socket.end();
+      },
+      (error: unknown) => {
+        attend();
+        writeError(response, error);
+        socket.end();
+      },
+    );
+  });
+
+  server.on("connection", (socket: Socket) => socket.on("error", ignore));
+  server.on("tlsClientError", (error: Error) => log.debug("TLS handshake failed", { error: error.message }));
+  server.on("clientError", (error: Error & { rawPacket?: Buffer }, socket: Socket) => {
+    if (!hasCode(error, "ECONNRESET") && keepEarlyInput(socket, error.rawPacket)) return;
+    refuseConnection(error, socket);
+  });
+  return server as Server;
+
+  async function serve(exchange: Exchange): Promise<void> {
+    const { message, response, target, found, document, hijack } = exchange;
+    try {
+      const onLeft = (abort: () => void) => {
+        const left = () => {
+          if (!response.writableFinished && !exchange.taken()) abort();
+        };
+        if (message.socket.destroyed) abort();
+        else message.socket.once("close", left);
+        response.once("finish", () => message.socket.off("close", left));
+      };
+      const version = target.version ?? API_VERSION;
+      if (target.version !== undefined) checkVersion(target.version);
+      const answer = await answerOf(message, found, () =>
+        routeRequest({ message, match: found!, search: target.search, version, hijack, document, onLeft }),
+      );
+      await writeAnswer(response, answer);
+    } catch (error) {
+      finishError(message, response, error);
+    }
+  }
+
+  function answerOf(
+    message: IncomingMessage,
+    found: RouteMatch | undefined,
+    request: () => ReturnType<typeof routeRequest>,
+  ): Promise<Answer> | Answer {
+    if (message.method === "OPTIONS") return empty(200);
+    if (found === undefined) throw new GantryError("not-found", "page not found");
+    const handler = handlers[found.name] as (request: ReturnType<typeof routeRequest>) => Promise<Answer> | Answer;
+    return handler(request());
+  }
+
+  function finishError(message: IncomingMessage, response: ServerResponse, error: unknown): void {
+    if (!(error instanceof GantryError) || error.kind === "internal") {
+      log.error("request failed", {
+        method: message.method,
+        url: message.url?.slice(0, 500),
+        error: error instanceof Error ? (error.stack ?? error.message) : messageOf(error),
+      });
+    }
+    // A body that nobody will read leaves the connection in its midst: it can't be kept.
+    if (!message.complete && !response.headersSent) response.setHeader("Connection", "close");
+    writeError(response, error);
+  }
+}
+
+/** One request and its answer under way. */
+interface Exchange {
+  readonly message: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly target: Target;
+  readonly found: RouteMatch | undefined;
+  /** The body, where it was read before the handler began. */
+  readonly document: string | undefined;
+  readonly hijack: Hijack;
+  /** True once the connection is somebody else's. */
+  readonly taken: () => boolean;
+}
+
+interface Target {
+  readonly version: string | undefined;
+  readonly path: string;
+  readonly search: string;
+}
+
+/** Splits a request's target; absolute ones (`http://host/path`) are allowed. */
+function parseTarget(url = "/"): Target {
+  const from = url.startsWith("/") ? 0 : Math.max(url.indexOf("/", url.indexOf("://") + 3), 0);
+  const question = url.indexOf("?", from);
+  const path = question < 0 ? url.slice(from) : url.slice(from, question);
+  const search = question < 0 ? "" : url.slice(question + 1);
+  const version = /^\/v([0-9]+(?:\.[0-9]+)*)(?=\/)/.exec(path)?.[1];
+  return { version, path: version === undefined ? path : path.slice(version.length + 2), search };
+}
+
+const REFUSALS: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: "431 Request Header Fields Too Large",
+  ERR_HTTP_REQUEST_TIMEOUT: "408 Request Timeout",
+};
+
+function refuseConnection(error: Error, socket: Socket): void {
+  if (!socket.writable || hasCode(error, "ECONNRESET", "EPIPE")) {
+    socket.destroy();
+    return;
+  }
+  const status = REFUSALS[(error as { code?: string }).code ?? ""] ?? "400 Bad Request";
+  socket.end(
+    `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${status}`,
+    () => socket.destroy(),
+  );
+}
+
+const no = () => false;
+
+const noHijack: Hijack = () => {
+  throw new GantryError("internal", "this route can't take its connection over");
+};
+
+/** What went wrong with a connection shows as its close. */
+function ignore(): void {}
