@@ -1,0 +1,96 @@
+import { bytesToName } from "../../base/byte-string.ts";
+import { BLOCK, invalidHeader } from "./entry.ts";
+
+/** One 512-byte header block (POSIX ustar, GNU, star or v7), decoded but not yet completed by extended headers. */
+export interface RawHeader {
+  readonly flag: string;
+  readonly name: string;
+  readonly linkName: string;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  readonly mtime: number;
+  readonly userName: string;
+  readonly groupName: string;
+  readonly major: number;
+  readonly minor: number;
+}
+
+export function isZeroBlock(block: Buffer, at: number): boolean {
+  for (let end = at + BLOCK; at < end; at++) if (block[at] !== 0) return false;
+  return true;
+}
+
+/** Decodes the block at `at`; `invalid` if its checksum or a number in it is wrong. */
+export function parseHeader(block: Buffer, at: number): RawHeader {
+  verifyChecksum(block, at);
+  const posix = block.toString("latin1", at + 257, at + 263) === "ustar\0";
+  const gnu = block.toString("latin1", at + 257, at + 265) === "ustar  \0";
+  const star = posix && block.toString("latin1", at + 508, at + 512) === "tar\0";
+  const prefix = posix ? text(block, at + 345, star ? 131 : 155) : "";
+  const name = text(block, at, 100);
+  return {
+    flag: String.fromCharCode(block[at + 156]!),
+    name: prefix === "" ? name : `${prefix}/${name}`,
+    linkName: block[at + 157] === 0 ? "" : text(block, at + 157, 100),
+    mode: number(block, at + 100, 8, "mode"),
+    uid: number(block, at + 108, 8, "uid"),
+    gid: number(block, at + 116, 8, "gid"),
+    size: number(block, at + 124, 12, "size"),
+    mtime: number(block, at + 136, 12, "mtime"),
+    userName: posix || gnu ? text(block, at + 265, 32) : "",
+    groupName: posix || gnu ? text(block, at + 297, 32) : "",
+    major: posix || gnu ? number(block, at + 329, 8, "major") : 0,
+    minor: posix || gnu ? number(block, at + 337, 8, "minor") : 0,
+  };
+}
+
+function verifyChecksum(block: Buffer, at: number): void {
+  // The checksum is taken with its own field as eight spaces. Some old writers summed signed bytes.
+  let unsigned = 256;
+  let high = 0;
+  for (let index = at, end = at + BLOCK; index < end; index++) {
+    const byte = block[index]!;
+    unsigned += byte;
+    high += byte >> 7;
+  }
+  for (let index = at + 148; index < at + 156; index++) {
+    unsigned -= block[index]!;
+    high -= block[index]! >> 7;
+  }
+  const written = number(block, at + 148, 8, "checksum");
+  if (written !== unsigned && written !== unsigned - 256 * high) throw invalidHeader("checksum");
+}
+
+function text(block: Buffer, at: number, length: number): string {
+  const first = block.indexOf(0, at);
+  const end = first === -1 || first > at + length ? at + length : first;
+  return end === at ? "" : bytesToName(block, at, end);
+}
+
+/** Octal digits, or with the highest bit set a big-endian two's complement number (GNU's base-256). */
+export function number(block: Buffer, at: number, length: number, field: string): number {
+  if ((block[at]! & 0x80) !== 0) return base256(block, at, length, field);
+  let index = at;
+  const end = at + length;
+  while (index < end && (block[index] === 0x20 || block[index] === 0)) index++;
+  let value = 0;
+  for (; index < end; index++) {
+    const digit = block[index]! - 0x30;
+    if (digit < 0 || digit > 7) break;
+    value = value * 8 + digit;
+  }
+  for (; index < end; index++) if (block[index] !== 0x20 && block[index] !== 0) throw invalidHeader(field);
+  return value;
+}
+
+function base256(block: Buffer, at: number, length: number, field: string): number {
+  const negative = (block[at]! & 0x40) !== 0;
+  let value = negative ? -1n : 0n;
+  value = (value << 7n) | BigInt(block[at]! & 0x7f);
+  for (let index = at + 1; index < at + length; index++) value = (value << 8n) | BigInt(block[index]!);
+  const result = Number(value);
+  if (!Number.isSafeInteger(result)) throw invalidHeader(field);
+  return result;
+}
