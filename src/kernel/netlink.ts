@@ -1,0 +1,133 @@
+import {
+  type BridgeOptions,
+  changeLinkRequest,
+  createBridgeRequest,
+  createVethRequest,
+  DUMP_LINKS,
+  decodeLink,
+  deleteLinkRequest,
+  hairpinRequest,
+  type Link,
+  type LinkChange,
+  type VethOptions,
+} from "./netlink/link.ts";
+import {
+  addAddressRequest,
+  addNeighbourRequest,
+  addRouteRequest,
+  DUMP_ADDRESSES,
+  DUMP_NEIGHBOURS,
+  DUMP_ROUTES,
+  decodeAddress,
+  decodeNeighbour,
+  decodeRoute,
+  deleteAddressRequest,
+  deleteRouteRequest,
+  type InterfaceAddress,
+  type Neighbour,
+  type NewRoute,
+  type Route,
+} from "./netlink/route.ts";
+import { NetlinkSocket, PROTOCOL } from "./netlink/socket.ts";
+
+export type { InterfaceAddress, Link, Neighbour, NewRoute, Route, VethOptions };
+
+/**
+ * rtnetlink of one network namespace: the one that the thread is in when this is made (see `inNetns`); it may be used
+ * from any other later. It keeps the namespace alive until `close`. Synchronous; each call takes well under a
+ * millisecond but for deleting links, for which the kernel waits. Throws SyscallError with the kernel's own words:
+ * EEXIST for what is there, ENODEV for a link that isn't.
+ */
+export class Netlink {
+  readonly #socket = new NetlinkSocket(PROTOCOL.route);
+
+  links(): Link[] {
+    return this.#socket.dump("list links", DUMP_LINKS.type, DUMP_LINKS.head).map(decodeLink);
+  }
+
+  addresses(): InterfaceAddress[] {
+    const found = this.#socket.dump("list addresses", DUMP_ADDRESSES.type, DUMP_ADDRESSES.head);
+    return found.map(decodeAddress).filter((row) => row !== undefined);
+  }
+
+  /** Of all tables and both families. */
+  routes(): Route[] {
+    const found = this.#socket.dump("list routes", DUMP_ROUTES.type, DUMP_ROUTES.head);
+    return found.map(decodeRoute).filter((row) => row !== undefined);
+  }
+
+  neighbours(): Neighbour[] {
+    const found = this.#socket.dump("list neighbours", DUMP_NEIGHBOURS.type, DUMP_NEIGHBOURS.head);
+    return found.map(decodeNeighbour).filter((row) => row !== undefined);
+  }
+
+  /** A bridge without spanning tree or forwarding delay, down. */
+  createBridge(name: string, options: BridgeOptions = {}): void {
+    this.#socket.execute([createBridgeRequest(name, options)]);
+  }
+
+  /** Both ends at once; the peer is born in its target namespace, down. */
+  createVeth(options: VethOptions): void {
+    this.#socket.execute([createVethRequest(options)]);
+  }
+
+  /** Links are told by their name or index. */
+  changeLink(target: string | number, change: LinkChange): void {
+    this.#socket.execute([changeLinkRequest(target, change)]);
+  }
+
+  setLinkUp(target: string | number): void {
+    this.changeLink(target, { up: true });
+  }
+
+  /** Lets a bridge port send frames back to where they came from. */
+  setHairpin(target: string, on: boolean): void {
+    this.#socket.execute([hairpinRequest(target, on)]);
+  }
+
+  deleteLink(target: string | number): void {
+    this.#socket.execute([deleteLinkRequest(target)]);
+  }
+
+  addAddress(address: InterfaceAddress): void {
+    this.#socket.execute([addAddressRequest(address)]);
+  }
+
+  deleteAddress(address: InterfaceAddress): void {
+    this.#socket.execute([deleteAddressRequest(address)]);
+  }
+
+  addRoute(route: NewRoute): void {
+    this.#socket.execute([addRouteRequest(route)]);
+  }
+
+  deleteRoute(route: NewRoute): void {
+    this.#socket.execute([deleteRouteRequest(route)]);
+  }
+
+  /** A permanent neighbour entry. */
+  addNeighbour(neighbour: Neighbour): void {
+    this.#socket.execute([addNeighbourRequest(neighbour)]);
+  }
+
+  /** Link up, its addresses and routes, in one exchange with the kernel. */
+  configureLink(
+    index: number,
+    addresses: readonly Omit<InterfaceAddress, "index">[],
+    routes: readonly NewRoute[] = [],
+  ): void {
+    this.#socket.execute([
+      changeLinkRequest(index, { up: true }),
+      ...addresses.map((address) => addAddressRequest({ ...address, index })),
+      ...routes.map(addRouteRequest),
+    ]);
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

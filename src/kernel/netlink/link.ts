@@ -1,0 +1,148 @@
+import { macBytes, macText } from "./address.ts";
+import {
+  type Attribute,
+  bytes,
+  decodeAttributes,
+  encodeMessage,
+  type Message,
+  NLM_F,
+  nest,
+  readText,
+  text,
+  u8,
+  u32,
+} from "./message.ts";
+import type { Request } from "./socket.ts";
+
+const RTM = { newLink: 16, delLink: 17, getLink: 18 } as const;
+const IFLA = {
+  address: 1,
+  name: 3,
+  mtu: 4,
+  master: 10,
+  info: 18,
+  alias: 20,
+  netnsFd: 28,
+} as const;
+const INFO = { kind: 1, data: 2, portKind: 4, portData: 5 } as const;
+const VETH_PEER = 1;
+const BRIDGE_FORWARD_DELAY = 1;
+const PORT_HAIRPIN = 4;
+const IFF_UP = 1;
+const ACKED = NLM_F.request | NLM_F.ack;
+const NEW = ACKED | NLM_F.create | NLM_F.excl;
+
+export interface Link {
+  readonly index: number;
+  readonly name: string;
+  /** "bridge", "veth" …; empty for hardware and loopback. */
+  readonly kind: string;
+  readonly up: boolean;
+  readonly mtu: number;
+  readonly mac: string;
+  /** Index of the bridge it is a port of, 0 for none. */
+  readonly master: number;
+  /** The free text that `ip link set alias` writes. */
+  readonly alias: string;
+}
+
+export interface BridgeOptions {
+  readonly mac?: string;
+  readonly mtu?: number;
+}
+
+export interface VethOptions {
+  readonly name: string;
+  readonly mtu?: number;
+  /** Index of the bridge that the near end becomes a port of. The near end is up from the start. */
+  readonly master?: number;
+  readonly peer: { readonly name: string; readonly mac?: string; readonly netnsFd?: number };
+}
+
+export interface LinkChange {
+  readonly up?: boolean;
+  readonly mtu?: number;
+  readonly mac?: string;
+  readonly master?: number;
+  readonly alias?: string;
+}
+
+export const DUMP_LINKS = { type: RTM.getLink, head: linkHead() } as const;
+
+export function createBridgeRequest(name: string, options: BridgeOptions): Request {
+  const data = nest(INFO.data, [u32(BRIDGE_FORWARD_DELAY, 0)]);
+  const attributes = [text(IFLA.name, name), nest(IFLA.info, [text(INFO.kind, "bridge"), data])];
+  if (options.mac !== undefined) attributes.push(bytes(IFLA.address, macBytes(options.mac)));
+  if (options.mtu !== undefined) attributes.push(u32(IFLA.mtu, options.mtu));
+  return request(`create bridge ${name}`, RTM.newLink, NEW, linkHead(), attributes);
+}
+
+export function createVethRequest(options: VethOptions): Request {
+  const peer = [text(IFLA.name, options.peer.name)];
+  if (options.peer.mac !== undefined) peer.push(bytes(IFLA.address, macBytes(options.peer.mac)));
+  if (options.peer.netnsFd !== undefined) peer.push(u32(IFLA.netnsFd, options.peer.netnsFd));
+  const attributes = [text(IFLA.name, options.name)];
+  if (options.mtu !== undefined) {
+    attributes.push(u32(IFLA.mtu, options.mtu));
+    peer.push(u32(IFLA.mtu, options.mtu));
+  }
+  if (options.master !== undefined) attributes.push(u32(IFLA.master, options.master));
+  const data = nest(INFO.data, [nest(VETH_PEER, peer, linkHead())]);
+  attributes.push(nest(IFLA.info, [text(INFO.kind, "veth"), data]));
+  const head = linkHead({ flags: IFF_UP, change: IFF_UP });
+  return request(`create veth ${options.name}`, RTM.newLink, NEW, head, attributes);
+}
+
+export function changeLinkRequest(target: string | number, change: LinkChange): Request {
+  const attributes: Attribute[] = typeof target === "string" ? [text(IFLA.name, target)] : [];
+  if (change.mtu !== undefined) attributes.push(u32(IFLA.mtu, change.mtu));
+  if (change.mac !== undefined) attributes.push(bytes(IFLA.address, macBytes(change.mac)));
+  if (change.master !== undefined) attributes.push(u32(IFLA.master, change.master));
+  if (change.alias !== undefined) attributes.push(text(IFLA.alias, change.alias));
+  const head = linkHead({
+    index: typeof target === "number" ? target : 0,
+    flags: change.up === true ? IFF_UP : 0,
+    change: change.up === undefined ? 0 : IFF_UP,
+  });
+  // NEWLINK without "create" changes; unlike SETLINK it looks a link up by its name in every kernel.
+  return request(`change link ${target}`, RTM.newLink, ACKED, head, attributes);
+}
+
+export function hairpinRequest(target: string, on: boolean): Request {
+  const data = nest(INFO.portData, [u8(PORT_HAIRPIN, on ? 1 : 0)]);
+  const attributes = [text(IFLA.name, target), nest(IFLA.info, [text(INFO.portKind, "bridge"), data])];
+  return request(`set hairpin of ${target}`, RTM.newLink, ACKED, linkHead(), attributes);
+}
+
+export function deleteLinkRequest(target: string | number): Request {
+  const attributes = typeof target === "string" ? [text(IFLA.name, target)] : [];
+  const head = linkHead({ index: typeof target === "number" ? target : 0 });
+  return request(`delete link ${target}`, RTM.delLink, ACKED, head, attributes);
+}
+
+export function decodeLink({ body }: Message): Link {
+  const attributes = decodeAttributes(body, 16);
+  const info = decodeAttributes(attributes.get(IFLA.info) ?? Buffer.alloc(0));
+  return {
+    index: body.readInt32LE(4),
+    name: readText(attributes.get(IFLA.name)),
+    kind: readText(info.get(INFO.kind)),
+    up: (body.readUInt32LE(8) & IFF_UP) !== 0,
+    mtu: attributes.get(IFLA.mtu)?.readUInt32LE(0) ?? 0,
+    mac: macText(attributes.get(IFLA.address)),
+    master: attributes.get(IFLA.master)?.readUInt32LE(0) ?? 0,
+    alias: readText(attributes.get(IFLA.alias)),
+  };
+}
+
+function linkHead(of: { index?: number; flags?: number; change?: number } = {}): Buffer {
+  const head = Buffer.alloc(16);
+  head.writeInt32LE(of.index ?? 0, 4);
+  head.writeUInt32LE(of.flags ?? 0, 8);
+  head.writeUInt32LE(of.change ?? 0, 12);
+  return head;
+}
+
+function request(what: string, type: number, flags: number, head: Buffer, attributes: readonly Attribute[]): Request {
+  return { what, message: encodeMessage(type, flags, head, attributes) };
+}

@@ -1,0 +1,123 @@
+import { closeSync } from "node:fs";
+import type { SyscallError } from "../../base/errors.ts";
+import { check, errnoError, libc, syscallError } from "../libc.ts";
+import { decodeAttributes, decodeMessages, encodeMessage, HEADER, type Message, NLM_F, readText } from "./message.ts";
+
+const socket = libc("int socket(int domain, int type, int protocol)");
+const send = libc("ssize_t send(int fd, const void *data, size_t length, int flags)");
+const recv = libc("ssize_t recv(int fd, void *data, size_t length, int flags)");
+const setsockopt = libc("int setsockopt(int fd, int level, int name, const void *value, uint32_t length)");
+
+const AF_NETLINK = 16;
+const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
+const SOL_NETLINK = 270;
+const NETLINK_CAP_ACK = 10;
+const NETLINK_EXT_ACK = 11;
+const MSG_DONTWAIT = 0x40;
+const NLMSG_ERROR = 2;
+const NLMSG_DONE = 3;
+const NLMSGERR_MESSAGE = 1;
+const ACK_HAS_TEXT = 0x200;
+const MAX_DUMP_TRIES = 16;
+
+export const PROTOCOL = { route: 0, netfilter: 12 } as const;
+
+/** A request of a batch: the message, and what it does in words for the error. */
+export interface Request {
+  readonly what: string;
+  readonly message: Buffer;
+}
+
+// The kernel answers within send(), so one buffer serves all sockets: nothing runs between a send and its recv.
+const incoming = Buffer.allocUnsafe(1 << 18);
+const ONE = Buffer.from([1, 0, 0, 0]);
+
+/**
+ * A netlink socket. It belongs for ever to the network namespace that the thread was in when it was made, and keeps
+ * that namespace alive until it is closed.
+ */
+export class NetlinkSocket {
+  readonly #fd: number;
+  #sequence = 0;
+
+  constructor(protocol: number) {
+    this.#fd = check("socket", socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), "netlink");
+    setsockopt(this.#fd, SOL_NETLINK, NETLINK_CAP_ACK, ONE, 4);
+    setsockopt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, ONE, 4);
+  }
+
+  /** Sends all requests at once; throws the first refusal, those after it have been tried all the same. */
+  execute(requests: readonly Request[]): void {
+    const names = new Map<number, string>();
+    for (const { what, message } of requests) names.set(this.#number(message), what);
+    this.#send(requests.length === 1 ? requests[0]!.message : Buffer.concat(requests.map((r) => r.message)));
+    let failure: SyscallError | undefined;
+    while (names.size > 0) {
+      for (const message of this.#receive()) {
+        const what = names.get(message.sequence);
+        if (what === undefined || message.type !== NLMSG_ERROR) continue;
+        names.delete(message.sequence);
+        failure ??= refusal(message, what);
+      }
+    }
+    if (failure !== undefined) throw failure;
+  }
+
+  /** All that the kernel lists for a dump request. A list that changed meanwhile is asked for again. */
+  dump(what: string, type: number, head: Uint8Array): Message[] {
+    for (let attempt = 1; ; attempt++) {
+      const { messages, interrupted } = this.#dumpOnce(what, type, head);
+      if (!interrupted || attempt === MAX_DUMP_TRIES) return messages;
+    }
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  #dumpOnce(what: string, type: number, head: Uint8Array): { messages: Message[]; interrupted: boolean } {
+    const request = encodeMessage(type, NLM_F.request | NLM_F.dump, head, []);
+    const sequence = this.#number(request);
+    this.#send(request);
+    const messages: Message[] = [];
+    let interrupted = false;
+    for (;;) {
+      for (const message of this.#receive()) {
+        if (message.sequence !== sequence) continue;
+        if ((message.flags & NLM_F.dumpInterrupted) !== 0) interrupted = true;
+        if (message.type === NLMSG_ERROR) throw refusal(message, what) ?? new Error(`${what}: unexpected answer`);
+        if (message.type === NLMSG_DONE) return { messages, interrupted };
+        messages.push({ ...message, body: Buffer.from(message.body) });
+      }
+    }
+  }
+
+  #number(message: Buffer): number {
+    this.#sequence = (this.#sequence + 1) >>> 0;
+    message.writeUInt32LE(this.#sequence, 8);
+    return this.#sequence;
+  }
+
+  #send(data: Buffer): void {
+    const sent = Number(send(this.#fd, data, data.length, 0));
+    if (sent < 0) throw errnoError("send", "netlink");
+  }
+
+  #receive(): Generator<Message> {
+    const length = Number(recv(this.#fd, incoming, incoming.length, MSG_DONTWAIT));
+    if (length < 0) throw errnoError("recv", "netlink");
+    return decodeMessages(incoming.subarray(0, length));
+  }
+}
+
+function refusal(message: Message, what: string): SyscallError | undefined {
+  const errno = -message.body.readInt32LE(0);
+  if (errno === 0) return undefined;
+  const words = (message.flags & ACK_HAS_TEXT) === 0 ? "" : readText(ackAttribute(message));
+  return syscallError("netlink", errno, words === "" ? what : `${what}: ${words}`);
+}
+
+function ackAttribute(message: Message): Buffer | undefined {
+  // errno, then the header of the refused message (the rest of it is left out by NETLINK_CAP_ACK), then attributes.
+  return decodeAttributes(message.body, 4 + HEADER).get(NLMSGERR_MESSAGE);
+}
