@@ -46,6 +46,8 @@ export interface PortRequest {
 }
 
 export interface LiveSandbox {
+  /** Without the leading slash; shown by inspect. */
+  readonly containerName?: string;
   readonly networks: Readonly<Record<string, EndpointSettings>>;
   readonly ports: PortMap;
 }

@@ -1,0 +1,173 @@
+import { messageOf } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
+import { Nftables, type NftCommand } from "../kernel/nftables.ts";
+import { formatSubnet, type Subnet } from "./subnet.ts";
+
+export type Protocol = "tcp" | "udp" | "sctp";
+
+/** An IPv4 host port that the kernel leads to a container. */
+export interface Mapping {
+  readonly protocol: Protocol;
+  /** 0.0.0.0 is each address of the host. */
+  readonly hostIp: string;
+  readonly hostPort: number;
+  readonly containerIp: string;
+  readonly containerPort: number;
+}
+
+export interface FirewallBridge {
+  readonly interface: string;
+  readonly subnet: Subnet;
+}
+
+/**
+ * One nftables table an engine. Its rules never change with containers: published ports are elements of two maps.
+ * What should be in the table is remembered here, so that a table that somebody flushed is made anew.
+ */
+export class Firewall {
+  readonly #nft = new Nftables();
+  readonly #table: string;
+  readonly #bridge: FirewallBridge;
+  readonly #logger: Logger;
+  readonly #mappings = new Set<Mapping>();
+
+  constructor(ports: { table: string; bridge: FirewallBridge; logger: Logger }) {
+    this.#table = ports.table;
+    this.#bridge = ports.bridge;
+    this.#logger = ports.logger;
+  }
+
+  /** Puts the whole table in place in one transaction, with just these mappings. */
+  install(mappings: Iterable<Mapping>): void {
+    this.#mappings.clear();
+    for (const mapping of mappings) this.#mappings.add(mapping);
+    this.#nft.run(tableScript(this.#table, this.#bridge, this.#mappings));
+  }
+
+  /** True if a table of this engine is in the kernel. */
+  exists(): boolean {
+    return rowsOf(this.#nft.run([{ list: { tables: { family: "ip" } } }]), "table").some(
+      (table) => table.name === this.#table,
+    );
+  }
+
+  /** The caller's objects are the mappings' identity: hand the same ones to `remove`. */
+  add(mappings: readonly Mapping[]): void {
+    for (const mapping of mappings) this.#mappings.add(mapping);
+    this.#change("add", mappings);
+  }
+
+  remove(mappings: readonly Mapping[]): void {
+    const present = mappings.filter((mapping) => this.#mappings.delete(mapping));
+    this.#change("delete", present);
+  }
+
+  /** Says so in the log where another program's rules keep containers from the outside. */
+  warnOfOthers(): void {
+    const chains = rowsOf(this.#nft.run([{ list: { chains: {} } }]), "chain");
+    for (const chain of chains) {
+      if (chain.table === this.#table || chain.family === "ip6") continue;
+      const where = `${chain.family} ${chain.table} ${chain.name}`;
+      if (chain.hook === "forward" && chain.policy === "drop") {
+        this.#logger.warn(
+          "another program's firewall drops forwarded packets by default: containers can't be reached from, or reach, other machines until it accepts their bridge",
+          { chain: where, bridge: this.#bridge.interface },
+        );
+      } else if (chain.name === "DOCKER-USER") {
+        this.#logger.warn("another engine's forwarding rules are in place and come on top of Gantry's", {
+          chain: where,
+        });
+      }
+    }
+  }
+
+  /** Takes the table away. */
+  close(): void {
+    const name = `ip ${this.#table}`;
+    this.#nft.run(`add table ${name}\ndelete table ${name}`);
+    this.#nft.close();
+  }
+
+  #change(verb: "add" | "delete", mappings: readonly Mapping[]): void {
+    if (mappings.length === 0) return;
+    try {
+      this.#nft.run(mappings.flatMap((mapping) => elementCommands(this.#table, mapping, verb)).join("\n"));
+    } catch (error) {
+      this.#logger.warn("the packet filter's table was not as it should be: it is put in place anew", {
+        table: this.#table,
+        cause: messageOf(error),
+      });
+      this.#nft.run(tableScript(this.#table, this.#bridge, this.#mappings));
+    }
+  }
+}
+
+function rowsOf(answer: readonly NftCommand[], kind: string): Record<string, unknown>[] {
+  return answer.flatMap((row) => (row[kind] === undefined ? [] : [row[kind] as Record<string, unknown>]));
+}
+
+function elementCommands(table: string, mapping: Mapping, verb: "add" | "delete"): string[] {
+  const { protocol, hostIp, hostPort, containerIp, containerPort } = mapping;
+  const value = verb === "add" ? ` : ${containerIp} . ${containerPort}` : "";
+  const command = `${verb} element ip ${table}`;
+  if (hostIp === "0.0.0.0") return [`${command} any { ${protocol} . ${hostPort}${value} }`];
+  const key = `${hostIp} . ${protocol} . ${hostPort}`;
+  const commands = [`${command} exact { ${key}${value} }`];
+  if (hostIp.startsWith("127.")) commands.push(`${command} loopback { ${key} }`);
+  return commands;
+}
+
+function tableScript(table: string, bridge: FirewallBridge, mappings: Iterable<Mapping>): string {
+  const elements = Array.from(mappings).flatMap((mapping) => elementCommands(table, mapping, "add"));
+  return `add table ip ${table}
+delete table ip ${table}
+table ip ${table} {
+  set bridges { type ifname; elements = { "${bridge.interface}" }; }
+  set subnets { type ipv4_addr; flags interval; elements = { ${formatSubnet(bridge.subnet)} }; }
+  set own { type ifname . ifname; elements = { "${bridge.interface}" . "${bridge.interface}" }; }
+  map exact { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
+  set loopback { type ipv4_addr . inet_proto . inet_service; }
+  map any { type inet_proto . inet_service : ipv4_addr . inet_service; }
+${CHAINS}}
+${elements.join("\n")}
+`;
+}
+
+/*
+ * raw: a bridge may route 127/8 for the sake of replies; no container may speak to or as the host's loopback.
+ * A neighbour that addresses the wire to 127.0.0.1 does not get at a port published there, neither here, where another
+ * program may have let 127/8 in, nor in prerouting, whose DNAT comes before the kernel's own check.
+ * postrouting: out to the world, back to a container that called its own host's port, and from the host's 127.0.0.1.
+ * forward: into a bridge only what was asked for or published; an accept here does not overrule other tables' drops.
+ */
+const CHAINS = `  chain raw {
+    type filter hook prerouting priority raw; policy accept;
+    iifname @bridges ip daddr 127.0.0.0/8 drop
+    iifname @bridges ip saddr 127.0.0.0/8 drop
+    iifname != "lo" ip daddr . meta l4proto . th dport @loopback drop
+  }
+  chain prerouting {
+    type nat hook prerouting priority dstnat; policy accept;
+    ip daddr 127.0.0.0/8 return
+    dnat to ip daddr . meta l4proto . th dport map @exact
+    fib daddr type local dnat to meta l4proto . th dport map @any
+  }
+  chain output {
+    type nat hook output priority -100; policy accept;
+    dnat to ip daddr . meta l4proto . th dport map @exact
+    fib daddr type local dnat to meta l4proto . th dport map @any
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr @subnets oifname != @bridges masquerade
+    ip saddr @subnets oifname @bridges ct status dnat masquerade
+    ip saddr 127.0.0.0/8 oifname @bridges masquerade
+  }
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+    oifname @bridges ct state established,related accept
+    oifname @bridges ct status dnat accept
+    iifname . oifname @own accept
+    oifname @bridges drop
+  }
+`;
