@@ -1,0 +1,143 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { loadConfig, reloadConfig } from "./config.ts";
+import { helpText, parseFlags } from "./flags.ts";
+import { OPTIONS } from "./options.ts";
+
+function configFile(t: TestContext, content: unknown): string {
+  const folder = mkdtempSync(join(tmpdir(), "gantry-config-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const path = join(folder, "daemon.json");
+  writeFileSync(path, typeof content === "string" ? content : JSON.stringify(content));
+  return path;
+}
+
+test("with nothing given the defaults hold, and another exec root moves the socket and the pidfile", () => {
+  const config = loadConfig(parseFlags([]));
+  assert.equal(config.dataRoot, "/var/lib/gantry");
+  assert.deepEqual(config.hosts, ["unix:///run/gantry/gantry.sock"]);
+  assert.equal(config.pidfile, "/run/gantry/gantryd.pid");
+  assert.equal(config.defaultShmSize, 67_108_864);
+  const moved = loadConfig(parseFlags(["--exec-root", "/x"]));
+  assert.deepEqual(moved.hosts, ["unix:///x/gantry.sock"]);
+});
+
+test("flags are read in all of their forms", () => {
+  const config = loadConfig(
+    parseFlags([
+      "-Dl",
+      "warn",
+      "-H",
+      "tcp://127.0.0.1:2375",
+      "-Hunix:///a.sock",
+      "--host=fd://",
+      "--label=a=b",
+      "--mtu",
+      "1400",
+      "--userland-proxy=false",
+      "--default-address-pool",
+      "base=10.0.0.0/8,size=24",
+      "--default-ulimit",
+      "nofile=1024:2048",
+      "--add-runtime",
+      "kata=/usr/bin/kata",
+      "--default-runtime=kata",
+      "--default-shm-size=128m",
+      "--registry-mirror",
+      "https://mirror.example",
+      "--log-opt",
+      "max-size=10m",
+    ]),
+  );
+  assert.equal(config.debug, true);
+  assert.equal(config.logLevel, "warn");
+  assert.deepEqual(config.hosts, ["tcp://127.0.0.1:2375", "unix:///a.sock", "fd://"]);
+  assert.equal(config.userlandProxy, false);
+  assert.deepEqual(config.defaultAddressPools, [{ base: "10.0.0.0/8", size: 24 }]);
+  assert.deepEqual(config.defaultUlimits, { nofile: { Name: "nofile", Soft: 1024, Hard: 2048 } });
+  assert.deepEqual(config.runtimes, { kata: { path: "/usr/bin/kata", args: [] } });
+  assert.equal(config.defaultShmSize, 134_217_728);
+  assert.deepEqual(config.registryMirrors, ["https://mirror.example/"]);
+  assert.deepEqual(config.logOpts, { "max-size": "10m" });
+});
+
+test("what can't be a flag's value is refused in one sentence", () => {
+  const table: [string[], RegExp][] = [
+    [["--bogus"], /^unknown flag: --bogus\n/],
+    [["-Z"], /^unknown shorthand flag: 'Z' in -Z\n/],
+    [["--mtu"], /^flag needs an argument: --mtu\n/],
+    [["extra"], /accepts no arguments/],
+    [["--mtu=x"], /^invalid argument "x" for "--mtu" flag: it must be a whole number from 0 to 65535$/],
+    [["--debug=maybe"], /^invalid argument "maybe" for "-D, --debug" flag: strconv\.ParseBool/],
+    [["--dns=x"], /x is not an ip address/],
+    [["--bip=10.0.0.1"], /invalid CIDR address: 10\.0\.0\.1/],
+    [["--label=x"], /bad attribute format: x/],
+    [["--label=a=1", "--label=a=2"], /conflict labels for a=2 and a=1/],
+    [["-l", "loud"], /invalid logging level: loud/],
+    [["-H", "http://x"], /invalid bind address \(http:\/\/x\)/],
+    [["--default-runtime=x"], /specified default runtime 'x' does not exist/],
+    [["--add-runtime=runc=/x"], /runtime name 'runc' is reserved/],
+    [["--data-root=x"], /x is no absolute path/],
+    [["--log-driver=x"], /no log driver named 'x' is registered/],
+    [["--default-address-pool=base=10.0.0.0/8,size=4"], /invalid size 4/],
+    [["--default-ulimit=nofile"], /nofile/],
+    [["--default-shm-size=0"], /more than 0/],
+    [["--registry-mirror=ftp://x"], /unsupported scheme "ftp"/],
+    [["--bip=10.0.0.1/8", "-b", "br0"], /exclude each other/],
+    [["--tlsverify"], /TLS needs --tlscacert/],
+    [["--config-file=/nowhere.json"], /with file \/nowhere\.json: open \/nowhere\.json: no such file or directory/],
+  ];
+  for (const [args, message] of table) assert.throws(() => loadConfig(parseFlags(args)), { kind: "invalid", message });
+});
+
+test("the file takes the same settings, and refuses what it doesn't know or the flags say too", (t) => {
+  const path = configFile(t, {
+    labels: ["a=b"],
+    "log-opts": { "max-file": "3" },
+    runtimes: { kata: { path: "/k", runtimeArgs: ["--x"] } },
+    "default-ulimits": { nofile: { Name: "nofile", Soft: 1, Hard: 2 } },
+    "default-address-pools": [{ base: "10.0.0.0/8", size: 24 }],
+    "shutdown-timeout": 3,
+  });
+  const config = loadConfig(parseFlags(["--config-file", path]));
+  assert.deepEqual(config.runtimes, { kata: { path: "/k", args: ["--x"] } });
+  assert.deepEqual(config.defaultUlimits.nofile, { Name: "nofile", Soft: 1, Hard: 2 });
+  assert.equal(config.shutdownTimeout, 3);
+  assert.throws(() => loadConfig(parseFlags(["--config-file", path, "--label", "c=d"])), {
+    message: `unable to configure the Gantry daemon with file ${path}: the following directives are specified both as a flag and in the configuration file: labels: (from flag: [c=d], from file: [a=b])`,
+  });
+  const unknown = configFile(t, { bogus: 1, debug: true, other: 2 });
+  assert.throws(() => loadConfig(parseFlags(["--config-file", unknown])), {
+    message: `unable to configure the Gantry daemon with file ${unknown}: the following directives don't match any configuration option: bogus, other`,
+  });
+  for (const [content, message] of [
+    ["{", /no valid JSON/],
+    ["[]", /one JSON object/],
+    ['{"debug":1}', /invalid value of "debug": 1 is neither true nor false/],
+    ['{"hosts":"x"}', /invalid value of "hosts": "x" is no list/],
+  ] as const) {
+    assert.throws(() => loadConfig(parseFlags(["--config-file", configFile(t, content)])), {
+      kind: "invalid",
+      message,
+    });
+  }
+});
+
+test("a reload takes what can change and names what needs a restart", (t) => {
+  const path = configFile(t, { labels: ["a=b"] });
+  const flags = parseFlags(["--config-file", path]);
+  const running = loadConfig(flags);
+  writeFileSync(path, JSON.stringify({ labels: ["a=c"], debug: true, mtu: 1400 }));
+  const { config, changed, needRestart } = reloadConfig(running, flags);
+  assert.deepEqual(config.labels, ["a=c"]);
+  assert.equal(config.debug, true);
+  assert.equal(config.mtu, 1500);
+  assert.deepEqual([changed, needRestart], [["debug", "labels"], ["mtu"]]);
+});
+
+test("the help names every flag", () => {
+  for (const option of Object.values(OPTIONS)) assert.ok(helpText().includes(`--${option.flag}`), option.flag);
+});

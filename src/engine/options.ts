@@ -1,0 +1,238 @@
+import { isIP, isIPv4 } from "node:net";
+import { isAbsolute } from "node:path";
+import { parseUlimit } from "../base/units.ts";
+import {
+  asObject,
+  asPair,
+  asText,
+  bytesOption,
+  intOption,
+  listOption,
+  type Option,
+  recordOption,
+  switchOption,
+  textOption,
+} from "./option.ts";
+
+/** A range that networks without a subnet of their own take theirs from. */
+export interface AddressPool {
+  /** CIDR. */
+  readonly base: string;
+  /** Prefix length of each subnet. */
+  readonly size: number;
+}
+
+export interface DefaultUlimit {
+  readonly Name: string;
+  readonly Soft: number;
+  readonly Hard: number;
+}
+
+export interface ConfiguredRuntime {
+  /** Absolute, or a name looked for on the PATH. */
+  readonly path: string;
+  readonly args: readonly string[];
+}
+
+/** The engine's whole configuration, checked. Names of files are absolute; an empty text means "not given". */
+export interface EngineConfig {
+  readonly dataRoot: string;
+  readonly execRoot: string;
+  readonly hosts: readonly string[];
+  readonly pidfile: string;
+  readonly logLevel: string;
+  readonly debug: boolean;
+  readonly labels: readonly string[];
+  readonly dns: readonly string[];
+  readonly dnsOptions: readonly string[];
+  readonly dnsSearch: readonly string[];
+  readonly bip: string;
+  readonly bridge: string;
+  readonly defaultAddressPools: readonly AddressPool[];
+  readonly defaultUlimits: Readonly<Record<string, DefaultUlimit>>;
+  readonly defaultRuntime: string;
+  readonly runtimes: Readonly<Record<string, ConfiguredRuntime>>;
+  readonly logDriver: string;
+  readonly logOpts: Readonly<Record<string, string>>;
+  readonly insecureRegistries: readonly string[];
+  readonly registryMirrors: readonly string[];
+  readonly tls: boolean;
+  readonly tlsVerify: boolean;
+  readonly tlsCaCert: string;
+  readonly tlsCert: string;
+  readonly tlsKey: string;
+  readonly group: string;
+  readonly storageDriver: string;
+  readonly mtu: number;
+  readonly userlandProxy: boolean;
+  readonly init: boolean;
+  /** Bytes. */
+  readonly defaultShmSize: number;
+  readonly cgroupParent: string;
+  readonly shutdownContainers: boolean;
+  /** Seconds; -1 waits for ever. */
+  readonly shutdownTimeout: number;
+  readonly liveRestore: boolean;
+  readonly seccompProfile: string;
+  readonly noNewPrivileges: boolean;
+}
+
+export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[K]> } = {
+  dataRoot: textOption("data-root", "/var/lib/gantry", { help: "Root of what outlives a reboot" }, absolute),
+  execRoot: textOption("exec-root", "/run/gantry", { help: "Root of what a reboot may lose" }, absolute),
+  hosts: listOption("host", { short: "H", key: "hosts", help: "Socket(s) to listen on: unix://, tcp://, fd://" }, host),
+  pidfile: textOption("pidfile", "", { short: "p", help: "File of the engine's process id" }, absolute),
+  logLevel: textOption("log-level", "info", { short: "l", help: "debug, info, warn, error or fatal" }, logLevel),
+  debug: switchOption("debug", false, { short: "D", help: "Log at debug level" }),
+  labels: listOption("label", { key: "labels", help: "key=value label of the engine" }, (text) => {
+    asPair(text);
+    return text;
+  }),
+  dns: listOption("dns", { key: "dns", help: "Name server of containers" }, address),
+  dnsOptions: listOption("dns-opt", { key: "dns-opts", help: "Resolver option of containers" }, nonEmpty),
+  dnsSearch: listOption("dns-search", { key: "dns-search", help: "Search domain of containers" }, nonEmpty),
+  bip: textOption("bip", "", { help: "Address and prefix of the default bridge" }, (text) => text && cidr(text)),
+  bridge: textOption("bridge", "", { short: "b", help: "Existing bridge of the default network, or none" }),
+  defaultAddressPools: listOption(
+    "default-address-pool",
+    { key: "default-address-pools", help: "base=CIDR,size=N range of new networks" },
+    poolFlag,
+    (item) => {
+      const { base, size } = asObject(item);
+      return pool(asText(base), Number(size));
+    },
+  ),
+  defaultUlimits: recordOption(
+    "default-ulimit",
+    { key: "default-ulimits", help: "name=soft[:hard] limit of containers" },
+    (text) => {
+      const { name, soft, hard } = parseUlimit(text);
+      return [name, { Name: name, Soft: soft, Hard: hard }];
+    },
+    (name, item) => {
+      const { Soft, Hard } = asObject(item);
+      const { soft, hard } = parseUlimit(`${name}=${String(Soft)}:${String(Hard ?? Soft)}`);
+      return { Name: name, Soft: soft, Hard: hard };
+    },
+  ),
+  defaultRuntime: textOption("default-runtime", "crun", { help: "OCI runtime of containers" }, nonEmpty),
+  runtimes: recordOption(
+    "add-runtime",
+    { key: "runtimes", help: "name=path of a further OCI runtime" },
+    (text) => {
+      const [name, path] = asPair(text);
+      return [name, { path: nonEmpty(path), args: [] }];
+    },
+    (_name, item) => {
+      const { path, runtimeArgs = [] } = asObject(item);
+      if (!Array.isArray(runtimeArgs)) throw new Error("runtimeArgs is no list");
+      return { path: nonEmpty(asText(path)), args: runtimeArgs.map(asText) };
+    },
+  ),
+  logDriver: textOption("log-driver", "json-file", { help: "json-file, local or none" }, (text) =>
+    oneOf(text, ["json-file", "local", "none"], `logger: no log driver named '${text}' is registered`),
+  ),
+  logOpts: recordOption(
+    "log-opt",
+    { key: "log-opts", help: "key=value option of the log driver" },
+    asPair,
+    (_key, item) => asText(item),
+  ),
+  insecureRegistries: listOption(
+    "insecure-registry",
+    { key: "insecure-registries", help: "Registry (or range of addresses) to use without TLS" },
+    nonEmpty,
+  ),
+  registryMirrors: listOption("registry-mirror", { key: "registry-mirrors", help: "Preferred mirror" }, mirror),
+  tls: switchOption("tls", false, { help: "Use TLS on tcp sockets" }),
+  tlsVerify: switchOption("tlsverify", false, { help: "Use TLS and demand client certificates" }),
+  tlsCaCert: textOption("tlscacert", "", { help: "CA that client certificates are signed by" }, absolute),
+  tlsCert: textOption("tlscert", "", { help: "Server certificate" }, absolute),
+  tlsKey: textOption("tlskey", "", { help: "Key of the server certificate" }, absolute),
+  group: textOption("group", "", { short: "G", help: "Group of the unix socket" }),
+  storageDriver: textOption("storage-driver", "", { short: "s", help: "overlay2 or vfs" }, (text) =>
+    oneOf(text, ["", "overlay2", "vfs"], `"${text}" is no storage driver: there are overlay2 and vfs`),
+  ),
+  mtu: intOption("mtu", 1500, [0, 65_535], { help: "MTU of the default network" }),
+  userlandProxy: switchOption("userland-proxy", true, { help: "Serve published ports of loopback by a proxy" }),
+  init: switchOption("init", false, { help: "Run an init inside containers" }),
+  defaultShmSize: bytesOption("default-shm-size", 64 * 1024 * 1024, { help: "Size of /dev/shm" }),
+  cgroupParent: textOption("cgroup-parent", "", { help: "Parent cgroup of containers" }),
+  shutdownContainers: switchOption("shutdown-containers", false, { help: "Stop the containers with the engine" }),
+  shutdownTimeout: intOption("shutdown-timeout", 15, [-1, 86_400], { help: "Seconds that they have to stop" }),
+  liveRestore: switchOption("live-restore", true, { help: "Accepted: containers outlive the engine anyway" }),
+  seccompProfile: textOption("seccomp-profile", "", { help: "Path of a profile, builtin or unconfined" }, (text) =>
+    ["", "builtin", "unconfined"].includes(text) ? text : absolute(text),
+  ),
+  noNewPrivileges: switchOption("no-new-privileges", false, { help: "Set no_new_privs in every container" }),
+};
+
+function absolute(path: string): string {
+  if (path !== "" && !isAbsolute(path)) throw new Error(`${path} is no absolute path`);
+  if (path.includes("\0")) throw new Error("a path can't have a zero byte");
+  return path;
+}
+
+function nonEmpty(text: string): string {
+  if (text === "") throw new Error("it is empty");
+  return text;
+}
+
+function oneOf(text: string, words: readonly string[], why: string): string {
+  if (!words.includes(text)) throw new Error(why);
+  return text;
+}
+
+function logLevel(text: string): string {
+  return oneOf(text, ["debug", "info", "warn", "error", "fatal"], `invalid logging level: ${text}`);
+}
+
+function address(text: string): string {
+  if (isIP(text) === 0) throw new Error(`${text} is not an ip address`);
+  return text;
+}
+
+function cidr(text: string): string {
+  const [ip = "", prefix = ""] = text.split("/");
+  const bits = isIPv4(ip) ? 32 : isIP(ip) === 6 ? 128 : -1;
+  if (bits < 0 || !/^\d{1,3}$/.test(prefix) || Number(prefix) > bits || text.split("/").length !== 2) {
+    throw new Error(`invalid CIDR address: ${text}`);
+  }
+  return text;
+}
+
+function poolFlag(text: string): AddressPool {
+  const fields = new Map(text.split(",").map((field) => asPair(field)));
+  for (const name of fields.keys()) {
+    if (name !== "base" && name !== "size") throw new Error(`unexpected key '${name}' in '${text}'`);
+  }
+  return pool(fields.get("base") ?? "", Number(fields.get("size") ?? Number.NaN));
+}
+
+function pool(base: string, size: number): AddressPool {
+  const prefix = Number(cidr(base).split("/")[1]);
+  const bits = base.includes(":") ? 128 : 32;
+  if (!Number.isInteger(size) || size < prefix || size > bits) {
+    throw new Error(`invalid size ${size} of the pool ${base}: it must lie between ${prefix} and ${bits}`);
+  }
+  return { base, size };
+}
+
+function mirror(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined) throw new Error(`invalid mirror: "${text}" is not a valid URI`);
+  if (url.protocol !== "http:" && url.protocol !== "https:") {
+    throw new Error(`invalid mirror: unsupported scheme "${url.protocol.slice(0, -1)}" in "${text}"`);
+  }
+  if (url.search !== "" || url.hash !== "" || url.username !== "") {
+    throw new Error(`invalid mirror: "${text}" must be no more than a scheme, a host and a path`);
+  }
+  return text.endsWith("/") ? text : `${text}/`;
+}
+
+function host(text: string): string {
+  const full = text.includes("://") ? text : `tcp://${text}`;
+  if (/^unix:\/\/\/[^\0]+$/.test(full) || /^fd:\/\//.test(full)) return full;
+  if (/^tcp:\/\/(\[[0-9a-fA-F:.]+\]|[^/:\s]*):\d{1,5}\/?$/.test(full)) return full;
+  throw new Error(`invalid bind address (${text}): it must be unix:///path, tcp://address:port or fd://`);
+}
