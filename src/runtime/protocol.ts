@@ -1,0 +1,49 @@
+import type { ErrorKind } from "../base/errors.ts";
+import type { AttachEnd, CreateProcess, ExecProcess, ProcessExit } from "./process.ts";
+
+/** What the engine asks of the supervisor. Each request but `ack` is answered once, by its `request` number. */
+export type Request =
+  | ({ readonly op: "create" } & CreateProcess)
+  | { readonly op: "start" | "pause" | "resume" | "delete"; readonly id: string }
+  | { readonly op: "kill"; readonly id: string; readonly signal: number; readonly all: boolean }
+  | ({ readonly op: "exec" } & ExecProcess)
+  | { readonly op: "killExec"; readonly id: string; readonly execId: string; readonly signal: number }
+  | {
+      readonly op: "resize";
+      readonly id: string;
+      readonly execId: string | undefined;
+      readonly rows: number;
+      readonly columns: number;
+    }
+  | ({ readonly op: "attach" } & AttachMessage)
+  | { readonly op: "list" | "shutdown" };
+
+/** Takes over the client's socket, which comes along as a descriptor. Bytes are base64. */
+export interface AttachMessage {
+  /** The engine's own number, which the `attach-end` carries. */
+  readonly session: number;
+  readonly id: string;
+  readonly execId: string | undefined;
+  readonly stdin: boolean;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  readonly multiplexed: boolean;
+  readonly detachKeys: string;
+  readonly head: string;
+  readonly preamble: string;
+}
+
+export type FromEngine = (Request & { readonly request: number }) | { readonly op: "ack"; readonly exit: ProcessExit };
+
+export type FromSupervisor =
+  | { readonly reply: number; readonly value: unknown }
+  | { readonly reply: number; readonly error: { readonly kind: ErrorKind; readonly message: string } }
+  | { readonly event: "exit"; readonly exit: ProcessExit }
+  | { readonly event: "attach-end"; readonly session: number; readonly end: AttachEnd };
+
+/** File names under the exec root. */
+export const SOCKET_NAME = "supervisor.sock";
+export const LOCK_NAME = "supervisor.lock";
+export const STDERR_NAME = "supervisor.log";
+/** The exit status of a supervisor that found another one at work. */
+export const ALREADY_RUNNING = 3;
