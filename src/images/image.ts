@@ -47,7 +47,9 @@ export interface ImageRegistry {
   list(options: ImageListOptions): Promise<ImageSummary[]>;
   tag(nameOrId: string, repository: string, tag: string): void;
   remove(nameOrId: string, options: { force: boolean; prune: boolean }): Promise<ImageDeleteRow[]>;
-  prune(filters: Readonly<Record<string, readonly string[]>>): Promise<{ deleted: ImageDeleteRow[]; spaceReclaimed: number }>;
+  prune(
+    filters: Readonly<Record<string, readonly string[]>>,
+  ): Promise<{ deleted: ImageDeleteRow[]; spaceReclaimed: number }>;
   import(archive: Readable, options: ImportOptions, progress: Progress): Promise<string>;
   load(archive: Readable, progress: Progress): Promise<void>;
   /** A tar that both `docker load` and OCI tools read. */

@@ -139,7 +139,7 @@ function instructionLines(text: string): { readonly name: string; readonly text:
   const instructions: { name: string; text: string }[] = [];
   let joined = "";
   const flush = (): void => {
-    const [, name = "", rest = ""] = /^(\S+)\s*([^]*)$/.exec(joined.trim()) ?? [];
+    const [, name = "", rest = ""] = /^(\S+)\s*([\s\S]*)$/.exec(joined.trim()) ?? [];
     if (name !== "") instructions.push({ name, text: rest });
     joined = "";
   };
@@ -176,7 +176,7 @@ function healthcheck(text: string): NonNullable<ImageProcess["Healthcheck"]> {
     setHealthFlag(check, flag[1] ?? "");
     rest = rest.slice(flag[0].length);
   }
-  const [, type = "", command = ""] = /^(\S+)\s*([^]*)$/.exec(rest) ?? [];
+  const [, type = "", command = ""] = /^(\S+)\s*([\s\S]*)$/.exec(rest) ?? [];
   if (type === "") throw invalid("HEALTHCHECK requires at least one argument");
   if (type.toUpperCase() === "NONE") {
     if (command !== "") throw invalid("HEALTHCHECK NONE takes no arguments");

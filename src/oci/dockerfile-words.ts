@@ -53,7 +53,7 @@ export function namedValues(instruction: string, text: string): [name: string, v
   const [first] = words;
   if (first === undefined) throw new GantryError("invalid", `${instruction} requires at least one argument`);
   if (!first.includes("=")) {
-    const match = /^(\S+)\s+([^]+)$/.exec(text.trim());
+    const match = /^(\S+)\s+([\s\S]+)$/.exec(text.trim());
     if (match === null) throw new GantryError("invalid", `${instruction} must have two arguments`);
     return [[match[1] ?? "", match[2] ?? ""]];
   }

@@ -1,0 +1,141 @@
+import { mkdirSync, rmSync } from "node:fs";
+import type { Readable } from "node:stream";
+import type { ImageDeleteRow, ImageHistoryRow, ImageInspect, ImageSummary } from "../api/image.ts";
+import { GantryError } from "../base/errors.ts";
+import { familiarString, parseNormalized, tagNameOnly, withTag } from "../oci/reference.ts";
+import { bootstrapBusybox } from "./bootstrap-busybox.ts";
+import { bootstrapDebian } from "./bootstrap-debian.ts";
+import { Claims } from "./claims.ts";
+import { publishImageEvent } from "./event.ts";
+import type { Filters } from "./filter.ts";
+import type { ImageListOptions, ImageRegistry, ImportOptions, Progress, ResolvedImage } from "./image.ts";
+import { importImage } from "./import.ts";
+import { imageHistory, inspectImage } from "./inspect.ts";
+import { listImages } from "./list.ts";
+import { loadImages } from "./load.ts";
+import type { ImageContext, ImagePorts } from "./ports.ts";
+import { type Pruned, pruneImages } from "./prune.ts";
+import { ImageRecords } from "./record.ts";
+import { type RemoveOptions, removeImage } from "./remove.ts";
+import { findImage } from "./resolve.ts";
+import { saveImages } from "./save.ts";
+
+/**
+ * The images of one engine. One store a data root: its records are mirrored in memory. Call `recover` once, after the
+ * content store and the snapshotter have recovered and before anything else.
+ */
+export class ImageStore implements ImageRegistry {
+  readonly #context: ImageContext;
+  #isPruning = false;
+
+  constructor(ports: ImagePorts) {
+    this.#context = { ...ports, records: new ImageRecords(ports.store), claims: new Claims() };
+  }
+
+  /** Removes what a crash left behind: blobs and committed snapshots that no record needs, temporary folders. */
+  async recover(): Promise<void> {
+    const { bootstrap, content, keep, records } = this.#context;
+    rmSync(bootstrap.tempRoot, { recursive: true, force: true });
+    mkdirSync(bootstrap.tempRoot, { recursive: true, mode: 0o700 });
+    await content.collect(new Set([...records.blobs(), ...(keep?.() ?? [])]));
+    await this.collectSnapshots();
+  }
+
+  /**
+   * Removes committed snapshots that no image needs and nothing stands on. To be called when a container is removed
+   * whose image was removed before it.
+   */
+  async collectSnapshots(): Promise<void> {
+    const { claims, keep, records, snapshots } = this.#context;
+    const needed = new Set([...records.chains(), ...(keep?.() ?? [])]);
+    for (;;) {
+      const all = snapshots.list();
+      const parents = new Set(all.map(({ parent }) => parent));
+      const loose = all.filter(({ id, kind }) => kind === "committed" && !needed.has(id) && !parents.has(id));
+      const free = loose.filter(({ id }) => !claims.isClaimed(id));
+      if (free.length === 0) return;
+      for (const { id } of free) {
+        await claims.exclusively(id, async () => {
+          if (!claims.isClaimed(id) && snapshots.has(id)) await snapshots.remove(id);
+        });
+      }
+    }
+  }
+
+  resolve(nameOrId: string): ResolvedImage {
+    const image = findImage(this.#context.records, nameOrId);
+    return {
+      id: image.id,
+      config: image.config,
+      chainId: image.layers.at(-1)?.chainId,
+      name: familiarOf(nameOrId),
+    };
+  }
+
+  inspect(nameOrId: string): ImageInspect {
+    const { records, snapshots } = this.#context;
+    return inspectImage(findImage(records, nameOrId), records, snapshots);
+  }
+
+  history(nameOrId: string): ImageHistoryRow[] {
+    return imageHistory(findImage(this.#context.records, nameOrId), this.#context.records);
+  }
+
+  async list(options: ImageListOptions): Promise<ImageSummary[]> {
+    return listImages(this.#context.records, options, this.#context.inUse());
+  }
+
+  tag(nameOrId: string, repository: string, tag: string): void {
+    const { events, records } = this.#context;
+    const image = findImage(records, nameOrId);
+    const name = parseNormalized(repository);
+    if (name.digest !== undefined) throw new GantryError("invalid", "refusing to create a tag with a digest reference");
+    const reference = tag === "" ? tagNameOnly(name) : withTag(name, tag);
+    if (reference.domain === "docker.io" && reference.path === "library/sha256") {
+      throw new GantryError("invalid", "refusing to create an ambiguous tag using digest algorithm as name");
+    }
+    records.add([], [[reference, image.id]]);
+    publishImageEvent(events, "tag", image, familiarString(reference));
+  }
+
+  async remove(nameOrId: string, options: RemoveOptions): Promise<ImageDeleteRow[]> {
+    return removeImage(this.#context, nameOrId, options);
+  }
+
+  async prune(filters: Filters): Promise<Pruned> {
+    if (this.#isPruning) throw new GantryError("conflict", "a prune operation is already running");
+    this.#isPruning = true;
+    try {
+      return await pruneImages(this.#context, filters);
+    } finally {
+      this.#isPruning = false;
+    }
+  }
+
+  async import(archive: Readable, options: ImportOptions, progress: Progress): Promise<string> {
+    return importImage(this.#context, archive, options, progress);
+  }
+
+  async load(archive: Readable, progress: Progress): Promise<void> {
+    await loadImages(this.#context, archive, progress);
+  }
+
+  save(names: readonly string[], options: { platform?: string } = {}): AsyncIterable<Uint8Array> {
+    return saveImages(this.#context, names, options);
+  }
+
+  async bootstrap(what: string, progress: Progress): Promise<string> {
+    if (what === "busybox" || what === "busybox:latest") return bootstrapBusybox(this.#context, progress);
+    if (what.startsWith("debian:")) return bootstrapDebian(this.#context, what.slice("debian:".length), progress);
+    throw new GantryError("invalid", `cannot make ${JSON.stringify(what)}: it must be busybox or debian:SUITE`);
+  }
+}
+
+/** The name that was asked for in familiar form; an id stays as it was written. */
+function familiarOf(nameOrId: string): string {
+  try {
+    return familiarString(parseNormalized(nameOrId));
+  } catch {
+    return nameOrId;
+  }
+}

@@ -1,0 +1,103 @@
+import type { ContainerConfig } from "../api/container.ts";
+import type { ImageHistoryRow, ImageInspect } from "../api/image.ts";
+import { GantryError } from "../base/errors.ts";
+import type { ImageConfig, ImageProcess } from "../oci/image.ts";
+import type { Snapshotter } from "../snapshots/snapshotter.ts";
+import { type ImageRecord, type ImageRecords, sizeOf } from "./record.ts";
+
+const NO_TIME = "0001-01-01T00:00:00Z";
+
+/** GET /images/{name}/json of an image. */
+export function inspectImage(image: ImageRecord, records: ImageRecords, snapshots: Snapshotter): ImageInspect {
+  const { config } = image;
+  const { tags, digests } = records.familiarNames(image.id);
+  const size = sizeOf(image);
+  const top = image.layers.at(-1)?.chainId;
+  return {
+    Id: image.id,
+    RepoTags: tags,
+    RepoDigests: digests,
+    Parent: image.parent ?? "",
+    Comment: commentOf(config),
+    Created: config.created ?? "",
+    DockerVersion: config.docker_version ?? "",
+    Author: config.author ?? "",
+    Config: config.config === undefined ? null : containerConfig(config.config),
+    Architecture: config.architecture,
+    ...(config.variant !== undefined && { Variant: config.variant }),
+    Os: config.os,
+    Size: size,
+    VirtualSize: size,
+    GraphDriver: { Name: snapshots.driver, Data: top === undefined ? null : snapshots.describe(top) },
+    RootFS: {
+      Type: "layers",
+      ...(config.rootfs.diff_ids.length > 0 && { Layers: config.rootfs.diff_ids }),
+    },
+    Metadata: { LastTagTime: image.lastTagged ?? NO_TIME },
+  };
+}
+
+/** GET /images/{name}/history of an image, youngest first. */
+export function imageHistory(image: ImageRecord, records: ImageRecords): ImageHistoryRow[] {
+  let layer = 0;
+  const rows = (image.config.history ?? []).map((row): ImageHistoryRow => {
+    let size = 0;
+    if (row.empty_layer !== true) {
+      const own = image.layers[layer++];
+      if (own === undefined) throw new GantryError("internal", "too many non-empty layers in History section");
+      size = own.size;
+    }
+    return {
+      Id: "<missing>",
+      Created: Math.trunc(Date.parse(row.created ?? NO_TIME) / 1000),
+      CreatedBy: row.created_by ?? "",
+      Tags: null,
+      Size: size,
+      Comment: row.comment ?? "",
+    };
+  });
+  rows.reverse();
+  let step: ImageRecord | undefined = image;
+  for (const row of rows) {
+    if (step === undefined) break;
+    const { tags } = records.familiarNames(step.id);
+    row.Id = step.id;
+    row.Tags = tags.length === 0 ? null : tags;
+    step = step.parent === undefined ? undefined : records.get(step.parent);
+  }
+  return rows;
+}
+
+/** An image's process in the API's whole shape: every field that Docker always shows is there. */
+function containerConfig(process: ImageProcess): ContainerConfig {
+  return {
+    Hostname: process.Hostname ?? "",
+    Domainname: process.Domainname ?? "",
+    User: process.User ?? "",
+    AttachStdin: false,
+    AttachStdout: false,
+    AttachStderr: false,
+    ...(process.ExposedPorts != null && { ExposedPorts: process.ExposedPorts }),
+    Tty: false,
+    OpenStdin: false,
+    StdinOnce: false,
+    Env: process.Env ?? null,
+    Cmd: process.Cmd ?? null,
+    ...(process.Healthcheck != null && { Healthcheck: process.Healthcheck }),
+    ...(process.ArgsEscaped !== undefined && { ArgsEscaped: process.ArgsEscaped }),
+    Image: "",
+    Volumes: process.Volumes ?? null,
+    WorkingDir: process.WorkingDir ?? "",
+    Entrypoint: process.Entrypoint ?? null,
+    OnBuild: process.OnBuild ?? null,
+    Labels: process.Labels ?? null,
+    ...(process.StopSignal !== undefined && { StopSignal: process.StopSignal }),
+    ...(process.StopTimeout != null && { StopTimeout: process.StopTimeout }),
+    ...(process.Shell != null && { Shell: process.Shell }),
+  };
+}
+
+/** The config's own comment, else that of the last step, as archives of the OCI's kind have it. */
+function commentOf(config: ImageConfig): string {
+  return config.comment ?? config.history?.at(-1)?.comment ?? "";
+}

@@ -1,0 +1,63 @@
+import type { ImageDeleteRow } from "../api/image.ts";
+import { GantryError, isKind } from "../base/errors.ts";
+import { formatReference } from "../oci/reference.ts";
+import { booleanFilter, checkFilterKeys, type Filters, hasLabels, untilFilter } from "./filter.ts";
+import type { ImageContext } from "./ports.ts";
+import { createdAt, type ImageRecord, type LayerRecord } from "./record.ts";
+import { removeImage } from "./remove.ts";
+
+const KEYS = ["dangling", "label", "label!", "until"];
+
+export interface Pruned {
+  readonly deleted: ImageDeleteRow[];
+  /** Bytes of the layers that went, unpacked. */
+  readonly spaceReclaimed: number;
+}
+
+/** Removes images that no container uses: those without a tag, or with `dangling=false` all. */
+export async function pruneImages(context: ImageContext, filters: Filters): Promise<Pruned> {
+  checkFilterKeys(filters, KEYS);
+  const danglingOnly = booleanFilter(filters, "dangling") ?? true;
+  const until = untilFilter(filters, Date.now());
+  const layers = new Map<string, LayerRecord>();
+  for (const image of context.records.all()) for (const layer of image.layers) layers.set(layer.chainId, layer);
+  const deleted: ImageDeleteRow[] = [];
+  for (const image of context.records.all()) {
+    if (!isChosen(context, image, filters, until)) continue;
+    for (const name of namesToRemove(context, image, danglingOnly)) {
+      deleted.push(...(await removeUnlessUsed(context, name)));
+    }
+  }
+  let spaceReclaimed = 0;
+  for (const row of deleted) if ("Deleted" in row) spaceReclaimed += layers.get(row.Deleted)?.size ?? 0;
+  context.events.publish({ type: "image", action: "prune", id: "", attributes: { reclaimed: String(spaceReclaimed) } });
+  return { deleted, spaceReclaimed };
+}
+
+function isChosen(context: ImageContext, image: ImageRecord, filters: Filters, until: number | undefined): boolean {
+  const { records } = context;
+  if (records.namesOf(image.id).length === 0 && records.childrenOf(image.id).length > 0) return false;
+  if (until !== undefined && createdAt(image) > until) return false;
+  const labels = image.config.config?.Labels ?? {};
+  if (!hasLabels(labels, filters.label ?? [])) return false;
+  const unwanted = filters["label!"] ?? [];
+  return unwanted.length === 0 || !hasLabels(labels, unwanted);
+}
+
+/** By what an image is to be removed: its names one by one, its id if it has none, nothing if it stays. */
+function namesToRemove(context: ImageContext, image: ImageRecord, danglingOnly: boolean): string[] {
+  const names = context.records.namesOf(image.id);
+  if (names.length === 0) return [image.id];
+  if (danglingOnly && names.some(({ reference }) => reference.tag !== undefined)) return [];
+  return names.map(({ reference }) => formatReference(reference));
+}
+
+async function removeUnlessUsed(context: ImageContext, name: string): Promise<ImageDeleteRow[]> {
+  try {
+    return await removeImage(context, name, { force: false, prune: true });
+  } catch (error) {
+    // In use, or gone with an image before it.
+    if (error instanceof GantryError && (isKind(error, "conflict") || isKind(error, "not-found"))) return [];
+    throw error;
+  }
+}
