@@ -15,6 +15,7 @@ import { failpoint } from "../base/failpoint.ts";
 import type { ImageUse } from "../images/image.ts";
 import { attachContainer } from "./attach.ts";
 import { revive, settle } from "./boot.ts";
+import { bundleFolder } from "./bundle.ts";
 import type {
   AttachOptions,
   ContainerController,
@@ -33,7 +34,6 @@ import { anonymousVolumes, checkPlatform, completeHostConfig, endpointsOf, merge
 import { publishContainerEvent } from "./event.ts";
 import { ExecSessions } from "./exec.ts";
 import { containerFilter, selectRows } from "./filter.ts";
-import { bundleFolder } from "./jail.ts";
 import { Lifecycle } from "./lifecycle.ts";
 import { logStream, logTargetOf } from "./log.ts";
 import { resolveMounts } from "./mounts.ts";

@@ -52,7 +52,12 @@ export class ExecSessions {
       throw new GantryError("conflict", `container ${record.id} is paused, unpause the container before exec`);
     }
     const tty = config.Tty;
-    const process = execProcessOf(this.#ports, record, config, options.consoleSize ?? config.ConsoleSize ?? undefined);
+    const process = execProcessOf(
+      this.#ports.settings(),
+      record,
+      config,
+      options.consoleSize ?? config.ConsoleSize ?? undefined,
+    );
     session.state = { status: "running", pid: 0 };
     const request = { id: record.id, execId, process, terminal: tty, openStdin: config.AttachStdin && !options.detach };
     publishContainerEvent(this.#ports.events, record, `exec_start: ${(config.Cmd ?? []).join(" ")}`, {

@@ -1,15 +1,17 @@
-import { mkdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { EndpointSettings, PortMap } from "../api/container.ts";
 import { writeFileAtomic } from "../base/atomic-file.ts";
 import { GantryError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
+import { isMountPoint, MNT, MS, mount, unmount } from "../kernel/mount.ts";
+import { bundleFolder } from "./bundle.ts";
 import { etcFilesIn, writeEtcFiles } from "./files.ts";
 import { logTargetOf } from "./log.ts";
 import type { ContainerPorts } from "./ports.ts";
 import type { ContainerRecord } from "./record.ts";
-import { specOf } from "./spec-of.ts";
+import { shmFolder, specOf } from "./spec-of.ts";
 import type { ContainerTable } from "./table.ts";
 import { containerFolder } from "./view.ts";
 
@@ -22,10 +24,6 @@ export interface Jail {
   readonly warnings: readonly string[];
   /** Takes the jail down again: for a start that fails later. */
   readonly undo: AsyncDisposableStack;
-}
-
-export function bundleFolder(execRoot: string, id: string): string {
-  return join(execRoot, "bundles", id);
 }
 
 /**
@@ -58,7 +56,13 @@ export async function makeJail(ports: ContainerPorts, table: ContainerTable, rec
   });
   const runtime = settings.runtimes.get(record.runtime === "" ? settings.defaultRuntime : record.runtime);
   if (runtime === undefined) throw new GantryError("invalid", `unknown or invalid runtime name: ${record.runtime}`);
-  const { spec, warnings } = specOf({ record, table, settings, rootfs, files, netns: network.path });
+  const shmPath = record.hostConfig.IpcMode === "shareable" ? shmFolder(settings.execRoot, id) : undefined;
+  if (shmPath !== undefined) {
+    mkdirSync(shmPath, { mode: 0o700 });
+    mount("shm", shmPath, "tmpfs", MS.NOSUID | MS.NODEV | MS.NOEXEC, `mode=1777,size=${record.hostConfig.ShmSize}`);
+    undo.defer(() => unmount(shmPath, MNT.DETACH));
+  }
+  const { spec, warnings } = specOf({ record, table, settings, rootfs, files, netns: network.path, shmPath });
   writeFileAtomic(join(bundle, "config.json"), JSON.stringify(spec), { durable: false });
   failpoint("containers.start.bundled");
 
@@ -130,7 +134,10 @@ function hostGateway(ports: ContainerPorts): string | undefined {
 
 /** Takes down what a start made, whatever of it is there: after an exit, and at boot for what a crash left. */
 export async function dismantleJail(ports: ContainerPorts, id: string): Promise<void> {
-  const bundle = bundleFolder(ports.settings().execRoot, id);
+  const { execRoot } = ports.settings();
+  const bundle = bundleFolder(execRoot, id);
+  const shm = shmFolder(execRoot, id);
+  if (existsSync(shm) && isMountPoint(shm)) unmount(shm, MNT.DETACH);
   await Promise.all([
     ports.runtime.delete(id),
     ports.networks.release(id),
