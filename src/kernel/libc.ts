@@ -7,7 +7,12 @@ koffi.alias("ssize_t", "intptr_t");
 koffi.alias("mode_t", "uint32_t");
 koffi.alias("pid_t", "int");
 
-const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+// EWOULDBLOCK is EAGAIN, which is the name that Node gives it.
+const NAMES = new Map(
+  Object.entries(constants.errno)
+    .filter(([name]) => name !== "EWOULDBLOCK")
+    .map(([name, number]) => [number, name]),
+);
 
 /** Declares one function of libc by its C prototype, e.g. `libc("int umount2(const char *target, int flags)")`. */
 export function libc(prototype: string): ReturnType<typeof lib.func> {
