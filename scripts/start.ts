@@ -1,0 +1,87 @@
+// Starts the engine for this machine unless it runs, sees to an image to begin with and runs a first container.
+import { spawnSync } from "node:child_process";
+import { existsSync, lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { answers, ask, CHECKOUT, fail, LOG, SOCKET } from "./lifecycle/host-engine.ts";
+import { launchEngine } from "./lifecycle/launch.ts";
+
+const CLI = join(CHECKOUT, "dist/gantry");
+const LINKS = { "/usr/local/bin/gantry": CLI, "/usr/local/bin/gantryd": join(CHECKOUT, "bin/gantryd") };
+
+if (process.getuid?.() !== 0) fail("starting the engine needs root: run this as root.");
+
+for (const [path, target] of Object.entries(LINKS)) link(path, target);
+
+if (await answers()) say("start: the engine runs already");
+else {
+  const began = Date.now();
+  await launchEngine();
+  say(`start: engine ready after ${((Date.now() - began) / 1000).toFixed(2)} s, logging to ${LOG}`);
+}
+
+const image = await firstImage();
+say(`start: gantry run --rm ${image} cat /etc/os-release`);
+const run = gantry("run", "--rm", image, "cat", "/etc/os-release");
+if (run.status !== 0)
+  fail(`the first container did not run: its exit code was ${run.status}; the engine's log is ${LOG}.`);
+
+say(`
+The engine answers on ${SOCKET}. Try next:
+  gantry run -it --rm ${image} bash
+  gantry run -d --name web -p 8080:80 ${image} sleep infinity
+  gantry ps
+  gantry --help
+Docker's own tools work with it too: export DOCKER_HOST=unix://${SOCKET}
+Stop it with: npm run stop`);
+
+/** Puts our name on the PATH, but never in the place of something else. */
+function link(path: string, target: string): void {
+  const there = lstatSync(path, { throwIfNoEntry: false });
+  if (there !== undefined) {
+    const now = there.isSymbolicLink() ? readlinkSync(path) : undefined;
+    if (now === target) return;
+    // A link that leads to a gantry (or, once the checkout has moved, nowhere) is ours to set right.
+    if (now === undefined || (existsSync(path) && !/\/(dist|bin)\/gantryd?$/.test(now))) {
+      say(`start: ${path} is something else's and stays as it is; use ${target}`);
+      return;
+    }
+    rmSync(path);
+  }
+  mkdirSync("/usr/local/bin", { recursive: true });
+  symlinkSync(target, path);
+  say(`start: linked ${path}`);
+}
+
+/** The image that the first container is made of; obtained if there is none at all. */
+async function firstImage(): Promise<string> {
+  const tags = (JSON.parse((await ask("GET", "/images/json")).text) as { RepoTags: string[] | null }[]).flatMap(
+    ({ RepoTags }) => RepoTags ?? [],
+  );
+  const wanted = `debian:${suite()}`;
+  const have = tags.includes(wanted) ? wanted : tags.find((tag) => tag.startsWith("debian:"));
+  if (have !== undefined) return have;
+  // A pull is the image that everybody else has too; without a registry the machine's own packages make one.
+  const ways = [
+    ["pull", "-q", wanted],
+    ["image", "bootstrap", wanted],
+  ];
+  for (const way of ways) {
+    say(`start: gantry ${way.join(" ")}`);
+    if (gantry(...way).status === 0) return wanted;
+  }
+  return fail(`could not get ${wanted}: check the network, then run 'gantry image bootstrap ${wanted}'.`);
+}
+
+/** The machine's own suite: its packages are the ones that can be had here. */
+function suite(): string {
+  const release = readFileSync("/etc/os-release", "utf8");
+  return (/^ID=debian$/m.test(release) && /^VERSION_CODENAME="?([a-z]+)/m.exec(release)?.[1]) || "bookworm";
+}
+
+function gantry(...args: readonly string[]): { readonly status: number | null } {
+  return spawnSync(CLI, ["-H", `unix://${SOCKET}`, ...args], { stdio: ["ignore", "inherit", "inherit"] });
+}
+
+function say(text: string): void {
+  console.log(text);
+}
