@@ -58,7 +58,7 @@ export function serveTcp(path: string, port: number, name = "c"): { close(): voi
     for await (const chunk of socket.iterator({ destroyOnReturn: false })) text += chunk;
     socket.end(`${name} saw ${socket.remoteAddress}: ${text}`);
   });
-  server.listen({ fd });
+  server.listen({ fd }).unref();
   return server;
 }
 
@@ -67,6 +67,7 @@ export function serveUdp(path: string, port: number, name = "c"): { close(): voi
   const socket = createSocket("udp4");
   socket.on("message", (data, from) => socket.send(`${name} saw ${from.address}: ${data}`, from.port, from.address));
   socket.bind({ fd });
+  socket.unref();
   return socket;
 }
 
@@ -78,11 +79,11 @@ socket.on("timeout", () => { process.stdout.write("timeout"); socket.destroy(); 
 socket.on("error", (error) => process.stdout.write(error.code));
 `;
 const UDP_CLIENT = `
-const [host, port, text] = process.argv.slice(1);
+const [host, port, text, own] = process.argv.slice(1);
 const socket = require("node:dgram").createSocket(host.includes(":") ? "udp6" : "udp4");
 const timer = setTimeout(() => { process.stdout.write("timeout"); socket.close(); }, 1500);
 socket.on("message", (data) => { process.stdout.write(data); clearTimeout(timer); socket.close(); });
-socket.send(text, port, host);
+socket.bind(Number(own), () => socket.send(text, port, host));
 `;
 
 /** What a client gets that is in the namespace at `from` (undefined: the host); an errno's name, or "timeout". */
@@ -92,10 +93,13 @@ export function ask(
   host: string,
   port: number | string,
   text = "hi",
+  ownPort = 0,
 ): Promise<string> {
   const script = protocol === "tcp" ? TCP_CLIENT : UDP_CLIENT;
   const start = () =>
-    spawn(process.execPath, ["-e", script, host, String(port), text], { stdio: ["ignore", "pipe", "inherit"] });
+    spawn(process.execPath, ["-e", script, host, String(port), text, String(ownPort)], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
   // The child is forked by this thread, inside the namespace.
   const child = from === undefined ? start() : inNetns(from, start);
   return new Promise((resolve, reject) => {

@@ -179,8 +179,9 @@ describe("a published port", () => {
       index,
     }));
     for (const route of routes) netlink.addRoute(route);
-    // As where another program lets 127/8 in from the wire.
+    // As where another program lets 127/8 in from the wire, and the neighbour means it.
     writeFileSync("/proc/sys/net/ipv4/conf/outside/route_localnet", "1");
+    inNetns(neighbour.path, () => writeFileSync("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1"));
     const answers = await Promise.all([
       ask("tcp", neighbour.path, "127.0.0.1", 8181),
       ask("tcp", neighbour.path, web.ip, 80),
@@ -210,6 +211,23 @@ describe("a published port", () => {
     assert.equal(await ask("tcp", neighbour.path, "10.9.0.1", 8080), "c saw 10.9.0.2: hi");
     await networks.release("healer");
   });
+});
+
+test("a UDP client that keeps its port is led to the container that has the port now", async () => {
+  const bindings = { "53/udp": [{ HostIp: "", HostPort: "5300" }] };
+  const old = await start("old", bindings);
+  const first = serveUdp(old.path, 53, "old");
+  assert.equal(await ask("udp", neighbour.path, "10.9.0.1", 5300, "hi", 4000), "old saw 10.9.0.2: hi");
+  first.close();
+  // The next one gets another address.
+  await start("between");
+  await networks.release("old");
+  await start("between2");
+  const now = await start("now", bindings);
+  const second = serveUdp(now.path, 53, "now");
+  assert.equal(await ask("udp", neighbour.path, "10.9.0.1", 5300, "hi", 4000), "now saw 10.9.0.2: hi");
+  second.close();
+  for (const id of ["between", "between2", "now"]) await networks.release(id);
 });
 
 test("a container reaches the outside by the host's address, and not the host's loopback", async () => {
@@ -261,10 +279,10 @@ test("ranges give their first free port, no port gives one of the kernel's range
   await networks.connect("all", "bridge", WANTED);
   const shown = await networks.publish("all", {
     bindings: { "70": null },
-    exposed: ["80/tcp", "53/udp"],
+    exposed: ["80/tcp", "53/udp", "9/sctp"],
     publishAll: true,
   });
-  assert.deepEqual(Object.keys(shown), ["53/udp", "70/tcp", "80/tcp"]);
+  assert.deepEqual(Object.keys(shown), ["9/sctp", "53/udp", "70/tcp", "80/tcp"]);
   const port = Number(shown["80/tcp"]?.[0]?.HostPort);
   assert.ok(port >= 32768 && port <= 60999, String(port));
   assert.equal(shown["80/tcp"]?.[1]?.HostPort, String(port));

@@ -8,14 +8,15 @@ import type { EventBus } from "../events/bus.ts";
 import { Netlink } from "../kernel/netlink.ts";
 import type { Store } from "../state/store.ts";
 import { BridgeDriver, checkBip, ensureBridge } from "./bridge.ts";
-import type { EndpointAddress, NetworkDriver } from "./driver.ts";
-import { Firewall, type Mapping } from "./firewall.ts";
+import type { NetworkDriver } from "./driver.ts";
+import { containerRow, type Endpoint, settingsOf } from "./endpoint.ts";
+import { Firewall } from "./firewall.ts";
 import { hostDriver } from "./host.ts";
 import type { EndpointRequest, LiveSandbox, NetworkController, PortRequest } from "./network.ts";
 import { noneDriver } from "./none.ts";
-import { readPortRequest } from "./port-wish.ts";
-import { type HeldPort, HostPorts } from "./ports.ts";
-import { ensureRecord, inspectNetwork, type NetworkRecord, resolveNetwork } from "./record.ts";
+import { HostPorts } from "./ports.ts";
+import { type Publication, Publications } from "./publications.ts";
+import { defaultBridgeOptions, ensureRecord, inspectNetwork, type NetworkRecord, resolveNetwork } from "./record.ts";
 import { Sandboxes, writeSysctl } from "./sandbox.ts";
 import { type AddressPoolConfig, DEFAULT_POOLS, formatSubnet } from "./subnet.ts";
 
@@ -42,23 +43,11 @@ export interface NetworksPorts {
   readonly config: NetworksConfig;
 }
 
-interface Endpoint {
-  readonly id: string;
-  readonly network: NetworkRecord;
-  readonly containerName: string;
-  readonly address: EndpointAddress;
-}
-
-interface Published {
-  readonly held: readonly HeldPort[];
-  readonly mappings: readonly Mapping[];
-}
-
 /** What this engine knows of one container's networks. */
 interface Membership {
   sandbox: string | undefined;
   readonly endpoints: Map<string, Endpoint>;
-  published: Published | undefined;
+  published: Publication | undefined;
 }
 
 /**
@@ -75,19 +64,24 @@ export class Networks implements NetworkController {
   readonly #sandboxes: Sandboxes;
   readonly #bridge: BridgeDriver;
   readonly #firewall: Firewall;
-  readonly #ports: HostPorts;
+  readonly #publications: Publications;
 
   constructor({ store, events, logger, config }: NetworksPorts) {
     this.#events = events;
     this.#logger = logger;
     if (!/^[A-Za-z0-9-]{1,32}$/.test(config.engineId))
       throw new GantryError("invalid", `invalid engine id: ${config.engineId}`);
-    this.#ports = new HostPorts({ userlandProxy: config.userlandProxy ?? true });
     this.#sandboxes = new Sandboxes(config.execRoot);
     this.#bridge = this.#openBridge(store, config);
     this.#register(ensureRecord(store.collection("networks"), "host", "host"), hostDriver);
     this.#register(ensureRecord(store.collection("networks"), "none", "null"), noneDriver);
     this.#firewall = new Firewall({ table: `gantry-${config.engineId}`, bridge: this.#bridge.bridge, logger });
+    this.#publications = new Publications({
+      firewall: this.#firewall,
+      ports: new HostPorts({ userlandProxy: config.userlandProxy ?? true }),
+      logger,
+      routeLoopback: () => this.#bridge.routeLoopback(),
+    });
     this.#enableForwarding();
     // A table that is there serves containers that outlived the engine until reconcile knows of them.
     if (!this.#firewall.exists()) this.#firewall.install([]);
@@ -134,32 +128,19 @@ export class Networks implements NetworkController {
     const member = this.#member(containerId);
     const endpoint = this.#publishing(member);
     if (endpoint === undefined) return {};
-    const { wishes, unpublished } = readPortRequest(request);
     this.#unpublish(member);
-    const ports: PortMap = Object.fromEntries(unpublished.map((key) => [key, null]));
-    const held: HeldPort[] = [];
-    const mappings: Mapping[] = [];
     try {
-      for (const wish of wishes) {
-        const rows = this.#ports.hold(wish);
-        held.push(...rows);
-        for (const row of rows) mappings.push(...mappingOf(row, endpoint, wish.containerPort));
-        const shown = rows.map(({ hostIp, hostPort }) => ({ HostIp: hostIp, HostPort: String(hostPort) }));
-        ports[wish.key] = [...(ports[wish.key] ?? []), ...shown];
-        for (const row of rows) row.serve(endpoint.address.ipv4Address, wish.containerPort);
-      }
-      this.#install(mappings);
+      const { publication, shown } = this.#publications.open(endpoint.address.ipv4Address, request);
+      member.published = publication;
+      return shown;
     } catch (error) {
-      for (const port of held) port.close();
       throw publishFailure(endpoint, error);
     }
-    member.published = { held, mappings };
-    return ports;
   }
 
   async release(containerId: string): Promise<void> {
     const member = this.#members.get(containerId);
-    if (member === undefined) return;
+    if (member === undefined) return this.#sandboxes.remove(containerId);
     this.#unpublish(member);
     for (const [networkId, endpoint] of member.endpoints) {
       this.#driver(endpoint.network).leave(endpoint.id, endpoint.address);
@@ -171,17 +152,15 @@ export class Networks implements NetworkController {
   }
 
   async reconcile(live: ReadonlyMap<string, LiveSandbox>): Promise<void> {
+    for (const containerId of [...this.#members.keys()]) if (!live.has(containerId)) await this.release(containerId);
     const bound = this.#sandboxes.bound();
     for (const [containerId, sandbox] of live) this.#adopt(containerId, sandbox, bound.has(containerId));
-    const mappings: Mapping[] = [];
-    for (const [containerId, { ports }] of live) mappings.push(...this.#republish(containerId, ports));
-    if (mappings.some(needsLoopback)) this.#bridge.routeLoopback();
-    this.#firewall.install(mappings);
-    const kept = new Set<string>();
-    for (const { endpoints } of this.#members.values()) for (const { id } of endpoints.values()) kept.add(id);
+    const members = [...this.#members.values()];
+    this.#publications.install(members.flatMap(({ published }) => published ?? []));
     for (const containerId of this.#sandboxes.list()) {
       if (!this.#members.has(containerId)) this.#sandboxes.remove(containerId);
     }
+    const kept = new Set(members.flatMap(({ endpoints }) => Array.from(endpoints.values(), ({ id }) => id)));
     for (const driver of this.#drivers.values()) driver.prune(kept);
   }
 
@@ -250,20 +229,14 @@ export class Networks implements NetworkController {
     return endpoints.values().find(({ network }) => this.#driver(network).publishes);
   }
 
-  #install(mappings: readonly Mapping[]): void {
-    if (mappings.some(needsLoopback)) this.#bridge.routeLoopback();
-    this.#firewall.add(mappings);
-  }
-
   #unpublish(member: Membership): void {
-    if (member.published === undefined) return;
-    const { held, mappings } = member.published;
+    const { published } = member;
+    if (published === undefined) return;
     member.published = undefined;
-    for (const port of held) port.close();
-    this.#firewall.remove(mappings);
+    this.#publications.close(published);
   }
 
-  #adopt(containerId: string, { networks, containerName }: LiveSandbox, bound: boolean): void {
+  #adopt(containerId: string, { networks, ports, containerName }: LiveSandbox, bound: boolean): void {
     const member = this.#member(containerId);
     if (bound) member.sandbox ??= this.#sandboxes.path(containerId);
     for (const settings of Object.values(networks)) {
@@ -283,36 +256,8 @@ export class Networks implements NetworkController {
       });
       this.#driver(network).adopt(settings.EndpointID, address);
     }
-  }
-
-  /** Holds a live container's ports again. One that can't be had is still led there by the kernel. */
-  #republish(containerId: string, ports: PortMap): readonly Mapping[] {
-    const member = this.#member(containerId);
     const endpoint = this.#publishing(member);
-    if (endpoint === undefined) return [];
-    if (member.published !== undefined) return member.published.mappings;
-    const held: HeldPort[] = [];
-    const mappings: Mapping[] = [];
-    for (const wish of readPortRequest({ bindings: ports, exposed: [], publishAll: false }).wishes) {
-      const { protocol, containerPort } = wish;
-      try {
-        for (const port of this.#ports.hold(wish)) {
-          port.serve(endpoint.address.ipv4Address, containerPort);
-          held.push(port);
-        }
-      } catch (error) {
-        this.#logger.warn("a published port could not be held again", {
-          container: containerId,
-          cause: messageOf(error),
-        });
-      }
-      for (const hostIp of wish.hostIps) {
-        if (wish.range === undefined) continue;
-        mappings.push(...mappingOf({ protocol, hostIp, hostPort: wish.range[0] }, endpoint, containerPort));
-      }
-    }
-    member.published = { held, mappings };
-    return mappings;
+    if (endpoint !== undefined) member.published ??= this.#publications.reopen(endpoint.address.ipv4Address, ports);
   }
 
   #announce(action: "connect" | "disconnect", containerId: string, { network, containerName }: Endpoint): void {
@@ -328,61 +273,6 @@ export class Networks implements NetworkController {
       "net.ipv4.ip_forward was off and is on now: containers need it. This host routes for its neighbours too",
     );
   }
-}
-
-function defaultBridgeOptions(name: string, mtu: number): Record<string, string> {
-  return {
-    "com.docker.network.bridge.default_bridge": "true",
-    "com.docker.network.bridge.enable_icc": "true",
-    "com.docker.network.bridge.enable_ip_masquerade": "true",
-    "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
-    "com.docker.network.bridge.name": name,
-    "com.docker.network.driver.mtu": String(mtu),
-  };
-}
-
-function containerRow({ id, containerName, address }: Endpoint): NetworkContainer {
-  return {
-    Name: containerName,
-    EndpointID: id,
-    MacAddress: address.macAddress,
-    IPv4Address: address.ipv4Address === "" ? "" : `${address.ipv4Address}/${address.prefix}`,
-    IPv6Address: "",
-  };
-}
-
-function settingsOf({ id, network, address }: Endpoint): EndpointSettings {
-  return {
-    IPAMConfig: null,
-    Links: null,
-    Aliases: null,
-    MacAddress: address.macAddress,
-    DriverOpts: null,
-    GwPriority: 0,
-    NetworkID: network.id,
-    EndpointID: id,
-    Gateway: address.gateway,
-    IPAddress: address.ipv4Address,
-    IPPrefixLen: address.prefix,
-    IPv6Gateway: "",
-    GlobalIPv6Address: "",
-    GlobalIPv6PrefixLen: 0,
-    DNSNames: null,
-  };
-}
-
-function mappingOf(
-  { protocol, hostIp, hostPort }: Pick<HeldPort, "protocol" | "hostIp" | "hostPort">,
-  { address }: Endpoint,
-  containerPort: number,
-): Mapping[] {
-  // IPv6 is the proxy's: the container has no such address to lead to.
-  if (hostIp.includes(":")) return [];
-  return [{ protocol, hostIp, hostPort, containerIp: address.ipv4Address, containerPort }];
-}
-
-function needsLoopback({ hostIp }: Mapping): boolean {
-  return hostIp === "0.0.0.0" || hostIp.startsWith("127.");
 }
 
 function publishFailure({ id, containerName }: Endpoint, cause: unknown): GantryError {

@@ -74,3 +74,15 @@ export function inspectNetwork(record: NetworkRecord, containers: Record<string,
     Labels: {},
   };
 }
+
+/** The default bridge's options as inspect shows them. */
+export function defaultBridgeOptions(name: string, mtu: number): Record<string, string> {
+  return {
+    "com.docker.network.bridge.default_bridge": "true",
+    "com.docker.network.bridge.enable_icc": "true",
+    "com.docker.network.bridge.enable_ip_masquerade": "true",
+    "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
+    "com.docker.network.bridge.name": name,
+    "com.docker.network.driver.mtu": String(mtu),
+  };
+}

@@ -35,9 +35,10 @@ export function formatAddress(address: number): string {
 
 /** The network that a CIDR lies in; host bits are let go. */
 export function parseSubnet(cidr: string): Subnet {
-  const [address = "", length = ""] = cidr.split("/");
+  const [address = "", length = "", ...more] = cidr.split("/");
   const prefix = Number(length);
-  if (!/^\d{1,2}$/.test(length) || prefix > 32) throw new GantryError("invalid", `invalid CIDR address: ${cidr}`);
+  if (!/^\d{1,2}$/.test(length) || prefix > 32 || more.length > 0)
+    throw new GantryError("invalid", `invalid CIDR address: ${cidr}`);
   return { base: (parseAddress(address) & maskOf(prefix)) >>> 0, prefix };
 }
 

@@ -17,7 +17,7 @@ export function proxyTcp(fd: number, address: string, port: number): () => void 
   });
   // What accept() refuses for want of descriptors must not end the engine.
   server.on("error", () => {});
-  server.listen({ fd });
+  server.listen({ fd }).unref();
   return () => {
     server.close();
     for (const socket of open) socket.destroy();
@@ -28,7 +28,7 @@ export function proxyTcp(fd: number, address: string, port: number): () => void 
 export function refuseTcp(fd: number): () => void {
   const server = createServer((client) => client.resetAndDestroy());
   server.on("error", () => {});
-  server.listen({ fd });
+  server.listen({ fd }).unref();
   return () => server.close();
 }
 

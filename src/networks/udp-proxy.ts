@@ -25,6 +25,7 @@ export function proxyUdp(fd: number, family: "udp4" | "udp6", address: string, p
     const [oldest] = flows;
     if (flows.size >= MAX_FLOWS && oldest !== undefined) drop(...oldest);
     const socket = createSocket("udp4");
+    socket.unref();
     const flow: Flow = { socket, usedAt: Date.now() };
     socket.on("message", (data, from) => {
       if (from.address !== address || from.port !== port) return;
@@ -48,6 +49,7 @@ export function proxyUdp(fd: number, family: "udp4" | "udp6", address: string, p
   });
   front.on("error", () => {});
   front.bind({ fd });
+  front.unref();
 
   const sweep = setInterval(() => {
     const limit = Date.now() - IDLE_MS;

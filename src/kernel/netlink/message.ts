@@ -37,6 +37,11 @@ export function nest(type: number, attributes: readonly Attribute[], head?: Uint
   return { type: type | NLA_NESTED, value: head === undefined ? inner : Buffer.concat([head, inner]) };
 }
 
+/** Attributes inside an attribute that are encoded already. */
+export function nested(type: number, value: Uint8Array): Attribute {
+  return { type: type | NLA_NESTED, value };
+}
+
 export function encodeAttributes(attributes: readonly Attribute[]): Buffer {
   let size = 0;
   for (const { value } of attributes) size += align(4 + value.length);

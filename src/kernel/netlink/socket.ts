@@ -1,7 +1,16 @@
 import { closeSync } from "node:fs";
 import type { SyscallError } from "../../base/errors.ts";
 import { check, errnoError, libc, syscallError } from "../libc.ts";
-import { decodeAttributes, decodeMessages, encodeMessage, HEADER, type Message, NLM_F, readText } from "./message.ts";
+import {
+  type Attribute,
+  decodeAttributes,
+  decodeMessages,
+  encodeMessage,
+  HEADER,
+  type Message,
+  NLM_F,
+  readText,
+} from "./message.ts";
 
 const socket = libc("int socket(int domain, int type, int protocol)");
 const send = libc("ssize_t send(int fd, const void *data, size_t length, int flags)");
@@ -64,9 +73,12 @@ export class NetlinkSocket {
   }
 
   /** All that the kernel lists for a dump request. A list that changed meanwhile is asked for again. */
-  dump(what: string, type: number, head: Uint8Array): Message[] {
+  dump(what: string, type: number, head: Uint8Array, attributes: readonly Attribute[] = []): Message[] {
     for (let attempt = 1; ; attempt++) {
-      const { messages, interrupted } = this.#dumpOnce(what, type, head);
+      const { messages, interrupted } = this.#dumpOnce(
+        what,
+        encodeMessage(type, NLM_F.request | NLM_F.dump, head, attributes),
+      );
       if (!interrupted || attempt === MAX_DUMP_TRIES) return messages;
     }
   }
@@ -75,8 +87,7 @@ export class NetlinkSocket {
     closeSync(this.#fd);
   }
 
-  #dumpOnce(what: string, type: number, head: Uint8Array): { messages: Message[]; interrupted: boolean } {
-    const request = encodeMessage(type, NLM_F.request | NLM_F.dump, head, []);
+  #dumpOnce(what: string, request: Buffer): { messages: Message[]; interrupted: boolean } {
     const sequence = this.#number(request);
     this.#send(request);
     const messages: Message[] = [];

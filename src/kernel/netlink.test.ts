@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { createNetns, inNetns, removeNetns } from "./namespace.ts";
+import { addressBytes, addressText } from "./netlink/address.ts";
+import { Netlink } from "./netlink.ts";
+import { enterPrivateHost } from "./private-host.fixture.ts";
+
+enterPrivateHost();
+
+test("addresses go to bytes and back in their shortest form", () => {
+  const forms = ["0.0.0.0", "192.0.2.255", "::", "::1", "2001:db8::1:0:0:1", "fe80::1", "2001:db8:1:2:3:4:5:6"];
+  for (const form of forms) assert.equal(addressText(addressBytes(form)), form);
+  assert.equal(addressBytes("::ffff:1.2.3.4").toString("hex"), "00000000000000000000ffff01020304");
+  for (const bad of ["", "1.2.3", "1.2.3.4/8", "fe80::1%eth0", "x"]) {
+    assert.throws(() => addressBytes(bad), { kind: "invalid" });
+  }
+});
+
+test("a bridge is made with its hardware address, changed and deleted", () => {
+  using netlink = new Netlink();
+  netlink.createBridge("br-a", { mac: "02:42:01:02:03:04", mtu: 1400 });
+  netlink.changeLink("br-a", { up: true, alias: "words of mine" });
+  const made = netlink.links().find(({ name }) => name === "br-a");
+  assert.deepEqual(
+    { ...made, index: 0 },
+    {
+      index: 0,
+      name: "br-a",
+      kind: "bridge",
+      up: true,
+      mtu: 1400,
+      mac: "02:42:01:02:03:04",
+      master: 0,
+      alias: "words of mine",
+    },
+  );
+  assert.throws(() => netlink.createBridge("br-a"), { code: "EEXIST", syscall: "netlink" });
+  netlink.deleteLink("br-a");
+  assert.throws(() => netlink.deleteLink("br-a"), { code: "ENODEV" });
+  assert.ok(!netlink.links().some(({ name }) => name === "br-a"));
+});
+
+test("a veth's peer is born in its namespace, and both carry IPv4 and IPv6 addresses, routes and neighbours", () => {
+  const folder = mkdtempSync(join(tmpdir(), "gantry-netlink-"));
+  const path = join(folder, "ns");
+  createNetns(path);
+  using netlink = new Netlink();
+  netlink.createBridge("br-b");
+  const bridge = netlink.links().find(({ name }) => name === "br-b");
+  const netnsFd = openSync(path, "r");
+  const peer = { name: "eth0", mac: "02:42:0a:00:00:02", netnsFd };
+  netlink.createVeth({ name: "near", mtu: 1300, master: bridge?.index, peer });
+  closeSync(netnsFd);
+  netlink.setHairpin("near", true);
+  const near = netlink.links().find(({ name }) => name === "near");
+  assert.deepEqual([near?.kind, near?.up, near?.mtu, near?.master], ["veth", true, 1300, bridge?.index]);
+
+  {
+    using inside = inNetns(path, () => new Netlink());
+    const eth0 = inside.links().find(({ name }) => name === "eth0");
+    assert.deepEqual([eth0?.mac, eth0?.mtu, eth0?.up], ["02:42:0a:00:00:02", 1300, false]);
+    const index = eth0?.index ?? 0;
+    inside.configureLink(
+      index,
+      [
+        { address: "10.0.0.2", prefix: 24 },
+        { address: "fd00::2", prefix: 64 },
+      ],
+      [{ destination: "default", gateway: "10.0.0.1" }],
+    );
+    inside.addRoute({ destination: "default", gateway: "fd00::1", index });
+    inside.addRoute({ destination: "192.0.2.0/24", index });
+    inside.addNeighbour({ index, address: "10.0.0.9", mac: "02:00:00:00:00:09" });
+    const own = inside.addresses().filter((row) => row.index === index && !row.address.startsWith("fe80"));
+    assert.deepEqual(
+      own.map(({ address, prefix }) => `${address}/${prefix}`),
+      ["10.0.0.2/24", "fd00::2/64"],
+    );
+    const main = inside.routes().filter(({ table }) => table === 254);
+    const shown = main.map(({ family, destination, gateway }) => `${family} ${destination} ${gateway ?? "-"}`);
+    for (const row of ["4 default 10.0.0.1", "6 default fd00::1", "4 192.0.2.0/24 -", "4 10.0.0.0/24 -"]) {
+      assert.ok(shown.includes(row), `${row} in ${shown.join(", ")}`);
+    }
+    assert.ok(inside.neighbours().some(({ address, mac }) => address === "10.0.0.9" && mac === "02:00:00:00:00:09"));
+    inside.deleteRoute({ destination: "192.0.2.0/24", index });
+    inside.deleteAddress({ index, address: "fd00::2", prefix: 64 });
+    assert.ok(!inside.routes().some(({ destination }) => destination === "192.0.2.0/24"));
+    assert.ok(!inside.addresses().some(({ address }) => address === "fd00::2"));
+  }
+  netlink.deleteLink("near");
+  netlink.deleteLink("br-b");
+  removeNetns(path);
+  rmSync(folder, { recursive: true });
+});
+
+test("of a batch that is refused in part the error says which, in the kernel's words", () => {
+  using netlink = new Netlink();
+  const lo = netlink.links().find(({ name }) => name === "lo")?.index ?? 0;
+  const routes = [{ destination: "default", gateway: "203.0.113.1" }];
+  assert.throws(
+    () => netlink.configureLink(lo, [{ address: "10.1.1.1", prefix: 32 }], routes),
+    (error: Error) => {
+      assert.match(error.message, /^netlink: ENETUNREACH: add route default: Nexthop has invalid gateway$/);
+      return true;
+    },
+  );
+  assert.ok(
+    netlink.addresses().some(({ address }) => address === "10.1.1.1"),
+    "what came before it is done",
+  );
+  netlink.deleteAddress({ index: lo, address: "10.1.1.1", prefix: 32 });
+});
+
+test("lists longer than one answer come whole", () => {
+  using netlink = new Netlink();
+  netlink.createBridge("br-c");
+  netlink.setLinkUp("br-c");
+  const index = netlink.links().find(({ name }) => name === "br-c")?.index ?? 0;
+  const wanted = Array.from({ length: 1500 }, (_, number) => `10.${8 + (number >> 8)}.${number & 255}.1`);
+  for (const address of wanted) netlink.addAddress({ index, address, prefix: 32 });
+  const found = new Set(netlink.addresses().map(({ address }) => address));
+  assert.deepEqual(
+    wanted.filter((address) => !found.has(address)),
+    [],
+  );
+  netlink.deleteLink("br-c");
+});

@@ -1,0 +1,35 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Nftables } from "./nftables.ts";
+import { enterPrivateHost } from "./private-host.fixture.ts";
+
+enterPrivateHost();
+
+const tables = (nft: Nftables) =>
+  nft
+    .run([{ list: { tables: {} } }])
+    .flatMap((row) => (row.table === undefined ? [] : [(row.table as { name: string }).name]));
+
+test("commands go in as JSON or in nft's language, and lists come back", () => {
+  const nft = new Nftables();
+  nft.run([{ add: { table: { family: "ip", name: "one" } } }]);
+  nft.run("add table ip two\nadd set ip two ports { type inet_service; }\nadd element ip two ports { 80, 443 }");
+  assert.deepEqual(tables(nft), ["one", "two"]);
+  const [row] = nft
+    .run([{ list: { set: { family: "ip", table: "two", name: "ports" } } }])
+    .filter(({ set }) => set !== undefined);
+  assert.deepEqual(row?.set, { ...(row?.set as object), elem: [80, 443] });
+  nft.run("flush ruleset");
+  nft.close();
+  nft.close();
+});
+
+test("a transaction is done whole or not at all, and the refusal has nft's words", () => {
+  const nft = new Nftables();
+  assert.throws(() => nft.run("add table ip half\nadd rule ip half nowhere accept"), {
+    kind: "internal",
+    message: /^cannot change the packet filter: .*No such file or directory/s,
+  });
+  assert.deepEqual(tables(nft), []);
+  nft.close();
+});
