@@ -92,7 +92,11 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
   dnsOptions: listOption("dns-opt", { key: "dns-opts", help: "Resolver option of containers" }, nonEmpty),
   dnsSearch: listOption("dns-search", { key: "dns-search", help: "Search domain of containers" }, nonEmpty),
   bip: textOption("bip", "", { help: "Address and prefix of the default bridge" }, (text) => text && cidr(text)),
-  bridge: textOption("bridge", "", { short: "b", help: "Existing bridge of the default network, or none" }),
+  bridge: textOption("bridge", "", { short: "b", help: "Interface of the default network" }, (text) => {
+    if (text === "none") throw new Error("there is always a default network; give a container --network none");
+    if (text !== "" && !/^[^\s/:]{1,15}$/.test(text)) throw new Error(`${text} can't be an interface's name`);
+    return text;
+  }),
   defaultAddressPools: listOption(
     "default-address-pool",
     { key: "default-address-pools", help: "base=CIDR,size=N range of new networks" },

@@ -133,6 +133,12 @@ export function createEngineServer(options: ServerOptions): Server {
       );
       await writeAnswer(response, answer);
     } catch (error) {
+      if (exchange.taken()) {
+        // Its owner failed: there is nobody left to end it.
+        message.socket.destroy();
+        log.error("a hijacked connection failed", { url: message.url?.slice(0, 500), error: messageOf(error) });
+        return;
+      }
       finishError(message, response, error);
     }
   }

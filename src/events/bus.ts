@@ -56,4 +56,9 @@ export class EventBus {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
+
+  /** How many subscriptions there are. */
+  get listeners(): number {
+    return this.#listeners.size;
+  }
 }

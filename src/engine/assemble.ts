@@ -1,0 +1,204 @@
+import { execFile } from "node:child_process";
+import type { Server } from "node:http";
+import { extname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { messageOf } from "../base/errors.ts";
+import type { Logger, LogLevel } from "../base/log.ts";
+import { Containers } from "../containers/containers.ts";
+import { ContentStore } from "../content/content-store.ts";
+import { EventBus } from "../events/bus.ts";
+import { ImageStore } from "../images/image-store.ts";
+import { Networks } from "../networks/networks.ts";
+import { SupervisorClient } from "../runtime/supervisor-client.ts";
+import { openSnapshotter } from "../snapshots/open.ts";
+import { openSqlite } from "../state/sqlite.ts";
+import { LocalVolumes } from "../volumes/local.ts";
+import { engineHandlers } from "./handlers.ts";
+import { readHost } from "./host.ts";
+import { engineIdentity } from "./identity.ts";
+import { closeAll, listenAll, readTls } from "./listen.ts";
+import type { EngineConfig } from "./options.ts";
+import type { Roots } from "./roots.ts";
+import { findRuntimes } from "./runtimes.ts";
+import { createEngineServer } from "./server.ts";
+import { containerSettings, findInit, seccompProfile } from "./settings.ts";
+import { engineSystem } from "./system.ts";
+import { ENGINE_VERSION } from "./version.ts";
+
+/** A running engine. */
+export interface Engine {
+  /** Takes the settings that can change while running. Throws, changing nothing, if they can't be taken. */
+  reload(config: EngineConfig): void;
+  /** Stops serving and lets go of everything; containers go on unless the configuration says otherwise. */
+  stop(): Promise<void>;
+}
+
+/** The supervisor's program lies where this one does: beside the sources, or in what they were bundled to. */
+const SUPERVISOR = fileURLToPath(
+  new URL(`../runtime/supervisor/main${extname(fileURLToPath(import.meta.url))}`, import.meta.url),
+);
+
+/** Snapshots that a removed container was the last to need are looked for this long after a removal. */
+const COLLECT_AFTER_MS = 10_000;
+
+/** Puts the engine together and begins to serve. What was begun is undone if it can't be finished. */
+export async function startEngine(initial: EngineConfig, roots: Roots, log: Logger): Promise<Engine> {
+  let config = initial;
+  const { dataRoot, execRoot } = roots;
+  const engineId = engineIdentity(dataRoot);
+  const tls = readTls(config);
+  const found = { runtimes: findRuntimes(config), initPath: findInit(), seccompProfile: seccompProfile(config) };
+  let settings = containerSettings(config, roots, found);
+  await using undo = new AsyncDisposableStack();
+
+  const store = openSqlite(join(dataRoot, "gantry.db"));
+  undo.defer(() => store.close());
+  const events = new EventBus();
+  const content = new ContentStore({ root: join(dataRoot, "content") });
+  content.recover();
+  const snapshots = openSnapshotter({
+    root: join(dataRoot, "snapshots"),
+    driver: config.storageDriver === "" ? undefined : (config.storageDriver as "overlay2" | "vfs"),
+  });
+  const networks = new Networks({
+    store,
+    events,
+    logger: log,
+    config: {
+      engineId: engineId.slice(0, 8),
+      execRoot,
+      bridgeName: config.bridge === "" ? "gantry0" : config.bridge,
+      bip: config.bip === "" ? undefined : config.bip,
+      defaultAddressPools: config.defaultAddressPools,
+      mtu: config.mtu,
+      userlandProxy: config.userlandProxy,
+    },
+  });
+  const runtime = await SupervisorClient.connect({
+    execRoot,
+    nodePath: process.execPath,
+    supervisorScript: SUPERVISOR,
+    log,
+  });
+  undo.defer(() => runtime.close());
+
+  // Images and volumes ask the containers who uses them, and the containers are made of both.
+  let containers: Containers | undefined;
+  const images = new ImageStore({
+    content,
+    snapshots,
+    store,
+    events,
+    inUse: () => containers?.imageUses() ?? new Map(),
+    bootstrap: {
+      aptRoot: "/etc/apt",
+      mmdebstrap: "/usr/bin/mmdebstrap",
+      busybox: "/bin/busybox",
+      tempRoot: join(dataRoot, "tmp"),
+    },
+  });
+  const volumes = new LocalVolumes({
+    root: join(dataRoot, "volumes"),
+    store,
+    events,
+    usersOf: (name) => containers?.usersOfVolume(name) ?? [],
+  });
+  const made = new Containers({
+    store,
+    events,
+    log,
+    images,
+    snapshots,
+    networks,
+    volumes,
+    runtime,
+    settings: () => settings,
+  });
+  containers = made;
+  await made.boot();
+  await images.recover();
+  undo.use(collectAfterRemovals(events, images, log));
+
+  const runtimeVersion = await versionOf(found.runtimes.get(config.defaultRuntime)?.path ?? "");
+  const system = engineSystem({
+    engineId,
+    engineVersion: ENGINE_VERSION,
+    host: readHost(),
+    runtimeVersion,
+    config: () => config,
+    runtimes: () => settings.runtimes,
+    initPath: found.initPath,
+    containers: made,
+    images,
+    snapshots,
+    events,
+  });
+  const handlers = engineHandlers({ containers: made, images, networks, volumes, events, system });
+  const servers: readonly Server[] = await listenAll({
+    hosts: config.hosts,
+    group: config.group,
+    tls,
+    createServer: (options) => createEngineServer({ handlers, log, engineVersion: ENGINE_VERSION, tls: options }),
+    log,
+  });
+  const lifetime = undo.move();
+
+  return {
+    reload: (wanted) => {
+      settings = containerSettings(wanted, roots, { ...found, runtimes: findRuntimes(wanted) });
+      config = wanted;
+      log.setLevel(wanted.debug ? "debug" : (wanted.logLevel as LogLevel));
+      events.publish({ type: "daemon", action: "reload", id: engineId, attributes: { name: engineId } });
+    },
+    stop: async () => {
+      await closeAll(servers);
+      if (config.shutdownContainers) await made.stopAll(config.shutdownTimeout);
+      const { running, paused } = made.counts();
+      const isIdle = running + paused === 0;
+      if (isIdle) {
+        await quietly(log, "take the networks down", () => networks.shutdown());
+        await quietly(log, "end the supervisor", () => runtime.shutdown());
+      }
+      await lifetime.disposeAsync();
+      roots.release({ unmount: isIdle });
+    },
+  };
+}
+
+/** An image that was removed while a container stood on it leaves its snapshots to that container's removal. */
+function collectAfterRemovals(events: EventBus, images: ImageStore, log: Logger): Disposable {
+  let timer: NodeJS.Timeout | undefined;
+  const end = events.subscribe((event) => {
+    if (event.Type !== "container" || event.Action !== "destroy" || timer !== undefined) return;
+    timer = setTimeout(() => {
+      timer = undefined;
+      void quietly(log, "collect snapshots", () => images.collectSnapshots());
+    }, COLLECT_AFTER_MS);
+    timer.unref();
+  });
+  return {
+    [Symbol.dispose]: () => {
+      clearTimeout(timer);
+      end();
+    },
+  };
+}
+
+async function quietly(log: Logger, what: string, act: () => Promise<void>): Promise<void> {
+  try {
+    await act();
+  } catch (error) {
+    log.warn(`cannot ${what}: ${messageOf(error)}`);
+  }
+}
+
+/** The version that an OCI runtime prints, `1.8.1` of `crun version 1.8.1`; empty if it prints none. */
+async function versionOf(path: string): Promise<string> {
+  try {
+    const { stdout } = await promisify(execFile)(path, ["--version"], { timeout: 5_000 });
+    return /version (\S+)/.exec(stdout)?.[1] ?? "";
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,188 @@
+import { chmodSync, chownSync, lstatSync, readFileSync, rmSync } from "node:fs";
+import type { Server } from "node:http";
+import { createConnection, type ListenOptions } from "node:net";
+import type { TlsOptions } from "node:tls";
+import { GantryError, hasCode, messageOf } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
+
+/** `sockaddr_un` has room for no more. */
+const MAX_SOCKET_PATH = 107;
+const FIRST_PASSED_FD = 3;
+
+export interface ListenRequest {
+  /** `unix:///path`, `tcp://address:port`, `fd://` or `fd://N`, checked already. */
+  readonly hosts: readonly string[];
+  /** Group of unix sockets; empty takes `gantry` or `docker` where there is one. */
+  readonly group: string;
+  /** For tcp sockets; undefined leaves them open to everybody. */
+  readonly tls: TlsOptions | undefined;
+  readonly createServer: (tls: TlsOptions | undefined) => Server;
+  readonly log: Logger;
+}
+
+/**
+ * Opens every socket of the engine. All or none: if one can't be opened, those that were are closed again. Throws
+ * conflict if another process answers there, unavailable if the system refuses.
+ */
+export async function listenAll(request: ListenRequest): Promise<readonly Server[]> {
+  const servers: Server[] = [];
+  try {
+    for (const host of request.hosts) {
+      if (host.startsWith("unix://")) servers.push(await listenUnix(host.slice("unix://".length), request));
+      else if (host.startsWith("fd://")) servers.push(...(await listenPassed(host, request)));
+      else servers.push(await listenTcp(host, request));
+    }
+  } catch (error) {
+    await closeAll(servers);
+    throw error;
+  }
+  return servers;
+}
+
+/** Stops listening and ends the connections that are open. Hijacked ones that were handed on are not touched. */
+export async function closeAll(servers: readonly Server[]): Promise<void> {
+  await Promise.all(
+    servers.map(async (server) => {
+      const closed = new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections();
+      await closed;
+    }),
+  );
+}
+
+async function listenUnix(path: string, { createServer, group, log }: ListenRequest): Promise<Server> {
+  if (Buffer.byteLength(path) > MAX_SOCKET_PATH) {
+    throw new GantryError("invalid", `cannot listen on ${path}: a socket's path has ${MAX_SOCKET_PATH} bytes at most`);
+  }
+  await removeStale(path);
+  const server = createServer(undefined);
+  // Nobody may get in between the socket's appearing and its mode's being set.
+  const before = process.umask(0o177);
+  try {
+    const listening = listen(server, { path }, path);
+    process.umask(before);
+    await listening;
+  } finally {
+    process.umask(before);
+  }
+  const gid = findGroup(group);
+  if (gid !== undefined) chownSync(path, 0, gid);
+  else if (group !== "") log.warn(`could not change group ${path} to ${group}: group ${group} not found`);
+  chmodSync(path, 0o660);
+  return server;
+}
+
+/** Takes away a socket that nobody answers on. */
+async function removeStale(path: string): Promise<void> {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return;
+  if (!stat.isSocket())
+    throw new GantryError("conflict", `cannot listen on ${path}: there is a file that is no socket`);
+  const answered = await new Promise<boolean>((resolve, reject) => {
+    const probe = createConnection({ path });
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once("error", (error) => {
+      if (hasCode(error, "ECONNREFUSED", "ENOENT")) resolve(false);
+      else reject(new GantryError("unavailable", `cannot listen on ${path}: ${error.message}`));
+    });
+  });
+  if (answered) throw new GantryError("conflict", `cannot listen on ${path}: another process serves it`);
+  rmSync(path, { force: true });
+}
+
+async function listenTcp(host: string, { createServer, tls, log }: ListenRequest): Promise<Server> {
+  const at = host.replace(/^tcp:\/\//, "").replace(/\/$/, "");
+  const colon = at.lastIndexOf(":");
+  const name = at.slice(0, colon).replace(/^\[(.*)\]$/, "$1");
+  if (tls === undefined) {
+    log.warn(
+      `[SECURITY] ${host} serves the API without TLS: whoever reaches it is root on this machine. Give --tlsverify, or listen on a unix socket.`,
+    );
+  } else if (tls.requestCert !== true) {
+    log.warn(`[SECURITY] ${host} asks clients for no certificate: whoever reaches it is root on this machine.`);
+  }
+  const server = createServer(tls);
+  await listen(server, { host: name === "" ? "0.0.0.0" : name, port: Number(at.slice(colon + 1)) }, host);
+  return server;
+}
+
+/** Sockets that systemd opened: all of them, or the one whose descriptor is named. */
+async function listenPassed(host: string, { createServer }: ListenRequest): Promise<readonly Server[]> {
+  const count = process.env.LISTEN_PID === String(process.pid) ? Number(process.env.LISTEN_FDS ?? 0) : 0;
+  const wanted = host.slice("fd://".length).replace(/^\*$/, "");
+  const passed = Array.from({ length: count }, (_, i) => FIRST_PASSED_FD + i);
+  const taken = wanted === "" ? passed : passed.filter((fd) => String(fd) === wanted);
+  if (taken.length === 0) {
+    throw new GantryError(
+      "unavailable",
+      `cannot listen on ${host}: no sockets were passed by systemd socket activation`,
+    );
+  }
+  const servers: Server[] = [];
+  for (const fd of taken) {
+    const server = createServer(undefined);
+    await listen(server, { fd }, `${host}${fd}`);
+    servers.push(server);
+  }
+  return servers;
+}
+
+function listen(server: Server, options: ListenOptions & { fd?: number }, shown: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) =>
+      reject(new GantryError("unavailable", `cannot listen on ${shown}: ${error.message}`)),
+    );
+    server.listen(options, () => {
+      server.removeAllListeners("error");
+      resolve();
+    });
+  });
+}
+
+/** The id of a group by name or number; with no name, of the first that is there of `gantry` and `docker`. */
+function findGroup(group: string): number | undefined {
+  if (/^\d+$/.test(group)) return Number(group);
+  let rows: string[];
+  try {
+    rows = readFileSync("/etc/group", "utf8").split("\n");
+  } catch {
+    return undefined;
+  }
+  for (const name of group === "" ? ["gantry", "docker"] : [group]) {
+    const id = rows.find((row) => row.startsWith(`${name}:`))?.split(":")[2];
+    if (id !== undefined) return Number(id);
+  }
+  return undefined;
+}
+
+export interface TlsFiles {
+  readonly tls: boolean;
+  readonly tlsVerify: boolean;
+  readonly tlsCaCert: string;
+  readonly tlsCert: string;
+  readonly tlsKey: string;
+}
+
+/** Reads the files of TLS; undefined if it isn't asked for. Throws invalid if one can't be read. */
+export function readTls(files: TlsFiles): TlsOptions | undefined {
+  if (!files.tls && !files.tlsVerify) return undefined;
+  const read = (path: string) => {
+    try {
+      return readFileSync(path);
+    } catch (error) {
+      throw new GantryError("invalid", `cannot use TLS: ${messageOf(error)}`);
+    }
+  };
+  return {
+    cert: read(files.tlsCert),
+    key: read(files.tlsKey),
+    ca: files.tlsCaCert === "" ? undefined : read(files.tlsCaCert),
+    requestCert: files.tlsVerify,
+    rejectUnauthorized: files.tlsVerify,
+    minVersion: "TLSv1.2",
+    ALPNProtocols: ["http/1.1"],
+  };
+}

@@ -1,0 +1,86 @@
+import { GantryError, messageOf } from "../base/errors.ts";
+import { Logger, type LogLevel } from "../base/log.ts";
+import { type Engine, startEngine } from "./assemble.ts";
+import { loadConfig, reloadConfig } from "./config.ts";
+import { type GivenFlags, helpText, parseFlags } from "./flags.ts";
+import type { EngineConfig } from "./options.ts";
+import { claimRoots } from "./roots.ts";
+import { ENGINE_VERSION } from "./version.ts";
+
+/** gantryd: reads its configuration, takes its folders, serves until it is told to end. */
+async function main(args: readonly string[]): Promise<void> {
+  const flags = parseFlags(args);
+  const isGiven = (flag: string) => flags.values.get(flag)?.at(-1) === "true";
+  if (isGiven("help")) {
+    process.stdout.write(helpText());
+    return;
+  }
+  if (isGiven("version")) {
+    process.stdout.write(`Gantry version ${ENGINE_VERSION}\n`);
+    return;
+  }
+  const config = loadConfig(flags);
+  if (isGiven("validate")) {
+    process.stdout.write("configuration OK\n");
+    return;
+  }
+  if (process.getuid?.() !== 0) {
+    throw new GantryError("forbidden", "gantryd needs to be started with root privileges");
+  }
+  const log = new Logger(config.debug ? "debug" : (config.logLevel as LogLevel));
+  process.on("unhandledRejection", (error) => log.error("a task failed unheard", { error: stackOf(error) }));
+  // A signal that comes early must find what was begun finished and then end it.
+  const ended = Promise.withResolvers<NodeJS.Signals>();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => ended.resolve(signal));
+  process.on("SIGPIPE", () => undefined);
+  let reload = (): void => log.info("not reloaded: still starting");
+  process.on("SIGHUP", () => reload());
+
+  const roots = claimRoots(config);
+  let engine: Engine;
+  try {
+    engine = await startEngine(config, roots, log);
+  } catch (error) {
+    roots.release({ unmount: false });
+    throw error;
+  }
+  reload = reloader(engine, config, flags, log);
+  log.info("ready", { version: ENGINE_VERSION, hosts: config.hosts, dataRoot: roots.dataRoot, pid: process.pid });
+
+  log.info("ending", { signal: await ended.promise });
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      log.warn("ending at once: told to a second time");
+      process.exit(1);
+    });
+  }
+  await engine.stop();
+  // What a library may still watch must not keep the process.
+  process.exit(0);
+}
+
+function reloader(engine: Engine, initial: EngineConfig, flags: GivenFlags, log: Logger): () => void {
+  let running = initial;
+  return () => {
+    try {
+      const { config, changed, needRestart } = reloadConfig(running, flags);
+      engine.reload(config);
+      running = config;
+      log.info("configuration reloaded", { changed });
+      if (needRestart.length > 0) {
+        log.warn(`these settings changed and need a restart: ${needRestart.join(", ")}`, { needRestart });
+      }
+    } catch (error) {
+      log.error(`configuration not reloaded: ${messageOf(error)}`);
+    }
+  };
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
+}
+
+main(process.argv.slice(2)).catch((error: unknown) => {
+  process.stderr.write(`gantryd: ${error instanceof GantryError ? error.message : stackOf(error)}\n`);
+  process.exit(1);
+});
