@@ -1,0 +1,162 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { Agent, request as httpRequest } from "node:http";
+import { join } from "node:path";
+import { setTimeout as after } from "node:timers/promises";
+import { findProgram, finish } from "../../test/command.ts";
+import { mountsBelow } from "../../test/leftovers.ts";
+
+const READY_MS = 60_000;
+const END_MS = 30_000;
+
+interface PeerKind {
+  readonly name: "gantry" | "docker";
+  readonly cli: string;
+  /** Program and arguments of the daemon with these roots. */
+  daemon(root: string, socket: string): readonly string[];
+}
+
+/** A container engine under measurement: own roots, own socket, own network namespace, driven by its own CLI. */
+export class Peer implements AsyncDisposable {
+  readonly name: string;
+  readonly cli: string;
+  readonly root: string;
+  readonly socket: string;
+  readonly env: NodeJS.ProcessEnv;
+  readonly agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  readonly #process: ChildProcess;
+
+  constructor(kind: PeerKind) {
+    this.name = kind.name;
+    this.cli = kind.cli;
+    this.root = mkdtempSync("/tmp/gantry-bench-");
+    this.socket = join(this.root, "engine.sock");
+    const host = `unix://${this.socket}`;
+    this.env = { ...process.env, DOCKER_HOST: host, GANTRY_HOST: host, DOCKER_CONFIG: join(this.root, "config") };
+    mkdirSync(join(this.root, "config"));
+    writeFileSync(join(this.root, "daemon.json"), "{}\n");
+    const log = openSync(join(this.root, "log"), "a");
+    // Bridges, addresses and packet filter rules lie in a namespace of the peer's own and vanish with it.
+    const script = 'ip link set lo up && exec "$@"';
+    const command = ["--net", "sh", "-c", script, "sh", ...kind.daemon(this.root, this.socket)];
+    this.#process = spawn("unshare", command, { stdio: ["ignore", log, log] });
+    closeSync(log);
+  }
+
+  async ready(): Promise<void> {
+    const deadline = Date.now() + READY_MS;
+    while (!(await this.#answers())) {
+      if (this.#process.exitCode !== null || Date.now() > deadline) {
+        const log = readFileSync(join(this.root, "log"), "utf8").split("\n").slice(-15).join("\n");
+        throw new Error(`${this.name} does not answer; the end of its log:\n${log}`);
+      }
+      await after(20);
+    }
+  }
+
+  /** Runs the peer's CLI; its exit code must be 0. Milliseconds it took, output thrown away unless wanted. */
+  async time(...args: readonly string[]): Promise<number> {
+    const began = process.hrtime.bigint();
+    const child = spawn(this.cli, args, { env: this.env, stdio: ["ignore", "ignore", "pipe"] });
+    let words = "";
+    child.stderr.on("data", (chunk: Buffer) => {
+      words += chunk.toString();
+    });
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.once("error", reject);
+      child.once("exit", resolve);
+    });
+    const ms = Number(process.hrtime.bigint() - began) / 1e6;
+    if (code !== 0) throw new Error(`${this.name} ${args.join(" ")}: exit code ${code}: ${words}`);
+    return ms;
+  }
+
+  async output(...args: readonly string[]): Promise<string> {
+    const end = await finish(this.cli, args, { env: this.env, timeoutMs: 300_000 });
+    if (end.code !== 0) throw new Error(`${this.name} ${args.join(" ")}: exit code ${end.code}: ${end.stderr}`);
+    return end.stdout.trim();
+  }
+
+  /** One request over the one kept connection; `fresh` takes a connection of its own, for what hijacks. */
+  call(method: string, path: string, body?: object, fresh = false): Promise<{ status: number; text: string }> {
+    const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>();
+    const payload = body === undefined ? undefined : JSON.stringify(body);
+    const headers =
+      payload === undefined ? {} : { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(payload) };
+    const agent = fresh ? false : this.agent;
+    const call = httpRequest({ socketPath: this.socket, method, path, headers, agent }, (response) => {
+      let text = "";
+      response.on("data", (chunk: Buffer) => {
+        text += chunk.toString();
+      });
+      response.once("error", reject);
+      response.once("end", () => {
+        const status = response.statusCode ?? 0;
+        if (status >= 400) reject(new Error(`${this.name} ${method} ${path}: ${status} ${text}`));
+        else resolve({ status, text });
+      });
+    });
+    call.once("error", reject);
+    call.end(payload);
+    return promise;
+  }
+
+  async removeContainers(): Promise<void> {
+    const ids = (await this.output("ps", "-aq")).split("\n").filter((id) => id !== "");
+    if (ids.length > 0) await this.output("rm", "-f", ...ids);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.agent.destroy();
+    try {
+      await this.removeContainers();
+    } finally {
+      const { exitCode, signalCode } = this.#process;
+      if (exitCode === null && signalCode === null) {
+        const exit = new Promise<void>((resolve) => this.#process.once("exit", () => resolve()));
+        this.#process.kill("SIGTERM");
+        const timer = setTimeout(() => this.#process.kill("SIGKILL"), END_MS);
+        await exit;
+        clearTimeout(timer);
+      }
+      for (const path of mountsBelow(this.root)) await finish("umount", ["-l", path]);
+      rmSync(this.root, { recursive: true, force: true, maxRetries: 5 });
+    }
+  }
+
+  async #answers(): Promise<boolean> {
+    try {
+      return existsSync(this.socket) && (await this.call("GET", "/_ping")).status === 200;
+    } catch {
+      return false;
+    }
+  }
+}
+
+export function gantryKind(checkout: string): PeerKind {
+  return {
+    name: "gantry",
+    cli: join(checkout, "dist/gantry"),
+    daemon: (root, socket) => [
+      join(checkout, "bin/gantryd"),
+      ...["--data-root", join(root, "data"), "--exec-root", join(root, "exec")],
+      ...["-H", `unix://${socket}`, "--config-file", join(root, "daemon.json")],
+    ],
+  };
+}
+
+/** undefined if Docker is not installed. */
+export function dockerKind(): PeerKind | undefined {
+  const cli = findProgram("docker");
+  const daemon = findProgram("dockerd") ?? (existsSync("/usr/sbin/dockerd") ? "/usr/sbin/dockerd" : undefined);
+  if (cli === undefined || daemon === undefined) return undefined;
+  return {
+    name: "docker",
+    cli,
+    daemon: (root, socket) => [
+      daemon,
+      ...["--data-root", join(root, "data"), "--exec-root", join(root, "exec"), "--pidfile", join(root, "pid")],
+      ...["-H", `unix://${socket}`, "--config-file", join(root, "daemon.json"), "--bip", "172.31.251.1/24"],
+    ],
+  };
+}

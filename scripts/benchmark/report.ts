@@ -1,0 +1,64 @@
+import { readFileSync } from "node:fs";
+import { cpus, release, totalmem } from "node:os";
+
+export interface Row {
+  readonly name: string;
+  readonly unit: string;
+  /** Median by peer. */
+  readonly medians: Readonly<Record<string, number>>;
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle] ?? Number.NaN;
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
+}
+
+/** A Markdown table of medians; the last column says how many times less the first peer needed than the second. */
+export function tableOf(rows: readonly Row[], peers: readonly string[]): string {
+  const [first, second] = peers;
+  const header = ["", ...peers, ...(second === undefined ? [] : [`${second} / ${first}`])];
+  const body = rows.map(({ name, unit, medians }) => {
+    const cells = peers.map((peer) => `${formatted(medians[peer])} ${unit}`);
+    const ratio = second === undefined || first === undefined ? [] : [ratioOf(medians[second], medians[first])];
+    return [name, ...cells, ...ratio];
+  });
+  const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
+  return [line(header), line(header.map((_, index) => (index === 0 ? "---" : "--:"))), ...body.map(line)].join("\n");
+}
+
+function formatted(value: number | undefined): string {
+  if (value === undefined || Number.isNaN(value)) return "–";
+  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
+}
+
+function ratioOf(value: number | undefined, by: number | undefined): string {
+  return value === undefined || by === undefined || by <= 0 ? "–" : `${(value / by).toFixed(1)}×`;
+}
+
+/** The machine in a sentence, as far as it matters to the figures. */
+export function machine(): string {
+  const system = /^PRETTY_NAME="?([^"\n]+)/m.exec(readFileSync("/etc/os-release", "utf8"))?.[1] ?? "Linux";
+  const cores = cpus();
+  const model = cores[0]?.model.trim() ?? "unknown processor";
+  const memory = Math.round(totalmem() / 2 ** 30);
+  return `${system}, kernel ${release()}, ${cores.length} × ${model}, ${memory} GiB of memory`;
+}
+
+export function page(rows: readonly Row[], peers: readonly string[], versions: readonly string[]): string {
+  return `# Performance
+
+Written by \`npm run bench\`, which measures the engines in turns in one run: each with its own roots, socket and
+network namespace, the same image, each driven by its own command-line tool. Figures are medians after a warm-up.
+They hold for this machine and say nothing certain about another; differences below a third mean little.
+
+- Machine: ${machine()}.
+${versions.map((version) => `- ${version}`).join("\n")}
+
+${tableOf(rows, peers)}
+
+Times of commands include starting the tool itself. Memory is the proportional set size of all processes that serve
+the engine (daemons, supervisor, shims), without the containers' own processes.
+`;
+}
