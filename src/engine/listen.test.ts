@@ -1,0 +1,137 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createServer as createHttpServer, type Server } from "node:http";
+import { createServer as createHttpsServer, request } from "node:https";
+import { type AddressInfo, createServer as createNetServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import type { TlsOptions } from "node:tls";
+import { Logger } from "../base/log.ts";
+import { closeAll, listenAll, readTls } from "./listen.ts";
+
+function scratch(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), "gantry-listen-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+const warnings: string[] = [];
+
+function open(hosts: readonly string[], tls?: TlsOptions): Promise<readonly Server[]> {
+  return listenAll({
+    hosts,
+    group: "0",
+    tls,
+    createServer: (options) => {
+      const answer = (_: unknown, response: { end(text: string): void }) => response.end("hi");
+      return (options === undefined ? createHttpServer(answer) : createHttpsServer(options, answer)) as Server;
+    },
+    log: new Logger("debug", (line) => warnings.push(line)),
+  });
+}
+
+test("a unix socket is its group's alone, replaces a stale one, and goes with the server", async (t) => {
+  const path = join(scratch(t), "a.sock");
+  // A process that dies leaves its socket behind.
+  spawnSync(process.execPath, [
+    "-e",
+    `require("net").createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, "SIGKILL"))`,
+  ]);
+  assert.ok(statSync(path).isSocket());
+  const servers = await open([`unix://${path}`]);
+  assert.equal(statSync(path).mode & 0o777, 0o660);
+  await assert.rejects(open([`unix://${path}`]), {
+    kind: "conflict",
+    message: `cannot listen on ${path}: another process serves it`,
+  });
+  await closeAll(servers);
+  assert.equal(existsSync(path), false);
+});
+
+test("a file in a socket's place stays, and a path that is too long is refused", async (t) => {
+  const path = join(scratch(t), "file");
+  writeFileSync(path, "precious");
+  await assert.rejects(open([`unix://${path}`]), { kind: "conflict", message: /no socket/ });
+  assert.equal(readFileSync(path, "utf8"), "precious");
+  await assert.rejects(open([`unix:///${"x".repeat(120)}`]), { kind: "invalid", message: /107 bytes/ });
+});
+
+test("if one address can't be had, none is kept", async (t) => {
+  const path = join(scratch(t), "a.sock");
+  const busy = createNetServer().listen(0, "127.0.0.1");
+  await new Promise((resolve) => busy.once("listening", resolve));
+  t.after(() => busy.close());
+  const { port } = busy.address() as AddressInfo;
+  await assert.rejects(open([`unix://${path}`, `tcp://127.0.0.1:${port}`]), {
+    kind: "unavailable",
+    message: /EADDRINUSE/,
+  });
+  assert.equal(existsSync(path), false);
+  await assert.rejects(open(["fd://"]), { kind: "unavailable", message: /no sockets were passed/ });
+});
+
+test("plain tcp is warned of", async () => {
+  warnings.length = 0;
+  const servers = await open(["tcp://127.0.0.1:0"]);
+  await closeAll(servers);
+  assert.match(warnings.join(""), /without TLS: whoever reaches it is root on this machine/);
+});
+
+test("with tlsverify only clients of the CA are served", async (t) => {
+  const folder = scratch(t);
+  const path = (name: string) => join(folder, name);
+  try {
+    execFileSync("openssl", ["version"], { stdio: "ignore" });
+  } catch {
+    return t.skip("no openssl to make certificates with");
+  }
+  const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: folder, stdio: "ignore" });
+  const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+  openssl("req", "-x509", ...curve, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "2");
+  for (const name of ["server", "client"]) {
+    openssl("req", ...curve, "-keyout", `${name}.key`, "-out", `${name}.csr`, "-subj", `/CN=${name}`);
+    writeFileSync(path("ext"), "subjectAltName=IP:127.0.0.1\n");
+    openssl(
+      "x509",
+      "-req",
+      "-in",
+      `${name}.csr`,
+      "-CA",
+      "ca.pem",
+      "-CAkey",
+      "ca.key",
+      "-CAcreateserial",
+      "-out",
+      `${name}.pem`,
+      "-days",
+      "2",
+      "-extfile",
+      "ext",
+    );
+  }
+  const files = {
+    tls: true,
+    tlsVerify: true,
+    tlsCaCert: path("ca.pem"),
+    tlsCert: path("server.pem"),
+    tlsKey: path("server.key"),
+  };
+  assert.throws(() => readTls({ ...files, tlsKey: path("none") }), { kind: "invalid", message: /cannot use TLS/ });
+  const servers = await open(["tcp://127.0.0.1:0"], readTls(files));
+  t.after(() => closeAll(servers));
+  const { port } = servers[0]!.address() as AddressInfo;
+  const ask = (identity: object) =>
+    new Promise<string>((resolve, reject) => {
+      const sent = request(
+        { host: "127.0.0.1", port, ca: readFileSync(path("ca.pem")), agent: false, ...identity },
+        (answer) => {
+          answer.setEncoding("utf8").on("data", resolve);
+        },
+      );
+      sent.on("error", reject).end();
+    });
+  assert.equal(await ask({ cert: readFileSync(path("client.pem")), key: readFileSync(path("client.key")) }), "hi");
+  await assert.rejects(ask({}));
+});
