@@ -7,6 +7,7 @@ import type { Descriptor, ImageConfig } from "../oci/image.ts";
 import { MAX_DOCUMENT } from "../oci/image-config.ts";
 import type { Reference } from "../oci/reference.ts";
 import { readBody, readTar, type TarMember } from "../oci/tar/reader.ts";
+import { cancelOnAbort } from "./abort.ts";
 import type { ClaimScope } from "./claims.ts";
 import type { ImageContext } from "./ports.ts";
 
@@ -55,11 +56,10 @@ export class ImageArchive {
     signal?: AbortSignal,
   ): Promise<ImageArchive> {
     const archive = new ImageArchive(context);
+    using _source = cancelOnAbort(signal, source);
     const { stream } = await decompress(source);
-    const stop = (): void => void stream.destroy(new GantryError("cancelled", "context canceled"));
-    signal?.addEventListener("abort", stop, { once: true });
+    using _stream = cancelOnAbort(signal, stream);
     try {
-      if (signal?.aborted === true) throw new GantryError("cancelled", "context canceled");
       for await (const member of readTar(stream)) await archive.#keep(member, scope, signal);
     } catch (error) {
       if (error instanceof GantryError && error.kind === "invalid") {
@@ -67,7 +67,6 @@ export class ImageArchive {
       }
       throw error;
     } finally {
-      signal?.removeEventListener("abort", stop);
       stream.destroy();
     }
     return archive;

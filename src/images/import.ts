@@ -1,10 +1,11 @@
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { GantryError } from "../base/errors.ts";
 import { decompress } from "../oci/compression.ts";
 import { applyChanges } from "../oci/config-change.ts";
 import { type ImageConfig, MEDIA_TYPE } from "../oci/image.ts";
 import { hostPlatform, parsePlatform } from "../oci/platform.ts";
 import { parseNormalized, type Reference, tagNameOnly } from "../oci/reference.ts";
+import { cancelOnAbort } from "./abort.ts";
 import { storeImage } from "./create.ts";
 import { publishImageEvent } from "./event.ts";
 import type { ImportOptions, Progress } from "./image.ts";
@@ -37,7 +38,10 @@ export async function importImage(
   const created = origin.created ?? new Date().toISOString();
   const comment = options.message === "" ? "Imported from -" : options.message;
   const id = await withClaims(context, async (scope) => {
+    // Both: what waits for the archive's first bytes reads the one, what comes after reads the other.
+    using _archive = archive instanceof Readable ? cancelOnAbort(progress.signal, archive) : undefined;
     const { stream } = await decompress(archive);
+    using _stream = cancelOnAbort(progress.signal, stream);
     const unpacked = await unpackWhile(
       context,
       undefined,
