@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { Nftables } from "./nftables.ts";
 import { enterPrivateHost } from "./private-host.fixture.ts";
@@ -31,5 +33,18 @@ test("a transaction is done whole or not at all, and the refusal has nft's words
     message: /^cannot change the packet filter: .*No such file or directory/s,
   });
   assert.deepEqual(tables(nft), []);
+  nft.close();
+});
+
+test("no socket of it is inherited by a process that is started", () => {
+  const nft = new Nftables();
+  nft.run("list tables");
+  const inherited = execFileSync("/bin/sh", ["-c", "ls -l /proc/self/fd"], { encoding: "utf8" });
+  const netlink = readFileSync("/proc/self/net/netlink", "utf8");
+  const inodes = Array.from(inherited.matchAll(/socket:\[(\d+)\]/g), ([, inode]) => inode ?? "");
+  assert.deepEqual(
+    inodes.filter((inode) => netlink.includes(` ${inode}`)),
+    [],
+  );
   nft.close();
 });

@@ -346,6 +346,21 @@ test("after a crash the next engine keeps what lives, serves its ports again and
   assert.deepEqual(await hostState(), before);
 });
 
+test("without a userland proxy the kernel alone leads, and the port is held all the same", async () => {
+  const lone = makeEngine("lone", { userlandProxy: false });
+  const engine = lone.open();
+  const { path } = engine.createSandbox("c");
+  await engine.connect("c", "bridge", WANTED);
+  await engine.publish("c", { ...ONLY_EXPOSED, bindings: { "80/tcp": [{ HostIp: "", HostPort: "8700" }] } });
+  const server = serveTcp(path, 80);
+  assert.match(await ask("tcp", undefined, "127.0.0.1", 8700), /^c saw/);
+  assert.equal(await ask("tcp", undefined, "::1", 8700), "ECONNRESET");
+  assert.throws(() => bindSocket("tcp", "10.9.0.1", 8700), { code: "EADDRINUSE" });
+  server.close();
+  await engine.shutdown();
+  lone.remove();
+});
+
 test("two engines side by side have their own subnets, links and tables", async () => {
   const other = makeEngine("two");
   const before = await hostState();

@@ -141,14 +141,19 @@ export class Networks implements NetworkController {
   async release(containerId: string): Promise<void> {
     const member = this.#members.get(containerId);
     if (member === undefined) return this.#sandboxes.remove(containerId);
-    this.#unpublish(member);
-    for (const [networkId, endpoint] of member.endpoints) {
-      this.#driver(endpoint.network).leave(endpoint.id, endpoint.address);
-      member.endpoints.delete(networkId);
-      this.#announce("disconnect", containerId, endpoint);
+    try {
+      this.#unpublish(member);
+      for (const [networkId, endpoint] of member.endpoints) {
+        member.endpoints.delete(networkId);
+        this.#driver(endpoint.network).leave(endpoint.id, endpoint.address);
+        this.#announce("disconnect", containerId, endpoint);
+      }
+    } finally {
+      // Whatever failed before, the links go with the namespace.
+      if (member.sandbox !== undefined) this.#sandboxes.remove(containerId);
+      member.sandbox = undefined;
+      if (member.endpoints.size === 0) this.#members.delete(containerId);
     }
-    if (member.sandbox !== undefined) this.#sandboxes.remove(containerId);
-    this.#members.delete(containerId);
   }
 
   async reconcile(live: ReadonlyMap<string, LiveSandbox>): Promise<void> {

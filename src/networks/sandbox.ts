@@ -1,18 +1,19 @@
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readdirSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { hasCode } from "../base/errors.ts";
+import { listMounts } from "../kernel/mount.ts";
 import { createNetns, inNetns, removeNetns } from "../kernel/namespace.ts";
 import { type InterfaceAddress, Netlink, type NewRoute } from "../kernel/netlink.ts";
-
-const NSFS_MAGIC_PATH = "/proc/self/mountinfo";
 
 /** Where the network namespaces are bound, one file a container named by its id. */
 export class Sandboxes {
   readonly #folder: string;
 
   constructor(execRoot: string) {
-    this.#folder = join(execRoot, "netns");
-    mkdirSync(this.#folder, { recursive: true, mode: 0o711 });
+    const folder = join(execRoot, "netns");
+    mkdirSync(folder, { recursive: true, mode: 0o711 });
+    // As the kernel lists it.
+    this.#folder = realpathSync(folder);
   }
 
   path(containerId: string): string {
@@ -51,11 +52,7 @@ export class Sandboxes {
 
   /** Those of which the namespace is really bound, not just its file there. */
   bound(): Set<string> {
-    const prefix = `${this.#folder}/`;
-    const points = readFileSync(NSFS_MAGIC_PATH, "utf8")
-      .split("\n")
-      .map((line) => line.split(" ")[4] ?? "");
-    return new Set(points.filter((point) => point.startsWith(prefix)).map((point) => point.slice(prefix.length)));
+    return new Set(listMounts(this.#folder).map(({ target }) => target.slice(this.#folder.length + 1)));
   }
 
   /** The kernel takes the links inside along when the last process has left, a few milliseconds later. */
