@@ -1,0 +1,194 @@
+import type { Command } from "./command.ts";
+
+/** A command's place in the tree. Only the one that is called is loaded. */
+export interface CommandRow {
+  /** The group and the name in it; a root command has the group "". */
+  readonly group: string;
+  readonly name: string;
+  readonly aliases: readonly string[];
+  /** Its name directly under `gantry`, if it has one. */
+  readonly shortcut: string | undefined;
+  readonly short: string;
+  /** Listed first in the help. */
+  readonly common: boolean;
+  readonly load: () => Promise<Command>;
+}
+
+export interface GroupRow {
+  readonly name: string;
+  readonly short: string;
+}
+
+export const GROUPS: readonly GroupRow[] = [
+  { name: "container", short: "Manage containers" },
+  { name: "image", short: "Manage images" },
+  { name: "network", short: "Manage networks" },
+  { name: "system", short: "Manage Gantry" },
+  { name: "volume", short: "Manage volumes" },
+];
+
+/** `names`: `group name alias… [=shortcut]`, a `*` at the end for the common ones. */
+function row(names: string, short: string, load: () => Promise<Command>): CommandRow {
+  const words = names.split(" ");
+  const shortcut = words.find((word) => word.startsWith("="))?.slice(1);
+  const [group = "", name = "", ...aliases] = words.filter((word) => !word.startsWith("=") && word !== "*");
+  return { group: group === "-" ? "" : group, name, aliases, shortcut, short, common: words.includes("*"), load };
+}
+
+export const COMMANDS: readonly CommandRow[] = [
+  row(
+    "container run =run *",
+    "Create and run a new container from an image",
+    async () => (await import("./commands/run.ts")).run,
+  ),
+  row("container create =create", "Create a new container", async () => (await import("./commands/create.ts")).create),
+  row(
+    "container exec =exec *",
+    "Execute a command in a running container",
+    async () => (await import("./commands/exec.ts")).exec,
+  ),
+  row("container ls list ps =ps *", "List containers", async () => (await import("./commands/ps.ts")).ps),
+  row(
+    "container start =start",
+    "Start one or more stopped containers",
+    async () => (await import("./commands/start.ts")).start,
+  ),
+  row(
+    "container attach =attach",
+    "Attach to the input and output of a running container",
+    async () => (await import("./commands/attach.ts")).attach,
+  ),
+  row("container logs =logs", "Fetch the logs of a container", async () => (await import("./commands/logs.ts")).logs),
+  row(
+    "container inspect",
+    "Display detailed information on one or more containers",
+    async () => (await import("./commands/inspect.ts")).inspectContainers,
+  ),
+  row(
+    "container kill =kill",
+    "Kill one or more running containers",
+    async () => (await import("./commands/lifecycle.ts")).kill,
+  ),
+  row(
+    "container pause =pause",
+    "Pause all processes within one or more containers",
+    async () => (await import("./commands/lifecycle.ts")).pause,
+  ),
+  row(
+    "container port =port",
+    "List port mappings or a specific mapping for the container",
+    async () => (await import("./commands/lifecycle.ts")).port,
+  ),
+  row(
+    "container prune",
+    "Remove all stopped containers",
+    async () => (await import("./commands/prune.ts")).pruneContainers,
+  ),
+  row("container rename =rename", "Rename a container", async () => (await import("./commands/lifecycle.ts")).rename),
+  row(
+    "container restart =restart",
+    "Restart one or more containers",
+    async () => (await import("./commands/lifecycle.ts")).restart,
+  ),
+  row(
+    "container rm remove =rm",
+    "Remove one or more containers",
+    async () => (await import("./commands/lifecycle.ts")).rm,
+  ),
+  row(
+    "container stop =stop",
+    "Stop one or more running containers",
+    async () => (await import("./commands/lifecycle.ts")).stop,
+  ),
+  row(
+    "container top =top",
+    "Display the running processes of a container",
+    async () => (await import("./commands/lifecycle.ts")).top,
+  ),
+  row(
+    "container unpause =unpause",
+    "Unpause all processes within one or more containers",
+    async () => (await import("./commands/lifecycle.ts")).unpause,
+  ),
+  row(
+    "container wait =wait",
+    "Block until containers stop, then print their exit codes",
+    async () => (await import("./commands/lifecycle.ts")).wait,
+  ),
+  row(
+    "image bootstrap",
+    "Make a base image from a distribution's packages",
+    async () => (await import("./commands/image-transfer.ts")).bootstrap,
+  ),
+  row(
+    "image history =history",
+    "Show the history of an image",
+    async () => (await import("./commands/history.ts")).history,
+  ),
+  row(
+    "image import =import",
+    "Make an image from a tar archive of a filesystem",
+    async () => (await import("./commands/image-transfer.ts")).importImage,
+  ),
+  row(
+    "image inspect",
+    "Display detailed information on one or more images",
+    async () => (await import("./commands/inspect.ts")).inspectImages,
+  ),
+  row(
+    "image load =load",
+    "Load images from a tar archive or standard input",
+    async () => (await import("./commands/image-transfer.ts")).load,
+  ),
+  row("image ls list =images *", "List images", async () => (await import("./commands/images.ts")).images),
+  row("image prune", "Remove unused images", async () => (await import("./commands/prune.ts")).pruneImages),
+  row("image rm remove =rmi", "Remove one or more images", async () => (await import("./commands/image-names.ts")).rmi),
+  row(
+    "image save =save",
+    "Save images to a tar archive or standard output",
+    async () => (await import("./commands/image-transfer.ts")).save,
+  ),
+  row("image tag =tag", "Give an image another name", async () => (await import("./commands/image-names.ts")).tag),
+  row(
+    "network inspect",
+    "Display detailed information on one or more networks",
+    async () => (await import("./commands/inspect.ts")).inspectNetworks,
+  ),
+  row("network ls list", "List networks", async () => (await import("./commands/networks.ts")).networks),
+  row(
+    "system events =events",
+    "Get real time events from the engine",
+    async () => (await import("./commands/events.ts")).events,
+  ),
+  row("system info =info *", "Display system-wide information", async () => (await import("./commands/info.ts")).info),
+  row("volume create", "Create a volume", async () => (await import("./commands/volumes.ts")).createVolume),
+  row(
+    "volume inspect",
+    "Display detailed information on one or more volumes",
+    async () => (await import("./commands/inspect.ts")).inspectVolumes,
+  ),
+  row("volume ls list", "List volumes", async () => (await import("./commands/volumes.ts")).volumes),
+  row(
+    "volume rm remove",
+    "Remove one or more volumes",
+    async () => (await import("./commands/volumes.ts")).removeVolumes,
+  ),
+  row(
+    "- inspect =inspect",
+    "Return low-level information on containers, images, networks and volumes",
+    async () => (await import("./commands/inspect.ts")).inspect,
+  ),
+  row(
+    "- version =version *",
+    "Show the versions of client and engine",
+    async () => (await import("./commands/version.ts")).version,
+  ),
+];
+
+/** The command of a group (or "" for directly under `gantry`) by name or alias. */
+export function findCommand(group: string, name: string): CommandRow | undefined {
+  if (group === "") return COMMANDS.find((command) => command.shortcut === name);
+  return COMMANDS.find(
+    (command) => command.group === group && (command.name === name || command.aliases.includes(name)),
+  );
+}

@@ -1,0 +1,146 @@
+import { closeSync, createReadStream, fstatSync, openSync, renameSync, rmSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { type Command, ExitError } from "../command.ts";
+import { boolFlag, listFlag, textFlag } from "../flags/spec.ts";
+import { printLine, writeAll } from "../output/print.ts";
+import { bar, showProgress } from "../output/progress.ts";
+import { familiarReference } from "../run/reference.ts";
+import { copyBody } from "../streams/copy.ts";
+import { isTerminal } from "../streams/terminal.ts";
+
+const PIECE = 256 * 1024;
+
+/** A file or standard input as it is sent; on a terminal a bar shows how far it got. */
+async function* sending(path: string | undefined, verb: string): AsyncGenerator<Uint8Array> {
+  const fd = path === undefined ? 0 : openSync(path, "r");
+  const status = fstatSync(fd);
+  const total = status.isFile() ? status.size : 0;
+  const shown = isTerminal(2);
+  let sent = 0;
+  let drawn = 0;
+  const draw = (end: string): void => {
+    writeAll(2, `\r\x1b[2K${verb} ${bar({ current: sent, total }, process.stderr.columns ?? 80)}${end}`);
+  };
+  for await (const chunk of createReadStream("", { fd, autoClose: path !== undefined, highWaterMark: PIECE })) {
+    yield chunk as Uint8Array;
+    sent += (chunk as Uint8Array).length;
+    if (shown && Date.now() - drawn > 100) {
+      drawn = Date.now();
+      draw("");
+    }
+  }
+  if (shown && sent > 0) draw("\n");
+}
+
+export const load: Command = {
+  usage: "[OPTIONS]",
+  args: { rule: "none" },
+  flags: [
+    textFlag("i,input", "Read from this tar archive instead of standard input"),
+    textFlag("platform", "Load only this platform, os[/arch[/variant]]"),
+    boolFlag("q,quiet", "Suppress the load output"),
+  ],
+  async run(call) {
+    const { flags } = call;
+    const input = flags.text("input");
+    if (input === "" && isTerminal(0)) throw new ExitError(1, "requested load from stdin, but stdin is empty");
+    const quiet = flags.bool("quiet") || !isTerminal(1);
+    const { body, headers } = await call.client.stream("POST", "/images/load", {
+      query: { quiet, platform: platformJson(flags.text("platform")) },
+      headers: { "Content-Type": "application/x-tar" },
+      upload: sending(input === "" ? undefined : input, "Sending"),
+    });
+    if ((headers["content-type"] ?? "").includes("json")) await showProgress(body, 1);
+    else await copyBody(body, false);
+    return 0;
+  },
+};
+
+function platformJson(text: string): string {
+  if (text === "") return "";
+  const [os, architecture, variant] = text.split("/");
+  return JSON.stringify({
+    os,
+    ...(architecture === undefined ? {} : { architecture }),
+    ...(variant === undefined ? {} : { variant }),
+  });
+}
+
+export const save: Command = {
+  usage: "[OPTIONS] IMAGE [IMAGE...]",
+  args: { rule: "at-least", count: 1 },
+  flags: [
+    textFlag("o,output", "Write to this file instead of standard output"),
+    textFlag("platform", "Save only this platform, os[/arch[/variant]]"),
+  ],
+  async run(call) {
+    const output = call.flags.text("output");
+    if (output === "" && isTerminal(1)) {
+      throw new ExitError(1, "cowardly refusing to save to a terminal. Use the -o flag or redirect");
+    }
+    const { body } = await call.client.stream("GET", "/images/get", {
+      query: { names: call.args, platform: platformJson(call.flags.text("platform")) },
+    });
+    if (output === "") {
+      await copyBody(body, false);
+      return 0;
+    }
+    const temp = join(dirname(output), `.gantry-${process.pid}-${basename(output)}`);
+    const fd = openSync(temp, "wx", 0o600);
+    try {
+      await copyBody(body, false, fd);
+      renameSync(temp, output);
+    } catch (error) {
+      rmSync(temp, { force: true });
+      throw error;
+    } finally {
+      closeSync(fd);
+    }
+    return 0;
+  },
+};
+
+export const importImage: Command = {
+  usage: "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
+  args: { rule: "at-least", count: 1 },
+  flags: [
+    listFlag("c,change", "Apply a Dockerfile instruction to the image"),
+    textFlag("m,message", "Set the image's commit message"),
+    textFlag("platform", "Platform of the image, os[/arch[/variant]]"),
+  ],
+  async run(call) {
+    const [source = "", reference = ""] = call.args;
+    if (reference !== "") familiarReference(reference);
+    const isUrl = /^https?:\/\//.test(source);
+    const query = {
+      fromSrc: isUrl ? source : "-",
+      repo: reference,
+      message: call.flags.text("message"),
+      changes: call.flags.list("change"),
+      platform: call.flags.text("platform").toLowerCase(),
+    };
+    const upload = isUrl ? {} : { upload: sending(source === "-" ? undefined : source, "Sending") };
+    const { body } = await call.client.stream("POST", "/images/create", {
+      query,
+      headers: { "Content-Type": "text/plain" },
+      ...upload,
+    });
+    await showProgress(body, 1);
+    return 0;
+  },
+};
+
+export const bootstrap: Command = {
+  usage: "[OPTIONS] NAME[:TAG]",
+  args: { rule: "exactly", count: 1 },
+  long: "Make a base image such as debian:bookworm from its distribution's own packages,\nwithout a registry",
+  flags: [boolFlag("q,quiet", "Only print the image's name")],
+  async run(call) {
+    const name = call.args[0] ?? "";
+    const quiet = call.flags.bool("quiet");
+    const { body } = await call.client.stream("POST", "/gantry/images/bootstrap", { query: { name } });
+    await showProgress(body, 1, quiet);
+    if (quiet) printLine(familiarReference(name) ?? name);
+    return 0;
+  },
+};

@@ -1,0 +1,62 @@
+import type { NetworkInspect } from "../../api/network.ts";
+import type { Command } from "../command.ts";
+import { boolFlag, filterFlag, textFlag } from "../flags/spec.ts";
+import { filtersOf } from "../output/filters.ts";
+import { printListing } from "../output/format.ts";
+import { printLine } from "../output/print.ts";
+import { FORMAT_USAGE, labelsText, shortId, timeText } from "../output/text.ts";
+
+const HEADINGS = {
+  ID: "NETWORK ID",
+  Name: "NAME",
+  Driver: "DRIVER",
+  Scope: "SCOPE",
+  IPv4: "IPV4",
+  IPv6: "IPV6",
+  Internal: "INTERNAL",
+  Labels: "LABELS",
+  CreatedAt: "CREATED AT",
+};
+
+export const networks: Command = {
+  usage: "[OPTIONS]",
+  args: { rule: "none" },
+  flags: [
+    filterFlag('Show only what matches (e.g. "driver=bridge")'),
+    textFlag("format", FORMAT_USAGE),
+    boolFlag("no-trunc", "Do not truncate the output"),
+    boolFlag("q,quiet", "Only display network IDs"),
+  ],
+  async run(call) {
+    const { flags } = call;
+    const found = await call.client.json<NetworkInspect[]>("GET", "/networks", {
+      query: { filters: filtersOf(flags.list("filter")) },
+    });
+    const id = (network: NetworkInspect): string => (flags.bool("no-trunc") ? network.Id : shortId(network.Id));
+    found.sort((a, b) => a.Name.localeCompare(b.Name, "en", { numeric: true }));
+    const format = flags.text("format") || (flags.bool("quiet") ? "" : (call.settings.config().networksFormat ?? ""));
+    if (flags.bool("quiet") && format === "") {
+      for (const network of found) printLine(id(network));
+      return 0;
+    }
+    await printListing({
+      format,
+      columns: ["ID", "Name", "Driver", "Scope"],
+      headings: HEADINGS,
+      type: "*network.networkContext",
+      rows: found.map((network) => ({
+        ID: id(network),
+        Name: network.Name,
+        Driver: network.Driver,
+        Scope: network.Scope,
+        IPv4: String(network.EnableIPv4 ?? true),
+        IPv6: String(network.EnableIPv6),
+        Internal: String(network.Internal),
+        Labels: labelsText(network.Labels),
+        Label: (name: unknown) => network.Labels?.[String(name)] ?? "",
+        CreatedAt: timeText(Date.parse(network.Created) / 1000),
+      })),
+    });
+    return 0;
+  },
+};

@@ -1,0 +1,94 @@
+import type { ContainerSummary } from "../../api/container.ts";
+import type { Command } from "../command.ts";
+import { boolFlag, filterFlag, intFlag, textFlag } from "../flags/spec.ts";
+import { filtersOf } from "../output/filters.ts";
+import { printListing, type Row } from "../output/format.ts";
+import { portsText } from "../output/ports.ts";
+import { printLine } from "../output/print.ts";
+import { agoText, ellipsis, FORMAT_USAGE, labelsText, shortId, sizeText, timeText } from "../output/text.ts";
+
+const HEADINGS = {
+  ID: "CONTAINER ID",
+  Names: "NAMES",
+  Image: "IMAGE",
+  Command: "COMMAND",
+  CreatedAt: "CREATED AT",
+  RunningFor: "CREATED",
+  Ports: "PORTS",
+  State: "STATE",
+  Status: "STATUS",
+  Size: "SIZE",
+  Labels: "LABELS",
+  Mounts: "MOUNTS",
+  LocalVolumes: "LOCAL VOLUMES",
+  Networks: "NETWORKS",
+  Platform: "PLATFORM",
+};
+
+export const ps: Command = {
+  usage: "[OPTIONS]",
+  args: { rule: "none" },
+  flags: [
+    boolFlag("a,all", "Show all containers (default shows just running)"),
+    filterFlag(),
+    textFlag("format", FORMAT_USAGE),
+    intFlag("n,last", "Show the n containers created last, in any state", { initial: "-1", shownDefault: "-1" }),
+    boolFlag("l,latest", "Show the container created last, in any state"),
+    boolFlag("no-trunc", "Don't truncate output"),
+    boolFlag("q,quiet", "Only display container IDs"),
+    boolFlag("s,size", "Display total file sizes"),
+  ],
+  async run(call) {
+    const { flags } = call;
+    const format = flags.text("format") || (flags.bool("quiet") ? "" : (call.settings.config().psFormat ?? ""));
+    const size = flags.bool("size") || /\.Size\b/.test(format);
+    const last = flags.bool("latest") && flags.int("last") === -1 ? 1 : flags.int("last");
+    const containers = await call.client.json<ContainerSummary[]>("GET", "/containers/json", {
+      query: {
+        all: flags.bool("all"),
+        limit: last > 0 ? last : undefined,
+        size,
+        filters: filtersOf(flags.list("filter")),
+      },
+    });
+    const full = flags.bool("no-trunc");
+    if (flags.bool("quiet") && format === "") {
+      for (const container of containers) printLine(full ? container.Id : shortId(container.Id));
+      return 0;
+    }
+    await printListing({
+      format,
+      columns: ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names", ...(size ? ["Size"] : [])],
+      headings: HEADINGS,
+      type: "*formatter.ContainerContext",
+      rows: containers.map((container) => rowOf(container, full)),
+    });
+    return 0;
+  },
+};
+
+function rowOf(container: ContainerSummary, full: boolean): Row {
+  const names = container.Names.map((name) => name.replace(/^\//, ""));
+  const mounts = (container.Mounts ?? []).map((mount) => mount.Name || mount.Source);
+  const command = full ? container.Command : ellipsis(container.Command, 20);
+  const image = container.Image === "" ? "<no image>" : container.Image;
+  const virtual = (container.SizeRootFs ?? 0) > 0 ? ` (virtual ${sizeText(container.SizeRootFs ?? 0)})` : "";
+  return {
+    ID: full ? container.Id : shortId(container.Id),
+    Names: (full ? names : names.filter((name) => !name.includes("/"))).join(","),
+    Image:
+      !full && container.ImageID.replace(/^sha256:/, "") === image.replace(/^sha256:/, "") ? shortId(image) : image,
+    Command: JSON.stringify(command),
+    CreatedAt: timeText(container.Created),
+    RunningFor: agoText(container.Created),
+    Ports: portsText(container.Ports ?? []),
+    State: container.State,
+    Status: container.Status,
+    Size: `${sizeText(container.SizeRw ?? 0)}${virtual}`,
+    Labels: labelsText(container.Labels),
+    Label: (name) => container.Labels?.[String(name)] ?? "",
+    Mounts: mounts.map((mount) => (full ? mount : ellipsis(mount, 15))).join(","),
+    LocalVolumes: String((container.Mounts ?? []).filter((mount) => mount.Driver === "local").length),
+    Networks: Object.keys(container.NetworkSettings?.Networks ?? {}).join(","),
+  };
+}

@@ -1,0 +1,95 @@
+import { API_VERSION } from "../../client/client.ts";
+import type { Command } from "../command.ts";
+import { errorLine } from "../error-line.ts";
+import { textFlag } from "../flags/spec.ts";
+import { complain, print } from "../output/print.ts";
+import { VERSION } from "../version-text.ts";
+
+interface ServerVersion {
+  readonly Version: string;
+  readonly ApiVersion: string;
+  readonly MinAPIVersion?: string;
+  readonly GitCommit?: string;
+  readonly GoVersion?: string;
+  readonly Os: string;
+  readonly Arch: string;
+  readonly BuildTime?: string;
+  readonly KernelVersion?: string;
+  readonly Experimental?: boolean;
+  readonly Platform?: { readonly Name: string };
+  readonly Components?: readonly {
+    readonly Name: string;
+    readonly Version: string;
+    readonly Details?: Readonly<Record<string, string>>;
+  }[];
+}
+
+export const version: Command = {
+  usage: "[OPTIONS]",
+  args: { rule: "none" },
+  flags: [textFlag("f,format", "Format output with a Go template or 'json'")],
+  async run(call) {
+    let server: ServerVersion | undefined;
+    let failure: unknown;
+    try {
+      server = await call.client.json<ServerVersion>("GET", "/version");
+    } catch (error) {
+      failure = error;
+    }
+    const client = {
+      Version: VERSION,
+      ApiVersion: call.client.version,
+      DefaultAPIVersion: API_VERSION,
+      Os: process.platform,
+      Arch: process.arch === "x64" ? "amd64" : process.arch,
+      Context: call.settings.context,
+    };
+    const format = call.flags.text("format");
+    const data = { Client: client, Server: server ?? null };
+    if (format === "json") print(`${JSON.stringify(data)}\n`);
+    else if (format !== "") {
+      const { compileTemplate } = await import("../template/evaluate.ts");
+      const template = compileTemplate(format, { missing: () => undefined });
+      try {
+        print(`${template(data)}\n`);
+      } catch (error) {
+        if (failure === undefined) throw error;
+      }
+    } else {
+      const rows = [
+        [" Version:", client.Version],
+        [" API version:", client.ApiVersion],
+        [" OS/Arch:", `${client.Os}/${client.Arch}`],
+        [" Context:", client.Context],
+      ];
+      print(`Client:\n${rows.map(([name = "", value]) => `${name.padEnd(19)} ${value}\n`).join("")}`);
+      if (server !== undefined) print(`\n${serverText(server)}`);
+    }
+    if (failure === undefined) return 0;
+    complain(errorLine(failure));
+    return 1;
+  },
+};
+
+function serverText(server: ServerVersion): string {
+  const line = (name: string, value: string | undefined): string =>
+    value ? `  ${`${name}:`.padEnd(17)} ${value}\n` : "";
+  const main = server.Components?.find((component) => component.Name === "Engine");
+  const rest = (server.Components ?? []).filter((component) => component !== main);
+  return [
+    `Server:${server.Platform?.Name ? ` ${server.Platform.Name}` : ""}\n Engine:\n`,
+    line("Version", server.Version),
+    line(
+      "API version",
+      `${server.ApiVersion}${server.MinAPIVersion ? ` (minimum version ${server.MinAPIVersion})` : ""}`,
+    ),
+    line("Go version", server.GoVersion),
+    line("Git commit", server.GitCommit),
+    line("Built", server.BuildTime),
+    line("OS/Arch", `${server.Os}/${server.Arch}`),
+    line("Experimental", String(server.Experimental ?? false)),
+    ...rest.map(
+      (part) => ` ${part.Name}:\n${line("Version", part.Version)}${line("GitCommit", part.Details?.GitCommit)}`,
+    ),
+  ].join("");
+}

@@ -1,0 +1,157 @@
+import { EngineClient } from "../client/client.ts";
+import { argumentComplaint, type Call, ExitError } from "./command.ts";
+import { COMMANDS, type CommandRow, findCommand, GROUPS } from "./commands.ts";
+import { errorLine } from "./error-line.ts";
+import { FlagError, type ParsedFlags, parseFlags } from "./flags/parse.ts";
+import { boolFlag, type FlagSpec, listFlag, textFlag } from "./flags/spec.ts";
+import { complain, print, printLine } from "./output/print.ts";
+import { settingsFrom } from "./settings.ts";
+import { VERSION } from "./version-text.ts";
+
+const GLOBALS: readonly FlagSpec[] = [
+  textFlag("config", "Folder of the client's configuration files", { shownDefault: '"~/.docker"' }),
+  textFlag("c,context", "Docker context that names the engine to connect to (overrides GANTRY_HOST and DOCKER_HOST)"),
+  boolFlag("D,debug", "Enable debug mode"),
+  listFlag("H,host", "Engine socket to connect to"),
+  textFlag("l,log-level", 'Set the logging level ("debug", "info", "warn", "error", "fatal")', { initial: "info" }),
+  boolFlag("tls", "Use TLS; implied by --tlsverify"),
+  textFlag("tlscacert", "Trust certificates signed only by this CA"),
+  textFlag("tlscert", "Path to TLS certificate file"),
+  textFlag("tlskey", "Path to TLS key file"),
+  boolFlag("tlsverify", "Use TLS and verify the engine"),
+  boolFlag("v,version", "Print version information and quit"),
+];
+
+/** Runs one command line and resolves to the exit code. */
+async function main(argv: readonly string[]): Promise<number> {
+  let globals: ParsedFlags;
+  try {
+    globals = parseFlags(GLOBALS, argv, false);
+  } catch (error) {
+    if (!(error instanceof FlagError)) throw error;
+    complain(
+      `${error.message}\n\nUsage:  gantry [OPTIONS] COMMAND [ARG...]\n\nRun 'gantry --help' for more information`,
+    );
+    return 125;
+  }
+  if (globals.bool("version")) {
+    printLine(`Gantry version ${VERSION}`);
+    return 0;
+  }
+  if (!/^(trace|debug|info|warn|warning|error|fatal|panic)$/i.test(globals.text("log-level"))) {
+    complain(`Unable to parse logging level: ${globals.text("log-level")}`);
+    return 1;
+  }
+  const consumed = globals.help === "no" ? globals.args : argv.slice(argv.findIndex(isHelp) + 1);
+  const wantsHelp = globals.help !== "no" || consumed[0] === "help";
+  const words = consumed[0] === "help" ? consumed.slice(1) : consumed;
+  if (words[0] === undefined) {
+    const { rootHelp } = await import("./help.ts");
+    print(rootHelp(GLOBALS));
+    return 0;
+  }
+  return await dispatch(globals, words, wantsHelp);
+}
+
+function isHelp(word: string): boolean {
+  return word === "--help" || word === "-h";
+}
+
+async function dispatch(globals: ParsedFlags, words: readonly string[], wantsHelp: boolean): Promise<number> {
+  const first = words[0] ?? "";
+  const direct = findCommand("", first);
+  if (direct !== undefined) return await invoke(globals, direct, `gantry ${first}`, words.slice(1), wantsHelp);
+  if (!GROUPS.some((group) => group.name === first)) {
+    if (wantsHelp) {
+      complain(`unknown help topic: ${words.join(" ")}`);
+      return 1;
+    }
+    return await unknown(
+      "gantry",
+      first,
+      COMMANDS.flatMap((row) => row.shortcut ?? []).concat(GROUPS.map((g) => g.name)),
+    );
+  }
+  const second = words[1];
+  if (second === undefined || isHelp(second) || second === "help") {
+    const { groupHelp } = await import("./help.ts");
+    print(groupHelp(first));
+    return 0;
+  }
+  const command = findCommand(first, second);
+  if (command !== undefined)
+    return await invoke(globals, command, `gantry ${first} ${second}`, words.slice(2), wantsHelp);
+  if (second.startsWith("-")) {
+    const text = second.startsWith("--")
+      ? `unknown flag: ${second.split("=")[0]}`
+      : `unknown shorthand flag: '${second[1] ?? ""}' in ${second}`;
+    complain(`${text}\n\nUsage:  gantry ${first} COMMAND\n\nRun 'gantry ${first} --help' for more information`);
+    return 125;
+  }
+  const siblings = COMMANDS.filter((row) => row.group === first).flatMap((row) => [row.name, ...row.aliases]);
+  return await unknown(`gantry ${first}`, second, siblings);
+}
+
+async function unknown(parent: string, word: string, candidates: readonly string[]): Promise<number> {
+  const { nearest } = await import("./nearest.ts");
+  const near = nearest(word, candidates);
+  const hint = near.length === 0 ? "" : `\n\nDid you mean this?\n${near.map((name) => `\t${name}`).join("\n")}`;
+  const usage = parent === "gantry" ? "" : `Usage:  ${parent}\n\n`;
+  complain(`gantry: unknown command: ${parent} ${word}${hint}\n\n${usage}Run '${parent} --help' for more information`);
+  return 1;
+}
+
+async function invoke(
+  globals: ParsedFlags,
+  row: CommandRow,
+  name: string,
+  argv: readonly string[],
+  wantsHelp: boolean,
+): Promise<number> {
+  const command = await row.load();
+  let flags: ParsedFlags;
+  const usage = command.usage === "" ? name : `${name} ${command.usage}`;
+  try {
+    flags = parseFlags(command.flags, argv, command.interspersed ?? true);
+  } catch (error) {
+    if (!(error instanceof FlagError)) throw error;
+    complain(`${error.message}\n\nUsage:  ${usage}\n\nRun '${name} --help' for more information`);
+    return 125;
+  }
+  if (wantsHelp || flags.help !== "no") {
+    if (flags.help === "short") complain("Flag shorthand -h has been deprecated, use --help");
+    const { commandHelp } = await import("./help.ts");
+    print(commandHelp(name, row, command));
+    return 0;
+  }
+  const wrong = argumentComplaint(command.args, flags.args.length);
+  if (wrong !== undefined) {
+    complain(`gantry: '${name}' ${wrong}\n\nUsage:  ${usage}\n\nRun '${name} --help' for more information`);
+    return 1;
+  }
+  try {
+    const settings = settingsFrom(globals);
+    const endpoint = await settings.endpoint();
+    const options = settings.apiVersion === undefined ? {} : { version: settings.apiVersion };
+    const call: Call = { name, flags, args: flags.args, settings, client: new EngineClient(endpoint, options) };
+    return (await command.run(call)) ?? 0;
+  } catch (error) {
+    return report(error, globals.bool("debug"));
+  }
+}
+
+function report(error: unknown, debug: boolean): number {
+  if (error instanceof ExitError) {
+    if (error.message !== "") complain(error.message);
+    return error.code;
+  }
+  complain(errorLine(error));
+  if (debug && error instanceof Error && error.stack !== undefined) complain(error.stack);
+  return 1;
+}
+
+main(process.argv.slice(2)).then(
+  // Explicitly: an open standard input or a half-closed stream must not keep a finished command alive.
+  (code) => process.exit(code),
+  (error: unknown) => process.exit(report(error, false)),
+);

@@ -1,0 +1,13 @@
+import { createInterface } from "node:readline";
+import { print } from "./print.ts";
+
+/** Asks before something is removed; true only for y or yes. */
+export async function confirmed(warning: string): Promise<boolean> {
+  print(`${warning}\nAre you sure you want to continue? [y/N] `);
+  const lines = createInterface({ input: process.stdin, terminal: false });
+  for await (const line of lines) {
+    lines.close();
+    return /^y(es)?$/i.test(line.trim());
+  }
+  return false;
+}

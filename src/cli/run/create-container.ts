@@ -1,0 +1,91 @@
+import { closeSync, openSync, rmSync, statSync, writeSync } from "node:fs";
+import type { ContainerCreateResponse } from "../../api/container.ts";
+import { hasCode, messageOf } from "../../base/errors.ts";
+import { EngineError } from "../../client/client.ts";
+import type { Call } from "../command.ts";
+import { complain } from "../output/print.ts";
+import { type CreateBody, createBody } from "./body.ts";
+import { proxyVariables } from "./environment.ts";
+import { pullImage } from "./pull.ts";
+import { familiarReference } from "./reference.ts";
+
+/** The create request of a command line, with what the configuration file adds. */
+export function requestOf(call: Call): CreateBody {
+  const pull = call.flags.text("pull");
+  if (!["always", "missing", "never", ""].includes(pull)) {
+    throw new Error(`invalid pull option: '${pull}': must be one of "always", "missing" or "never"`);
+  }
+  const body = createBody(call.flags, call.args);
+  const proxies = proxyVariables(call.settings.config().proxies, call.client.endpoint.url, body.Env ?? []);
+  return proxies.length === 0 ? body : { ...body, Env: [...(body.Env ?? []), ...proxies] };
+}
+
+/** Creates the container, pulling its image if the policy says so; writes `--cidfile`. Resolves to the id. */
+export async function createContainer(call: Call, body: CreateBody): Promise<string> {
+  const { flags, client } = call;
+  const reference = familiarReference(body.Image);
+  if (flags.bool("oom-kill-disable") && body.HostConfig.Memory === 0) {
+    complain("WARNING: Disabling the OOM killer on containers without setting a '-m/--memory' limit may be dangerous.");
+  }
+  const idFile = flags.text("cidfile") === "" ? undefined : new IdFile(flags.text("cidfile"));
+  try {
+    const platform =
+      flags.text("platform") || process.env.GANTRY_DEFAULT_PLATFORM || process.env.DOCKER_DEFAULT_PLATFORM || "";
+    const pull = (): Promise<void> => pullImage(client, reference ?? body.Image, platform, flags.bool("quiet"));
+    const create = (): Promise<ContainerCreateResponse> =>
+      client.json("POST", "/containers/create", { query: { name: flags.text("name"), platform }, json: body });
+    if (flags.text("pull") === "always") await pull();
+    let response: ContainerCreateResponse;
+    try {
+      response = await create();
+    } catch (error) {
+      const missing = error instanceof EngineError && error.status === 404 && /No such image/i.test(error.message);
+      if (!missing || reference === undefined || flags.text("pull") !== "missing") throw error;
+      if (!flags.bool("quiet")) complain(`Unable to find image '${reference}' locally`);
+      await pull();
+      response = await create();
+    }
+    for (const warning of response.Warnings ?? []) complain(`WARNING: ${warning}`);
+    idFile?.write(response.Id);
+    return response.Id;
+  } finally {
+    idFile?.close();
+  }
+}
+
+/** The file of `--cidfile`: made before the container, and gone again if there is none. */
+class IdFile {
+  readonly #path: string;
+  readonly #fd: number;
+  #written = false;
+
+  constructor(path: string) {
+    if (exists(path))
+      throw new Error(`container ID file found, make sure the other container isn't running or delete ${path}`);
+    this.#path = path;
+    try {
+      this.#fd = openSync(path, "wx", 0o644);
+    } catch (error) {
+      throw new Error(`failed to create the container ID file: ${messageOf(error)}`);
+    }
+  }
+
+  write(id: string): void {
+    writeSync(this.#fd, id);
+    this.#written = true;
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+    if (!this.#written) rmSync(this.#path, { force: true });
+  }
+}
+
+function exists(path: string): boolean {
+  try {
+    statSync(path);
+    return true;
+  } catch (error) {
+    return !hasCode(error, "ENOENT", "ENOTDIR");
+  }
+}

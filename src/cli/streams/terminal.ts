@@ -1,0 +1,49 @@
+import { isatty } from "node:tty";
+
+export function isTerminal(fd: number): boolean {
+  return isatty(fd);
+}
+
+/** Rows and columns of the terminal on standard output; undefined if it is none. */
+export function terminalSize(): readonly [number, number] | undefined {
+  if (!isatty(1)) return undefined;
+  const { rows, columns } = process.stdout;
+  return rows > 0 && columns > 0 ? [rows, columns] : undefined;
+}
+
+/**
+ * Puts the terminal on standard input into raw mode. The returned function restores it; so does any way this process
+ * ends on its own, or by a signal that it can see.
+ */
+export function enterRawMode(): () => void {
+  if (!isatty(0)) return () => {};
+  const signals = ["SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT"] as const;
+  let raw = true;
+  const restore = (): void => {
+    if (!raw) return;
+    raw = false;
+    process.stdin.setRawMode(false);
+    process.off("exit", restore);
+    for (const signal of signals) process.off(signal, onSignal);
+  };
+  const onSignal = (signal: NodeJS.Signals): void => {
+    restore();
+    process.kill(process.pid, signal);
+  };
+  process.stdin.setRawMode(true);
+  process.on("exit", restore);
+  for (const signal of signals) process.on(signal, onSignal);
+  return restore;
+}
+
+/** Calls back with rows and columns now and at each change; the returned function ends it. */
+export function watchSize(onSize: (rows: number, columns: number) => void): () => void {
+  const tell = (): void => {
+    const size = terminalSize();
+    if (size !== undefined) onSize(size[0], size[1]);
+  };
+  // Node updates rows and columns on the stream's own event, which so comes first.
+  process.stdout.on("resize", tell);
+  tell();
+  return () => void process.stdout.off("resize", tell);
+}
