@@ -18,7 +18,12 @@ missing_packages() {
   missing=
   needs_program crun crun
   needs_program mmdebstrap mmdebstrap
-  needs_program busybox busybox-static
+  # Debian's other busybox has the same name and needs libraries that its image would not have.
+  if [ -d /var/lib/dpkg/info ]; then
+    needs_file busybox-static /var/lib/dpkg/info/busybox-static.list
+  else
+    needs_program busybox busybox-static
+  fi
   needs_program xz xz-utils
   needs_program zstd zstd
   needs_program flock util-linux
