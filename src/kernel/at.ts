@@ -13,6 +13,7 @@ export const O_PATH = 0o10000000;
 export const O_CLOEXEC = 0o2000000;
 
 const EINVAL = 22;
+const EIO = 5;
 const c = {
   openat: libc("int openat(int dir, const char *name, int flags, mode_t mode)"),
   mkdirat: libc("int mkdirat(int dir, const char *name, mode_t mode)"),
@@ -25,6 +26,7 @@ const c = {
   fchmod: libc("int fchmod(int fd, mode_t mode)"),
   fchmodat: libc("int fchmodat(int dir, const char *name, mode_t mode, int flags)"),
   utimensat: libc("int utimensat(int dir, const char *name, const void *times, int flags)"),
+  futimens: libc("int futimens(int fd, const void *times)"),
   readlinkat: libc("ssize_t readlinkat(int dir, const char *name, void *out, size_t size)"),
   statx: libc("int statx(int dir, const char *name, int flags, unsigned int mask, void *out)"),
   syncfs: libc("int syncfs(int fd)"),
@@ -97,9 +99,8 @@ const times = Buffer.alloc(32);
 export function utimensat(dir: number, name: string, accessed: FileTime, modified: FileTime): void {
   writeTime(0, accessed);
   writeTime(16, modified);
-  // The empty name reaches the kernel as NULL: futimens(fd).
-  const [path, flags] = name === "" ? [null, 0] : [cName("utimensat", name), AT.symlinkNofollow];
-  check("utimensat", c.utimensat(dir, path, times, flags), name);
+  if (name === "") check("futimens", c.futimens(dir, times));
+  else check("utimensat", c.utimensat(dir, cName("utimensat", name), times, AT.symlinkNofollow), name);
 }
 
 function writeTime(at: number, time: FileTime): void {
@@ -162,9 +163,16 @@ function readWord(at: number): number {
   return stat.readUInt32LE(at) + stat.readInt32LE(at + 4) * 0x1_0000_0000;
 }
 
-/** Writes everything of the file system that `fd` is on to the disk. */
-export function syncfs(fd: number): void {
-  check("syncfs", c.syncfs(fd));
+/** Writes everything of the file system that `fd` is on to the disk, on a thread of the pool. */
+export function syncfs(fd: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    c.syncfs.async(fd, (error: unknown, result: number) => {
+      if (error !== null && error !== undefined) reject(error);
+      // errno belongs to the thread that made the call; a failed write-back is what this call reports.
+      else if (result < 0) reject(syscallError("syncfs", EIO));
+      else resolve();
+    });
+  });
 }
 
 /** glibc's encoding of a device number (sys/sysmacros.h). */

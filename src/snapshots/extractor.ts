@@ -1,0 +1,302 @@
+import { closeSync, constants, ftruncateSync, writeSync } from "node:fs";
+import { GantryError, hasCode, messageOf } from "../base/errors.ts";
+import {
+  type FileTime,
+  fchmod,
+  fchmodat,
+  fchownat,
+  fstatat,
+  linkat,
+  mkdirat,
+  mkdirInRoot,
+  mknodat,
+  O_PATH,
+  openat,
+  openInRoot,
+  symlinkat,
+  utimensat,
+} from "../kernel/path.ts";
+import { setXattr } from "../kernel/xattr.ts";
+import type { TarEntry } from "../oci/tar/entry.ts";
+import type { TarSink } from "../oci/tar/parser.ts";
+import { badEntry, type LayerName, layerName, meaningOf } from "./layer-name.ts";
+import { removeTreeSync } from "./remove-tree.ts";
+
+/** How what a layer deletes is put on disk: marks for overlayfs, or real deletions. */
+export interface Whiteouts {
+  /** Whether `written` is needed: remembering every path of a layer costs memory. */
+  readonly asksWritten: boolean;
+  /** Hides `base` of the layers below. `written` tells whether this layer itself has put something at a path before. */
+  hide(dir: number, name: LayerName, written: (path: string) => boolean): void;
+  /** Hides all that the layers below have in the open folder. */
+  hideAll(dir: number, folder: string, written: (path: string) => boolean): void;
+  /** A new folder appears in place of something that was hidden or wasn't a folder. */
+  replaced(dir: number, base: string): void;
+}
+
+const MOST_FOLDERS = 256;
+const LARGEST_ID = 0xffff_fffe;
+const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+const FOLDER = O_PATH | constants.O_DIRECTORY;
+const DEVICE: Partial<Record<TarEntry["type"], number>> = {
+  character: constants.S_IFCHR,
+  block: constants.S_IFBLK,
+  fifo: constants.S_IFIFO,
+};
+
+/**
+ * Puts the members of one layer into a folder. All lookups are the kernel's, from the root's descriptor and inside it;
+ * nothing follows a link at the last part of a name. Synchronous: feed it in slices.
+ */
+export class Extractor implements TarSink {
+  /** Bytes of the files so far. */
+  size = 0;
+  readonly #root: number;
+  readonly #whiteouts: Whiteouts;
+  readonly #folders = new Map<string, number>();
+  readonly #times: { readonly at: LayerName; readonly mtime: FileTime }[] = [];
+  readonly #written = new Set<string>();
+  readonly #isWritten = (path: string): boolean => this.#written.has(path);
+  #file: { readonly fd: number; readonly entry: TarEntry } | undefined;
+
+  /** `root` is open on the folder and stays the caller's. */
+  constructor(root: number, whiteouts: Whiteouts) {
+    this.#root = root;
+    this.#whiteouts = whiteouts;
+  }
+
+  entry(entry: TarEntry): void {
+    try {
+      this.#take(entry);
+    } catch (error) {
+      throw refusal(entry.name, error);
+    }
+  }
+
+  data(bytes: Buffer, offset: number): void {
+    const file = this.#file;
+    if (file === undefined) return;
+    try {
+      for (let done = 0; done < bytes.length; )
+        done += writeSync(file.fd, bytes, done, bytes.length - done, offset + done);
+    } catch (error) {
+      throw refusal(file.entry.name, error);
+    }
+  }
+
+  end(): void {
+    const file = this.#file;
+    if (file === undefined) return;
+    try {
+      if (file.entry.sparse !== undefined) ftruncateSync(file.fd, file.entry.size);
+      this.#dress(file.fd, "", file.entry);
+    } catch (error) {
+      throw refusal(file.entry.name, error);
+    } finally {
+      this.#file = undefined;
+      closeSync(file.fd);
+    }
+  }
+
+  /** Call when the archive is at its end: folders get their times last, since filling them changes those. */
+  finish(): void {
+    for (const { at, mtime } of this.#times.reverse()) {
+      const dir = this.#folder(at.folder);
+      if (at.base === "") utimensat(dir, ".", mtime, mtime);
+      else if (isFolder(dir, at.base)) utimensat(dir, at.base, mtime, mtime);
+    }
+  }
+
+  /** Closes what is open. Call in any case. */
+  close(): void {
+    if (this.#file !== undefined) closeSync(this.#file.fd);
+    this.#file = undefined;
+    this.#forgetFolders();
+  }
+
+  #take(entry: TarEntry): void {
+    const meaning = meaningOf(entry.name);
+    if (meaning.is === "ignored") return;
+    if (meaning.is === "opaque") {
+      this.#forgetFolders();
+      this.#whiteouts.hideAll(this.#folder(meaning.folder), meaning.folder, this.#isWritten);
+      return;
+    }
+    const { at } = meaning;
+    const dir = this.#folder(at.folder);
+    if (meaning.is === "whiteout") {
+      this.#forgetFolders();
+      this.#whiteouts.hide(this.#folder(at.folder), at, this.#isWritten);
+      return;
+    }
+    refuseForbidden(entry);
+    if (at.base === "") {
+      if (entry.type !== "directory") throw badEntry(entry.name, "the root of a layer is a folder");
+      this.#dress(dir, ".", entry);
+      this.#times.push({ at, mtime: entry.mtime });
+      return;
+    }
+    if (entry.type === "hardlink") this.#link(entry, dir, at);
+    else if (entry.type === "directory") this.#makeFolder(entry, dir, at);
+    else this.#make(entry, dir, at);
+    this.#note(at);
+  }
+
+  #make(entry: TarEntry, dir: number, at: LayerName): void {
+    if (entry.type === "file") {
+      const fd = this.#replacing(dir, at, () => openat(dir, at.base, NEW_FILE, 0o600));
+      this.#file = { fd, entry };
+      this.size += entry.size;
+      return;
+    }
+    if (entry.type === "symlink") this.#replacing(dir, at, () => symlinkat(entry.linkName, dir, at.base));
+    else {
+      const type = DEVICE[entry.type]!;
+      this.#replacing(dir, at, () => mknodat(dir, at.base, type | 0o600, entry.major, entry.minor));
+    }
+    this.#dress(dir, at.base, entry);
+  }
+
+  #makeFolder(entry: TarEntry, dir: number, at: LayerName): void {
+    try {
+      mkdirat(dir, at.base, 0o700);
+    } catch (error) {
+      if (!hasCode(error, "EEXIST")) throw error;
+      if (!isFolder(dir, at.base)) {
+        this.#remove(dir, at);
+        mkdirat(dir, at.base, 0o700);
+        this.#whiteouts.replaced(dir, at.base);
+      }
+    }
+    this.#dress(dir, at.base, entry);
+    this.#times.push({ at, mtime: entry.mtime });
+  }
+
+  #link(entry: TarEntry, dir: number, at: LayerName): void {
+    const target = layerName(entry.linkName, entry.name);
+    if (target.base === "") throw badEntry(entry.name, "a hard link to the root");
+    if (pathOf(target) === pathOf(at)) return;
+    // Its own descriptor: what the link replaces may close the cached ones.
+    const from = openInRoot(this.#root, target.folder, FOLDER);
+    try {
+      this.#replacing(dir, at, () => linkat(from, target.base, this.#folder(at.folder), at.base));
+    } finally {
+      closeSync(from);
+    }
+  }
+
+  /** Runs what makes `at`; if something is there already, that goes first, as the later of two entries counts. */
+  #replacing<T>(dir: number, at: LayerName, make: () => T): T {
+    try {
+      return make();
+    } catch (error) {
+      if (!hasCode(error, "EEXIST")) throw error;
+      this.#remove(dir, at);
+      return make();
+    }
+  }
+
+  #remove(dir: number, at: LayerName): void {
+    removeTreeSync(dir, at.base);
+    // Names below may have led through what is gone. The folder itself is still the one that `dir` is open on.
+    for (const [path, fd] of this.#folders)
+      if (fd !== dir) {
+        closeSync(fd);
+        this.#folders.delete(path);
+      }
+  }
+
+  /** Owner, attributes, mode and time, in the order in which none undoes another. */
+  #dress(dir: number, name: string, entry: TarEntry): void {
+    fchownat(dir, name, entry.uid, entry.gid);
+    if (entry.xattrs.size > 0) this.#dressXattrs(name === "" ? dir : `/proc/self/fd/${dir}/${name}`, entry);
+    if (name === "") fchmod(dir, entry.mode);
+    else if (entry.type !== "symlink") fchmodat(dir, name, entry.mode);
+    if (entry.type !== "directory") utimensat(dir, name, entry.mtime, entry.mtime);
+  }
+
+  #dressXattrs(target: string | number, entry: TarEntry): void {
+    for (const [name, value] of entry.xattrs) {
+      try {
+        setXattr(target, name, value);
+      } catch (error) {
+        // A file system without them, or an attribute that this kind of file can't have: the layer is good without.
+        if (!hasCode(error, "EOPNOTSUPP") && !(hasCode(error, "EPERM") && name.startsWith("user."))) throw error;
+      }
+    }
+  }
+
+  #folder(path: string): number {
+    const known = this.#folders.get(path);
+    if (known !== undefined) return known;
+    if (this.#folders.size >= MOST_FOLDERS) this.#forgetFolders();
+    let fd: number;
+    try {
+      fd = openInRoot(this.#root, path, FOLDER);
+    } catch (error) {
+      if (!hasCode(error, "ENOENT")) throw error;
+      fd = mkdirInRoot(this.#root, path, 0o755);
+    }
+    this.#folders.set(path, fd);
+    return fd;
+  }
+
+  #forgetFolders(): void {
+    for (const fd of this.#folders.values()) closeSync(fd);
+    this.#folders.clear();
+  }
+
+  /** With its folders, which this layer needs as well from now on. */
+  #note(at: LayerName): void {
+    if (!this.#whiteouts.asksWritten) return;
+    let path = pathOf(at);
+    while (path !== "" && !this.#written.has(path)) {
+      this.#written.add(path);
+      path = path.slice(0, Math.max(path.lastIndexOf("/"), 0));
+    }
+  }
+}
+
+export function pathOf({ folder, base }: LayerName): string {
+  return folder === "" ? base : `${folder}/${base}`;
+}
+
+export function isFolder(dir: number, name: string): boolean {
+  try {
+    return (fstatat(dir, name).mode & constants.S_IFMT) === constants.S_IFDIR;
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return false;
+    throw error;
+  }
+}
+
+function refuseForbidden(entry: TarEntry): void {
+  for (const id of [entry.uid, entry.gid])
+    if (id < 0 || id > LARGEST_ID) throw badEntry(entry.name, `no owner has the number ${id}`);
+  if (entry.type === "character" && entry.major === 0 && entry.minor === 0)
+    throw badEntry(entry.name, "device 0:0 is overlayfs's own mark");
+  for (const name of entry.xattrs.keys())
+    if (/^(trusted|user)\.overlay\./.test(name)) throw badEntry(entry.name, `attribute ${name} is overlayfs's own`);
+}
+
+/** What the kernel refuses because of the archive is the archive's fault; a full disk or a broken one is not. */
+function refusal(name: string, error: unknown): unknown {
+  if (hasCode(error, "ENOSPC", "EDQUOT"))
+    return new GantryError("internal", `cannot extract ${name}: no space left on device`, { cause: error });
+  const own = [
+    "ENAMETOOLONG",
+    "ELOOP",
+    "ENOTDIR",
+    "EISDIR",
+    "EINVAL",
+    "ENOENT",
+    "EXDEV",
+    "EPERM",
+    "EEXIST",
+    "EFBIG",
+    "EMLINK",
+    "ERANGE",
+    "E2BIG",
+  ];
+  return hasCode(error, ...own) ? badEntry(name, messageOf(error), error) : error;
+}

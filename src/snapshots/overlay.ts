@@ -1,0 +1,43 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { bindMount, mountOverlay } from "../kernel/mount.ts";
+import { upperChanges } from "./changes.ts";
+import { FolderSnapshotter, type Layout } from "./folder-snapshotter.ts";
+import { overlayWhiteouts } from "./whiteouts.ts";
+
+/** What a distribution's kernel may turn on by default, and what a layer must not depend on. */
+const OPTIONS = ["index=off", "redirect_dir=off", "metacopy=off"];
+
+const layout: Layout = {
+  driver: "overlay2",
+  whiteouts: overlayWhiteouts,
+
+  async furnish(folder, _parentFs, use) {
+    if (use === "active") mkdirSync(join(folder, "work"), { mode: 0o700 });
+  },
+
+  mount(folder, lower, target, readonly) {
+    const upper = join(folder, "fs");
+    if (lower.length === 0) bindMount(upper, target, { readonly });
+    else if (readonly) mountOverlay(target, { lower: [upper, ...lower], options: OPTIONS });
+    else mountOverlay(target, { lower, upper, work: join(folder, "work"), options: OPTIONS });
+  },
+
+  changes: (fs) => upperChanges(fs),
+
+  describe(folder, lower, target) {
+    return {
+      ...(lower.length > 0 && { LowerDir: lower.join(":") }),
+      MergedDir: target ?? join(folder, "merged"),
+      UpperDir: join(folder, "fs"),
+      WorkDir: join(folder, "work"),
+    };
+  },
+};
+
+/** Snapshots as overlayfs layers: each folder holds what it adds to its parent, marks for what it hides included. */
+export class OverlaySnapshotter extends FolderSnapshotter {
+  constructor({ root }: { readonly root: string }) {
+    super({ root, layout });
+  }
+}

@@ -1,0 +1,91 @@
+import { closeSync, constants, fstatSync, readSync } from "node:fs";
+import { bytesToName } from "../base/byte-string.ts";
+import { GantryError } from "../base/errors.ts";
+import { type FileStat, readlinkat } from "../kernel/path.ts";
+import type { TarType } from "../oci/tar/entry.ts";
+import { type TarInput, type TarOutput, writeTar } from "../oci/tar/writer.ts";
+import { Breath } from "./breath.ts";
+import { type Change, openIfThere, readAttributes, typeOf } from "./changes.ts";
+
+const TYPES: ReadonlyMap<number, TarType> = new Map([
+  [constants.S_IFREG, "file"],
+  [constants.S_IFDIR, "directory"],
+  [constants.S_IFLNK, "symlink"],
+  [constants.S_IFCHR, "character"],
+  [constants.S_IFBLK, "block"],
+  [constants.S_IFIFO, "fifo"],
+]);
+const CHUNK = 1 << 18;
+
+/** Changes as the tar of a layer (image-spec, layer.md). Sockets are left out, as a tar can't hold them. */
+export function packLayer(changes: Iterable<Change>): AsyncGenerator<Buffer> {
+  return writeTar(members(changes));
+}
+
+async function* members(changes: Iterable<Change>): AsyncGenerator<TarOutput> {
+  const breath = new Breath();
+  const links = new Map<string, string>();
+  for (const change of changes) {
+    await breath.take();
+    const { stat, path } = change;
+    if (stat === undefined) {
+      yield { entry: { name: path, type: "file", mode: 0 } };
+      continue;
+    }
+    const type = TYPES.get(typeOf(stat));
+    if (type === undefined) continue;
+    const inode = `${stat.dev}/${stat.ino}`;
+    const first = stat.nlink > 1 && type !== "directory" ? links.get(inode) : undefined;
+    if (first !== undefined) {
+      yield { entry: { ...describe(change, stat, "hardlink"), linkName: first } };
+      continue;
+    }
+    if (stat.nlink > 1) links.set(inode, path);
+    if (type === "file") yield* file(change, stat, breath);
+    else {
+      const linkName = type === "symlink" ? bytesToName(readlinkat(change.dir, change.base)) : "";
+      yield { entry: { ...describe(change, stat, type), linkName } };
+    }
+  }
+}
+
+function describe(change: Change, stat: FileStat, type: TarType): TarInput {
+  const device = type === "character" || type === "block" ? stat.rdev : { major: 0, minor: 0 };
+  return {
+    name: change.path,
+    type,
+    mode: stat.mode & 0o7777,
+    uid: stat.uid,
+    gid: stat.gid,
+    mtime: stat.mtime,
+    ...device,
+    ...(type !== "hardlink" && { xattrs: readAttributes(change.dir, change.base) }),
+  };
+}
+
+async function* file(change: Change, stat: FileStat, breath: Breath): AsyncGenerator<TarOutput> {
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
+  const fd = openIfThere(change.dir, change.base, flags);
+  if (fd === undefined) return;
+  try {
+    const now = fstatSync(fd);
+    if (!now.isFile()) return;
+    yield {
+      entry: { ...describe(change, stat, "file"), size: now.size },
+      body: read(fd, now.size, change.path, breath),
+    };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+async function* read(fd: number, size: number, path: string, breath: Breath): AsyncGenerator<Buffer> {
+  for (let left = size; left > 0; ) {
+    const chunk = Buffer.allocUnsafe(Math.min(CHUNK, left));
+    const count = readSync(fd, chunk, 0, chunk.length, null);
+    if (count === 0) throw new GantryError("conflict", `cannot archive ${path}: it became shorter meanwhile`);
+    left -= count;
+    yield chunk.subarray(0, count);
+    await breath.take();
+  }
+}

@@ -1,0 +1,190 @@
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+} from "node:fs";
+import { join } from "node:path";
+import { syncFolder } from "../base/atomic-file.ts";
+import { GantryError, hasCode } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
+import { syncfs } from "../kernel/path.ts";
+import { removeTree } from "./remove-tree.ts";
+
+export interface Row {
+  readonly id: string;
+  readonly kind: "active" | "committed";
+  /** Name of the committed snapshot below. */
+  readonly parent: string | undefined;
+  /** Name of its folder: short, so that many layers fit into one mount. */
+  readonly folder: string;
+  /** Bytes it adds to its parent, where that is known. */
+  readonly size?: number;
+}
+
+/**
+ * Which snapshots there are: a folder each, described by the target of the symbolic link `meta` in it. A link appears
+ * whole with one call and lies in the file system's journal, not in its data: that is durable in order with whatever
+ * is synced later (the container's record), and costs an active snapshot no fsync of its own.
+ */
+export class SnapshotTable {
+  readonly #folders: string;
+  readonly #trash: string;
+  readonly #rows = new Map<string, Row>();
+  readonly #children = new Map<string, number>();
+  readonly #fd: number;
+  readonly #trashFd: number;
+  #last = 0;
+
+  /** Makes what is missing of `root` and reads what is there. */
+  constructor(root: string) {
+    this.#folders = join(root, "l");
+    this.#trash = join(root, "trash");
+    for (const path of [this.#folders, this.#trash]) mkdirSync(path, { recursive: true, mode: 0o710 });
+    this.#fd = openSync(this.#folders, "r");
+    this.#trashFd = openSync(this.#trash, "r");
+    for (const folder of readdirSync(this.#folders)) {
+      this.#last = Math.max(this.#last, Number.parseInt(folder, 36) || 0);
+      const row = this.#read(folder);
+      if (row !== undefined) this.#add(row);
+    }
+    for (const folder of readdirSync(this.#trash)) this.#last = Math.max(this.#last, Number.parseInt(folder, 36) || 0);
+  }
+
+  get(id: string): Row | undefined {
+    return this.#rows.get(id);
+  }
+
+  /** The row, or `not-found`. */
+  need(id: string): Row {
+    const row = this.#rows.get(id);
+    if (row === undefined) throw new GantryError("not-found", `snapshot ${id} does not exist`);
+    return row;
+  }
+
+  list(): Row[] {
+    return [...this.#rows.values()];
+  }
+
+  path(row: Pick<Row, "folder">, ...rest: string[]): string {
+    return join(this.#folders, row.folder, ...rest);
+  }
+
+  /** The row's parent, its parent and so on: nearest first. */
+  ancestors(row: Pick<Row, "parent">): Row[] {
+    const all: Row[] = [];
+    for (let name = row.parent; name !== undefined; name = all.at(-1)!.parent) all.push(this.need(name));
+    return all;
+  }
+
+  /** Refuses an id that is taken (conflict) and a parent that isn't a committed snapshot (not-found). */
+  check(id: string, parent: string | undefined): void {
+    if (this.#rows.has(id)) throw new GantryError("conflict", `snapshot ${id} already exists`);
+    if (parent !== undefined && this.need(parent).kind !== "committed")
+      throw new GantryError("invalid", `cannot use snapshot ${parent} as a parent: it is not committed`);
+  }
+
+  /** A new folder with an empty `fs`, whose root looks as the parent's does. No snapshot yet: recover() would remove it. */
+  allocate(parent: string | undefined): string {
+    const folder = (++this.#last).toString(36);
+    const fs = join(this.#folders, folder, "fs");
+    mkdirSync(join(this.#folders, folder), { mode: 0o710 });
+    mkdirSync(fs, { mode: 0o755 });
+    const like = parent === undefined ? undefined : statSync(this.path(this.need(parent), "fs"));
+    if (like !== undefined && (like.uid !== 0 || like.gid !== 0)) chownSync(fs, like.uid, like.gid);
+    chmodSync(fs, like === undefined ? 0o755 : like.mode & 0o7777);
+    return folder;
+  }
+
+  /** Makes an active snapshot of an allocated folder. */
+  activate(key: string, parent: string | undefined, folder: string): void {
+    const row: Row = { id: key, kind: "active", parent, folder };
+    symlinkSync(encode(row), this.path(row, "meta"));
+    this.#add(row);
+  }
+
+  /** Makes a folder the committed snapshot `name`: everything in it is on the disk before the name is. */
+  async commit(name: string, from: Pick<Row, "parent" | "folder" | "size"> & { readonly id?: string }): Promise<void> {
+    const { parent, folder, size } = from;
+    const row: Row = { id: name, kind: "committed", parent, folder, ...(size !== undefined && { size }) };
+    await syncfs(this.#fd);
+    failpoint("snapshots.commit.synced");
+    this.check(name, parent);
+    const temp = this.path(row, "meta.new");
+    symlinkSync(encode(row), temp);
+    renameSync(temp, this.path(row, "meta"));
+    syncFolder(this.path(row));
+    syncFolder(this.#folders);
+    failpoint("snapshots.commit.renamed");
+    if (from.id !== undefined) this.#drop(this.need(from.id));
+    this.#add(row);
+  }
+
+  /** Gone at once by a rename; what was in the folder goes by and by. Conflict while others build on it. */
+  async remove(row: Row): Promise<void> {
+    if ((this.#children.get(row.id) ?? 0) > 0)
+      throw new GantryError("conflict", `cannot remove snapshot ${row.id}: it has children`);
+    this.#drop(row);
+    await this.discard(row.folder, { durable: row.kind === "committed" });
+  }
+
+  async discard(folder: string, options: { readonly durable?: boolean } = {}): Promise<void> {
+    renameSync(join(this.#folders, folder), join(this.#trash, folder));
+    if (options.durable === true) syncFolder(this.#folders);
+    failpoint("snapshots.discard.renamed");
+    await removeTree(this.#trashFd, folder);
+  }
+
+  /** Removes folders that are no snapshots, active ones nobody knows, and those that lost their parent. */
+  async recover(liveKeys: ReadonlySet<string>): Promise<void> {
+    for (let found = true; found; ) {
+      found = false;
+      for (const row of this.list()) {
+        const orphan = row.parent !== undefined && !this.#rows.has(row.parent);
+        if (orphan || (row.kind === "active" && !liveKeys.has(row.id))) {
+          this.#drop(row);
+          found = true;
+        }
+      }
+    }
+    const known = new Set(this.list().map(({ folder }) => folder));
+    for (const folder of readdirSync(this.#folders)) if (!known.has(folder)) await this.discard(folder);
+    for (const folder of readdirSync(this.#trash)) await removeTree(this.#trashFd, folder);
+  }
+
+  #add(row: Row): void {
+    this.#rows.set(row.id, row);
+    if (row.parent !== undefined) this.#children.set(row.parent, (this.#children.get(row.parent) ?? 0) + 1);
+  }
+
+  #drop(row: Row): void {
+    this.#rows.delete(row.id);
+    if (row.parent !== undefined) this.#children.set(row.parent, (this.#children.get(row.parent) ?? 1) - 1);
+  }
+
+  #read(folder: string): Row | undefined {
+    try {
+      const { id, kind, parent, size } = JSON.parse(readlinkSync(join(this.#folders, folder, "meta"))) as Partial<Row>;
+      if (typeof id !== "string" || (kind !== "active" && kind !== "committed")) return undefined;
+      return {
+        id,
+        kind,
+        parent: typeof parent === "string" ? parent : undefined,
+        folder,
+        ...(typeof size === "number" && { size }),
+      };
+    } catch (error) {
+      if (error instanceof SyntaxError || hasCode(error, "ENOENT", "EINVAL", "ENOTDIR")) return undefined;
+      throw error;
+    }
+  }
+}
+
+function encode({ id, kind, parent, size }: Row): string {
+  return JSON.stringify({ id, kind, parent, size });
+}

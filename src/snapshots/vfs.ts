@@ -1,0 +1,42 @@
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { GantryError, hasCode } from "../base/errors.ts";
+import { bindMount } from "../kernel/mount.ts";
+import { treeChanges } from "./changes.ts";
+import { FolderSnapshotter, type Layout } from "./folder-snapshotter.ts";
+import { deletingWhiteouts } from "./whiteouts.ts";
+
+const COPY = "/bin/cp";
+
+const layout: Layout = {
+  driver: "vfs",
+  whiteouts: deletingWhiteouts,
+
+  async furnish(folder, parentFs) {
+    if (parentFs === undefined) return;
+    try {
+      await promisify(execFile)(COPY, ["-a", "--reflink=auto", "--", `${parentFs}/.`, join(folder, "fs")]);
+    } catch (error) {
+      const said = String((error as { stderr?: string }).stderr ?? "").trim();
+      const full = hasCode(error, "ENOSPC") || said.includes("No space left");
+      const why = full ? "no space left on device" : said.slice(0, 300) || String(error);
+      throw new GantryError("internal", `cannot copy the parent of a snapshot: ${why}`, { cause: error });
+    }
+  },
+
+  mount(folder, _ancestors, target, readonly) {
+    bindMount(join(folder, "fs"), target, { readonly });
+  },
+
+  changes: (fs, parentFs) => treeChanges(parentFs, fs),
+
+  describe: () => ({}),
+};
+
+/** Snapshots as whole copies of their parents: for file systems that can't carry overlayfs. Slow, and large. */
+export class VfsSnapshotter extends FolderSnapshotter {
+  constructor({ root }: { readonly root: string }) {
+    super({ root, layout });
+  }
+}
