@@ -34,7 +34,7 @@ import { anonymousVolumes, checkPlatform, completeHostConfig, endpointsOf, merge
 import { publishContainerEvent } from "./event.ts";
 import { ExecSessions } from "./exec.ts";
 import { containerFilter, selectRows } from "./filter.ts";
-import { Lifecycle } from "./lifecycle.ts";
+import { Lifecycle, UNKNOWN_EXIT } from "./lifecycle.ts";
 import { logStream, logTargetOf } from "./log.ts";
 import { resolveMounts } from "./mounts.ts";
 import { checkName, randomName } from "./name.ts";
@@ -216,8 +216,9 @@ export class Containers implements ContainerController {
     options.ready();
     const StatusCode = await code;
     const { state } = entry.record;
-    const error = state.status === "running" ? "" : state.error;
-    return error === "" ? { StatusCode } : { StatusCode, Error: { Message: `${error} (container ${record.name})` } };
+    // Only an exit that nobody could learn is an error of the wait; a failed start is told by the start.
+    const unknown = state.status === "exited" && state.error === UNKNOWN_EXIT;
+    return unknown ? { StatusCode, Error: { Message: `${UNKNOWN_EXIT} (container ${record.name})` } } : { StatusCode };
   }
 
   #waitFor(entry: Entry, condition: WaitCondition, signal: AbortSignal): Promise<number> {

@@ -19,8 +19,9 @@ const SIGKILL = 9;
 /** How long a SIGKILL may take to show before the caller is told that the process cannot be killed. */
 const KILL_PATIENCE_MS = 10_000;
 
-/** What an exit code is called when nobody could learn it. */
+/** What an exit code is called when nobody could learn it, and the error that says so. */
 const UNKNOWN_EXIT_CODE = 255;
+export const UNKNOWN_EXIT = "the exit code could not be learnt: the supervisor was not running";
 
 /**
  * Moves containers between created, running, paused and exited. Changes of one container are ordered by its lock; the
@@ -114,7 +115,7 @@ export class Lifecycle {
       startedAt,
       finishedAt: isoOf(exit.at),
       oomKilled: exit.oomKilled,
-      error: exit.code === undefined ? "the exit code could not be learnt: the supervisor was not running" : "",
+      error: exit.code === undefined ? UNKNOWN_EXIT : "",
     };
     const removes = record.hostConfig.AutoRemove;
     // A container that goes with its exit needs no record of it: a crash here finds it running and comes by again.

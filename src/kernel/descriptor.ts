@@ -12,6 +12,9 @@ const FD_CLOEXEC = 1;
 const O_NONBLOCK = 0o4000;
 const TIOCSWINSZ = 0x5414;
 const SOL_SOCKET = 1;
+const SO_SNDBUFFORCE = 32;
+const SO_DOMAIN = 39;
+const AF_UNIX = 1;
 const SCM_RIGHTS = 1;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
@@ -26,6 +29,10 @@ const c = {
   read: libc("ssize_t read(int fd, uintptr_t bytes, size_t size)"),
   write: libc("ssize_t write(int fd, uintptr_t bytes, size_t size)"),
   send: libc("ssize_t send(int fd, uintptr_t bytes, size_t size, int flags)"),
+  sendBytes: libc("ssize_t send(int fd, const void *bytes, size_t size, int flags)"),
+  writeBytes: libc("ssize_t write(int fd, const void *bytes, size_t size)"),
+  setsockopt: libc("int setsockopt(int fd, int level, int option, const void *value, uint32_t size)"),
+  getsockopt: libc("int getsockopt(int fd, int level, int option, void *value, void *size)"),
   sendmsg: libc("ssize_t sendmsg(int fd, uintptr_t message, int flags)"),
   recvmsg: libc("ssize_t recvmsg(int fd, uintptr_t message, int flags)"),
 };
@@ -57,6 +64,28 @@ export function writeFrom(fd: number, address: number, size: number): number {
 /** As `writeFrom` for a socket: never waits and never raises SIGPIPE. */
 export function sendFrom(fd: number, address: number, size: number): number {
   return orAgain("send", Number(c.send(fd, address, size, MSG_DONTWAIT | MSG_NOSIGNAL)));
+}
+
+/** As `writeFrom` and `sendFrom`, from an ordinary buffer. */
+export function writeBytes(fd: number, bytes: Uint8Array): number {
+  return orAgain("write", Number(c.writeBytes(fd, bytes, bytes.length)));
+}
+
+export function sendBytes(fd: number, bytes: Uint8Array): number {
+  return orAgain("send", Number(c.sendBytes(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL)));
+}
+
+/**
+ * Lets a Unix socket hold `size` bytes that the peer has not read. Others are left alone: TCP finds its own size as
+ * long as nobody sets one.
+ */
+export function growUnixSendBuffer(fd: number, size: number): void {
+  const value = Buffer.alloc(4);
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(4, 0);
+  if (c.getsockopt(fd, SOL_SOCKET, SO_DOMAIN, value, length) !== 0 || value.readInt32LE(0) !== AF_UNIX) return;
+  value.writeInt32LE(size, 0);
+  c.setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, value, 4);
 }
 
 function orAgain(call: string, result: number): number {

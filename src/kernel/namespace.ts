@@ -72,7 +72,8 @@ function inOwnNetns<T>(act: () => T): T {
 
 /**
  * Gives the main thread, and what it starts from now on, a mount namespace of its own. `slave` still sees what is
- * mounted outside beneath shared mounts; `unchanged` leaves each mount's propagation as it is. Node's pool threads (all asynchronous fs calls) stay in the old namespace.
+ * mounted outside beneath shared mounts; `unchanged` leaves each mount's propagation as it is. Node's pool threads (all
+ * asynchronous fs calls) stay in the old namespace.
  */
 export function unshareMounts(propagation: "private" | "slave" | "unchanged" = "private"): void {
   check("unshare", cUnshare(CLONE_FS | CLONE_NEWNS), "mount namespace");

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,11 +11,11 @@ import { createNetns, inNetns, removeNetns } from "../kernel/namespace.ts";
 import { Netlink } from "../kernel/netlink.ts";
 import { openMemory } from "../state/memory.ts";
 import { Networks, type NetworksConfig } from "./networks.ts";
-import { configureInside, withNetnsFd } from "./sandbox.ts";
+import { configureInside, withNetnsFd, writeSysctl } from "./sandbox.ts";
 
 export const WANTED = { containerName: "web", hostname: "web" };
 
-/** An engine's networks with what they need; `log` has its log's lines. */
+/** An engine's networks with what they need; `log` has its log's lines. Its folder goes with the process at last. */
 export function makeEngine(engineId = "one", more: Partial<NetworksConfig> = {}, store = openMemory()) {
   const root = mkdtempSync(join(tmpdir(), "gantry-networks-"));
   const log: string[] = [];
@@ -27,7 +27,14 @@ export function makeEngine(engineId = "one", more: Partial<NetworksConfig> = {},
       logger: new Logger("info", (line) => log.push(line)),
       config: { engineId, execRoot: root, bridgeName: "gantry0", ...more },
     });
-  return { open, log, events, root, remove: () => rmSync(root, { recursive: true, force: true }) };
+  const remove = () => {
+    const folder = join(root, "netns");
+    // What a failed test left bound.
+    for (const name of existsSync(folder) ? readdirSync(folder) : []) removeNetns(join(folder, name));
+    rmSync(root, { recursive: true, force: true });
+  };
+  process.once("exit", remove);
+  return { open, log, events, root, remove };
 }
 
 /** A machine beside the host, without routes through it: 10.9.0.2, the host is 10.9.0.1. */
@@ -36,6 +43,8 @@ export function makeNeighbour(root: string): { readonly path: string; remove(): 
   createNetns(path);
   using host = new Netlink();
   withNetnsFd(path, (netnsFd) => host.createVeth({ name: "outside", peer: { name: "eth0", netnsFd } }));
+  // Link-local addresses would come at a time of their own.
+  writeSysctl("net/ipv6/conf/outside/disable_ipv6", "1");
   const link = host.links().find(({ name }) => name === "outside");
   host.addAddress({ index: link?.index ?? 0, address: "10.9.0.1", prefix: 24 });
   configureInside(path, "eth0", { address: "10.9.0.2", prefix: 24 }, []);

@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { closeSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { bindSocket } from "../kernel/bound-socket.ts";
 import { inNetns } from "../kernel/namespace.ts";
@@ -11,6 +14,7 @@ import { ask, makeEngine, makeNeighbour, serveTcp, serveUdp, WANTED } from "./la
 import type { Networks } from "./networks.ts";
 
 enterPrivateHost();
+process.setMaxListeners(50);
 const lab = makeEngine();
 let networks: Networks;
 let neighbour: ReturnType<typeof makeNeighbour>;
@@ -382,6 +386,22 @@ test("two engines side by side have their own subnets, links and tables", async 
   await networks.release("mine");
   await second.shutdown();
   other.remove();
+  assert.deepEqual(await hostState(), before);
+});
+
+test("engines that start at the same instant take different bridges and subnets", async () => {
+  const before = await hostState();
+  const script = join(import.meta.dirname, "engine.fixture.ts");
+  const engines = ["p", "q", "r", "s"].map((id) =>
+    spawn(process.execPath, [script, id], { stdio: ["pipe", "pipe", "inherit"] }),
+  );
+  const rows = await Promise.all(engines.map(async ({ stdout }) => String((await once(stdout, "data"))[0]).trim()));
+  const [names, subnets] = [0, 1].map((column) => new Set(rows.map((row) => row.split(" ")[column])));
+  assert.equal(names?.size, 4, rows.join(", "));
+  assert.equal(subnets?.size, 4, rows.join(", "));
+  const closed = engines.map((engine) => once(engine, "close"));
+  for (const { stdin } of engines) stdin.end();
+  await Promise.all(closed);
   assert.deepEqual(await hostState(), before);
 });
 

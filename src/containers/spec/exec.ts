@@ -1,6 +1,7 @@
 import type { ContainerConfig, ExecConfig, HostConfig } from "../../api/container.ts";
 import type { SpecProcess } from "../../oci/runtime-spec.ts";
 import { hostFacts } from "./host.ts";
+import { rereadUlimits } from "./ulimits.ts";
 import { resolveUser } from "./user.ts";
 
 export interface ExecInput {
@@ -32,6 +33,7 @@ export function execProcess(input: ExecInput): SpecProcess {
     user: { uid: user.uid, gid: user.gid, additionalGids: [...user.additionalGids] },
     args: config.Cmd ?? [],
     env: environment(input, user.home),
+    rlimits: rereadUlimits(own.rlimits ?? []),
     cwd: config.WorkingDir === "" ? own.cwd : config.WorkingDir,
     capabilities: {
       bounding: caps?.bounding ?? [],

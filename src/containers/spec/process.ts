@@ -1,12 +1,11 @@
 import { hostname } from "node:os";
-import type { ExecConfig } from "../../api/container.ts";
 import type { SpecProcess } from "../../oci/runtime-spec.ts";
 import { resolveCapabilities } from "./capabilities.ts";
-import { type HostFacts, hostFacts } from "./host.ts";
+import type { HostFacts } from "./host.ts";
 import type { SpecInput } from "./input.ts";
 import { isPrivate } from "./modes.ts";
 import { INIT_PATH } from "./mounts.ts";
-import { parseSecurityOptions, type SecurityOptions } from "./security-options.ts";
+import type { SecurityOptions } from "./security-options.ts";
 import { buildUlimits } from "./ulimits.ts";
 import { resolveUser } from "./user.ts";
 
@@ -46,37 +45,6 @@ export function buildProcess(
   return { process, warnings: [...limits.warnings, ...score.warnings] };
 }
 
-/** A further process of a running container: `docker exec`. */
-export function buildExecProcess(input: SpecInput, exec: ExecConfig): SpecProcess {
-  const host = input.host ?? hostFacts();
-  const { hostConfig, config } = input;
-  const security = parseSecurityOptions(hostConfig.SecurityOpt ?? []);
-  const privileged = exec.Privileged || hostConfig.Privileged;
-  // As Docker: --group-add holds for the container's own user, not for one that exec names.
-  const groups = exec.User === "" ? (hostConfig.GroupAdd ?? []) : [];
-  const user = resolveUser(input.rootfs, exec.User || config.User, groups);
-  const { rlimits } = buildUlimits(hostConfig.Ulimits ?? [], input.defaults.ulimits, host);
-  const apparmor = apparmorProfile(privileged, security, host);
-  return {
-    terminal: exec.Tty,
-    ...consoleSize(exec.Tty, exec.ConsoleSize ?? [0, 0]),
-    user: { uid: user.uid, gid: user.gid, additionalGids: [...user.additionalGids] },
-    args: [...(exec.Cmd ?? [])],
-    env: environment(input, exec.Tty, mergeEnv(config.Env ?? [], exec.Env ?? []), user.home),
-    cwd: exec.WorkingDir || config.WorkingDir || "/",
-    capabilities: capabilitySets(
-      resolveCapabilities(
-        { add: hostConfig.CapAdd ?? [], drop: hostConfig.CapDrop ?? [], privileged },
-        host.capabilities,
-      ),
-    ),
-    rlimits,
-    noNewPrivileges: security.noNewPrivileges ?? input.defaults.noNewPrivileges,
-    ...(apparmor !== undefined && { apparmorProfile: apparmor }),
-    oomScoreAdj: oomScore(hostConfig.OomScoreAdj, host).value,
-  };
-}
-
 /** Never inheritable or ambient: what a program gets is decided by its user and its file alone. */
 function capabilitySets(names: readonly string[]): NonNullable<SpecProcess["capabilities"]> {
   return { bounding: [...names], effective: [...names], permitted: [...names], inheritable: [], ambient: [] };
@@ -91,7 +59,7 @@ function environment(input: SpecInput, tty: boolean, own: readonly string[], hom
 }
 
 /** `over` replaces by name and in place; a bare name takes a variable away. */
-export function mergeEnv(base: readonly string[], over: readonly string[]): string[] {
+function mergeEnv(base: readonly string[], over: readonly string[]): string[] {
   const byName = new Map(base.map((entry) => [entry.split("=", 1)[0] ?? "", entry]));
   for (const entry of over) {
     const name = entry.split("=", 1)[0] ?? "";

@@ -80,7 +80,10 @@ export function readProfile(path: string): SeccompProfile {
 /** A profile from JSON text, such as the docker CLI sends it. */
 export function parseProfile(text: string): SeccompProfile {
   try {
-    return v.parse(profileSchema, JSON.parse(text));
+    const value: unknown = JSON.parse(text);
+    // To valibot a list is an object without entries: a profile that filters nothing.
+    if (Array.isArray(value)) throw new TypeError("expected an object, got a list");
+    return v.parse(profileSchema, value);
   } catch (error) {
     throw new GantryError("invalid", `Decoding seccomp profile failed: ${messageOf(error)}`, { cause: error });
   }

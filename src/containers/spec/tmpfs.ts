@@ -13,14 +13,12 @@ const PAIRS: readonly (readonly [string, string])[] = [
   ["diratime", "nodiratime"],
   ["relatime", "norelatime"],
   ["strictatime", "nostrictatime"],
-  ["remount", ""],
   ["defaults", ""],
 ];
 const GROUP = new Map(PAIRS.flatMap(([a, b]) => [a, b].filter(Boolean).map((word) => [word, a] as const)));
 for (const word of ["private", "shared", "slave", "unbindable"]) {
   GROUP.set(word, "propagation").set(`r${word}`, "propagation");
 }
-for (const word of ["bind", "rbind"]) GROUP.set(word, "bind");
 const KEYS = new Set(["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"]);
 
 /** Docker's defaults with the user's options over them, each setting once. Refuses what tmpfs doesn't know. */

@@ -57,3 +57,15 @@ const rawJson = (JSON as unknown as { rawJSON(text: string): number }).rawJSON;
 function toSpec(value: number): number {
   return value === Infinity ? rawJson("18446744073709551615") : value;
 }
+
+/** The largest double below RLIM_INFINITY. */
+const NEARLY_INFINITE = 2 ** 64 - 2048;
+
+/**
+ * Limits read back from a config.json, to be sent on as JSON: "no limit" is then a double just above what fits into 64
+ * bits, and becomes the largest that does.
+ */
+export function rereadUlimits(rlimits: readonly SpecRlimit[]): SpecRlimit[] {
+  const fit = (value: number) => Math.min(value, NEARLY_INFINITE);
+  return rlimits.map(({ type, soft, hard }) => ({ type, soft: fit(soft), hard: fit(hard) }));
+}

@@ -39,8 +39,7 @@ export function imageRoutes(images: ImageRegistry): ImageRoutes {
       json(await images.remove(params.name!, { force: query.force, prune: !query.noprune })),
     imageBootstrap: ({ query, signal }) =>
       progressAnswer(async (onProgress) => {
-        const id = await images.bootstrap(query.name ?? "", { signal, onProgress });
-        onProgress({ status: id });
+        await images.bootstrap(query.name ?? "", { signal, onProgress });
       }),
   };
 }
@@ -59,12 +58,11 @@ function create(images: ImageRegistry, request: RouteRequest<"imageCreate">): Pr
   }
   const reference = query.repo ? `${query.repo}${query.tag ? `:${query.tag}` : ""}` : "";
   return progressAnswer(async (onProgress) => {
-    const id = await images.import(
+    await images.import(
       request.body(),
       { changes: query.changes, message: query.message ?? "", reference, platform: query.platform || undefined },
       { signal, onProgress },
     );
-    onProgress({ status: id });
   });
 }
 

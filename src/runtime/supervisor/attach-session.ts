@@ -1,7 +1,8 @@
 import { closeSync } from "node:fs";
-import { nativeBlock, readInto, sendFrom } from "../../kernel/descriptor.ts";
+import { growUnixSendBuffer, nativeBlock, readInto, sendBytes, sendFrom } from "../../kernel/descriptor.ts";
 import { Readiness } from "../../kernel/readiness.ts";
 import { endWriting, isHungUp } from "../../kernel/unix-socket.ts";
+import { MAX_CHUNK } from "../log-format.ts";
 import type { AttachEnd } from "../process.ts";
 import type { AttachMessage } from "../protocol.ts";
 import { DetachKeys } from "./detach-keys.ts";
@@ -10,9 +11,10 @@ import { chunk, DATA } from "./transfer.ts";
 
 const INPUT_SIZE = 64 * 1024;
 const FRAME_HEADER = 8;
+// Room for one whole chunk, so that it need not be copied to wait for its client.
+const SEND_BUFFER = 2 * MAX_CHUNK;
 const LINGER_MS = 5000;
 const input = nativeBlock(INPUT_SIZE);
-const outgoing = nativeBlock(256 * 1024);
 
 /** What a session is joined to. */
 export interface SessionTarget {
@@ -50,6 +52,7 @@ export class AttachSession {
       if (events.writable) this.#flush();
       if (events.readable && !this.#closed) this.#receive();
     });
+    growUnixSendBuffer(fd, SEND_BUFFER);
     this.#queue(Buffer.from(message.preamble, "base64"));
   }
 
@@ -136,9 +139,7 @@ export class AttachSession {
     const wasBlocked = this.#pending.length > 0;
     try {
       for (let first = this.#pending[0]; first !== undefined; first = this.#pending[0]) {
-        const size = Math.min(first.length, outgoing.bytes.length);
-        outgoing.bytes.set(size === first.length ? first : first.subarray(0, size));
-        const count = sendFrom(this.#fd, outgoing.address, size);
+        const count = sendBytes(this.#fd, first);
         if (count < 0) break;
         if (count === first.length) this.#pending.shift();
         else this.#pending[0] = first.subarray(count);

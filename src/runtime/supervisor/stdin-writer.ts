@@ -1,9 +1,6 @@
 import { closeSync } from "node:fs";
-import { nativeBlock, writeFrom } from "../../kernel/descriptor.ts";
+import { writeBytes } from "../../kernel/descriptor.ts";
 import { Readiness } from "../../kernel/readiness.ts";
-
-const PIECE = 64 * 1024;
-const scratch = nativeBlock(PIECE);
 
 /** The way into a process: its standard input's FIFO or its terminal. What it does not take at once is kept. */
 export class StdinWriter {
@@ -60,9 +57,7 @@ export class StdinWriter {
     const wasFull = this.#pending.length > 0;
     try {
       for (let first = this.#pending[0]; first !== undefined; first = this.#pending[0]) {
-        const size = Math.min(PIECE, first.length);
-        scratch.bytes.set(size === first.length ? first : first.subarray(0, size));
-        const count = writeFrom(this.#fd, scratch.address, size);
+        const count = writeBytes(this.#fd, first);
         if (count < 0) break;
         if (count === first.length) this.#pending.shift();
         else this.#pending[0] = first.subarray(count);
