@@ -67,7 +67,7 @@ export class BridgeDriver implements NetworkDriver {
     if (sandbox === undefined) throw new GantryError("internal", "cannot join a bridge: no sandbox was made");
     const ipv4Address = this.#pool.take();
     const { gateway, subnet } = this.bridge;
-    const macAddress = wanted.macAddress ?? macOf(ipv4Address);
+    const macAddress = wanted.macAddress || macOf(ipv4Address);
     const name = portName(endpointId);
     try {
       const inside = withNetnsFd(sandbox, (netnsFd) => this.#createPort(name, macAddress, sandbox, netnsFd));
