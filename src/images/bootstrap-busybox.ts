@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import { promisify } from "node:util";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import { type TarOutput, writeTar } from "../oci/tar/writer.ts";
@@ -52,6 +52,8 @@ const GROUPS: readonly (readonly [name: string, gid: number])[] = [
   ["nogroup", 65_534],
 ];
 
+const PT_INTERP = 3;
+
 /**
  * Makes `busybox:latest` of the machine's static busybox, with a hard link for each of its applets. The same busybox
  * gives the same image: times are SOURCE_DATE_EPOCH's, else those of the executable.
@@ -62,6 +64,12 @@ export async function bootstrapBusybox(context: ImageContext, progress: Progress
     if (!hasCode(error, "ENOENT")) throw error;
     throw new GantryError("unavailable", `cannot make busybox: there is no ${busybox}; install busybox-static`);
   });
+  if (!(await isStatic(busybox))) {
+    throw new GantryError(
+      "unavailable",
+      `cannot make busybox: ${busybox} needs shared libraries that the image will not have; install busybox-static`,
+    );
+  }
   const epoch = Number(process.env.SOURCE_DATE_EPOCH ?? Math.trunc(mtimeMs / 1000));
   const applets = await appletsOf(busybox);
   progress.onProgress?.({ id: "busybox:latest", status: `${applets.length} applets` });
@@ -73,6 +81,26 @@ export async function bootstrapBusybox(context: ImageContext, progress: Progress
   };
   const origin = { created: new Date(epoch * 1000).toISOString(), createdBy: "busybox --list-full" };
   return importImage(context, tar, options, progress, origin);
+}
+
+/** False for an ELF executable that names a dynamic linker (elf(5), PT_INTERP); true for any other file. */
+async function isStatic(path: string): Promise<boolean> {
+  await using file = await open(path, "r");
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(1 << 16), 0, 1 << 16, 0);
+  const head = buffer.subarray(0, bytesRead);
+  if (bytesRead < 64 || head.readUInt32BE(0) !== 0x7f454c46) return true;
+  const is64 = head[4] === 2;
+  const isLittle = head[5] === 1;
+  const short = (at: number): number => (isLittle ? head.readUInt16LE(at) : head.readUInt16BE(at));
+  const long = (at: number): number => (isLittle ? head.readUInt32LE(at) : head.readUInt32BE(at));
+  // Of a 64-bit offset the low half is enough: program headers follow the file's header.
+  const table = is64 ? long(isLittle ? 32 : 36) : long(28);
+  const entrySize = short(is64 ? 54 : 42);
+  const count = short(is64 ? 56 : 44);
+  for (let at = table; at < table + count * entrySize && at + 4 <= bytesRead; at += entrySize) {
+    if (long(at) === PT_INTERP) return false;
+  }
+  return true;
 }
 
 async function appletsOf(busybox: string): Promise<string[]> {

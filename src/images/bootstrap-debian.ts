@@ -70,7 +70,7 @@ async function* debootstrap(
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     words = (words + text).slice(-KEPT_WORDS);
     for (const line of text.split("\n")) {
-      const [, step] = /^I: (.+)$/.exec(line) ?? [];
+      const [, step] = /^I: ((?!.*tempdir).+)$/.exec(line) ?? [];
       if (step !== undefined) progress.onProgress?.({ id: `debian:${suite}`, status: step });
     }
   });

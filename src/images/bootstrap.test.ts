@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, readdirSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { EventBus } from "../events/bus.ts";
@@ -7,7 +7,7 @@ import { openMemory } from "../state/memory.ts";
 import { openImages } from "./image-store.fixture.ts";
 import { ImageStore } from "./image-store.ts";
 
-const hasBusybox = existsSync("/bin/busybox");
+const hasBusybox = existsSync("/bin/busybox") && !readFileSync("/bin/busybox").subarray(0, 4096).includes("ld-linux");
 
 test("busybox is made of the machine's own, twice the same", { skip: !hasBusybox }, async (t) => {
   const one = openImages(t);
@@ -17,6 +17,13 @@ test("busybox is made of the machine's own, twice the same", { skip: !hasBusybox
   const image = one.images.inspect("busybox");
   assert.deepEqual(image.Config?.Cmd, ["sh"]);
   assert.deepEqual(image.RepoTags, ["busybox:latest"]);
+});
+
+test("a busybox that needs shared libraries is refused", async (t) => {
+  const fixture = openImages(t);
+  const bootstrap = { aptRoot: "", mmdebstrap: "", busybox: "/usr/bin/ls", tempRoot: join(fixture.root, "temp") };
+  const ports = { ...fixture, store: openMemory(), events: new EventBus(), inUse: () => new Map(), bootstrap };
+  await assert.rejects(new ImageStore(ports).bootstrap("busybox", {}), /needs shared libraries/);
 });
 
 test("what cannot be made is refused", async (t) => {

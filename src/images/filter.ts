@@ -46,7 +46,7 @@ export function untilFilter(filters: Filters, now: number): number | undefined {
     const time = Date.parse(text.length === 10 ? `${text}T00:00:00` : text.replace(/^(\S{10})Z$/, "$1T00:00:00Z"));
     if (!Number.isNaN(time)) return time;
   }
-  throw new GantryError("invalid", `invalid until filter: ${JSON.stringify(text)} is neither a time nor a duration`);
+  throw new GantryError("invalid", `failed to parse value as time or duration: ${JSON.stringify(text)}`);
 }
 
 /** Go's `path.Match` in the familiar form of names: `*` and `?` stop at a slash. Throws `invalid` as Go does. */

@@ -35,7 +35,6 @@ export async function importImage(
   const platform = options.platform === undefined ? hostPlatform() : parsePlatform(options.platform);
   if (platform.os !== "linux") throw new GantryError("invalid", "operating system is not supported");
   const config = applyChanges({}, options.changes);
-  const created = origin.created ?? new Date().toISOString();
   const comment = options.message === "" ? "Imported from -" : options.message;
   const id = await withClaims(context, async (scope) => {
     // Both: what waits for the archive's first bytes reads the one, what comes after reads the other.
@@ -56,6 +55,7 @@ export async function importImage(
     );
     const { digest, size } = unpacked.result;
     const layerSize = await commitLayer(context, scope, digest, unpacked);
+    const created = origin.created ?? new Date().toISOString();
     const document: ImageConfig = {
       created,
       architecture: platform.architecture,

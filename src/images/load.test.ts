@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { test } from "node:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import type { ProgressMessage } from "../api/image.ts";
 import { chainId } from "../oci/digest.ts";
+import { openSnapshotter } from "../snapshots/open.ts";
 import { gather, gnuTar, openImages, streamOf, temporary, told } from "./image-store.fixture.ts";
 
 type Files = Record<string, string | Uint8Array>;
@@ -309,4 +310,27 @@ test("recovery takes what no record needs and keeps the rest", async (t) => {
   assert.deepEqual(await fixture.content.list(), blobs);
   assert.deepEqual(fixture.snapshots.list(), chains);
   assert.deepEqual(reopened.inspect("app:1").RepoTags, ["app:1"]);
+});
+
+test("with real snapshots an image is loaded, extracted and removed without a trace", async (t) => {
+  if (process.getuid?.() !== 0) return t.skip("needs root");
+  const root = temporary(t);
+  const snapshots = openSnapshotter({ root });
+  await snapshots.recover(new Set());
+  const fixture = openImages(t, snapshots);
+  const layers = [
+    gnuTar(t, { "etc/file": "lower", "etc/gone": "1" }),
+    gnuTar(t, { "etc/file": "upper", "etc/.wh.gone": "" }),
+  ];
+  await fixture.images.load(streamOf(gzipSync(gnuTar(t, dockerArchive(layers)))), {});
+  const target = temporary(t);
+  const chain = fixture.images.resolve("app:1").chainId ?? "";
+  await snapshots.mount(chain, target, { readonly: true });
+  t.after(() => snapshots.unmount(target));
+  assert.equal(readFileSync(join(target, "etc/file"), "utf8"), "upper");
+  assert.equal(existsSync(join(target, "etc/gone")), false);
+  await snapshots.unmount(target);
+  await fixture.images.remove("app:1", { force: false, prune: true });
+  assert.deepEqual(snapshots.list(), []);
+  assert.deepEqual(await fixture.content.list(), []);
 });
