@@ -236,7 +236,7 @@ function mirror(text: string): string {
 
 function host(text: string): string {
   const full = text.includes("://") ? text : `tcp://${text}`;
-  if (/^unix:\/\/\/[^\0]+$/.test(full) || /^fd:\/\//.test(full)) return full;
+  if (/^unix:\/\/\/[^\0]+$/.test(full) || full.startsWith("fd://")) return full;
   if (/^tcp:\/\/(\[[0-9a-fA-F:.]+\]|[^/:\s]*):\d{1,5}\/?$/.test(full)) return full;
   throw new Error(`invalid bind address (${text}): it must be unix:///path, tcp://address:port or fd://`);
 }

@@ -139,6 +139,17 @@ test("refusals before a hijack are ordinary answers, and a detached exec keeps i
   assert.match(await client.all(), /OK$/);
 });
 
+test("an upgrade that no route offers is passed over, and garbage after a refused plain hijack ends it", async () => {
+  await using server = await startTestServer();
+  const offered = new RawClient(server.path);
+  offered.send("GET /_ping HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n");
+  await offered.until(/^HTTP\/1\.1 200 OK[\s\S]*OK$/);
+  offered.socket.destroy();
+  const garbage = new RawClient(server.path);
+  garbage.send("POST /containers/missing/attach HTTP/1.1\r\nHost: x\r\n\r\n\x01garbage");
+  assert.match(await garbage.all(), /^HTTP\/1\.1 404 Not Found[\s\S]*No such container: missing/);
+});
+
 test("a body is asked for with 100-continue, its type checked and its size bounded", async () => {
   await using server = await startTestServer();
   const post = (rest: string) => {

@@ -32,6 +32,8 @@ export function expectPlainHijack(request: IncomingMessage): void {
 /** The plain request was answered after all: what follows is HTTP again. */
 export function settlePlainHijack(request: IncomingMessage): void {
   waiting.delete(request.socket);
+  // The parser gave up on what followed: nothing more can be read as a request.
+  if (early.delete(request.socket)) request.socket.end();
 }
 
 /** `onTaken` is called before the connection is handed out. */
