@@ -13,7 +13,7 @@ for (const tool of ["docker", "gantry"] as const) {
     const rows: readonly [name: string, code: number, stderr: RegExp, ...args: string[]][] = [
       ["the process's own", 42, /^$/, "busybox", "sh", "-c", "exit 42"],
       ["255 stays 255", 255, /^$/, "busybox", "sh", "-c", "exit 255"],
-      ["137 for SIGKILL", 137, /^$/, "busybox", "sh", "-c", "kill -9 $$"],
+      ["137 for SIGKILL", 137, /^$/, "--init", "busybox", "sh", "-c", "kill -9 $$"],
       ["143 for SIGTERM", 143, /^$/, "--init", "busybox", "sh", "-c", "kill -TERM $$"],
       ["127 for a command that isn't there", 127, /executable file not found in \$PATH/, "busybox", "no-such-command"],
       ["127 for a path that isn't there", 127, /no such file or directory/, "busybox", "/no/such/file"],

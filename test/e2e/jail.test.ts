@@ -39,7 +39,6 @@ describe("the jail", { skip: NO_DOCKER }, () => {
     assert.equal(await status(["--security-opt", "seccomp=unconfined"], "Seccomp"), "0");
     assert.equal(await status([], "NoNewPrivs"), "0");
     assert.equal(await status(["--security-opt", "no-new-privileges"], "NoNewPrivs"), "1");
-    assert.notEqual((await engine.docker("run", "--rm", "busybox", "unshare", "-U", "true")).code, 0);
   });
 
   test("the process sees itself alone, as number one", async () => {
@@ -60,7 +59,7 @@ describe("the jail", { skip: NO_DOCKER }, () => {
       0,
     );
     assert.notEqual((await engine.docker("run", "--rm", "busybox", "touch", "/sys/x")).code, 0);
-    assert.notEqual((await engine.docker("run", "--rm", "busybox", "mount", "-t", "tmpfs", "x", "/mnt")).code, 0);
+    assert.notEqual((await engine.docker("run", "--rm", "busybox", "mount", "-t", "tmpfs", "x", "/root")).code, 0);
   });
 
   test("devices of the host are out of reach", async () => {
@@ -150,6 +149,6 @@ describe("the jail", { skip: NO_DOCKER }, () => {
     const own = /^CapBnd:\s*(\S+)/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1];
     assert.equal(await status(["--privileged"], "CapBnd"), own);
     assert.equal(await status(["--privileged"], "Seccomp"), "0");
-    assert.equal(await sees(["--privileged"], "mount -t tmpfs x /mnt && echo mounted"), "mounted");
+    assert.equal(await sees(["--privileged"], "mount -t tmpfs x /root && echo mounted"), "mounted");
   });
 });

@@ -44,7 +44,7 @@ describe("networks", { skip: NO_DOCKER }, () => {
       "run",
       "--rm",
       "--name",
-      "n",
+      "names",
       "-h",
       "me",
       "--add-host",
@@ -159,7 +159,7 @@ describe("networks", { skip: NO_DOCKER }, () => {
     const ports = async () =>
       (await engine.run("sh", ["-c", `ls /sys/class/net/${bridge}/brif | wc -l`])).stdout.trim();
     assert.equal(await ports(), "0");
-    const names = ["x", "y", "z"];
+    const names = ["free-1", "free-2", "free-3"];
     await Promise.all(names.map((name) => engine.ok("run", "-d", "--name", name, "busybox", "sleep", "600")));
     assert.equal(await ports(), "3");
     const addresses = await engine.ok("inspect", "-f", "{{.NetworkSettings.IPAddress}}", ...names);
