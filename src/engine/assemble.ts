@@ -9,6 +9,7 @@ import { Containers } from "../containers/containers.ts";
 import { ContentStore } from "../content/content-store.ts";
 import { EventBus } from "../events/bus.ts";
 import { ImageStore } from "../images/image-store.ts";
+import { cgroupPaths } from "../kernel/cgroup.ts";
 import { Networks } from "../networks/networks.ts";
 import { SupervisorClient } from "../runtime/supervisor-client.ts";
 import { openSnapshotter } from "../snapshots/open.ts";
@@ -48,7 +49,13 @@ export async function startEngine(initial: EngineConfig, roots: Roots, log: Logg
   const { dataRoot, execRoot } = roots;
   const engineId = engineIdentity(dataRoot);
   const tls = readTls(config);
-  const found = { runtimes: findRuntimes(config), initPath: findInit(), seccompProfile: seccompProfile(config) };
+  const found = {
+    runtimes: findRuntimes(config),
+    initPath: findInit(),
+    seccompProfile: seccompProfile(config),
+    // One of its own for each engine, so that it can be told whose cgroups are whose.
+    cgroupParent: `/gantry-${engineId.slice(0, 8)}`,
+  };
   let settings = containerSettings(config, roots, found);
   await using undo = new AsyncDisposableStack();
 
@@ -159,6 +166,7 @@ export async function startEngine(initial: EngineConfig, roots: Roots, log: Logg
       if (isIdle) {
         await quietly(log, "take the networks down", () => networks.shutdown());
         await quietly(log, "end the supervisor", () => runtime.shutdown());
+        await quietly(log, "remove the cgroups", () => cgroupPaths(found.cgroupParent).remove());
       }
       await lifetime.disposeAsync();
       roots.release({ unmount: isIdle });

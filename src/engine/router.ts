@@ -46,6 +46,8 @@ export function createRouter(routes: Readonly<Record<string, Route>> = ROUTES): 
     if (found === null) return undefined;
     const tails = (found.store as { tails: Tail[] }).tails;
     const params = found.params as Record<string, string>;
+    // An empty name is a prefix of every id.
+    if (Object.values(params).includes("")) return undefined;
     const rest = params["*"];
     if (rest === undefined) return { name: tails[0]!.name, params };
     const tail = tails.find(({ suffix }) => rest.endsWith(suffix) && rest.length > suffix.length);

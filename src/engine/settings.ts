@@ -37,6 +37,7 @@ export function containerSettings(
     readonly runtimes: ReadonlyMap<string, OciRuntime>;
     readonly initPath: string | undefined;
     readonly seccompProfile: string;
+    readonly cgroupParent: string;
   },
 ): ContainerSettings {
   return {
@@ -51,7 +52,7 @@ export function containerSettings(
     logOptions: config.logOpts,
     initPath: found.initPath,
     init: config.init,
-    cgroupParent: config.cgroupParent,
+    cgroupParent: config.cgroupParent === "" ? found.cgroupParent : config.cgroupParent,
     noNewPrivileges: config.noNewPrivileges,
     seccompProfile: found.seccompProfile,
   };
