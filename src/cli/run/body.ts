@@ -38,7 +38,7 @@ function config(
 ): ContainerConfig {
   const streams = flags.list("attach");
   const interactive = flags.bool("interactive");
-  const attachStdin = streams.includes("stdin") || (interactive && streams.length === 0);
+  const attachStdin = interactive || streams.includes("stdin");
   const health = parseHealth(flags);
   const environment = readEnvironment(flags.list("env-file"), flags.list("env"));
   return {
@@ -101,8 +101,7 @@ function hostConfig(
     VolumesFrom: list("volumes-from"),
     ConsoleSize: [0, 0],
     ...(flags.changed("annotation") ? { Annotations: pairs(flags.list("annotation")) } : {}),
-    CapAdd: list("cap-add"),
-    CapDrop: list("cap-drop"),
+    ...capabilities(flags.list("cap-add"), flags.list("cap-drop")),
     ...namespaces,
     Dns: [...flags.list("dns")],
     DnsOptions: [...flags.list("dns-option")],
@@ -248,4 +247,17 @@ function storageOptions(flags: ParsedFlags): Record<string, string> {
     if (!option.includes("=")) throw new Error("invalid storage option");
   }
   return pairs(flags.list("storage-opt"));
+}
+
+/** Capabilities in the kernel's names; `ALL` stands for every other, and what is added isn't dropped. */
+function capabilities(add: readonly string[], drop: readonly string[]): Pick<HostConfig, "CapAdd" | "CapDrop"> {
+  const normal = (values: readonly string[]): string[] => {
+    const names = values
+      .map((value) => value.trim().toUpperCase())
+      .map((name) => (name === "ALL" || name.startsWith("CAP_") ? name : `CAP_${name}`));
+    return [...new Set(names)].sort();
+  };
+  const added = normal(add);
+  const dropped = normal(drop).filter((name) => !added.includes(name));
+  return { CapAdd: added.length === 0 ? null : added, CapDrop: dropped.length === 0 ? null : dropped };
 }

@@ -27,6 +27,8 @@ export async function createContainer(call: Call, body: CreateBody): Promise<str
   if (flags.bool("oom-kill-disable") && body.HostConfig.Memory === 0) {
     complain("WARNING: Disabling the OOM killer on containers without setting a '-m/--memory' limit may be dangerous.");
   }
+  const local = body.HostConfig.Dns?.find((address) => /^127\.|^::1$/.test(address));
+  if (local !== undefined) complain(`WARNING: Localhost DNS (${local}) may fail in containers.`);
   const idFile = flags.text("cidfile") === "" ? undefined : new IdFile(flags.text("cidfile"));
   try {
     const platform =

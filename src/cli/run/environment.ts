@@ -23,7 +23,8 @@ export function readEnvironment(files: readonly string[], given: readonly string
 }
 
 export function readLabels(files: readonly string[], given: readonly string[]): Record<string, string> {
-  return pairs([...files.flatMap(readPairs), ...given]);
+  // A name alone on a line of the file says nothing and is left out, as Docker does.
+  return pairs([...files.flatMap(readPairs).filter((line) => line.includes("=")), ...given]);
 }
 
 /** `key=value` texts as a map; a key alone has the empty value. */

@@ -28,7 +28,7 @@ const bind = (draft: Draft): NonNullable<Draft["BindOptions"]> => {
   return draft.BindOptions;
 };
 const volume = (draft: Draft): NonNullable<Draft["VolumeOptions"]> => {
-  draft.VolumeOptions ??= { Labels: {} };
+  draft.VolumeOptions ??= { DriverConfig: {} };
   return draft.VolumeOptions;
 };
 const driver = (draft: Draft): NonNullable<NonNullable<Draft["VolumeOptions"]>["DriverConfig"]> => {

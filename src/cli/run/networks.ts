@@ -68,7 +68,10 @@ export function parseNetworking(flags: ParsedFlags): Networking {
     if (at === 0) applyFlags(network, flags);
     if (network.target in endpoints)
       throw new Error(`network ${JSON.stringify(network.target)} is specified multiple times`);
-    endpoints[network.target] = endpointOf(network);
+    const endpoint = endpointOf(network);
+    // Docker's client sends an empty endpoint for no flag at all and for networks of the user.
+    const empty = endpoint.IPAMConfig === null && endpoint.MacAddress === "" && endpoint.DriverOpts === null;
+    if (!empty || given.length === 0 || isUserDefined(network.target)) endpoints[network.target] = endpoint;
   });
   return { mode: networks[0]?.target ?? "default", endpoints };
 }

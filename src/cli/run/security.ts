@@ -17,7 +17,7 @@ export function parseSecurity(values: readonly string[]): Security {
     let [key, setting] = cutAt(value, "=");
     if (setting === undefined && key !== "no-new-privileges") {
       [key, setting] = cutAt(value, ":");
-      if (setting === undefined) throw new Error(`invalid --security-opt: ${JSON.stringify(value)}`);
+      if (setting === undefined) throw new Error(`Invalid --security-opt: ${JSON.stringify(value)}`);
     }
     if (value === "systempaths=unconfined") unmasked = true;
     else if (key === "seccomp" && setting !== "unconfined" && setting !== "builtin") {
