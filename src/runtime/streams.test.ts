@@ -43,9 +43,10 @@ test("a hundred megabytes arrive byte by byte at the client and in the log", asy
     size += part.length;
     hash.update(part);
   });
+  const end = new Promise((resolve) => near.once("end", resolve));
   await begin(request);
   assert.equal(await done, "exited");
-  await new Promise((resolve) => near.once("end", resolve));
+  await end;
   near.end();
   const expected = createHash("sha256");
   for (let left = 100 * MB; left > 0; left -= block.length) expected.update(block.subarray(0, left));

@@ -2,14 +2,15 @@ import { closeSync, rmSync } from "node:fs";
 import { receiveFds } from "../../kernel/descriptor.ts";
 import { Readiness } from "../../kernel/readiness.ts";
 import { acceptUnix, listenUnix } from "../../kernel/unix-socket.ts";
+import { within } from "./within.ts";
 
+const TIMEOUT_MS = 5000;
 let made = 0;
 
 /** The socket over which a runtime hands the master of a new terminal to us. */
 export class ConsoleSocket {
   readonly path: string;
-  /** Resolves with the master, which the receiver owns; never if the runtime sends none. */
-  readonly master: Promise<number>;
+  readonly #master: Promise<number>;
   readonly #listening: number;
   readonly #readiness: Readiness;
   #connection: { readonly fd: number; readonly readiness: Readiness } | undefined;
@@ -20,9 +21,17 @@ export class ConsoleSocket {
     rmSync(this.path, { force: true });
     this.#listening = listenUnix(this.path);
     const { promise, resolve } = Promise.withResolvers<number>();
-    this.master = promise;
+    this.#master = promise;
     this.#readiness = new Readiness(this.#listening, () => this.#accept(resolve));
     this.#readiness.watch(true);
+  }
+
+  /**
+   * The master, which the receiver owns. To be waited for before `close`, which would hang up a terminal that is still
+   * under way.
+   */
+  receive(): Promise<number> {
+    return within(this.#master, TIMEOUT_MS, "the runtime hands over no terminal");
   }
 
   close(): void {

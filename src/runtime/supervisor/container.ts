@@ -39,9 +39,9 @@ import {
 } from "./process-files.ts";
 import { notRunning, signalProcess } from "./process-signal.ts";
 import { ProcessStreams } from "./process-streams.ts";
+import { within } from "./within.ts";
 
 const SIGKILL = 9;
-const MASTER_TIMEOUT_MS = 5000;
 const DELETE_TIMEOUT_MS = 10_000;
 
 /** One container: its first process, its streams, its cgroup, and the execs in it. */
@@ -226,7 +226,7 @@ export class SupervisedContainer {
         );
       }
       if (console !== undefined) {
-        this.streams.setMaster(await within(console.master, MASTER_TIMEOUT_MS, "the runtime hands over no terminal"));
+        this.streams.setMaster(await console.receive());
       }
       return pid;
     } finally {
@@ -286,16 +286,6 @@ export class SupervisedContainer {
       this.#exited.resolve();
       this.#ports.announce(exit);
     }
-  }
-}
-
-async function within<T>(promise: Promise<T>, limitMs: number, message: string): Promise<T> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new GantryError("unavailable", message)), limitMs);
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

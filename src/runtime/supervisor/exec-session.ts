@@ -50,11 +50,11 @@ export class ExecSession {
     mkdirSync(this.folder, { recursive: true, mode: 0o700 });
     const console = request.terminal ? new ConsoleSocket(this.#ports.execRoot) : undefined;
     try {
-      if (console !== undefined) void console.master.then((master) => this.streams.setMaster(master));
       const runtimePid = this.#spawn(request, runtime, console);
       this.#update({ runtimePid, runtimeStartTime: statProcess(runtimePid)?.startTime ?? -1 });
       const pid = await this.#running(runtimePid);
       if (pid === undefined) throw this.#failure(request, runtime);
+      if (console !== undefined) this.streams.setMaster(await console.receive());
       this.streams.begin();
       this.#update({ pid, pidStartTime: statProcess(pid)?.startTime ?? -1 });
       // Not before the answer to this has gone: who asked learns first that there is such a process.
