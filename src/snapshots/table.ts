@@ -1,6 +1,7 @@
 import {
   chmodSync,
   chownSync,
+  closeSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -37,8 +38,6 @@ export class SnapshotTable {
   readonly #trash: string;
   readonly #rows = new Map<string, Row>();
   readonly #children = new Map<string, number>();
-  readonly #fd: number;
-  readonly #trashFd: number;
   #last = 0;
 
   /** Makes what is missing of `root` and reads what is there. */
@@ -46,8 +45,6 @@ export class SnapshotTable {
     this.#folders = join(root, "l");
     this.#trash = join(root, "trash");
     for (const path of [this.#folders, this.#trash]) mkdirSync(path, { recursive: true, mode: 0o710 });
-    this.#fd = openSync(this.#folders, "r");
-    this.#trashFd = openSync(this.#trash, "r");
     for (const folder of readdirSync(this.#folders)) {
       this.#last = Math.max(this.#last, Number.parseInt(folder, 36) || 0);
       const row = this.#read(folder);
@@ -112,7 +109,7 @@ export class SnapshotTable {
   async commit(name: string, from: Pick<Row, "parent" | "folder" | "size"> & { readonly id?: string }): Promise<void> {
     const { parent, folder, size } = from;
     const row: Row = { id: name, kind: "committed", parent, folder, ...(size !== undefined && { size }) };
-    await syncfs(this.#fd);
+    await withFolder(this.#folders, syncfs);
     failpoint("snapshots.commit.synced");
     this.check(name, parent);
     const temp = this.path(row, "meta.new");
@@ -137,7 +134,7 @@ export class SnapshotTable {
     renameSync(join(this.#folders, folder), join(this.#trash, folder));
     if (options.durable === true) syncFolder(this.#folders);
     failpoint("snapshots.discard.renamed");
-    await removeTree(this.#trashFd, folder);
+    await withFolder(this.#trash, (trash) => removeTree(trash, folder));
   }
 
   /** Removes folders that are no snapshots, active ones nobody knows, and those that lost their parent. */
@@ -154,7 +151,9 @@ export class SnapshotTable {
     }
     const known = new Set(this.list().map(({ folder }) => folder));
     for (const folder of readdirSync(this.#folders)) if (!known.has(folder)) await this.discard(folder);
-    for (const folder of readdirSync(this.#trash)) await removeTree(this.#trashFd, folder);
+    await withFolder(this.#trash, async (trash) => {
+      for (const folder of readdirSync(this.#trash)) await removeTree(trash, folder);
+    });
   }
 
   #add(row: Row): void {
@@ -182,6 +181,15 @@ export class SnapshotTable {
       if (error instanceof SyntaxError || hasCode(error, "ENOENT", "EINVAL", "ENOTDIR")) return undefined;
       throw error;
     }
+  }
+}
+
+async function withFolder(path: string, act: (fd: number) => Promise<void>): Promise<void> {
+  const fd = openSync(path, "r");
+  try {
+    await act(fd);
+  } finally {
+    closeSync(fd);
   }
 }
 
