@@ -1,3 +1,4 @@
+import { messageOf } from "../../base/errors.ts";
 import { reapAny } from "../../kernel/process.ts";
 
 /** Hands each ended child to who waits for it. The only place in the supervisor that waits for processes. */
@@ -15,7 +16,12 @@ export class Reaper {
       const told = this.#waiting.get(ended.pid);
       if (told !== undefined) {
         this.#waiting.delete(ended.pid);
-        told(ended.code);
+        try {
+          told(ended.code);
+        } catch (error) {
+          // The others that have ended must be told all the same.
+          process.stderr.write(`${messageOf(error)}\n`);
+        }
       } else if (this.#holds > 0) this.#early.set(ended.pid, ended.code);
       // Else an orphan of a container without its own pid namespace, which nobody asks for.
     }
