@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import { type Endpoint, parseEndpoint } from "../client/client.ts";
-import { defaultHost, pemSettings } from "./settings.ts";
+import { defaultHost, pemSettings } from "./default-host.ts";
 
 /** The engine that a docker context of this name points to. */
 export function contextEndpoint(configFolder: string, name: string): Endpoint {

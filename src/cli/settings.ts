@@ -1,7 +1,8 @@
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import { type Endpoint, parseEndpoint, type TlsSettings } from "../client/client.ts";
+import { defaultHost, pemSettings } from "./default-host.ts";
 import type { ParsedFlags } from "./flags/parse.ts";
 
 /** What the user set outside the command: global flags, environment and the configuration file. */
@@ -25,9 +26,6 @@ export interface ConfigFile {
   readonly detachKeys?: string;
   readonly proxies?: Readonly<Record<string, Readonly<Record<string, string>>>>;
 }
-
-const GANTRY_SOCKET = "/run/gantry/gantry.sock";
-const DOCKER_SOCKET = "/var/run/docker.sock";
 
 /** The value of `GANTRY_<name>`, else of `DOCKER_<name>`. */
 export function fromEnvironment(name: string): string | undefined {
@@ -64,12 +62,6 @@ export function settingsFrom(flags: ParsedFlags): Settings {
   };
 }
 
-export function defaultHost(): string {
-  return !existsSync(GANTRY_SOCKET) && existsSync(DOCKER_SOCKET)
-    ? `unix://${DOCKER_SOCKET}`
-    : `unix://${GANTRY_SOCKET}`;
-}
-
 function tlsFrom(flags: ParsedFlags, configFolder: string): TlsSettings | undefined {
   const verify = flags.changed("tlsverify") ? flags.bool("tlsverify") : (fromEnvironment("TLS_VERIFY") ?? "") !== "";
   if (!verify && !flags.bool("tls")) return undefined;
@@ -84,16 +76,6 @@ function tlsFrom(flags: ParsedFlags, configFolder: string): TlsSettings | undefi
     }
   };
   return pemSettings(verify, read("tlscacert", "ca.pem"), read("tlscert", "cert.pem"), read("tlskey", "key.pem"));
-}
-
-/** TLS settings of what certificates there are. */
-export function pemSettings(verify: boolean, ca?: string, cert?: string, key?: string): TlsSettings {
-  return {
-    verify,
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
-  };
 }
 
 function readConfig(path: string): ConfigFile {

@@ -26,7 +26,7 @@ export async function forEachName(call: Call, act: (name: string) => Promise<str
       if (result.status === "fulfilled") {
         printLine(result.value ?? call.args[at + index] ?? "");
       } else {
-        failed = true;
+        if (!(result.reason instanceof ExitError && result.reason.code === 0)) failed = true;
         complain(errorLine(result.reason));
       }
     });
