@@ -61,14 +61,13 @@ async function firstImage(): Promise<string> {
   const have = tags.includes(wanted) ? wanted : tags.find((tag) => tag.startsWith("debian:"));
   if (have !== undefined) return have;
   // A pull is the image that everybody else has too; without a registry the machine's own packages make one.
-  const ways = [
-    ["pull", "-q", wanted],
-    ["image", "bootstrap", wanted],
-  ];
-  for (const way of ways) {
-    say(`start: gantry ${way.join(" ")}`);
-    if (gantry(...way).status === 0) return wanted;
-  }
+  say(`start: gantry pull ${wanted}`);
+  const pull = spawnSync(CLI, ["-H", `unix://${SOCKET}`, "pull", "-q", wanted], { encoding: "utf8" });
+  if (pull.status === 0) return wanted;
+  say(
+    `start: no pull (${pull.stderr.split("\n")[0]?.replace(/^gantry: /, "")}); making it of this machine's package sources`,
+  );
+  if (gantry("image", "bootstrap", wanted).status === 0) return wanted;
   return fail(`could not get ${wanted}: check the network, then run 'gantry image bootstrap ${wanted}'.`);
 }
 
