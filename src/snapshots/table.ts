@@ -111,7 +111,9 @@ export class SnapshotTable {
     const row: Row = { id: name, kind: "committed", parent, folder, ...(size !== undefined && { size }) };
     await withFolder(this.#folders, syncfs);
     failpoint("snapshots.commit.synced");
+    // Others had their turn meanwhile.
     this.check(name, parent);
+    if (from.id !== undefined) this.need(from.id);
     const temp = this.path(row, "meta.new");
     symlinkSync(encode(row), temp);
     renameSync(temp, this.path(row, "meta"));
