@@ -93,6 +93,8 @@ export class TestEngine implements AsyncDisposable {
 
   async start(env: Readonly<Record<string, string>> = {}): Promise<void> {
     const flags = ["--data-root", this.dataRoot, "--exec-root", this.execRoot, "-H", `unix://${this.socket}`];
+    // A name that no other engine takes: what is left of this one is removed by it.
+    if (!this.#args.includes("--bridge")) flags.push("--bridge", `gt-${this.root.slice(-6)}`);
     const config = join(this.root, "daemon.json");
     if (!existsSync(config)) writeFileSync(config, "{}\n");
     const log = openSync(join(this.root, "engine.log"), "a");

@@ -44,7 +44,7 @@ export async function settle(ports: ContainerPorts, table: ContainerTable, lifec
   const live = new Map<string, LiveSandbox>();
   for (const { record } of table.all()) {
     if (record.state.status === "running")
-      live.set(record.id, { networks: record.state.networks, ports: record.state.ports });
+      live.set(record.id, { containerName: record.name, networks: record.state.networks, ports: record.state.ports });
   }
   await ports.networks.reconcile(live);
   await ports.snapshots.recover(new Set(table.all().map((entry) => entry.record.id)));

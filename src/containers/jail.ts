@@ -3,7 +3,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { EndpointSettings, PortMap } from "../api/container.ts";
 import { writeFileAtomic } from "../base/atomic-file.ts";
-import { GantryError } from "../base/errors.ts";
+import { GantryError, isKind } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { isMountPoint, MNT, MS, mount, unmount } from "../kernel/mount.ts";
 import { bundleFolder } from "./bundle.ts";
@@ -139,7 +139,10 @@ export async function dismantleJail(ports: ContainerPorts, id: string): Promise<
   const shm = shmFolder(execRoot, id);
   if (existsSync(shm) && isMountPoint(shm)) unmount(shm, MNT.DETACH);
   await Promise.all([
-    ports.runtime.delete(id),
+    // A crash may have left the rest without a process.
+    ports.runtime.delete(id).catch((error: unknown) => {
+      if (!isKind(error, "not-found")) throw error;
+    }),
     ports.networks.release(id),
     ports.snapshots.unmount(join(bundle, "rootfs")),
   ]);
