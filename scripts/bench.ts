@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import { finish } from "../test/command.ts";
 import { IMAGE, MEASURES, type Measure } from "./benchmark/measures.ts";
 import { dockerKind, gantryKind, Peer } from "./benchmark/peer.ts";
-import { median, page, type Row, tableOf } from "./benchmark/report.ts";
+import { load, median, page, type Row, tableOf } from "./benchmark/report.ts";
 
 const { values } = parseArgs({
   options: {
@@ -20,6 +20,7 @@ const { values } = parseArgs({
 
 const checkout = fileURLToPath(new URL("..", import.meta.url));
 if (process.getuid?.() !== 0) throw new Error("the bench starts container engines: run it as root");
+const loadBefore = load();
 const kinds = [gantryKind(checkout), dockerKind()].filter((kind) => kind !== undefined);
 if (kinds.length === 1)
   console.log("bench: Docker is not installed (--install-peers installs it): measuring Gantry alone");
@@ -48,7 +49,7 @@ for (const measure of MEASURES.filter(({ name }) => name.includes(values.only ??
 const names = peers.map(({ name }) => name);
 console.log(`\n${tableOf(rows, names)}`);
 if (!values["no-write"] && values.only === undefined) {
-  writeFileSync(join(checkout, "docs/performance.md"), page(rows, names, await versions()));
+  writeFileSync(join(checkout, "docs/performance.md"), page(rows, names, await versions(), loadBefore));
   console.log("\nbench: wrote docs/performance.md");
 }
 

@@ -4,6 +4,7 @@ import type { Peer } from "./peer.ts";
 export const IMAGE = "busybox:latest";
 const CROWD = 50;
 const IDLE = 10;
+const IDLE_CROWD = 40;
 
 /** One thing that is measured of each peer in turn. */
 export interface Measure {
@@ -117,13 +118,14 @@ export const MEASURES: readonly Measure[] = [
   {
     name: "each further idle container, without its own process (PSS)",
     unit: "MiB",
-    rounds: 1,
+    rounds: 3,
     warmUp: 0,
     once: async (peer) => {
       const before = pssOf(peer);
-      await crowd(peer, IDLE);
-      return (pssOf(peer) - before) / 1024 / IDLE;
+      await crowd(peer, IDLE_CROWD);
+      const each = (pssOf(peer) - before) / 1024 / IDLE_CROWD;
+      await clean(peer);
+      return each;
     },
-    after: clean,
   },
 ];

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { cpus, release, totalmem } from "node:os";
+import { cpus, loadavg, release, totalmem } from "node:os";
 
 export interface Row {
   readonly name: string;
@@ -7,6 +7,9 @@ export interface Row {
   /** Median by peer. */
   readonly medians: Readonly<Record<string, number>>;
 }
+
+/** Garbage collections of the measured processes move their memory by more than this a container. */
+const LEAST_MIB = 0.1;
 
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
@@ -20,21 +23,30 @@ export function tableOf(rows: readonly Row[], peers: readonly string[]): string 
   const [first, second] = peers;
   const header = ["", ...peers, ...(second === undefined ? [] : [`${second} / ${first}`])];
   const body = rows.map(({ name, unit, medians }) => {
-    const cells = peers.map((peer) => `${formatted(medians[peer])} ${unit}`);
-    const ratio = second === undefined || first === undefined ? [] : [ratioOf(medians[second], medians[first])];
+    const cells = peers.map((peer) => `${formatted(medians[peer], unit)} ${unit}`);
+    const ratio = second === undefined || first === undefined ? [] : [ratioOf(medians[second], medians[first], unit)];
     return [name, ...cells, ...ratio];
   });
   const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
   return [line(header), line(header.map((_, index) => (index === 0 ? "---" : "--:"))), ...body.map(line)].join("\n");
 }
 
-function formatted(value: number | undefined): string {
+function formatted(value: number | undefined, unit: string): string {
+  if (value !== undefined && unit === "MiB" && value < LEAST_MIB) return `< ${LEAST_MIB}`;
   if (value === undefined || Number.isNaN(value)) return "–";
   return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
 
-function ratioOf(value: number | undefined, by: number | undefined): string {
+function ratioOf(value: number | undefined, by: number | undefined, unit: string): string {
+  if (value !== undefined && by !== undefined && unit === "MiB" && by < LEAST_MIB) {
+    return value < LEAST_MIB ? "–" : `> ${(value / LEAST_MIB).toFixed(0)}×`;
+  }
   return value === undefined || by === undefined || by <= 0 ? "–" : `${(value / by).toFixed(1)}×`;
+}
+
+/** What else the machine was doing; to be asked before the first measurement. */
+export function load(): string {
+  return (loadavg()[0] ?? 0).toFixed(1);
 }
 
 /** The machine in a sentence, as far as it matters to the figures. */
@@ -46,7 +58,12 @@ export function machine(): string {
   return `${system}, kernel ${release()}, ${cores.length} × ${model}, ${memory} GiB of memory`;
 }
 
-export function page(rows: readonly Row[], peers: readonly string[], versions: readonly string[]): string {
+export function page(
+  rows: readonly Row[],
+  peers: readonly string[],
+  versions: readonly string[],
+  load: string,
+): string {
   return `# Performance
 
 Written by \`npm run bench\`, which measures the engines in turns in one run: each with its own roots, socket and
@@ -54,6 +71,7 @@ network namespace, the same image, each driven by its own command-line tool. Fig
 They hold for this machine and say nothing certain about another; differences below a third mean little.
 
 - Machine: ${machine()}.
+- Load average before the run: ${load}; other work slows both engines and blurs small differences.
 ${versions.map((version) => `- ${version}`).join("\n")}
 
 ${tableOf(rows, peers)}
