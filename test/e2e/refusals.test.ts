@@ -134,12 +134,6 @@ const REFUSALS: readonly Refusal[] = [
     message: /maximum retry count/,
   },
   {
-    name: "a container as network that isn't there",
-    ...host({ NetworkMode: "container:nobody" }),
-    status: 404,
-    message: /No such container: nobody/,
-  },
-  {
     name: "a relative bind target",
     ...host({ Binds: ["/etc:relative"] }),
     status: 400,
@@ -312,6 +306,23 @@ describe("refusals", () => {
       assert.match(answer.json?.message, message);
     });
   }
+
+  test("a network that isn't there is refused at the start, not before: the CLI takes a 404 of create for a missing image", async () => {
+    for (const [mode, message] of [
+      ["container:nobody", /No such container: nobody/],
+      ["nonsense", /network nonsense not found/],
+    ] as const) {
+      const made = await engine.request("POST", "/containers/create", {
+        Image: "busybox",
+        HostConfig: { NetworkMode: mode },
+      });
+      assert.equal(made.status, 201, made.text);
+      const answer = await engine.request("POST", `/containers/${made.json.Id}/start`);
+      assert.equal(answer.status, 404, answer.text);
+      assert.match(answer.json?.message, message);
+      assert.equal((await engine.request("DELETE", `/containers/${made.json.Id}`)).status, 204);
+    }
+  });
 
   test("what is so already is answered with 304", async () => {
     assert.equal((await engine.request("POST", "/containers/runs/start")).status, 304);
