@@ -238,7 +238,7 @@ describe("a container that is stuck in the kernel", () => {
   }, async () => {
     await using engine = await startEngine();
     const other = await run(engine, "other", ["sleep", "600"]);
-    const id = await run(engine, "stuck", ["tail", "/dev/zero"], {
+    const id = await run(engine, "stuck", ["sh", "-c", "x=a; while :; do x=$x$x; done"], {
       Memory: 16 << 20,
       MemorySwap: 16 << 20,
       OomKillDisable: true,
