@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ExecConfig } from "../api/container.ts";
 import { GantryError } from "../base/errors.ts";
-import { cgroupPaths } from "../kernel/cgroup.ts";
+import { cgroupAt, cgroupProcesses } from "../kernel/cgroup.ts";
 import type { RuntimeSpec, SpecProcess } from "../oci/runtime-spec.ts";
 import { bundleFolder } from "./bundle.ts";
 import type { ConsoleSize } from "./controller.ts";
@@ -98,7 +98,7 @@ function writtenSpec(settings: ContainerSettings, id: string): RuntimeSpec {
 /** Pids of a running container's processes, as the host counts. */
 export function processesOf(record: ContainerRecord, settings: ContainerSettings): number[] {
   const path = writtenSpec(settings, record.id).linux.cgroupsPath;
-  return path === undefined ? [] : cgroupPaths(path).processes();
+  return path === undefined ? [] : cgroupProcesses(cgroupAt(path));
 }
 
 /** A further process for a running container: its own spec's, with what the exec says otherwise. */

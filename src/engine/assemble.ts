@@ -9,7 +9,7 @@ import { Containers } from "../containers/containers.ts";
 import { ContentStore } from "../content/content-store.ts";
 import { EventBus } from "../events/bus.ts";
 import { ImageStore } from "../images/image-store.ts";
-import { cgroupPaths } from "../kernel/cgroup.ts";
+import { cgroupAt, removeCgroup } from "../kernel/cgroup.ts";
 import { Networks } from "../networks/networks.ts";
 import { SupervisorClient } from "../runtime/supervisor-client.ts";
 import { openSnapshotter } from "../snapshots/open.ts";
@@ -166,7 +166,7 @@ export async function startEngine(initial: EngineConfig, roots: Roots, log: Logg
       if (isIdle) {
         await quietly(log, "take the networks down", () => networks.shutdown());
         await quietly(log, "end the supervisor", () => runtime.shutdown());
-        await quietly(log, "remove the cgroups", () => cgroupPaths(found.cgroupParent).remove());
+        await quietly(log, "remove the cgroups", () => removeCgroup(cgroupAt(found.cgroupParent)));
       }
       await lifetime.disposeAsync();
       roots.release({ unmount: isIdle });

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { arch, release } from "node:os";
-import { cgroupControllers, cgroupHierarchies, cgroupLayout } from "../kernel/cgroup.ts";
+import { cgroupControllers, cgroupHierarchies, cgroupLayout } from "../kernel/cgroup-hierarchy.ts";
 
 /** What the machine is and can do, as GET /info and GET /version tell it. */
 export interface Host {

@@ -5,20 +5,31 @@ import { once } from "node:events";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
-import { type CgroupPaths, cgroupControllers, cgroupHierarchies, cgroupLayout, cgroupPaths } from "./cgroup.ts";
+import {
+  type Cgroup,
+  cgroupAt,
+  cgroupOf,
+  cgroupProcesses,
+  isCgroupFrozen,
+  oomKills,
+  removeCgroup,
+  setCgroupFrozen,
+  signalCgroup,
+} from "./cgroup.ts";
+import { cgroupControllers, cgroupHierarchies, cgroupLayout } from "./cgroup-hierarchy.ts";
 
-let cgroup: CgroupPaths;
+let cgroup: Cgroup;
 let name = "";
 let children: ChildProcess[] = [];
 
 beforeEach(() => {
   name = `gantry-test-${randomBytes(6).toString("hex")}`;
-  cgroup = cgroupPaths(name);
+  cgroup = cgroupAt(name);
 });
 afterEach(async () => {
   for (const child of children) child.kill("SIGKILL");
   children = [];
-  await cgroup.remove();
+  await removeCgroup(cgroup);
 });
 
 function make(...below: string[]): void {
@@ -53,22 +64,22 @@ test("the layout agrees with the hierarchies that are mounted", () => {
 });
 
 test("a path with and without a leading slash is the same, dots do not lead out, and the root is refused", () => {
-  assert.deepEqual(cgroupPaths("/docker/x").folders, cgroupPaths("docker/x").folders);
+  assert.deepEqual(cgroupAt("/docker/x").folders, cgroupAt("docker/x").folders);
   const mountPoints = cgroupHierarchies().map((each) => each.mountPoint);
   assert.deepEqual(
-    cgroupPaths("../../../x").folders,
+    cgroupAt("../../../x").folders,
     mountPoints.map((path) => join(path, "x")),
   );
-  for (const path of ["", "/", "..", "a/.."]) assert.throws(() => cgroupPaths(path), /invalid cgroup path/);
+  for (const path of ["", "/", "..", "a/.."]) assert.throws(() => cgroupAt(path), /invalid cgroup path/);
 });
 
 test("processes of child cgroups are listed and all are signalled", async () => {
   make("child");
   const one = await run("read x");
   const two = await run("read x", "child");
-  assert.deepEqual(new Set(cgroup.processes()), new Set([one.pid, two.pid]));
+  assert.deepEqual(new Set(cgroupProcesses(cgroup)), new Set([one.pid, two.pid]));
   const ended = Promise.all([once(one, "exit"), once(two, "exit")]);
-  cgroup.signalAll(15);
+  signalCgroup(cgroup, 15);
   assert.deepEqual(
     (await ended).map(([, signal]) => signal),
     ["SIGTERM", "SIGTERM"],
@@ -78,41 +89,60 @@ test("processes of child cgroups are listed and all are signalled", async () => 
 test("removing kills what is left and takes the folders of all hierarchies along, children first", async () => {
   make("a", "b");
   await run("read x", "a/b");
-  await cgroup.remove();
+  await removeCgroup(cgroup);
   for (const folder of cgroup.folders) assert.equal(existsSync(folder), false);
-  await cgroup.remove();
+  await removeCgroup(cgroup);
 });
 
 test("a frozen process stands still, goes on when thawed, and is removed while frozen", async () => {
   make();
   const child = await run("while read x; do echo $x; done");
-  await cgroup.freeze();
+  await setCgroupFrozen(cgroup, true);
   child.stdin?.write("hello\n");
-  assert.deepEqual(cgroup.processes(), [child.pid]);
+  assert.equal(isCgroupFrozen(cgroup), true);
+  assert.deepEqual(cgroupProcesses(cgroup), [child.pid]);
   assert.ok(child.stdout);
   const said = once(child.stdout, "data");
-  await cgroup.thaw();
+  await setCgroupFrozen(cgroup, false);
   assert.equal(String((await said)[0]), "hello\n");
-  await cgroup.freeze();
-  await cgroup.remove();
+  await setCgroupFrozen(cgroup, true);
+  await removeCgroup(cgroup);
+});
+
+test("a frozen process dies of SIGKILL", async () => {
+  make();
+  const child = await run("read x");
+  await setCgroupFrozen(cgroup, true);
+  const ended = once(child, "exit");
+  signalCgroup(cgroup, 9);
+  assert.deepEqual(await ended, [null, "SIGKILL"]);
+});
+
+test("a process is found where it is, and never where the asker is", async () => {
+  make();
+  const child = await run("read x");
+  const found = cgroupOf(child.pid as number);
+  assert.deepEqual(new Set(found.folders), new Set(cgroup.folders));
+  assert.deepEqual([found.unified, found.freezer, found.memory], [cgroup.unified, cgroup.freezer, cgroup.memory]);
+  assert.deepEqual(cgroupOf(process.pid).folders, []);
 });
 
 test("a process killed for want of memory is counted", async () => {
   make();
-  const folder = cgroup.folderOf("memory");
+  const folder = cgroup.memory;
   assert.ok(folder);
-  assert.equal(cgroup.oomKills(), 0);
+  assert.equal(oomKills(cgroup), 0);
   const limit = existsSync(join(folder, "memory.max")) ? "memory.max" : "memory.limit_in_bytes";
   writeFileSync(join(folder, limit), `${8 << 20}`);
   const child = await run("exec tail /dev/zero");
   const [, signal] = await once(child, "exit");
   assert.equal(signal, "SIGKILL");
-  assert.equal(cgroup.oomKills(), 1);
+  assert.equal(oomKills(cgroup), 1);
 });
 
 test("what is not there is empty", async () => {
-  assert.deepEqual(cgroup.processes(), []);
-  assert.equal(cgroup.oomKills(), 0);
-  cgroup.signalAll(9);
-  await cgroup.remove();
+  assert.deepEqual(cgroupProcesses(cgroup), []);
+  assert.equal(oomKills(cgroup), 0);
+  signalCgroup(cgroup, 9);
+  await removeCgroup(cgroup);
 });

@@ -2,170 +2,187 @@ import { readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join, normalize } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { GantryError, hasCode } from "../base/errors.ts";
-import { listMounts } from "./mount.ts";
-
-export type CgroupLayout = "v1" | "hybrid" | "v2";
-
-/** One mounted hierarchy. v1: `controllers` are co-mounted there (`cpu`, `cpuacct`, `name=systemd` …). */
-export interface CgroupHierarchy {
-  readonly version: 1 | 2;
-  readonly mountPoint: string;
-  readonly controllers: readonly string[];
-}
-
-const ROOT = "/sys/fs/cgroup";
-/** A process that was sent SIGKILL leaves its cgroup a little later, and only then can that be removed. */
-const EMPTY_WITHIN_MS = 10_000;
-const FREEZE_WITHIN_MS = 10_000;
-
-let known: readonly CgroupHierarchy[] | undefined;
-
-/** The hierarchies mounted under /sys/fs/cgroup; read once, since a running host does not change them. */
-export function cgroupHierarchies(): readonly CgroupHierarchy[] {
-  known ??= listMounts(ROOT)
-    .filter((row) => row.fstype === "cgroup" || row.fstype === "cgroup2")
-    .map((row) =>
-      row.fstype === "cgroup2"
-        ? { version: 2, mountPoint: row.target, controllers: words(join(row.target, "cgroup.controllers")) }
-        : {
-            version: 1,
-            mountPoint: row.target,
-            controllers: row.superOptions.filter((option) => V1_CONTROLLERS.has(option) || option.startsWith("name=")),
-          },
-    );
-  return known;
-}
-
-const V1_CONTROLLERS = new Set(
-  "blkio cpu cpuacct cpuset devices freezer hugetlb memory misc net_cls net_prio perf_event pids rdma".split(" "),
-);
-
-/** `hybrid`: v1 controllers with a v2 hierarchy beside them. */
-export function cgroupLayout(): CgroupLayout {
-  const versions = new Set(cgroupHierarchies().map((hierarchy) => hierarchy.version));
-  if (!versions.has(1)) return "v2";
-  return versions.has(2) ? "hybrid" : "v1";
-}
-
-/** The controllers that a container can be limited with. */
-export function cgroupControllers(): readonly string[] {
-  return cgroupHierarchies()
-    .flatMap((hierarchy) => hierarchy.controllers)
-    .filter((name) => !name.startsWith("name="));
-}
-
-/** The cgroup of one container: one folder in each hierarchy. A folder that is not there counts as empty. */
-export interface CgroupPaths {
-  /** Absolute folders, one for each hierarchy that is mounted. */
-  readonly folders: readonly string[];
-  /** The folder in which this controller's files lie, existing or not; undefined where it isn't mounted. */
-  folderOf(controller: string): string | undefined;
-  /** Pids of all processes, those of child cgroups included. */
-  processes(): number[];
-  /** Sends a signal to all processes. SIGKILL reaches also what they fork meanwhile, and what is frozen. */
-  signalAll(signal: number): void;
-  /** Stops all processes and resolves when they stand still. */
-  freeze(): Promise<void>;
-  thaw(): Promise<void>;
-  /** How often the kernel killed a process here for want of memory; 0 where that can't be read. */
-  oomKills(): number;
-  /** v2: memory.events; v1: memory.oom_control. Empty where that can't be read. */
-  memoryEvents(): Readonly<Record<string, number>>;
-  /** Kills what is left and removes the folders in all hierarchies; no error if they are gone. */
-  remove(): Promise<void>;
-}
+import { type CgroupHierarchy, cgroupHierarchies } from "./cgroup-hierarchy.ts";
 
 /**
- * Where crun and runc put a container with this `linux.cgroupsPath` under their cgroupfs driver: the same path beneath
- * each hierarchy's mount point, whether it is written with a leading slash or not.
+ * One cgroup: its folder in each hierarchy it is in. Plain data, so that it can be written down and read back by
+ * another process. A folder that is not there counts as an empty one. All calls but the waits are synchronous.
  */
-export function cgroupPaths(cgroupsPath: string): CgroupPaths {
-  const below = normalize(`/${cgroupsPath}`).replace(/\/+$/, "");
-  // Everything on the host lies under the root cgroup: an empty path must never reach `remove`.
+export interface Cgroup {
+  readonly folders: readonly string[];
+  /** Its folder in the v2 hierarchy. */
+  readonly unified?: string | undefined;
+  /** The folder whose files stop and list the processes; the same as `unified` on v2. */
+  readonly freezer?: string | undefined;
+  /** The folder whose files count memory; the same as `unified` on v2. */
+  readonly memory?: string | undefined;
+}
+
+const FREEZE_WITHIN_MS = 10_000;
+/** A process that was sent SIGKILL leaves its cgroup a little later, and only then can that be removed. */
+const EMPTY_WITHIN_MS = 3000;
+const SIGKILL = 9;
+
+/**
+ * The cgroup at this path beneath each hierarchy's mount point, existing or not: where crun and runc put a container
+ * with this `linux.cgroupsPath` under their cgroupfs driver, whether it has a leading slash or not.
+ */
+export function cgroupAt(path: string): Cgroup {
+  const below = normalize(`/${path}`).replace(/\/+$/, "");
+  // Everything on the host lies under the root cgroup: an empty path must never reach `removeCgroup`.
   if (below === "" || below.includes("\0")) {
-    throw new GantryError("invalid", `invalid cgroup path: ${JSON.stringify(cgroupsPath)}`);
+    throw new GantryError("invalid", `invalid cgroup path: ${JSON.stringify(path)}`);
   }
-  const hierarchies = cgroupHierarchies().map((each) => ({ ...each, folder: join(each.mountPoint, below) }));
-  const v2Only = hierarchies.every((each) => each.version === 2);
-  const folders = [...new Set(hierarchies.map((each) => each.folder))];
+  return cgroupOfPlaces(cgroupHierarchies().map((hierarchy) => [hierarchy, hierarchy.mountPoint + below]));
+}
+
+/** Where a process is; hierarchies in which it is where the caller is are left out, so that they are never removed. */
+export function cgroupOf(pid: number): Cgroup {
+  const own = pathsOf("self");
+  const places: [CgroupHierarchy, string][] = [];
+  for (const [controllers, path] of pathsOf(pid)) {
+    if (path === "/" || path.startsWith("/..") || own.get(controllers) === path) continue;
+    const names = controllers.split(",");
+    const hierarchy = cgroupHierarchies().find((row) =>
+      controllers === "" ? row.version === 2 : names.every((name) => row.controllers.includes(name)),
+    );
+    const root = hierarchy?.root === "/" ? "" : hierarchy?.root;
+    if (hierarchy === undefined || !`${path}/`.startsWith(`${root}/`)) continue;
+    places.push([hierarchy, hierarchy.mountPoint + path.slice(root?.length)]);
+  }
+  return cgroupOfPlaces(places);
+}
+
+/** Pids of all processes, those of child cgroups included, as this process's pid namespace counts them. */
+export function cgroupProcesses(cgroup: Cgroup): number[] {
+  // A container's processes are at the same place in all hierarchies: one tells.
+  const folder = cgroup.freezer ?? cgroup.folders[0];
+  return folder === undefined ? [] : processesBelow(folder);
+}
+
+/** Sends a signal to all processes. SIGKILL reaches also what they fork meanwhile, and what is frozen. */
+export function signalCgroup(cgroup: Cgroup, signal: number): void {
+  signalAll(cgroup, signal, () => cgroupProcesses(cgroup));
+}
+
+/** Stops or lets go all processes; resolves once the kernel says that it is so. */
+export async function setCgroupFrozen(cgroup: Cgroup, frozen: boolean): Promise<void> {
+  if (cgroup.freezer === undefined) {
+    throw new GantryError("unsupported", "cannot pause: the container has no freezer cgroup");
+  }
+  const deadline = Date.now() + FREEZE_WITHIN_MS;
+  let written = writeFrozen(cgroup, frozen);
+  for (let waitMs = 1; isCgroupFrozen(cgroup) !== frozen; waitMs = Math.min(waitMs * 2, 20)) {
+    if (!written) throw new GantryError("not-found", `cannot freeze cgroup ${cgroup.freezer}: it is gone`);
+    if (Date.now() > deadline) {
+      if (frozen) writeFrozen(cgroup, false);
+      throw new GantryError("internal", `cannot ${frozen ? "pause" : "resume"}: the kernel's freezer does not finish`);
+    }
+    await delay(waitMs);
+    // Anew each time: a task that forks meanwhile leaves a v1 cgroup in FREEZING until it is.
+    written = writeFrozen(cgroup, frozen);
+  }
+}
+
+export function isCgroupFrozen(cgroup: Cgroup): boolean {
+  if (cgroup.freezer === undefined) return false;
+  if (cgroup.freezer === cgroup.unified) return numberIn(join(cgroup.freezer, "cgroup.events"), "frozen") === 1;
+  return words(join(cgroup.freezer, "freezer.state"))[0] === "FROZEN";
+}
+
+/** How often the kernel killed a process here for want of memory; 0 where that can't be read. */
+export function oomKills(cgroup: Cgroup): number {
+  if (cgroup.memory === undefined) return 0;
+  const file = cgroup.memory === cgroup.unified ? "memory.events" : "memory.oom_control";
+  return numberIn(join(cgroup.memory, file), "oom_kill");
+}
+
+/** Kills what is left inside and removes the folders, children first; no error if they are gone. */
+export async function removeCgroup(cgroup: Cgroup): Promise<void> {
+  const deadline = Date.now() + EMPTY_WITHIN_MS;
+  let left = cgroup.folders;
+  for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 20)) {
+    left = left.filter((folder) => !removeTree(folder));
+    if (left.length === 0) return;
+    const processes = () => [...new Set(left.flatMap(processesBelow))];
+    if (Date.now() > deadline) {
+      throw new GantryError("internal", `cannot remove cgroup ${left[0]}: processes ${processes().join(", ")} stay`);
+    }
+    signalAll(cgroup, SIGKILL, processes);
+    await delay(waitMs);
+  }
+}
+
+function cgroupOfPlaces(places: readonly (readonly [CgroupHierarchy, string])[]): Cgroup {
+  const unified = places.find(([hierarchy]) => hierarchy.version === 2)?.[1];
+  const v2Only = cgroupHierarchies().every((hierarchy) => hierarchy.version === 2);
   const folderOf = (controller: string) =>
-    hierarchies.find((each) => each.controllers.includes(controller))?.folder ?? (v2Only ? folders[0] : undefined);
-  const freezer = v2Only ? undefined : folderOf("freezer");
-  const unified = hierarchies.find((each) => each.version === 2)?.folder;
-  const memory = folderOf("memory");
-
-  const processes = () => [...new Set(folders.flatMap(readProcesses))];
-  const memoryEvents = () => (memory === undefined ? {} : keyedNumbers(join(memory, memoryFile(memory, unified))));
-  const thaw = async () => {
-    if (freezer !== undefined) write(join(freezer, "freezer.state"), "THAWED");
-    else if (unified !== undefined) await setFrozen(unified, false);
-  };
-  const signalAll = (signal: number) => {
-    if (signal === 9 && v2Only && folders[0] !== undefined && write(join(folders[0], "cgroup.kill"), "1")) return;
-    killAll(processes, signal);
-    // A frozen process of v1 dies of SIGKILL only when it thaws.
-    if (signal === 9 && freezer !== undefined) write(join(freezer, "freezer.state"), "THAWED");
-  };
-
+    v2Only ? unified : places.find(([hierarchy]) => hierarchy.controllers.includes(controller))?.[1];
   return {
-    folders,
-    folderOf,
-    processes,
-    signalAll,
-    memoryEvents,
-    thaw,
-    oomKills: () => memoryEvents().oom_kill ?? 0,
-    async freeze() {
-      try {
-        if (freezer !== undefined) await freezeV1(freezer);
-        else if (unified !== undefined) await setFrozen(unified, true);
-      } catch (error) {
-        await thaw();
-        throw error;
-      }
-    },
-    async remove() {
-      const deadline = Date.now() + EMPTY_WITHIN_MS;
-      for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 100)) {
-        const busy = folders.filter((folder) => !removeTree(folder));
-        if (busy.length === 0) return;
-        if (Date.now() > deadline) {
-          throw new GantryError(
-            "internal",
-            `cannot remove cgroup ${busy[0]}: processes ${processes().join(", ")} stay`,
-          );
-        }
-        signalAll(9);
-        await delay(waitMs);
-      }
-    },
+    folders: [...new Set(places.map(([, folder]) => folder))],
+    unified,
+    freezer: folderOf("freezer"),
+    memory: folderOf("memory"),
   };
 }
 
-function memoryFile(memory: string, unified: string | undefined): string {
-  return memory === unified ? "memory.events" : "memory.oom_control";
+/** Of /proc/PID/cgroup: the controllers of a hierarchy ("" is v2) and the cgroup's path in it. */
+function pathsOf(pid: number | "self"): Map<string, string> {
+  const rows = readFileSync(`/proc/${pid}/cgroup`, "utf8").trimEnd().split("\n");
+  return new Map(
+    rows.map((row) => {
+      const [, controllers = "", ...path] = row.split(":");
+      return [controllers, path.join(":")];
+    }),
+  );
 }
 
-/** Removes the folders from the leaves up. False when the kernel says that one is still in use. */
-function removeTree(folder: string): boolean {
-  const pending = [folder];
-  const order: string[] = [];
-  while (pending.length > 0) {
-    const next = pending.pop() as string;
-    order.push(next);
-    pending.push(...childrenOf(next));
-  }
-  let removed = true;
-  for (const path of order.reverse()) {
-    try {
-      rmdirSync(path);
-    } catch (error) {
-      if (hasCode(error, "ENOENT")) continue;
-      if (!hasCode(error, "EBUSY", "ENOTEMPTY")) throw error;
-      removed = false;
+function signalAll(cgroup: Cgroup, signal: number, processes: () => number[]): void {
+  const { freezer, unified } = cgroup;
+  const isUnified = freezer !== undefined && freezer === unified;
+  // cgroup.kill is there from kernel 5.14 on.
+  if (signal === SIGKILL && isUnified && write(join(unified, "cgroup.kill"), "1")) return;
+  // A process that forks while it is killed leaves a child behind: look again until all have got it.
+  const signalled = new Set<number>();
+  for (let round = 0; round < 32; round++) {
+    const fresh = processes().filter((pid) => !signalled.has(pid));
+    if (fresh.length === 0) break;
+    for (const pid of fresh) {
+      signalled.add(pid);
+      try {
+        process.kill(pid, signal);
+      } catch (error) {
+        if (!hasCode(error, "ESRCH")) throw error;
+      }
     }
   }
-  return removed;
+  // A frozen process of v1 dies of SIGKILL only when it thaws.
+  if (signal === SIGKILL && !isUnified) writeFrozen(cgroup, false);
+}
+
+/** False if there is nothing to write to. */
+function writeFrozen({ freezer, unified }: Cgroup, frozen: boolean): boolean {
+  if (freezer === undefined) return false;
+  if (freezer === unified) return write(join(freezer, "cgroup.freeze"), frozen ? "1" : "0");
+  return write(join(freezer, "freezer.state"), frozen ? "FROZEN" : "THAWED");
+}
+
+/** False when the kernel says that one of the folders is still in use. */
+function removeTree(folder: string): boolean {
+  if (removeFolder(folder)) return true;
+  for (const child of childrenOf(folder)) removeTree(child);
+  return removeFolder(folder);
+}
+
+function removeFolder(folder: string): boolean {
+  try {
+    rmdirSync(folder);
+    return true;
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return true;
+    if (hasCode(error, "EBUSY", "ENOTEMPTY")) return false;
+    throw error;
+  }
 }
 
 function childrenOf(folder: string): string[] {
@@ -178,61 +195,10 @@ function childrenOf(folder: string): string[] {
   }
 }
 
-function readProcesses(folder: string): number[] {
-  const pids: number[] = [];
-  const pending = [folder];
-  while (pending.length > 0) {
-    const next = pending.pop() as string;
-    pids.push(...words(join(next, "cgroup.procs")).map(Number));
-    pending.push(...childrenOf(next));
-  }
+function processesBelow(folder: string): number[] {
+  const own = words(join(folder, "cgroup.procs")).map(Number);
   // 0 stands for a process of a pid namespace that is not ours.
-  return pids.filter((pid) => pid > 0);
-}
-
-/** Signals until no process turns up that hasn't been: a fork may run ahead of the list. */
-function killAll(processes: () => number[], signal: number): void {
-  const signalled = new Set<number>();
-  for (let round = 0; round < 16; round++) {
-    const fresh = processes().filter((pid) => !signalled.has(pid));
-    if (fresh.length === 0) return;
-    for (const pid of fresh) {
-      signalled.add(pid);
-      try {
-        process.kill(pid, signal);
-      } catch (error) {
-        if (!hasCode(error, "ESRCH")) throw error;
-      }
-    }
-  }
-}
-
-async function freezeV1(folder: string): Promise<void> {
-  const file = join(folder, "freezer.state");
-  await until(`freeze cgroup ${folder}`, () => {
-    // Written anew each time: a task that forks meanwhile leaves the cgroup in FREEZING until it is.
-    if (!write(file, "FROZEN")) throw new GantryError("not-found", `cannot freeze cgroup ${folder}: it is gone`);
-    return words(file)[0] === "FROZEN";
-  });
-}
-
-async function setFrozen(folder: string, frozen: boolean): Promise<void> {
-  if (!write(join(folder, "cgroup.freeze"), frozen ? "1" : "0")) {
-    if (frozen) throw new GantryError("not-found", `cannot freeze cgroup ${folder}: it is gone`);
-    return;
-  }
-  const events = join(folder, "cgroup.events");
-  await until(`${frozen ? "freeze" : "thaw"} cgroup ${folder}`, () => keyedNumbers(events).frozen === (frozen ? 1 : 0));
-}
-
-async function until(what: string, reached: () => boolean): Promise<void> {
-  const deadline = Date.now() + FREEZE_WITHIN_MS;
-  for (let waitMs = 1; !reached(); waitMs = Math.min(waitMs * 2, 50)) {
-    if (Date.now() > deadline) {
-      throw new GantryError("unavailable", `cannot ${what}: not done within ${FREEZE_WITHIN_MS / 1000} seconds`);
-    }
-    await delay(waitMs);
-  }
+  return [...own.filter((pid) => pid > 0), ...childrenOf(folder).flatMap(processesBelow)];
 }
 
 /** False if the file is not there. */
@@ -256,9 +222,9 @@ function words(file: string): string[] {
   }
 }
 
-function keyedNumbers(file: string): Record<string, number> {
+/** From a file of rows `name number`; 0 if it or the row is not there. */
+function numberIn(file: string, name: string): number {
   const all = words(file);
-  const rows: Record<string, number> = {};
-  for (let at = 0; at + 1 < all.length; at += 2) rows[all[at] as string] = Number(all[at + 1]);
-  return rows;
+  const at = all.indexOf(name);
+  return at < 0 ? 0 : Number(all[at + 1]);
 }

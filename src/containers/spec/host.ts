@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { availableParallelism, release } from "node:os";
 import { join } from "node:path";
-import { type CgroupLayout, cgroupHierarchies, cgroupLayout } from "../../kernel/cgroup.ts";
+import { type CgroupLayout, cgroupHierarchies, cgroupLayout } from "../../kernel/cgroup-hierarchy.ts";
 
 /** What this machine and the engine's own rights allow a container. */
 export interface HostFacts {

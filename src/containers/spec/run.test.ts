@@ -6,7 +6,8 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { cgroupLayout, cgroupPaths } from "../../kernel/cgroup.ts";
+import { cgroupAt, removeCgroup } from "../../kernel/cgroup.ts";
+import { cgroupLayout } from "../../kernel/cgroup-hierarchy.ts";
 import { buildSpec } from "./build.ts";
 import { hostFacts } from "./host.ts";
 import type { SpecInput } from "./input.ts";
@@ -30,7 +31,7 @@ before(() => {
   writeFileSync(join(folder, "hosts"), "127.0.0.1 written-by-engine\n");
 });
 after(async () => {
-  await cgroupPaths(parent).remove();
+  await removeCgroup(cgroupAt(parent));
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -110,8 +111,7 @@ test("a container runs confined as the spec says", async () => {
 });
 
 test("limits hold, and no limit is none", async () => {
-  const own = cgroupPaths(parent);
-  const memory = own.folderOf("memory") ?? "";
+  const memory = cgroupAt(parent).memory ?? "";
   const input = anInput();
   const file = cgroupLayout() === "v2" ? "memory.max" : "memory.limit_in_bytes";
   const said = await lines(

@@ -10,20 +10,21 @@ import {
   writeSync,
 } from "node:fs";
 import { GantryError, hasCode } from "../../base/errors.ts";
+import {
+  type Cgroup,
+  cgroupAt,
+  cgroupOf,
+  cgroupProcesses,
+  isCgroupFrozen,
+  oomKills,
+  removeCgroup,
+  setCgroupFrozen,
+  signalCgroup,
+} from "../../kernel/cgroup.ts";
 import { statProcess } from "../../kernel/process.ts";
 import type { CreateProcess, ProcessExit, RunningProcess } from "../process.ts";
 import { runtimeWords, startFailure } from "../runtime-error.ts";
 import { ConsoleSocket } from "./console-socket.ts";
-import {
-  type ContainerCgroup,
-  cgroupAt,
-  cgroupOf,
-  isFrozen,
-  oomKills,
-  removeCgroup,
-  setFrozen,
-  signalAll,
-} from "./container-cgroup.ts";
 import type { ExecSession } from "./exec-session.ts";
 import { watchStranger } from "./exit-watch.ts";
 import { LogWriter } from "./log-writer.ts";
@@ -43,6 +44,7 @@ import { within } from "./within.ts";
 
 const SIGKILL = 9;
 const DELETE_TIMEOUT_MS = 10_000;
+const NO_CGROUP: Cgroup = { folders: [] };
 
 /** One container: its first process, its streams, its cgroup, and the execs in it. */
 export class SupervisedContainer {
@@ -86,7 +88,7 @@ export class SupervisedContainer {
     const pid = this.#state.pid ?? 0;
     if (this.#exit !== undefined) return { id: this.id, pid, status: "exited", exit: this.#exit };
     if (!this.#state.started) return { id: this.id, pid, status: "created" };
-    const paused = this.#state.cgroup !== undefined && isFrozen(this.#cgroup);
+    const paused = this.#state.cgroup !== undefined && isCgroupFrozen(this.#cgroup);
     return { id: this.id, pid, status: paused ? "paused" : "running" };
   }
 
@@ -130,7 +132,7 @@ export class SupervisedContainer {
 
   kill(signal: number, all: boolean): void {
     if (all) {
-      if (this.#state.cgroup !== undefined) signalAll(this.#cgroup, signal);
+      if (this.#state.cgroup !== undefined) signalCgroup(this.#cgroup, signal);
       return;
     }
     const { pid, startTime } = this.#state;
@@ -140,7 +142,7 @@ export class SupervisedContainer {
 
   async setPaused(paused: boolean): Promise<void> {
     if (!this.isRunning || this.#state.cgroup === undefined) throw notRunning(this.id);
-    await setFrozen(this.#cgroup, paused);
+    await setCgroupFrozen(this.#cgroup, paused);
   }
 
   /** Ends what still runs and removes every trace outside of the log. */
@@ -151,7 +153,7 @@ export class SupervisedContainer {
       } catch (error) {
         if (!(error instanceof GantryError)) throw error;
       }
-      if (this.#state.cgroup !== undefined && isFrozen(this.#cgroup)) await setFrozen(this.#cgroup, false);
+      if (this.#state.cgroup !== undefined && isCgroupFrozen(this.#cgroup)) await setCgroupFrozen(this.#cgroup, false);
       await within(this.#exited.promise, DELETE_TIMEOUT_MS, `container ${this.id} does not end`);
     }
     if (!this.#state.knownCrun) await this.#ports.oci.run(this.runtime, ["delete", "--force", this.id], "/dev/null");
@@ -182,9 +184,8 @@ export class SupervisedContainer {
     await this.#undoCreate();
   }
 
-  get #cgroup(): ContainerCgroup {
-    const { folders = [], unified, freezer, memory } = this.#state.cgroup ?? {};
-    return { folders, unified, freezer, memory };
+  get #cgroup(): Cgroup {
+    return this.#state.cgroup ?? NO_CGROUP;
   }
 
   #update(change: Partial<ContainerState>): void {
@@ -236,10 +237,10 @@ export class SupervisedContainer {
 
   async #undoCreate(): Promise<void> {
     const pid = this.#state.pid ?? readPid(`${this.folder}/pid`);
-    const left = cgroupAt(cgroupsPathOf(this.#state.bundle));
+    const left = cgroupOfBundle(this.#state.bundle);
     const created = existsSync(`${this.#ports.oci.stateRoot(this.runtime)}/${this.id}`);
     if (created) await this.#ports.oci.run(this.runtime, ["delete", "--force", this.id], "/dev/null", 10_000);
-    if (pid !== undefined && cgroupHas(left, pid)) signalAll(left, SIGKILL);
+    if (pid !== undefined && cgroupProcesses(left).includes(pid)) signalCgroup(left, SIGKILL);
     await removeCgroup(left).catch(() => undefined);
     this.#removeFolders();
   }
@@ -249,11 +250,11 @@ export class SupervisedContainer {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  #findCgroup(pid: number): ContainerCgroup {
+  #findCgroup(pid: number): Cgroup {
     try {
       return cgroupOf(pid);
     } catch {
-      return cgroupAt(cgroupsPathOf(this.#state.bundle));
+      return cgroupOfBundle(this.#state.bundle);
     }
   }
 
@@ -282,15 +283,12 @@ export class SupervisedContainer {
     try {
       writeExit(this.folder, exit);
     } finally {
-      this.streams.drainAndEnd();
-      this.#exited.resolve();
+      this.streams.drain();
       this.#ports.announce(exit);
+      this.streams.end();
+      this.#exited.resolve();
     }
   }
-}
-
-function cgroupHas(cgroup: ContainerCgroup, pid: number): boolean {
-  return cgroup.folders.some((folder) => readText(`${folder}/cgroup.procs`).split("\n").includes(String(pid)));
 }
 
 function specOf(bundle: string): { process?: { args?: string[] }; hooks?: unknown; linux?: { cgroupsPath?: string } } {
@@ -305,8 +303,10 @@ function commandOf(bundle: string): readonly string[] {
   return specOf(bundle).process?.args ?? [];
 }
 
-function cgroupsPathOf(bundle: string): string {
-  return specOf(bundle).linux?.cgroupsPath ?? "";
+/** Where the runtime was told to put the container. */
+function cgroupOfBundle(bundle: string): Cgroup {
+  const path = specOf(bundle).linux?.cgroupsPath;
+  return path === undefined ? NO_CGROUP : cgroupAt(path);
 }
 
 /** Hooks are for the runtime to run, at start and delete. */
