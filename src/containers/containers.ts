@@ -339,7 +339,7 @@ export class Containers implements ContainerController {
   }
 
   async execInspect(execId: string): Promise<ExecInspect> {
-    return this.#execs.inspect(execId);
+    return await this.#execs.inspect(execId);
   }
 
   async execResize(execId: string, rows: number, columns: number): Promise<void> {

@@ -2,10 +2,10 @@ import { randomBytes } from "node:crypto";
 import type { ExecConfig, ExecInspect } from "../api/container.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import type { ProcessExit } from "../runtime/process.ts";
+import { exitCodeOfFailure } from "../runtime/runtime-error.ts";
 import type { ExecStartOptions } from "./controller.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { publishContainerEvent } from "./event.ts";
-import { exitCodeOf } from "./exit-code.ts";
 import type { ContainerPorts } from "./ports.ts";
 import { execProcessOf } from "./spec-of.ts";
 import type { Entry } from "./table.ts";
@@ -96,7 +96,7 @@ export class ExecSessions {
       const { pid } = await this.#ports.runtime.exec(request);
       if (session.state.status === "running") session.state = { status: "running", pid };
     } catch (error) {
-      this.#end(session, exitCodeOf(messageOf(error), 126));
+      this.#end(session, exitCodeOfFailure(messageOf(error), 126));
       throw error;
     }
   }
@@ -119,8 +119,15 @@ export class ExecSessions {
     if (this.#ended.length > KEPT_ENDED) this.#sessions.delete(this.#ended.shift() ?? "");
   }
 
-  inspect(execId: string): ExecInspect {
-    const { entry, config, state, id } = this.#find(execId);
+  async inspect(execId: string): Promise<ExecInspect> {
+    const session = this.#find(execId);
+    // A client asks for the code as soon as its stream has ended, which can be before the exit was heard of here.
+    if (session.state.status === "running") {
+      await this.#ports.runtime.sync().catch((error: unknown) => {
+        this.#ports.log.warn(`cannot ask whether an exec still runs: ${messageOf(error)}`, { exec: execId });
+      });
+    }
+    const { entry, config, state, id } = session;
     const [entrypoint = "", ...rest] = config.Cmd ?? [];
     return {
       ID: id,

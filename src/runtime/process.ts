@@ -44,6 +44,12 @@ export interface ProcessRuntime {
   /** What runs now, for reconciling after a restart of the engine. */
   list(): Promise<readonly RunningProcess[]>;
 
+  /**
+   * Resolves when listeners know each exit that any client could have seen by the end of its stream before this was
+   * asked, and `exec` has settled where such a client was told that it failed.
+   */
+  sync(): Promise<void>;
+
   /** Calls `listener` once for each exit, also for those that happened while no engine ran (on `connect`). */
   onExit(listener: (exit: ProcessExit) => void): void;
 }

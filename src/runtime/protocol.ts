@@ -16,7 +16,7 @@ export type Request =
       readonly columns: number;
     }
   | ({ readonly op: "attach" } & AttachMessage)
-  | { readonly op: "list" | "shutdown" };
+  | { readonly op: "list" | "sync" | "shutdown" };
 
 /** Takes over the client's socket, which comes along as a descriptor. Bytes are base64. */
 export interface AttachMessage {

@@ -20,8 +20,14 @@ test("a runtime's words become those that Docker's clients know, with Docker's e
     const message = startFailure("exec", "crun", words, ["cmd"]);
     const start = "OCI runtime exec failed: exec failed: unable to start container process: exec: ";
     assert.equal(message, `${start}${told}: unknown`);
-    assert.equal(exitCodeOfFailure(message), code);
+    assert.equal(exitCodeOfFailure(message, 128), code);
   }
+});
+
+test("a failure for another reason has the code of a container or of an exec", () => {
+  const message = startFailure("exec", "crun", "write to `cgroup.procs`: Device or resource busy", ["true"]);
+  assert.equal(exitCodeOfFailure(message, 128), 128);
+  assert.equal(exitCodeOfFailure(message, 126), 126);
 });
 
 test("the last error of a JSON log counts, and plain text is taken as it is", () => {

@@ -60,9 +60,9 @@ export function startFailure(verb: "create" | "exec", runtime: string, words: st
 
 /**
  * The exit code that Docker gives to a process whose start failed with this message: 127 for a command that isn't
- * there, 126 for one that can't be run, else 128.
+ * there, 126 for one that can't be run, else `otherwise`: 128 for a container, 126 for an exec.
  */
-export function exitCodeOfFailure(message: string): 126 | 127 | 128 {
-  if (/executable file not found|no such file or directory/.test(message)) return 127;
-  return /permission denied|is a directory|not a directory|exec format error/.test(message) ? 126 : 128;
+export function exitCodeOfFailure(message: string, otherwise: 126 | 128): 126 | 127 | 128 {
+  if (/executable file not found|no such file or directory/i.test(message)) return 127;
+  return /permission denied|is a directory|not a directory|exec format error/i.test(message) ? 126 : otherwise;
 }

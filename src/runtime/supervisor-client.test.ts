@@ -138,6 +138,38 @@ test("an exec gives its own exit code and output, and takes input to its end", a
   await fixture.client.delete(request.id);
 });
 
+test("whoever saw an exec's stream end can learn its exit, and that of one that could not start", async () => {
+  const request = fixture.request(["sleep", "100"]);
+  await fixture.client.create(request);
+  await fixture.client.start(request.id);
+  for (let round = 0; round < 20; round++) {
+    const exec = fixture.execRequest(request.id, ["sh", "-c", "echo said; exit 17"]);
+    const { near } = await fixture.attach(request.id, { execId: exec.execId });
+    const started = fixture.client.exec(exec);
+    assert.equal((await readAll(near)).toString(), "said\n");
+    await fixture.client.sync();
+    assert.deepEqual(
+      fixture.exits.filter((exit) => exit.execId === exec.execId).map((exit) => exit.code),
+      [17],
+    );
+    near.end();
+    await started;
+
+    const failing = fixture.execRequest(request.id, ["nope"]);
+    const told = await fixture.attach(request.id, { execId: failing.execId });
+    let refused = false;
+    const refusal = fixture.client.exec(failing).catch(() => {
+      refused = true;
+    });
+    await readAll(told.near);
+    await fixture.client.sync();
+    assert.ok(refused);
+    told.near.end();
+    await refusal;
+  }
+  await fixture.client.delete(request.id);
+});
+
 test("exits that happen while no engine is there are told to the next one", async () => {
   const request = fixture.request(["sh", "-c", "read line; exit 4"], { openStdin: true });
   await fixture.client.create(request);

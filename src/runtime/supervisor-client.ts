@@ -98,6 +98,12 @@ export class SupervisorClient implements ProcessRuntime {
     return (await this.#ask({ op: "list" })) as readonly RunningProcess[];
   }
 
+  async sync(): Promise<void> {
+    await this.#ask({ op: "sync" });
+    // A refusal that arrived just before is acted on in its own promises' turns.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
   attach(request: AttachRequest): { readonly ready: Promise<void>; readonly done: Promise<AttachEnd> } {
     const session = ++this.#number;
     const { promise: done, resolve } = Promise.withResolvers<AttachEnd>();

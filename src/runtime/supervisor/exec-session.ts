@@ -157,8 +157,9 @@ export class ExecSession {
     try {
       writeExit(this.folder, exit);
     } finally {
-      this.streams.drainAndEnd();
+      this.streams.drain();
       this.#ports.announce(exit);
+      this.streams.end();
       this.#ended.resolve();
     }
   }

@@ -140,8 +140,8 @@ export class ProcessStreams implements SessionTarget {
     this.#sessions.delete(session);
   }
 
-  /** Reads what the ended process left, to the end, then lets all clients go. */
-  drainAndEnd(): void {
+  /** Reads what the ended process left, to the end. Clients stay until `end`. */
+  drain(): void {
     this.#reading = true;
     for (const output of [...this.#outputs]) {
       let left = MOST_DRAINED;
@@ -152,6 +152,10 @@ export class ProcessStreams implements SessionTarget {
       }
     }
     this.close();
+  }
+
+  /** Lets all clients go. Whoever sees that may ask for the exit at once: it must have been told before. */
+  end(): void {
     for (const session of [...this.#sessions]) session.end("exited");
     this.#sessions.clear();
   }

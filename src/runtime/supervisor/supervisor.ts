@@ -120,6 +120,9 @@ export class Supervisor {
         return this.#attach(connection, request, fd);
       case "list":
         return [...this.#containers.values()].map((container): RunningProcess => container.describe());
+      case "sync":
+        // Messages keep their order: the answer comes after all that was told before.
+        return undefined;
       case "shutdown":
         if (!this.isIdle) throw new GantryError("conflict", "cannot shut the supervisor down: it has containers");
         return undefined;
