@@ -3,9 +3,9 @@ import { GantryError, isKind, messageOf } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import type { ProcessExit } from "../runtime/process.ts";
+import { exitCodeOfFailure } from "../runtime/runtime-error.ts";
 import type { StopOptions } from "./controller.ts";
 import { publishContainerEvent } from "./event.ts";
-import { exitCodeOf } from "./exit-code.ts";
 import { dismantleJail, makeJail } from "./jail.ts";
 import type { ContainerPorts } from "./ports.ts";
 import { type ExitedState, NEVER, timestamp } from "./record.ts";
@@ -84,7 +84,7 @@ export class Lifecycle {
   #startFailed(entry: Entry, error: unknown): void {
     const message = messageOf(error);
     const before = entry.record.state;
-    const exitCode = exitCodeOf(message, 128);
+    const exitCode = exitCodeOfFailure(message, 128);
     this.#table.update(entry, {
       state:
         before.status === "exited"
