@@ -202,7 +202,7 @@ const hostConfig = go.struct<HostConfig>("container.HostConfig", {
 });
 
 /** Exported for the requests that join a container to a network. */
-export const endpointSettings = go.struct<EndpointSettings>("network.EndpointSettings", {
+const endpointSettings = go.struct<EndpointSettings>("network.EndpointSettings", {
   IPAMConfig: pointer(
     go.struct<EndpointIpamConfig>("network.EndpointIPAMConfig", {
       IPv4Address: optional(text),

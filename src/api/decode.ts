@@ -31,7 +31,7 @@ export function decodeJson<T>(shape: Shape<T>, document: string): T {
 }
 
 /** JSON to a value, numbers that would lose something as `WrittenNumber`. Throws invalid. */
-export function parseJson(document: string): unknown {
+function parseJson(document: string): unknown {
   if (document.trim() === "") {
     throw new GantryError("invalid", "invalid JSON: got EOF while reading request body");
   }

@@ -51,10 +51,6 @@ export interface ImageHistoryRow {
 
 export type ImageDeleteRow = { Untagged: string } | { Deleted: string };
 
-export interface PruneReport {
-  SpaceReclaimed: number;
-}
-
 /** One line of a progress stream, as the docker CLI draws it. */
 export interface ProgressMessage {
   stream?: string;

@@ -55,7 +55,7 @@ export const flag: Shape<boolean> = {
 };
 
 /** An integer of a Go type. 64-bit ones beyond 2^53 are rounded to a double: none of them counts anything real. */
-export function integer(type: string, min: bigint, max: bigint): Shape<number> {
+function integer(type: string, min: bigint, max: bigint): Shape<number> {
   return {
     type,
     zero: () => 0,
@@ -77,7 +77,7 @@ const unsigned = (bits: bigint): [bigint, bigint] => [0n, 2n ** bits - 1n];
 
 export const int = integer("int", ...signed(64n));
 export const int64 = integer("int64", ...signed(64n));
-export const uint = integer("uint", ...unsigned(64n));
+const uint = integer("uint", ...unsigned(64n));
 export const uint16 = integer("uint16", ...unsigned(16n));
 export const uint32 = integer("uint32", ...unsigned(32n));
 export const uint64 = integer("uint64", ...unsigned(64n));

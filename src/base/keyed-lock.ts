@@ -17,9 +17,4 @@ export class KeyedLock {
       resolve();
     }
   }
-
-  /** True while somebody holds or waits for the key. */
-  isHeld(key: string): boolean {
-    return this.#tails.has(key);
-  }
 }

@@ -23,11 +23,6 @@ const ULIMITS: ReadonlySet<string> = new Set([
   "stack",
 ]);
 
-/** `32kB` is 32,000 bytes. */
-export function fromHumanSize(text: string): number {
-  return parseSize(text, 1000);
-}
-
 /** `32k`, `32kb` and `32KiB` are all 32,768 bytes. */
 export function ramInBytes(text: string): number {
   return parseSize(text, 1024);
@@ -86,11 +81,6 @@ export function parseUlimit(text: string): UlimitValue {
     throw invalid(`ulimit soft limit must be less than or equal to hard limit: ${soft} > ${hard}`);
   }
   return { name, soft, hard };
-}
-
-/** The inverse of `parseUlimit`: `nofile=1024:2048`. */
-export function formatUlimit(limit: UlimitValue): string {
-  return `${limit.name}=${limit.soft}:${limit.hard}`;
 }
 
 function parseSize(text: string, base: number): number {

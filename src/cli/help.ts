@@ -50,6 +50,6 @@ export function commandHelp(name: string, row: CommandRow, command: Command): st
   return parts.join("\n");
 }
 
-export function usageLine(name: string, command: Command): string {
+function usageLine(name: string, command: Command): string {
   return command.usage === "" ? name : `${name} ${command.usage}`;
 }

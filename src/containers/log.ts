@@ -1,4 +1,3 @@
-import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { GantryError } from "../base/errors.ts";
 import { ramInBytes } from "../base/units.ts";
@@ -23,10 +22,6 @@ export function logTargetOf(record: ContainerRecord, settings: ContainerSettings
     maxSize: size === undefined || size === "-1" ? DEFAULT_MAX_SIZE : ramInBytes(size),
     maxFiles: files === undefined ? DEFAULT_MAX_FILES : Number(files),
   };
-}
-
-export function removeLog(target: LogTarget): void {
-  rmSync(target.path, { force: true });
 }
 
 /** The answer of GET logs: lines as bytes, framed as Docker's streams unless the container has a terminal. */

@@ -32,7 +32,7 @@ export function statusOf(record: ContainerRecord, transient: Transient): Contain
   return record.state.status;
 }
 
-export function stateOf(record: ContainerRecord, transient: Transient): ContainerState {
+function stateOf(record: ContainerRecord, transient: Transient): ContainerState {
   const { state } = record;
   const Status = statusOf(record, transient);
   const running = state.status === "running" || transient.restarting;
@@ -52,7 +52,7 @@ export function stateOf(record: ContainerRecord, transient: Transient): Containe
 }
 
 /** The STATUS column of ps. */
-export function statusText(record: ContainerRecord, transient: Transient, nowMs = Date.now()): string {
+function statusText(record: ContainerRecord, transient: Transient, nowMs = Date.now()): string {
   const ago = (time: string) => humanDuration(Math.max(0, nowMs - Date.parse(time)));
   const { state } = record;
   const status = statusOf(record, transient);
@@ -98,7 +98,7 @@ export function inspectOf(record: ContainerRecord, transient: Transient, context
   };
 }
 
-export function commandOf(record: ContainerRecord): string[] {
+function commandOf(record: ContainerRecord): string[] {
   return [...(record.config.Entrypoint ?? []), ...(record.config.Cmd ?? [])];
 }
 

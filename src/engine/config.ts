@@ -5,7 +5,7 @@ import { flagTitle, type GivenFlags } from "./flags.ts";
 import type { Option } from "./option.ts";
 import { type EngineConfig, OPTIONS } from "./options.ts";
 
-export const DEFAULT_CONFIG_FILE = "/etc/gantry/daemon.json";
+const DEFAULT_CONFIG_FILE = "/etc/gantry/daemon.json";
 
 /** Runtimes that are known by name without being configured. */
 export const STOCK_RUNTIMES: readonly string[] = ["crun", "runc"];

@@ -1,8 +1,5 @@
 import type { EventMessage, EventType } from "../api/event.ts";
 
-/** Filters of GET /events: within a key any value matches, all keys must. Keys as the API's. */
-export type EventFilter = (event: EventMessage) => boolean;
-
 export interface EventDraft {
   readonly type: EventType;
   readonly action: string;

@@ -5,11 +5,8 @@ import { check, errnoError, libc } from "./libc.ts";
 
 const F_GETFD = 1;
 const F_SETFD = 2;
-const F_GETFL = 3;
-const F_SETFL = 4;
 const F_SETPIPE_SZ = 1031;
 const FD_CLOEXEC = 1;
-const O_NONBLOCK = 0o4000;
 const TIOCSWINSZ = 0x5414;
 const SOL_SOCKET = 1;
 const SO_SNDBUFFORCE = 32;
@@ -175,11 +172,6 @@ export function flock(fd: number, mode: "exclusive" | "shared" | "unlock"): bool
   const error = errnoError("flock");
   if (hasCode(error, "EAGAIN")) return false;
   throw error;
-}
-
-export function setNonBlocking(fd: number, on = true): void {
-  const flags = check("fcntl", c.fcntl(fd, F_GETFL, 0));
-  check("fcntl", c.fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK));
 }
 
 export function closeOnExec(fd: number, on = true): void {

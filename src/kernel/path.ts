@@ -5,7 +5,7 @@ import { errnoError, libc, SYSCALL, syscallError } from "./libc.ts";
 
 export * from "./at.ts";
 
-const RESOLVE = { noMagiclinks: 0x02, noSymlinks: 0x04, beneath: 0x08, inRoot: 0x10 } as const;
+const RESOLVE = { noMagiclinks: 0x02, inRoot: 0x10 } as const;
 const ELOOP = 40;
 const MOST_LINKS = 40;
 // A lookup with ".." is given up by the kernel when anything is renamed meanwhile; it asks to be tried again.
@@ -24,18 +24,6 @@ export type Root = string | number;
  */
 export function openInRoot(root: Root, path: string, flags: number, mode = 0): number {
   return resolve(root, path, flags, mode, RESOLVE.inRoot | RESOLVE.noMagiclinks);
-}
-
-/** As `openInRoot`, but a way out (an absolute link, a ".." too many) is refused with EXDEV. */
-export function openBeneath(
-  root: Root,
-  path: string,
-  flags: number,
-  mode = 0,
-  options: { readonly noSymlinks?: boolean } = {},
-): number {
-  const symlinks = options.noSymlinks === true ? RESOLVE.noSymlinks : 0;
-  return resolve(root, path, flags, mode, RESOLVE.beneath | RESOLVE.noMagiclinks | symlinks);
 }
 
 /**

@@ -118,11 +118,6 @@ export function signalPidfd(pidfd: number, signal: number): void {
   check("pidfd_send_signal", Number(c.pidfdSend(SYSCALL.pidfdSendSignal, pidfd, signal, null, 0)));
 }
 
-/** kill(2). ESRCH if there is no such process. */
-export function signalPid(pid: number, signal: number): void {
-  process.kill(pid, signal);
-}
-
 /**
  * The exit code of a process that ended and was reaped by anybody after `pidfd` was opened: PIDFD_GET_INFO, from
  * Linux 6.15 on. undefined on older kernels, or while it has not been reaped.

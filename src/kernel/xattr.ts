@@ -9,8 +9,6 @@ const c = {
   fgetxattr: libc("ssize_t fgetxattr(int fd, const char *name, void *value, size_t size)"),
   lsetxattr: libc("int lsetxattr(const char *path, const char *name, const void *value, size_t size, int flags)"),
   fsetxattr: libc("int fsetxattr(int fd, const char *name, const void *value, size_t size, int flags)"),
-  lremovexattr: libc("int lremovexattr(const char *path, const char *name)"),
-  fremovexattr: libc("int fremovexattr(int fd, const char *name)"),
 };
 
 // XATTR_LIST_MAX and XATTR_SIZE_MAX of <linux/limits.h>: the kernel never has more, so no second try is needed.
@@ -60,15 +58,4 @@ export function setXattr(target: XattrTarget, name: string, value: Uint8Array): 
       ? c.fsetxattr(target, key, value, value.length, 0)
       : c.lsetxattr(cName("lsetxattr", target), key, value, value.length, 0);
   check("setxattr", result, `${name} of ${target}`);
-}
-
-/** No error if there is no such attribute. */
-export function removeXattr(target: XattrTarget, name: string): void {
-  const key = cName("removexattr", name);
-  const result = (
-    typeof target === "number" ? c.fremovexattr(target, key) : c.lremovexattr(cName("lremovexattr", target), key)
-  ) as number;
-  if (result === 0) return;
-  const error = errnoError("removexattr", `${name} of ${target}`);
-  if (!hasCode(error, "ENODATA", "EOPNOTSUPP")) throw error;
 }

@@ -15,7 +15,7 @@ export interface NetworkRecord {
   readonly bridge?: { readonly interface: string; readonly subnet: string; readonly gateway: string };
 }
 
-export function newNetworkId(): string {
+function newNetworkId(): string {
   return randomBytes(32).toString("hex");
 }
 

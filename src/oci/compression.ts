@@ -18,7 +18,7 @@ const XZ = "/usr/bin/xz";
 const XZ_MEMORY = 512 << 20;
 
 /** What the first bytes of a stream say of its compression; six bytes are enough. */
-export function compressionOf(start: Uint8Array): Compression {
+function compressionOf(start: Uint8Array): Compression {
   const found = MAGIC.find(({ bytes }) => bytes.every((byte, at) => start[at] === byte));
   // zstd also allows frames to be skipped (0x184D2A50 … 5F) in front of the first real one.
   const skippable = ((start[0] ?? 0) & 0xf0) === 0x50 && start[1] === 0x2a && start[2] === 0x4d && start[3] === 0x18;

@@ -22,11 +22,6 @@ export function validateDigest(text: string, algorithms: readonly string[] = SUP
   if (!/^[a-f0-9]+$/.test(encoded)) throw invalid("invalid checksum digest format");
 }
 
-/** True for `sha256:<64 hex>`, the one form that the content store keeps. */
-export function isSha256Digest(text: string): boolean {
-  return /^sha256:[a-f0-9]{64}$/.test(text);
-}
-
 /** Takes apart a digest of the algorithms that blobs are kept by; `invalid` with Docker's texts. Its parts are safe as names of files. */
 export function parseDigest(text: string): { readonly algorithm: "sha256" | "sha512"; readonly hex: string } {
   validateDigest(text, ["sha256", "sha512"]);

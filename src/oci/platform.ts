@@ -47,7 +47,7 @@ export function parsePlatform(text: string): Platform {
 }
 
 /** One spelling for each platform: `aarch64` is arm64, `v8` of arm64 and `v1` of amd64 go without saying. */
-export function normalizePlatform(platform: Platform): Platform {
+function normalizePlatform(platform: Platform): Platform {
   const os = osOf(platform.os.toLowerCase());
   const named = platform.architecture.toLowerCase();
   const [architecture, implied] = ARCHITECTURES[named] ?? [named, ""];

@@ -92,12 +92,6 @@ export function withTag(reference: Reference, tag: string): Reference {
   return { domain: reference.domain, path: reference.path, tag };
 }
 
-/** `repository@digest`: the name without its tag. */
-export function withDigest(reference: Reference, digest: string): Reference {
-  validateDigest(digest);
-  return { domain: reference.domain, path: reference.path, digest };
-}
-
 /** What to pull: `latest` where nothing is said, and of a tag with a digest the digest alone. */
 export function parseDockerReference(text: string, algorithms?: readonly string[]): Reference {
   const reference = tagNameOnly(parseNormalized(text, algorithms));

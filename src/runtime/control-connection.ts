@@ -47,14 +47,6 @@ export class ControlConnection {
     if (this.#outgoing.length === 1) this.#flush();
   }
 
-  unref(): void {
-    this.#readiness.unref();
-  }
-
-  ref(): void {
-    this.#readiness.ref();
-  }
-
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

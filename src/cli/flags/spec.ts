@@ -84,7 +84,7 @@ function parseBool(value: string): string {
 }
 
 /** Go's ParseInt with base 0: decimal, 0x, 0o, 0b and a leading zero for octal. */
-export function parseInteger(value: string): string {
+function parseInteger(value: string): string {
   return integer(value, "ParseInt", -(2n ** 63n), 2n ** 63n - 1n);
 }
 

@@ -4,7 +4,7 @@ import { GantryError } from "../../base/errors.ts";
 const MAX_CPUS = 8192;
 
 /** The numbers of a list such as `0-3,8`; empty for an empty text. Refuses anything else with `invalid`. */
-export function parseCpuList(text: string): Set<number> {
+function parseCpuList(text: string): Set<number> {
   const numbers = new Set<number>();
   if (text === "") return numbers;
   for (const part of text.split(",")) {

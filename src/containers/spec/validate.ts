@@ -101,7 +101,7 @@ function checkConfig(config: ContainerConfig): void {
 }
 
 /** The durations and the retries; the test's own form is what runs it to judge. */
-export function checkHealth(health: HealthConfig): void {
+function checkHealth(health: HealthConfig): void {
   for (const name of ["Interval", "Timeout", "StartPeriod", "StartInterval"] as const) {
     const value = health[name] ?? 0;
     if (value !== 0 && value < MIN_HEALTH_DURATION) refuse(`${name} in Healthcheck cannot be less than 1ms`);
@@ -143,7 +143,7 @@ function checkHostConfig(hostConfig: HostConfig, host: HostFacts): void {
 }
 
 /** Also for an update: the policy alone, and against --rm. */
-export function checkRestartPolicy(hostConfig: Pick<HostConfig, "RestartPolicy" | "AutoRemove">): void {
+function checkRestartPolicy(hostConfig: Pick<HostConfig, "RestartPolicy" | "AutoRemove">): void {
   const { Name, MaximumRetryCount } = hostConfig.RestartPolicy;
   if (hostConfig.AutoRemove && Name !== "" && Name !== "no") {
     refuse("can't create 'AutoRemove' container with restart policy");

@@ -42,7 +42,7 @@ export function nested(type: number, value: Uint8Array): Attribute {
   return { type: type | NLA_NESTED, value };
 }
 
-export function encodeAttributes(attributes: readonly Attribute[]): Buffer {
+function encodeAttributes(attributes: readonly Attribute[]): Buffer {
   let size = 0;
   for (const { value } of attributes) size += align(4 + value.length);
   const buffer = Buffer.alloc(size);
