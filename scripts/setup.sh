@@ -66,11 +66,8 @@ install_packages() {
 
 install_modules() {
   step "setup: installing the npm packages of package-lock.json"
-  flags="--no-audit --no-fund --ignore-scripts --loglevel=error"
-  # Some registries lack tools' packages for other platforms. A lock file made there names none of those, which `npm ci`
-  # refuses; `npm install` takes the locked versions, checks their digests all the same and leaves the lock file alone.
-  # shellcheck disable=SC2086
-  npm ci $flags >"$log" 2>&1 || { grep -q "in sync" "$log" && npm install --no-save $flags >"$log" 2>&1; } ||
+  NODE_OPTIONS="--require=$root/scripts/npm-node.cjs" \
+    npm ci --no-audit --no-fund --ignore-scripts --loglevel=error >"$log" 2>&1 ||
     { tail -n 15 "$log" >&2; fail "npm could not install the packages: check that the npm registry can be reached (npm ping)."; }
   [ -x "node_modules/node-linux-$cpu/bin/node" ] && [ -x "node_modules/@oven/bun-linux-$bun_cpu/bin/bun" ] ||
     fail "npm left out the Node or Bun package for this machine: run it without --omit=optional (npm config get omit)."
