@@ -156,16 +156,18 @@ test("the user's mounts come last and cover the engine's", () => {
       mounts: [
         bind({ destination: "/etc/hosts", readonly: true }),
         bind({ destination: "/a", readonly: true, readonlyNonRecursive: true, recursive: false }),
+        bind({ destination: "/file", readonly: true, source: import.meta.filename }),
         bind({ destination: "/dev/shm", type: "tmpfs", source: "", options: ["exec", "size=1m"] }),
       ],
     },
   );
   assert.deepEqual(
-    spec.mounts.slice(-4).map((mount) => [mount.destination, mount.options]),
+    spec.mounts.slice(-5).map((mount) => [mount.destination, mount.options]),
     [
       ["/etc/hostname", ["rbind", "rprivate"]],
       ["/etc/hosts", ["rbind", "rro", "rprivate"]],
       ["/a", ["bind", "ro", "rprivate"]],
+      ["/file", ["rbind", "ro", "rprivate"]],
       ["/dev/shm", ["exec", "nosuid", "nodev", "rprivate", "size=1m"]],
     ],
   );

@@ -1,4 +1,4 @@
-import { realpathSync } from "node:fs";
+import { realpathSync, statSync } from "node:fs";
 import { GantryError } from "../../base/errors.ts";
 import { listMounts, type MountInfo } from "../../kernel/mount.ts";
 import type { SpecMount } from "../../oci/runtime-spec.ts";
@@ -112,9 +112,17 @@ function userMount(mount: InputMount, recursiveReadonly: boolean): SpecMount {
     return { destination, type: "tmpfs", source: "tmpfs", options };
   }
   const options = [mount.recursive ? "rbind" : "bind"];
-  if (mount.readonly) options.push(recursiveReadonly && mount.readonlyNonRecursive !== true ? "rro" : "ro");
+  if (mount.readonly) {
+    // Nothing lies beneath a file, a socket or a device, and crun before 1.14.4 takes the target of "rro" for a folder.
+    const deep = recursiveReadonly && mount.readonlyNonRecursive !== true && isFolder(mount.source);
+    options.push(deep ? "rro" : "ro");
+  }
   if (mount.propagation !== "") options.push(mount.propagation);
   return { destination, type: "bind", source: mount.source, options };
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 /** A shared mount needs a shared root and a shared source; a slave one needs either. */

@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -10,7 +11,7 @@ import { cgroupAt, removeCgroup } from "../../kernel/cgroup.ts";
 import { cgroupLayout } from "../../kernel/cgroup-hierarchy.ts";
 import { buildSpec } from "./build.ts";
 import { hostFacts } from "./host.ts";
-import type { SpecInput } from "./input.ts";
+import type { InputMount, SpecInput } from "./input.ts";
 import { anInput } from "./spec.fixture.ts";
 
 const parent = `gantry-spec-${randomBytes(6).toString("hex")}`;
@@ -185,4 +186,26 @@ test("a read-only root, a tmpfs, an init and a device are as asked", async (t) =
     },
   );
   assert.deepEqual(said, ["read-only", "writable", "noexec", "/sbin/docker-init --", "4"]);
+});
+
+test("a file, a socket and a device are bound where the image has nothing, and read-only holds", async () => {
+  const file = join(folder, "shown");
+  const socket = join(folder, "shown.sock");
+  writeFileSync(file, "content\n");
+  const server = createServer().listen(socket);
+  await once(server, "listening");
+  const bind = (source: string, destination: string): InputMount => ({
+    ...{ type: "bind", source, destination, readonly: true, propagation: "rprivate", recursive: true, options: [] },
+  });
+  try {
+    const said = await lines(
+      "cat /made/file; echo x 2>/dev/null >/made/file || echo refused; " +
+        "stat -c %F /made/socket; busybox head -c 2 /made/zero | busybox od -An -tx1",
+      {},
+      { mounts: [bind(file, "/made/file"), bind(socket, "/made/socket"), bind("/dev/zero", "/made/zero")] },
+    );
+    assert.deepEqual(said, ["content", "refused", "socket", " 00 00"]);
+  } finally {
+    server.close();
+  }
 });
