@@ -1,11 +1,16 @@
 import assert from "node:assert/strict";
+import { hostname } from "node:os";
 import { describe, it } from "node:test";
-import type { ContainerConfig } from "../api/container.ts";
+import type { ContainerConfig, HostConfig } from "../api/container.ts";
 import { mergeConfig, newId } from "./create.ts";
 import { aConfig, aHostConfig } from "./request.fixture.ts";
 
-function merge(user: Partial<ContainerConfig>, image: Parameters<typeof mergeConfig>[1]): ContainerConfig {
-  return mergeConfig({ ...aConfig(), ...user }, image, "0123456789abcdef", aHostConfig());
+function merge(
+  user: Partial<ContainerConfig>,
+  image: Parameters<typeof mergeConfig>[1],
+  hostConfig: Partial<HostConfig> = {},
+): ContainerConfig {
+  return mergeConfig({ ...aConfig(), ...user }, image, "0123456789abcdef", { ...aHostConfig(), ...hostConfig });
 }
 
 describe("the configuration of a container", () => {
@@ -41,9 +46,11 @@ describe("the configuration of a container", () => {
     assert.deepEqual([merge({}, image).WorkingDir, merge({ WorkingDir: "/w" }, image).WorkingDir], ["/srv", "/w"]);
   });
 
-  it("is called by the start of its id unless it has a host name, or the host's", () => {
+  it("is called by the start of its id unless it has a host name, or the host's network", () => {
     assert.equal(merge({}, image).Hostname, "0123456789ab");
-    assert.equal(merge({ Hostname: "web" }, image).Hostname, "web");
+    assert.equal(merge({}, image, { UTSMode: "host" }).Hostname, "0123456789ab");
+    assert.equal(merge({}, image, { NetworkMode: "host" }).Hostname, hostname());
+    assert.equal(merge({ Hostname: "web" }, image, { NetworkMode: "host" }).Hostname, "web");
   });
 
   it("refuses to have no command", () => {

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { hostname as nameOfHost } from "node:os";
 import type {
   ContainerConfig,
   ContainerCreateRequest,
@@ -62,7 +63,8 @@ function commandStart(config: ContainerConfig): string | undefined {
 
 function hostname(user: ContainerConfig, id: string, hostConfig: HostConfig): string {
   if (user.Hostname !== "") return user.Hostname;
-  return hostConfig.UTSMode === "host" ? "" : id.slice(0, 12);
+  // By network, as Docker decides it: a container with the host's UTS namespace alone keeps its id for a name.
+  return hostConfig.NetworkMode === "host" ? nameOfHost() : id.slice(0, 12);
 }
 
 /** The image's variables in their order, replaced by name; a bare name takes the image's away. */

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { ExecConfig } from "../api/container.ts";
+import type { ContainerConfig, ExecConfig } from "../api/container.ts";
 import { GantryError } from "../base/errors.ts";
 import { cgroupAt, cgroupProcesses } from "../kernel/cgroup.ts";
 import type { RuntimeSpec, SpecProcess } from "../oci/runtime-spec.ts";
@@ -15,7 +15,7 @@ import type { EngineDefaults } from "./spec/input.ts";
 import type { ContainerTable } from "./table.ts";
 import { containerFolder } from "./view.ts";
 
-export interface SpecRequest {
+interface SpecRequest {
   readonly record: ContainerRecord;
   readonly table: ContainerTable;
   readonly settings: ContainerSettings;
@@ -42,7 +42,8 @@ export function specOf(request: SpecRequest): { readonly spec: RuntimeSpec; read
   }
   return buildSpec({
     id: record.id,
-    config: record.config,
+    // Containers that share a network share its names as well.
+    config: net === undefined ? record.config : { ...record.config, ...namesOf(net.record.config) },
     hostConfig,
     rootfs: request.rootfs,
     mounts: record.mounts.map((mount) => ({
@@ -50,7 +51,6 @@ export function specOf(request: SpecRequest): { readonly spec: RuntimeSpec; read
       options: mount.options.filter((option) => option !== "nocopy"),
       readonlyNonRecursive: mount.from?.BindOptions?.ReadOnlyNonRecursive,
     })),
-    // Containers that share a network share its names as well.
     files: net === undefined ? request.files : etcFilesIn(containerFolder(settings.dataRoot, net.record.id)),
     joined: { pid: pid?.ns("pid"), ipc: ipc?.ns("ipc"), net: net?.ns("net"), uts: uts?.ns("uts") },
     netns: request.netns,
@@ -59,7 +59,11 @@ export function specOf(request: SpecRequest): { readonly spec: RuntimeSpec; read
   });
 }
 
-export function defaultsOf(settings: ContainerSettings): EngineDefaults {
+function namesOf({ Hostname, Domainname }: ContainerConfig): Pick<ContainerConfig, "Hostname" | "Domainname"> {
+  return { Hostname, Domainname };
+}
+
+function defaultsOf(settings: ContainerSettings): EngineDefaults {
   return {
     ulimits: settings.defaultUlimits,
     initPath: settings.initPath,

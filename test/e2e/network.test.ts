@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { connect, createServer } from "node:net";
+import { hostname } from "node:os";
 import { after, before, describe, test } from "node:test";
 import { NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
 
@@ -111,6 +112,7 @@ describe("networks", { skip: NO_DOCKER }, () => {
     assert.ok(Number(own.stdout) >= 1);
     const hostSeen = await engine.ok("run", "--rm", "--network", "host", "busybox", "readlink", "/proc/self/ns/net");
     assert.equal(hostSeen, (await engine.run("readlink", ["/proc/self/ns/net"])).stdout.trim());
+    assert.equal(await engine.ok("run", "--rm", "--network", "host", "busybox", "hostname"), hostname());
     assert.equal(
       await engine.ok(
         "run",
@@ -127,7 +129,7 @@ describe("networks", { skip: NO_DOCKER }, () => {
   });
 
   test("container:X shares X's network and name", async () => {
-    await greeter("shared");
+    await greeter("shared", "-h", "sharer");
     assert.equal(
       await engine.ok(
         "run",
@@ -137,9 +139,9 @@ describe("networks", { skip: NO_DOCKER }, () => {
         "busybox",
         "sh",
         "-c",
-        "nc 127.0.0.1 80 < /dev/null",
+        "nc 127.0.0.1 80 < /dev/null; hostname; echo $HOSTNAME",
       ),
-      "hello",
+      "hello\nsharer\nsharer",
     );
     await engine.ok("rm", "-f", "shared");
     assert.match(

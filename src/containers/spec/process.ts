@@ -1,9 +1,7 @@
-import { hostname } from "node:os";
 import type { SpecProcess } from "../../oci/runtime-spec.ts";
 import { resolveCapabilities } from "./capabilities.ts";
 import type { HostFacts } from "./host.ts";
 import type { SpecInput } from "./input.ts";
-import { isPrivate } from "./modes.ts";
 import { INIT_PATH } from "./mounts.ts";
 import type { SecurityOptions } from "./security-options.ts";
 import { buildUlimits } from "./ulimits.ts";
@@ -51,9 +49,7 @@ function capabilitySets(names: readonly string[]): NonNullable<SpecProcess["capa
 }
 
 function environment(input: SpecInput, tty: boolean, own: readonly string[], home: string): string[] {
-  const { config, hostConfig } = input;
-  const hostName = config.Hostname || (isPrivate(hostConfig.UTSMode) ? "" : hostname());
-  const base = [`PATH=${DEFAULT_PATH}`, `HOSTNAME=${hostName}`, ...(tty ? ["TERM=xterm"] : [])];
+  const base = [`PATH=${DEFAULT_PATH}`, `HOSTNAME=${input.config.Hostname}`, ...(tty ? ["TERM=xterm"] : [])];
   const merged = mergeEnv(base, own);
   return merged.some((entry) => entry.startsWith("HOME=")) ? merged : [...merged, `HOME=${home}`];
 }
