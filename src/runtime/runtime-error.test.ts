@@ -28,6 +28,8 @@ test("a failure for another reason has the code of a container or of an exec", (
   const message = startFailure("exec", "crun", "write to `cgroup.procs`: Device or resource busy", ["true"]);
   assert.equal(exitCodeOfFailure(message, 128), 128);
   assert.equal(exitCodeOfFailure(message, 126), 126);
+  const folder = startFailure("exec", "crun", "chdir to `/nope`: No such file or directory", ["true"]);
+  assert.equal(exitCodeOfFailure(folder, 126), 126);
 });
 
 test("the last error of a JSON log counts, and plain text is taken as it is", () => {

@@ -63,6 +63,7 @@ export function startFailure(verb: "create" | "exec", runtime: string, words: st
  * there, 126 for one that can't be run, else `otherwise`: 128 for a container, 126 for an exec.
  */
 export function exitCodeOfFailure(message: string, otherwise: 126 | 128): 126 | 127 | 128 {
-  if (/executable file not found|no such file or directory/i.test(message)) return 127;
+  // The command's own absence only: a working directory or a mount's source can be missing as well.
+  if (/executable file not found|process: exec:? .*no such file or directory/i.test(message)) return 127;
   return /permission denied|is a directory|not a directory|exec format error/i.test(message) ? 126 : otherwise;
 }

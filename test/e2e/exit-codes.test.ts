@@ -36,7 +36,9 @@ for (const tool of ["docker", "gantry"] as const) {
       await engine.tool(tool, ["run", "-d", "--name", "host", "busybox", "sleep", "600"]);
       assert.equal((await engine.tool(tool, ["exec", "host", "sh", "-c", "exit 17"])).code, 17);
       assert.equal((await engine.tool(tool, ["exec", "host", "no-such-command"])).code, 127);
+      assert.equal((await engine.tool(tool, ["exec", "host", "/no/such/file"])).code, 127);
       assert.equal((await engine.tool(tool, ["exec", "host", "/etc"])).code, 126);
+      assert.equal((await engine.tool(tool, ["exec", "-w", "/no/such/folder", "host", "true"])).code, 126);
       assert.equal((await engine.tool(tool, ["exec", "no-such-container", "true"])).code, 1);
       await engine.tool(tool, ["rm", "-f", "host"]);
     });
