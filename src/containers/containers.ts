@@ -92,7 +92,6 @@ export class Containers implements ContainerController {
     const hostConfig = completeHostConfig(request.HostConfig, settings);
     const warnings = checkRequest({ ...request, HostConfig: hostConfig }, settings);
     const config = mergeConfig(request.Config, image.config.config ?? {}, id, hostConfig);
-    this.#checkReferences(hostConfig.NetworkMode, request);
     this.#table.reserve(name, id);
     const folder = containerFolder(settings.dataRoot, id);
     let entry: Entry | undefined;
@@ -134,15 +133,6 @@ export class Containers implements ContainerController {
     }
     publishContainerEvent(this.#ports.events, entry.record, "create");
     return { Id: id, Warnings: [...warnings] };
-  }
-
-  /** Refuses a network or a container to join that isn't there, before anything is made. */
-  #checkReferences(mode: string, request: ContainerCreateRequest): void {
-    if (mode.startsWith("container:")) this.#table.find(mode.slice("container:".length));
-    else this.#ports.networks.inspect(mode);
-    for (const name of Object.keys(request.NetworkingConfig.EndpointsConfig)) {
-      if (name !== "default") this.#ports.networks.inspect(name);
-    }
   }
 
   async #fillVolumes(entry: Entry): Promise<void> {
