@@ -14,7 +14,7 @@ export function checkFilterKeys(filters: Filters, known: readonly string[]): voi
 export function booleanFilter(filters: Filters, key: string): boolean | undefined {
   const values = filters[key];
   if (values === undefined || values.length === 0) return undefined;
-  const read = new Set(values.map((value) => BOOLEANS[value]));
+  const read = new Set(values.map((value) => BOOLEANS.get(value)));
   const [only] = read;
   if (read.size === 1 && only !== undefined) return only;
   throw new GantryError("invalid", `invalid filter '${key}=[${values.join(" ")}]'`);
@@ -49,13 +49,43 @@ export function untilFilter(filters: Filters, now: number): number | undefined {
   throw new GantryError("invalid", `failed to parse value as time or duration: ${JSON.stringify(text)}`);
 }
 
-/** Go's `path.Match` in the familiar form of names: `*` and `?` stop at a slash. Throws `invalid` as Go does. */
+/**
+ * Go's `path.Match` in the familiar form of names: `*` and `?` stop at a slash. Throws `invalid` as Go does. Takes
+ * linear time for each star, which an expression made of the pattern would not.
+ */
 export function familiarPattern(pattern: string): (name: string) => boolean {
-  const expression = patternExpression(pattern);
-  return (name) => expression.test(name);
+  const tokens = patternTokens(pattern);
+  return (name) => {
+    const text = [...name];
+    let at = 0;
+    let token = 0;
+    // To fall back to the last star alone is enough: whatever an earlier one could take, this one can.
+    let star: { token: number; at: number } | undefined;
+    while (at < text.length || token < tokens.length) {
+      const wanted = tokens[token];
+      if (wanted === "star") {
+        star = { token: ++token, at };
+        continue;
+      }
+      if (wanted !== undefined && at < text.length && wanted(text[at] ?? "")) {
+        token++;
+        at++;
+        continue;
+      }
+      if (star === undefined || star.at >= text.length || text[star.at] === "/") return false;
+      at = ++star.at;
+      token = star.token;
+    }
+    return true;
+  };
 }
 
-const BOOLEANS: Readonly<Record<string, boolean>> = { true: true, "1": true, false: false, "0": false };
+const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
+  ["true", true],
+  ["1", true],
+  ["false", false],
+  ["0", false],
+]);
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
 function duration(text: string): number | undefined {
@@ -66,31 +96,37 @@ function duration(text: string): number | undefined {
   return total;
 }
 
-function patternExpression(pattern: string): RegExp {
-  let source = "";
-  for (let at = 0; at < pattern.length; at++) {
-    const character = pattern[at] ?? "";
-    // Stars side by side are one: each more would multiply the ways to match.
-    if (character === "*") source += source.endsWith("[^/]*") ? "" : "[^/]*";
-    else if (character === "?") source += "[^/]";
-    else if (character === "[") {
-      const set = /^\[(\^?)((?:\\.|[^\]\\])+)\]/.exec(pattern.slice(at));
-      if (set === null) throw new GantryError("invalid", "syntax error in pattern");
-      source += `[${set[1]}${(set[2] ?? "").replace(/\\?([\]\\^[])/g, "\\$1")}]`;
-      at += set[0].length - 1;
-    } else if (character === "\\") {
-      const escaped = pattern[++at];
-      if (escaped === undefined) throw new GantryError("invalid", "syntax error in pattern");
-      source += quote(escaped);
-    } else source += quote(character);
+type Token = "star" | ((character: string) => boolean);
+
+function patternTokens(pattern: string): Token[] {
+  const tokens: Token[] = [];
+  for (let rest = pattern; rest !== ""; ) {
+    const set = /^\[(\^?)((?:\\.|[^\]\\])+)\]/su.exec(rest);
+    const [one = ""] = /^(?:\\.|[^\\[])/su.exec(rest) ?? [];
+    if (set !== null) tokens.push(setToken(set[1] === "^", set[2] ?? ""));
+    else if (one === "") throw badPattern();
+    else if (one === "*") tokens.push("star");
+    else if (one === "?") tokens.push((character) => character !== "/");
+    else {
+      const literal = one.replace(/^\\/, "");
+      tokens.push((character) => character === literal);
+    }
+    rest = rest.slice(set?.[0].length ?? one.length);
   }
-  try {
-    return new RegExp(`^${source}$`);
-  } catch (cause) {
-    throw new GantryError("invalid", "syntax error in pattern", { cause });
-  }
+  return tokens;
 }
 
-function quote(character: string): string {
-  return character.replace(/[.*+?^${}()|[\]\\/-]/, "\\$&");
+/** The inside of brackets: characters and ranges of them, each perhaps escaped. */
+function setToken(negated: boolean, inside: string): Token {
+  const ranges: (readonly [first: string, last: string])[] = [];
+  for (const [, first = "", last] of inside.matchAll(/(\\.|[^\\-])(?:-(\\.|[^\\-]))?|./gsu)) {
+    if (first === "") throw badPattern();
+    const from = first.replace(/^\\/, "");
+    ranges.push([from, (last ?? from).replace(/^\\(?=.)/su, "")]);
+  }
+  return (character) => ranges.some(([first, last]) => first <= character && character <= last) !== negated;
+}
+
+function badPattern(): GantryError {
+  return new GantryError("invalid", "syntax error in pattern");
 }
