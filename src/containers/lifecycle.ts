@@ -225,7 +225,8 @@ export class Lifecycle {
       await this.#ports.runtime.kill(id, signal);
     } catch (error) {
       // It ended by itself a moment ago: what the caller wants is the case.
-      if (!isKind(error, "not-found")) throw error;
+      if (!isKind(error, "not-found") && !isKind(error, "conflict")) throw error;
+      return;
     }
     if (paused) await this.#thaw(entry);
     publishContainerEvent(this.#ports.events, entry.record, "kill", { signal: String(signal) });
