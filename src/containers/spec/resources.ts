@@ -36,7 +36,8 @@ function buildCpu(r: Resources): NonNullable<SpecResources["cpu"]> {
   const period = r.NanoCpus > 0 ? CFS_PERIOD_US : r.CpuPeriod;
   return {
     ...(r.CpuShares !== 0 && { shares: r.CpuShares }),
-    ...(quota !== 0 && { quota }),
+    // Below 0 means no limit, which is what there is without it; crun would write it as an unsigned number.
+    ...(quota > 0 && { quota }),
     ...(period !== 0 && { period }),
     ...(r.CpuRealtimePeriod !== 0 && { realtimePeriod: r.CpuRealtimePeriod }),
     ...(r.CpuRealtimeRuntime !== 0 && { realtimeRuntime: r.CpuRealtimeRuntime }),
