@@ -1,0 +1,72 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { startEngine, type TestEngine } from "../engine.ts";
+
+describe("hostile requests", () => {
+  let engine: TestEngine;
+  before(async () => {
+    engine = await startEngine();
+  });
+  after(() => engine?.[Symbol.asyncDispose]());
+
+  const filtered = (path: string, filters: string) =>
+    engine.request("GET", `${path}?filters=${encodeURIComponent(filters)}`);
+
+  for (const key of ["constructor", "__proto__", "toString", "hasOwnProperty"]) {
+    test(`a filter called ${key} is none`, async () => {
+      for (const path of ["/containers/json", "/images/json", "/events", "/networks", "/volumes"]) {
+        const { status, text } = await filtered(path, `{"${key}":["x"]}`);
+        assert.equal(status, 400, `${path}: ${text}`);
+        assert.match(text, /invalid filter/);
+      }
+    });
+  }
+
+  test("an expression that would run away is answered like another", async () => {
+    const name = "a".repeat(100);
+    const made = await engine.request("POST", `/containers/create?name=${name}`, { Image: "busybox", Cmd: ["true"] });
+    assert.equal(made.status, 201, made.text);
+    const started = performance.now();
+    for (const pattern of ["^(a|a)*b", `${"a?".repeat(100)}${"a".repeat(100)}b`, "(a+)+b", `${"(a|a)".repeat(90)}b`]) {
+      const { status, json } = await filtered(
+        "/containers/json",
+        JSON.stringify({ name: [pattern], status: ["created"] }),
+      );
+      assert.equal(status, 200, pattern);
+      assert.deepEqual(json, [], pattern);
+    }
+    assert.equal((await filtered("/containers/json", '{"name":["^/?a+$"],"status":["created"]}')).json.length, 1);
+    assert.ok(performance.now() - started < 5_000, "the engine was held up");
+    assert.equal((await engine.request("DELETE", `/containers/${name}`)).status, 204);
+  });
+
+  test("no value of a limit makes the engine or the start fail unheard", async () => {
+    const fields = [
+      "Memory",
+      "MemorySwap",
+      "NanoCpus",
+      "CpuShares",
+      "CpuPeriod",
+      "CpuQuota",
+      "PidsLimit",
+      "BlkioWeight",
+    ];
+    for (const field of [...fields, "OomScoreAdj", "ShmSize", "MemoryReservation"]) {
+      for (const value of [-1, -2, 1, 2 ** 53, -(2 ** 53), 1e30]) {
+        const HostConfig = { [field]: value };
+        const made = await engine.request("POST", "/containers/create", {
+          Image: "busybox",
+          Cmd: ["true"],
+          HostConfig,
+        });
+        assert.ok(made.status === 201 || made.status === 400, `${field}=${value}: ${made.text}`);
+        if (made.status === 201) await engine.request("DELETE", `/containers/${made.json.Id}?force=1`);
+      }
+    }
+  });
+
+  test("a CPU quota below 0 is none", async () => {
+    const { code, stderr } = await engine.docker("run", "--rm", "--cpu-quota", "-1", "busybox", "true");
+    assert.equal(code, 0, stderr);
+  });
+});
