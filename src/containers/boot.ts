@@ -2,7 +2,7 @@ import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
 import type { LiveSandbox } from "../networks/network.ts";
-import { dismantleJail } from "./jail.ts";
+import { sweepJail } from "./jail.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { ContainerPorts } from "./ports.ts";
 import { shouldRevive } from "./restart-policy.ts";
@@ -37,7 +37,7 @@ export async function settle(ports: ContainerPorts, table: ContainerTable, lifec
   const strays = new Set([...processes.keys(), ...listFolder(join(execRoot, "bundles"))]);
   for (const id of strays) {
     if (isLive(id)) continue;
-    await dismantleJail(ports, id).catch((error: unknown) =>
+    await Promise.all([sweepJail(ports, id), ports.networks.release(id)]).catch((error: unknown) =>
       ports.log.error(`cannot take down what a crash left: ${messageOf(error)}`, { container: id }),
     );
   }
@@ -60,6 +60,7 @@ export async function settle(ports: ContainerPorts, table: ContainerTable, lifec
       await lifecycle.remove(entry, { force: true, volumes: true });
     }
   }
+  await lifecycle.quiet();
 }
 
 /** Starts, at boot, what its restart policy wants up. */

@@ -375,6 +375,11 @@ export class Containers implements ContainerController {
     return counts;
   }
 
+  /** Resolves when nothing is left of processes that ended and containers that were removed. */
+  async quiet(): Promise<void> {
+    await this.#lifecycle.quiet();
+  }
+
   async stopAll(timeoutSeconds: number): Promise<void> {
     await this.#lifecycle.stopAll(timeoutSeconds);
   }

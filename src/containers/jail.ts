@@ -1,11 +1,11 @@
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { EndpointSettings, PortMap } from "../api/container.ts";
-import { writeFileAtomic } from "../base/atomic-file.ts";
 import { GantryError, isKind } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
-import { isMountPoint, MNT, MS, mount, unmount } from "../kernel/mount.ts";
+import { detachMount, MS, mount } from "../kernel/mount.ts";
+import type { CompiledSeccomp } from "../runtime/compiled-seccomp.ts";
 import { bundleFolder } from "./bundle.ts";
 import { etcFilesIn, writeEtcFiles } from "./files.ts";
 import { logTargetOf } from "./log.ts";
@@ -30,7 +30,12 @@ export interface Jail {
  * Mounts the root filesystem, makes the network namespace and its endpoints, writes the bundle and has the runtime
  * make the jail. Each step puts its undo on a stack; a failure unwinds it and leaves nothing.
  */
-export async function makeJail(ports: ContainerPorts, table: ContainerTable, record: ContainerRecord): Promise<Jail> {
+export async function makeJail(
+  ports: ContainerPorts,
+  table: ContainerTable,
+  seccomp: CompiledSeccomp,
+  record: ContainerRecord,
+): Promise<Jail> {
   const { id } = record;
   const settings = ports.settings();
   const bundle = bundleFolder(settings.execRoot, id);
@@ -39,7 +44,7 @@ export async function makeJail(ports: ContainerPorts, table: ContainerTable, rec
 
   mkdirSync(rootfs, { recursive: true, mode: 0o711 });
   undo.defer(() => rm(bundle, { recursive: true, force: true }));
-  await ports.snapshots.mount(id, rootfs);
+  await ports.snapshots.mount(id, rootfs, { volatile: record.hostConfig.AutoRemove });
   undo.defer(() => ports.snapshots.unmount(rootfs));
   failpoint("containers.start.mounted");
 
@@ -60,10 +65,10 @@ export async function makeJail(ports: ContainerPorts, table: ContainerTable, rec
   if (shmPath !== undefined) {
     mkdirSync(shmPath, { mode: 0o700 });
     mount("shm", shmPath, "tmpfs", MS.NOSUID | MS.NODEV | MS.NOEXEC, `mode=1777,size=${record.hostConfig.ShmSize}`);
-    undo.defer(() => unmount(shmPath, MNT.DETACH));
+    undo.defer(() => detachMount(shmPath));
   }
   const { spec, warnings } = specOf({ record, table, settings, rootfs, files, netns: network.path, shmPath });
-  writeFileAtomic(join(bundle, "config.json"), JSON.stringify(spec), { durable: false });
+  writeFileSync(join(bundle, "config.json"), JSON.stringify(seccomp.use(spec, runtime)), { mode: 0o600 });
   failpoint("containers.start.bundled");
 
   const { pid } = await ports.runtime.create({
@@ -76,6 +81,7 @@ export async function makeJail(ports: ContainerPorts, table: ContainerTable, rec
     log: logTargetOf(record, settings),
   });
   undo.defer(() => ports.runtime.delete(id));
+  seccomp.learn(spec, runtime, id);
   failpoint("containers.start.created");
   return {
     pid,
@@ -132,19 +138,21 @@ function hostGateway(ports: ContainerPorts): string | undefined {
   return bridge?.IPAM.Config[0]?.Gateway;
 }
 
-/** Takes down what a start made, whatever of it is there: after an exit, and at boot for what a crash left. */
-export async function dismantleJail(ports: ContainerPorts, id: string): Promise<void> {
+/**
+ * Takes down what a start made but for the network, whatever of it is there: after an exit, and at boot for what a
+ * crash left.
+ */
+export async function sweepJail(ports: ContainerPorts, id: string): Promise<void> {
   const { execRoot } = ports.settings();
   const bundle = bundleFolder(execRoot, id);
   const shm = shmFolder(execRoot, id);
-  if (existsSync(shm) && isMountPoint(shm)) unmount(shm, MNT.DETACH);
+  if (existsSync(shm)) await detachMount(shm);
   await Promise.all([
     // A crash may have left the rest without a process.
     ports.runtime.delete(id).catch((error: unknown) => {
       if (!isKind(error, "not-found")) throw error;
     }),
-    ports.networks.release(id),
     ports.snapshots.unmount(join(bundle, "rootfs")),
   ]);
-  rmSync(bundle, { recursive: true, force: true });
+  await rm(bundle, { recursive: true, force: true });
 }

@@ -2,16 +2,18 @@ import { setTimeout as delay } from "node:timers/promises";
 import { GantryError, isKind, messageOf } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
+import { CompiledSeccomp } from "../runtime/compiled-seccomp.ts";
 import type { ProcessExit } from "../runtime/process.ts";
 import { exitCodeOfFailure } from "../runtime/runtime-error.ts";
 import type { StopOptions } from "./controller.ts";
 import { publishContainerEvent } from "./event.ts";
-import { dismantleJail, makeJail } from "./jail.ts";
+import { makeJail, sweepJail } from "./jail.ts";
 import type { ContainerPorts } from "./ports.ts";
 import { type ExitedState, NEVER, timestamp } from "./record.ts";
 import { removeContainer } from "./remove.ts";
 import { nextBackoff, shouldRestart } from "./restart-policy.ts";
 import { parseSignal } from "./signal.ts";
+import { Sweeps } from "./sweeps.ts";
 import type { ContainerTable, Entry } from "./table.ts";
 import { Waiters } from "./waiters.ts";
 
@@ -31,6 +33,8 @@ export class Lifecycle {
   readonly #ports: ContainerPorts;
   readonly #table: ContainerTable;
   readonly #locks = new KeyedLock();
+  readonly #seccomp: CompiledSeccomp;
+  readonly #sweeps: Sweeps;
   readonly exits = new Waiters();
   readonly removals = new Waiters();
   readonly #onRemoved: (id: string) => void;
@@ -41,6 +45,8 @@ export class Lifecycle {
     this.#ports = ports;
     this.#table = table;
     this.#onRemoved = onRemoved;
+    this.#sweeps = new Sweeps(ports.log);
+    this.#seccomp = new CompiledSeccomp(ports.settings().execRoot);
   }
 
   async start(entry: Entry): Promise<void> {
@@ -60,8 +66,9 @@ export class Lifecycle {
 
   async #startLocked(entry: Entry): Promise<void> {
     const { id } = entry.record;
+    await this.#sweeps.of(id);
     try {
-      const jail = await makeJail(this.#ports, this.#table, entry.record);
+      const jail = await makeJail(this.#ports, this.#table, this.#seccomp, entry.record);
       await using undo = jail.undo;
       for (const warning of jail.warnings) this.#ports.log.warn(warning, { container: id });
       const { pid, networks, ports, sandboxKey } = jail;
@@ -167,12 +174,19 @@ export class Lifecycle {
     entry.transient.restarting = false;
   }
 
+  /** Frees what others may want at once, addresses and ports; the rest of the jail goes while nobody waits. */
   async #dismantle(id: string): Promise<void> {
     try {
-      await dismantleJail(this.#ports, id);
+      await this.#ports.networks.release(id);
     } catch (error) {
-      this.#ports.log.error(`cannot take down the jail: ${messageOf(error)}`, { container: id });
+      this.#ports.log.error(`cannot leave the networks: ${messageOf(error)}`, { container: id });
     }
+    this.#sweeps.add(id, () => sweepJail(this.#ports, id));
+  }
+
+  /** Resolves when everything that processes and removed containers left is gone. */
+  async quiet(): Promise<void> {
+    await this.#sweeps.all();
   }
 
   /** Ends the process: its stop signal, then after the timeout SIGKILL. Resolves when it has ended. */
@@ -328,8 +342,9 @@ export class Lifecycle {
     const { id, state } = entry.record;
     entry.transient.removing = true;
     try {
-      if (options.running) await dismantleJail(this.#ports, id);
-      await removeContainer(this.#ports, this.#table, entry, options);
+      if (options.running) await this.#dismantle(id);
+      const sweep = removeContainer(this.#ports, this.#table, entry, options, this.#sweeps.of(id));
+      this.#sweeps.add(id, sweep);
     } catch (error) {
       entry.transient.removing = false;
       entry.transient.dead = true;

@@ -5,32 +5,38 @@ import type { ContainerTable, Entry } from "./table.ts";
 import { containerFolder } from "./view.ts";
 
 /**
- * Deletes a container that has no process. The records go first, in one transaction: from then on it does not exist,
- * and what a crash leaves of its folders, volumes and snapshot is swept at boot as belonging to nobody.
+ * Deletes a container that has no process. When it returns, the container does not exist: its records are gone, in one
+ * transaction, and its snapshot and volumes out of their places. The result removes their files, once `unmounted` has
+ * come; what a crash leaves of them belongs to nobody and is swept at boot.
  */
-export async function removeContainer(
+export function removeContainer(
   ports: ContainerPorts,
   table: ContainerTable,
   entry: Entry,
   options: { readonly volumes: boolean },
-): Promise<void> {
-  const { id, mounts } = entry.record;
+  unmounted: Promise<void>,
+): () => Promise<void> {
+  const { id, mounts, hostConfig } = entry.record;
   const sweeping: Promise<void>[] = [];
-  ports.store.transaction(() => {
+  const forget = () => {
     table.delete(entry);
     if (!options.volumes) return;
     for (const mount of mounts) {
       if (!mount.anonymous || mount.name === undefined || usersOf(table, mount.name).length > 0) continue;
       sweeping.push(ports.volumes.remove(mount.name, { force: true }));
     }
-  });
+  };
+  // A --rm that a power loss brings back is removed by the boot that follows.
+  if (hostConfig.AutoRemove) ports.store.relaxed(forget);
+  else ports.store.transaction(forget);
   failpoint("containers.remove.forgotten");
-  await Promise.all([
-    ...sweeping,
-    ports.snapshots.remove(id),
-    rm(containerFolder(ports.settings().dataRoot, id), { recursive: true, force: true }),
-  ]);
-  failpoint("containers.remove.swept");
+  sweeping.push(ports.snapshots.remove(id, { after: unmounted }));
+  const swept = Promise.allSettled(sweeping);
+  return async () => {
+    await rm(containerFolder(ports.settings().dataRoot, id), { recursive: true, force: true });
+    for (const result of await swept) if (result.status === "rejected") throw result.reason;
+    failpoint("containers.remove.swept");
+  };
 }
 
 /** Ids of the containers, running or not, that mount a volume. */

@@ -10,11 +10,13 @@ export interface Entry {
 
 /** All containers by id and name; memory and store change together, the store first. */
 export class ContainerTable {
+  readonly #store: Store;
   readonly #records: Collection<ContainerRecord>;
   readonly #entries = new Map<string, Entry>();
   readonly #names = new Map<string, string>();
 
   constructor(store: Store) {
+    this.#store = store;
     this.#records = store.collection<ContainerRecord>("containers");
     for (const { value } of this.#records.list()) this.#add(value);
   }
@@ -74,7 +76,10 @@ export class ContainerTable {
   /** Replaces the record, durably, then in memory. */
   update(entry: Entry, change: Partial<ContainerRecord>): void {
     const record = { ...entry.record, ...change };
-    this.#records.put(record.id, record);
+    const put = () => this.#records.put(record.id, record);
+    // What goes with its exit need not outlive a power loss: boot would only remove it.
+    if (record.hostConfig.AutoRemove) this.#store.relaxed(put);
+    else put();
     entry.record = record;
   }
 

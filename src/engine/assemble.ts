@@ -161,6 +161,7 @@ export async function startEngine(initial: EngineConfig, roots: Roots, log: Logg
     stop: async () => {
       await closeAll(servers);
       if (config.shutdownContainers) await made.stopAll(config.shutdownTimeout);
+      await made.quiet();
       const { running, paused } = made.counts();
       const isIdle = running + paused === 0;
       if (isIdle) {

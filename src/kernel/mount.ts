@@ -1,9 +1,9 @@
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { SyscallError } from "../base/errors.ts";
 import { check, errnoError, libc, SYSCALL, syscallError } from "./libc.ts";
-import { listMounts } from "./mount-table.ts";
+import { isMountPoint, listMounts } from "./mount-table.ts";
 
 export { isMountPoint, listMounts, type MountInfo } from "./mount-table.ts";
 
@@ -95,6 +95,21 @@ export function unmount(target: string, flags: number = MNT.NOFOLLOW): void {
 }
 
 /**
+ * Detaches what is mounted at `target` on a pool thread: ending an overlay writes its upper file system to the disk,
+ * which can take long. No error if nothing is mounted there.
+ */
+export function detachMount(target: string): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  cUmount2.async(target, MNT.DETACH | MNT.NOFOLLOW, (error: Error | null) => {
+    if (error !== null) reject(error);
+    // The errno of a pool thread cannot be asked for: what counts is what is there.
+    else if (isMountPoint(target)) reject(syscallError("umount2", constants.errno.EBUSY, target));
+    else resolve();
+  });
+  return promise;
+}
+
+/**
  * Shows `source` (a folder, with `recursive` also what is mounted beneath it, or a file) at `target`. `readonly` holds
  * for all mounts that come along, on kernels before 5.12 for the first one only.
  */
@@ -115,7 +130,7 @@ export function bindMount(
 }
 
 /** Makes an existing mount read-only, keeping its other flags. */
-export function setReadonly(target: string, recursive = false): void {
+function setReadonly(target: string, recursive = false): void {
   // struct mount_attr: set, clear, propagation, user namespace.
   const attributes = new BigUint64Array([BigInt(MOUNT_ATTR_RDONLY), 0n, 0n, 0n]);
   const result = cMountSetattr(

@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync } from "node:fs";
 import type { Readable } from "node:stream";
-import { GantryError } from "../base/errors.ts";
+import { cancelOnAbort, throwIfAborted } from "../base/abort.ts";
 import { TarParser } from "../oci/tar/parser.ts";
 import { Breath } from "./breath.ts";
 import { Extractor, type Whiteouts } from "./extractor.ts";
@@ -19,8 +19,7 @@ export async function extractLayer(
   const extractor = new Extractor(fd, whiteouts);
   const parser = new TarParser(extractor);
   const breath = new Breath();
-  const stop = (): void => void layer.destroy(cancelled());
-  signal?.addEventListener("abort", stop, { once: true });
+  using _ = cancelOnAbort(signal, layer);
   let read = 0;
   try {
     throwIfAborted(signal);
@@ -40,17 +39,8 @@ export async function extractLayer(
     throwIfAborted(signal);
     throw error;
   } finally {
-    signal?.removeEventListener("abort", stop);
     layer.destroy();
     extractor.close();
     closeSync(fd);
   }
-}
-
-function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted === true) throw cancelled();
-}
-
-function cancelled(): GantryError {
-  return new GantryError("cancelled", "context canceled");
 }

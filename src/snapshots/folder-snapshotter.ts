@@ -1,15 +1,16 @@
 import { closeSync, constants, openSync } from "node:fs";
 import type { Readable } from "node:stream";
+import { cancelOnAbort } from "../base/abort.ts";
 import { GantryError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
-import { isMountPoint, MNT, unmount } from "../kernel/mount.ts";
+import { detachMount, isMountPoint } from "../kernel/mount.ts";
 import { Breath } from "./breath.ts";
 import { type Change, sizeOf } from "./changes.ts";
 import { extractLayer } from "./extract-layer.ts";
 import type { Whiteouts } from "./extractor.ts";
 import { packLayer } from "./pack-layer.ts";
-import type { ApplyOptions, SnapshotInfo, Snapshotter } from "./snapshotter.ts";
+import type { ApplyOptions, MountOptions, SnapshotInfo, Snapshotter } from "./snapshotter.ts";
 import { type Row, SnapshotTable } from "./table.ts";
 
 /** What differs between the ways to keep snapshots in folders. */
@@ -19,7 +20,7 @@ export interface Layout {
   /** Fills a new folder, whose `fs` is there and empty. */
   furnish(folder: string, parentFs: string | undefined, use: "active" | "layer"): Promise<void>;
   /** Mounts `fs` over the `fs` of its ancestors (nearest first) at `target`. */
-  mount(folder: string, ancestors: readonly string[], target: string, readonly: boolean): void;
+  mount(folder: string, ancestors: readonly string[], target: string, options: MountOptions): void;
   /** What the folder `fs` adds to that of its parent. */
   changes(fs: number, parentFs: number | undefined): Iterable<Change>;
   describe(folder: string, ancestors: readonly string[], target: string | undefined): Record<string, string>;
@@ -71,16 +72,16 @@ export class FolderSnapshotter implements Snapshotter {
     }
   }
 
-  async mount(nameOrKey: string, target: string, options: { readonly readonly?: boolean } = {}): Promise<void> {
+  async mount(nameOrKey: string, target: string, options: MountOptions = {}): Promise<void> {
     const row = this.#table.need(nameOrKey);
     if (isMountPoint(target)) return;
     const readonly = row.kind === "committed" || options.readonly === true;
-    this.#layout.mount(this.#table.path(row), this.#ancestors(row), target, readonly);
+    this.#layout.mount(this.#table.path(row), this.#ancestors(row), target, { ...options, readonly });
     this.#targets.set(nameOrKey, target);
   }
 
   async unmount(target: string): Promise<void> {
-    if (isMountPoint(target)) unmount(target, MNT.DETACH | MNT.NOFOLLOW);
+    if (isMountPoint(target)) await detachMount(target);
     for (const [key, at] of this.#targets) if (at === target) this.#targets.delete(key);
   }
 
@@ -94,9 +95,9 @@ export class FolderSnapshotter implements Snapshotter {
     });
   }
 
-  async remove(nameOrKey: string): Promise<void> {
-    await this.#table.remove(this.#table.need(nameOrKey));
+  async remove(nameOrKey: string, options: { readonly after?: Promise<void> } = {}): Promise<void> {
     this.#targets.delete(nameOrKey);
+    await this.#table.remove(this.#table.need(nameOrKey), options.after);
   }
 
   async apply(
@@ -178,12 +179,6 @@ export class FolderSnapshotter implements Snapshotter {
 }
 
 async function drain(layer: Readable, signal: AbortSignal | undefined): Promise<void> {
-  const stop = (): void => void layer.destroy(new GantryError("cancelled", "context canceled"));
-  signal?.addEventListener("abort", stop, { once: true });
-  try {
-    if (signal?.aborted === true) stop();
-    for await (const _ of layer) void _;
-  } finally {
-    signal?.removeEventListener("abort", stop);
-  }
+  using _watch = cancelOnAbort(signal, layer);
+  for await (const _ of layer) void _;
 }

@@ -1,4 +1,4 @@
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { bindMount, mountOverlay } from "../kernel/mount.ts";
 import { upperChanges } from "./changes.ts";
@@ -16,11 +16,15 @@ const layout: Layout = {
     if (use === "active") mkdirSync(join(folder, "work"), { mode: 0o700 });
   },
 
-  mount(folder, lower, target, readonly) {
+  mount(folder, lower, target, { readonly, volatile }) {
     const upper = join(folder, "fs");
+    const work = join(folder, "work");
+    // The kernel leaves this mark so that a volatile mount that a power loss cut off is not taken for whole. Here it is
+    // a restart: what volatile snapshots hold is forgotten with the boot that follows a power loss.
+    if (volatile) rmSync(join(work, "work/incompat"), { recursive: true, force: true });
     if (lower.length === 0) bindMount(upper, target, { readonly });
     else if (readonly) mountOverlay(target, { lower: [upper, ...lower], options: OPTIONS });
-    else mountOverlay(target, { lower, upper, work: join(folder, "work"), options: OPTIONS });
+    else mountOverlay(target, { lower, upper, work, options: volatile ? [...OPTIONS, "volatile"] : OPTIONS });
   },
 
   changes: (fs) => upperChanges(fs),

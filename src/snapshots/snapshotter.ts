@@ -21,12 +21,13 @@ export interface Snapshotter {
   prepare(key: string, parent: string | undefined): Promise<void>;
 
   /** Mounts an active snapshot (read-write) or a committed one (read-only) at an existing folder. Idempotent. */
-  mount(nameOrKey: string, target: string, options?: { readonly readonly?: boolean }): Promise<void>;
+  mount(nameOrKey: string, target: string, options?: MountOptions): Promise<void>;
   /** Ends a mount made by `mount`; no error if there is none. */
   unmount(target: string): Promise<void>;
 
   commit(name: string, key: string): Promise<void>;
-  remove(nameOrKey: string): Promise<void>;
+  /** It does not exist any more when the call returns; its files go after `after`, or at once. */
+  remove(nameOrKey: string, options?: { readonly after?: Promise<void> }): Promise<void>;
 
   /**
    * Extracts one layer (an uncompressed tar stream) over `parent` and commits it as `name`. Hostile archives are
@@ -51,6 +52,12 @@ export interface Snapshotter {
   describe(nameOrKey: string): Record<string, string>;
 
   recover(liveKeys: ReadonlySet<string>): Promise<void>;
+}
+
+export interface MountOptions {
+  readonly readonly?: boolean;
+  /** Nothing that is written need outlive a power loss: an fsync inside does nothing, and unmounting writes nothing. */
+  readonly volatile?: boolean;
 }
 
 export interface SnapshotInfo {

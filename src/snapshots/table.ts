@@ -125,17 +125,22 @@ export class SnapshotTable {
   }
 
   /** Gone at once by a rename; what was in the folder goes by and by. Conflict while others build on it. */
-  async remove(row: Row): Promise<void> {
+  /** The files go when `after` has come. */
+  async remove(row: Row, after?: Promise<void>): Promise<void> {
     if ((this.#children.get(row.id) ?? 0) > 0)
       throw new GantryError("conflict", `cannot remove snapshot ${row.id}: it has children`);
     this.#drop(row);
-    await this.discard(row.folder, { durable: row.kind === "committed" });
+    await this.discard(row.folder, { durable: row.kind === "committed", after });
   }
 
-  async discard(folder: string, options: { readonly durable?: boolean } = {}): Promise<void> {
+  async discard(
+    folder: string,
+    options: { readonly durable?: boolean; readonly after?: Promise<void> } = {},
+  ): Promise<void> {
     renameSync(join(this.#folders, folder), join(this.#trash, folder));
     if (options.durable === true) syncFolder(this.#folders);
     failpoint("snapshots.discard.renamed");
+    await options.after;
     await withFolder(this.#trash, (trash) => removeTree(trash, folder));
   }
 

@@ -25,7 +25,7 @@ const layout: Layout = {
     }
   },
 
-  mount(folder, _ancestors, target, readonly) {
+  mount(folder, _ancestors, target, { readonly }) {
     bindMount(join(folder, "fs"), target, { readonly });
   },
 

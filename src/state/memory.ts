@@ -3,6 +3,20 @@ import type { Collection, Store } from "./store.ts";
 /** Records in memory, for tests. Values are copied on the way in and out, as a store on disk does. */
 export function openMemory(): Store {
   const collections = new Map<string, Map<string, string>>();
+  const transaction = <T>(act: () => T): T => {
+    const before = [...collections].map(([name, rows]) => [name, new Map(rows)] as const);
+    try {
+      return act();
+    } catch (error) {
+      for (const [name, rows] of before) {
+        const now = collections.get(name);
+        now?.clear();
+        for (const [key, value] of rows) now?.set(key, value);
+      }
+      throw error;
+    }
+  };
+
   return {
     collection<T>(name: string): Collection<T> {
       let rows = collections.get(name);
@@ -12,19 +26,8 @@ export function openMemory(): Store {
       }
       return mapCollection(rows);
     },
-    transaction<T>(act: () => T): T {
-      const before = [...collections].map(([name, rows]) => [name, new Map(rows)] as const);
-      try {
-        return act();
-      } catch (error) {
-        for (const [name, rows] of before) {
-          const now = collections.get(name);
-          now?.clear();
-          for (const [key, value] of rows) now?.set(key, value);
-        }
-        throw error;
-      }
-    },
+    transaction,
+    relaxed: transaction,
     close() {},
   };
 }

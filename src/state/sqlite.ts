@@ -31,6 +31,23 @@ export function openSqlite(path: string): Store {
   const rollback = db.prepare("ROLLBACK");
   let depth = 0;
 
+  const transaction = <T>(act: () => T): T => {
+    // An inner transaction is part of the outer one: it has no end of its own to be durable at.
+    if (depth > 0) return act();
+    begin.run();
+    depth++;
+    try {
+      const result = act();
+      commit.run();
+      return result;
+    } catch (error) {
+      rollback.run();
+      throw error;
+    } finally {
+      depth--;
+    }
+  };
+
   return {
     collection<T>(name: string): Collection<T> {
       return {
@@ -50,20 +67,14 @@ export function openSqlite(path: string): Store {
         },
       };
     },
-    transaction<T>(act: () => T): T {
-      // An inner transaction is part of the outer one: it has no end of its own to be durable at.
+    transaction,
+    relaxed<T>(act: () => T): T {
       if (depth > 0) return act();
-      begin.run();
-      depth++;
+      db.exec("PRAGMA synchronous = NORMAL");
       try {
-        const result = act();
-        commit.run();
-        return result;
-      } catch (error) {
-        rollback.run();
-        throw error;
+        return transaction(act);
       } finally {
-        depth--;
+        db.exec("PRAGMA synchronous = FULL");
       }
     },
     close() {

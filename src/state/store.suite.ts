@@ -41,6 +41,20 @@ export function storeSuite(name: string, open: () => Store): void {
       store.close();
     });
 
+    it("keeps what was put with relaxed durability, and takes it back when that throws", () => {
+      const store = open();
+      const rows = store.collection<number>("rows");
+      store.relaxed(() => rows.put("a", 1));
+      assert.throws(() =>
+        store.relaxed(() => {
+          rows.put("a", 2);
+          throw new Error("no");
+        }),
+      );
+      assert.equal(rows.get("a"), 1);
+      store.close();
+    });
+
     it("does all of a transaction, or none when it throws, also from within another", () => {
       const store = open();
       const rows = store.collection<number>("rows");

@@ -6,6 +6,11 @@ export interface Store {
   collection<T>(name: string): Collection<T>;
   /** Runs `act` as one atomic change: all of its writes or none. `act` is synchronous. */
   transaction<T>(act: () => T): T;
+  /**
+   * As `transaction`, for records that a power loss may take back: they outlive this process's death, and reach the
+   * disk with the next transaction that must.
+   */
+  relaxed<T>(act: () => T): T;
   close(): void;
 }
 

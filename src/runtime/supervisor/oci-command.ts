@@ -1,6 +1,7 @@
 import { closeSync, constants, openSync, readFileSync, rmSync } from "node:fs";
 import { spawnProcess } from "../../kernel/process.ts";
 import type { OciRuntime } from "../process.ts";
+import { runtimeStateRoot } from "../state-root.ts";
 import type { Reaper } from "./reaper.ts";
 
 const DEFAULT_TIMEOUT_MS = 60_000;
@@ -25,9 +26,8 @@ export class OciCommand {
     this.#reaper = reaper;
   }
 
-  /** The folder in which a runtime keeps its own state, one folder a container. */
   stateRoot(runtime: OciRuntime): string {
-    return `${this.#execRoot}/runtime/r-${runtime.name.replaceAll(/[^\w.-]/g, "_")}`;
+    return runtimeStateRoot(this.#execRoot, runtime);
   }
 
   /** `log`: absolute path of the file that gets the runtime's own words. A time limit of 0 is none. */
