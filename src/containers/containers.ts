@@ -41,6 +41,7 @@ import { checkName, randomName } from "./name.ts";
 import type { ContainerPorts } from "./ports.ts";
 import { type ContainerRecord, timestamp } from "./record.ts";
 import { usersOf } from "./remove.ts";
+import { joinedContainer } from "./spec/modes.ts";
 import { checkRequest } from "./spec/validate.ts";
 import { processesOf } from "./spec-of.ts";
 import { ContainerTable, type Entry } from "./table.ts";
@@ -92,6 +93,10 @@ export class Containers implements ContainerController {
     const hostConfig = completeHostConfig(request.HostConfig, settings);
     const warnings = checkRequest({ ...request, HostConfig: hostConfig }, settings);
     const config = mergeConfig(request.Config, image.config.config ?? {}, id, hostConfig);
+    for (const mode of [hostConfig.PidMode, hostConfig.IpcMode]) {
+      const joined = joinedContainer(mode);
+      if (joined !== undefined) this.#peer(joined);
+    }
     this.#table.reserve(name, id);
     const folder = containerFolder(settings.dataRoot, id);
     let entry: Entry | undefined;
@@ -99,12 +104,12 @@ export class Containers implements ContainerController {
       await this.#ports.snapshots.prepare(id, image.chainId);
       failpoint("containers.create.prepared");
       mkdirSync(folder, { recursive: true, mode: 0o710 });
-      entry = this.#ports.store.transaction(() => {
+      entry = this.#ports.store.relaxed(() => {
         const mounts = resolveMounts({
           hostConfig,
           anonymous: anonymousVolumes(config),
           volumes: this.#ports.volumes,
-          mountsOf: (other) => this.#table.find(other).record.mounts,
+          mountsOf: (other) => this.#peer(other).mounts,
         });
         return this.#table.insert({
           id,
@@ -127,12 +132,22 @@ export class Containers implements ContainerController {
       });
       failpoint("containers.create.recorded");
       if (entry.record.pending) await this.#fillVolumes(entry);
+      await this.#ports.store.flush();
     } catch (error) {
       await this.#undoCreate(id, name, folder, entry);
       throw error;
     }
     publishContainerEvent(this.#ports.events, entry.record, "create");
     return { Id: id, Warnings: [...warnings] };
+  }
+
+  /** A container that a new one is to share with. As "not found" its absence would have clients pull the image. */
+  #peer(nameOrId: string): ContainerRecord {
+    try {
+      return this.#table.find(nameOrId).record;
+    } catch (error) {
+      throw isKind(error, "not-found") ? new GantryError("invalid", messageOf(error)) : error;
+    }
   }
 
   async #fillVolumes(entry: Entry): Promise<void> {
@@ -425,7 +440,8 @@ function detailsOf(record: ContainerRecord): string {
     const found = record.config.Env?.find((entry) => entry.startsWith(`${key}=`));
     if (found !== undefined) pairs.push(found);
   }
-  return pairs.length === 0 ? "" : `${pairs.join(",")} `;
+  // The space is there without any pair as well: who asks for details cuts the line at it.
+  return `${pairs.join(",")} `;
 }
 
 function ignore(): void {}

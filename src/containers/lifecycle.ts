@@ -73,12 +73,14 @@ export class Lifecycle {
       for (const warning of jail.warnings) this.#ports.log.warn(warning, { container: id });
       const { pid, networks, ports, sandboxKey } = jail;
       // Before the process is let go: a crash after this finds a record to settle, one before it finds nothing told.
-      this.#table.update(entry, {
+      const recorded = this.#table.updateSoon(entry, {
         state: { status: "running", pid, startedAt: timestamp(), paused: false, networks, ports, sandboxKey },
         stoppedByUser: false,
       });
       failpoint("containers.start.recorded");
+      recorded.catch(() => {});
       await this.#ports.runtime.start(id);
+      await recorded;
       failpoint("containers.start.started");
       undo.move();
     } catch (error) {
@@ -125,9 +127,7 @@ export class Lifecycle {
       error: exit.code === undefined ? UNKNOWN_EXIT : "",
     };
     const removes = record.hostConfig.AutoRemove;
-    // A container that goes with its exit needs no record of it: a crash here finds it running and comes by again.
-    if (removes) entry.record = { ...record, state };
-    else this.#table.update(entry, { state });
+    const recorded = this.#recordExit(entry, state);
     failpoint("containers.exit.recorded");
     if (exit.oomKilled) publishContainerEvent(this.#ports.events, entry.record, "oom");
     publishContainerEvent(this.#ports.events, entry.record, "die", {
@@ -145,12 +145,27 @@ export class Lifecycle {
       transient.restarting = true;
       transient.backoffMs = nextBackoff(transient.backoffMs, ranMs);
       await this.#dismantle(record.id);
+      await recorded;
       this.exits.notify(record.id, exitCode);
       this.#restartLater(entry);
       return;
     }
-    this.exits.notify(record.id, exitCode);
     await this.#dismantle(record.id);
+    await recorded;
+    this.exits.notify(record.id, exitCode);
+  }
+
+  /** What ended has ended, also when the disk is full: boot learns it again from what the supervisor wrote. */
+  async #recordExit(entry: Entry, state: ExitedState): Promise<void> {
+    const { record } = entry;
+    entry.record = { ...record, state };
+    // A container that goes with its exit needs no record of it: a crash here finds it running and comes by again.
+    if (record.hostConfig.AutoRemove) return;
+    try {
+      await this.#table.updateSoon(entry, { state });
+    } catch (error) {
+      this.#ports.log.error(`cannot record an exit: ${messageOf(error)}`, { container: record.id });
+    }
   }
 
   #restartLater(entry: Entry): void {
@@ -209,7 +224,8 @@ export class Lifecycle {
     const seconds = options.timeoutSeconds ?? record.config.StopTimeout ?? 10;
     const ended = this.#whenEnded(entry);
     entry.transient.manuallyStopped = true;
-    this.#table.update(entry, { stoppedByUser: true });
+    // On the disk with the exit at the latest, which is what the caller waits for.
+    void this.#table.updateSoon(entry, { stoppedByUser: true }).catch(() => {});
     await this.#signal(entry, signal);
     const inTime = seconds < 0 ? ended.then(() => true) : within(ended, seconds * 1000);
     if (await inTime) return;
@@ -345,6 +361,7 @@ export class Lifecycle {
       if (options.running) await this.#dismantle(id);
       const sweep = removeContainer(this.#ports, this.#table, entry, options, this.#sweeps.of(id));
       this.#sweeps.add(id, sweep);
+      await this.#table.flushed(entry);
     } catch (error) {
       entry.transient.removing = false;
       entry.transient.dead = true;

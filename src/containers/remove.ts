@@ -6,7 +6,7 @@ import { containerFolder } from "./view.ts";
 
 /**
  * Deletes a container that has no process. When it returns, the container does not exist: its records are gone, in one
- * transaction, and its snapshot and volumes out of their places. The result removes their files, once `unmounted` has
+ * transaction that the caller flushes, and its snapshot and volumes out of their places. The result removes their files, once `unmounted` has
  * come; what a crash leaves of them belongs to nobody and is swept at boot.
  */
 export function removeContainer(
@@ -16,7 +16,7 @@ export function removeContainer(
   options: { readonly volumes: boolean },
   unmounted: Promise<void>,
 ): () => Promise<void> {
-  const { id, mounts, hostConfig } = entry.record;
+  const { id, mounts } = entry.record;
   const sweeping: Promise<void>[] = [];
   const forget = () => {
     table.delete(entry);
@@ -26,9 +26,7 @@ export function removeContainer(
       sweeping.push(ports.volumes.remove(mount.name, { force: true }));
     }
   };
-  // A --rm that a power loss brings back is removed by the boot that follows.
-  if (hostConfig.AutoRemove) ports.store.relaxed(forget);
-  else ports.store.transaction(forget);
+  ports.store.relaxed(forget);
   failpoint("containers.remove.forgotten");
   sweeping.push(ports.snapshots.remove(id, { after: unmounted }));
   const swept = Promise.allSettled(sweeping);

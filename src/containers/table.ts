@@ -76,11 +76,24 @@ export class ContainerTable {
   /** Replaces the record, durably, then in memory. */
   update(entry: Entry, change: Partial<ContainerRecord>): void {
     const record = { ...entry.record, ...change };
-    const put = () => this.#records.put(record.id, record);
-    // What goes with its exit need not outlive a power loss: boot would only remove it.
-    if (record.hostConfig.AutoRemove) this.#store.relaxed(put);
-    else put();
+    this.#records.put(record.id, record);
     entry.record = record;
+  }
+
+  /**
+   * As `update`, but on the disk only when the result resolves, which holds up nobody else. What goes with its exit
+   * (--rm) need not outlive a power loss at all: boot would only remove it.
+   */
+  updateSoon(entry: Entry, change: Partial<ContainerRecord>): Promise<void> {
+    const record = { ...entry.record, ...change };
+    this.#store.relaxed(() => this.#records.put(record.id, record));
+    entry.record = record;
+    return this.flushed(entry);
+  }
+
+  /** Resolves when what was written of this container is on the disk. */
+  async flushed(entry: Entry): Promise<void> {
+    if (!entry.record.hostConfig.AutoRemove) await this.#store.flush();
   }
 
   delete(entry: Entry): void {

@@ -28,6 +28,7 @@ export function openMemory(): Store {
     },
     transaction,
     relaxed: transaction,
+    async flush() {},
     close() {},
   };
 }

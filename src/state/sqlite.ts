@@ -1,5 +1,6 @@
 import { DatabaseSync } from "node:sqlite";
 import { GantryError, messageOf } from "../base/errors.ts";
+import { Flusher } from "./flusher.ts";
 import type { Collection, Store } from "./store.ts";
 
 const SCHEMA_VERSION = 1;
@@ -29,6 +30,9 @@ export function openSqlite(path: string): Store {
   const begin = db.prepare("BEGIN IMMEDIATE");
   const commit = db.prepare("COMMIT");
   const rollback = db.prepare("ROLLBACK");
+  // A commit of a relaxed transaction is whole in the write-ahead log; what it lacks is that file's sync. The file is
+  // there from the first write on, which the schema's was, until the database is closed.
+  const flusher = new Flusher(`${path}-wal`);
   let depth = 0;
 
   const transaction = <T>(act: () => T): T => {
@@ -77,7 +81,9 @@ export function openSqlite(path: string): Store {
         db.exec("PRAGMA synchronous = FULL");
       }
     },
+    flush: () => flusher.flush(),
     close() {
+      flusher.close();
       db.close();
     },
   };

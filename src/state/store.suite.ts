@@ -55,6 +55,15 @@ export function storeSuite(name: string, open: () => Store): void {
       store.close();
     });
 
+    it("flushes for all who ask", async () => {
+      const store = open();
+      const rows = store.collection<number>("rows");
+      for (let n = 0; n < 20; n++) store.relaxed(() => rows.put(String(n), n));
+      await Promise.all(Array.from({ length: 20 }, () => store.flush()));
+      await store.flush();
+      store.close();
+    });
+
     it("does all of a transaction, or none when it throws, also from within another", () => {
       const store = open();
       const rows = store.collection<number>("rows");

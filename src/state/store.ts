@@ -7,10 +7,15 @@ export interface Store {
   /** Runs `act` as one atomic change: all of its writes or none. `act` is synchronous. */
   transaction<T>(act: () => T): T;
   /**
-   * As `transaction`, for records that a power loss may take back: they outlive this process's death, and reach the
-   * disk with the next transaction that must.
+   * As `transaction`, but what was written outlives only the death of this process at first: a power loss may take it
+   * back until `flush`, or the next transaction, has put it on the disk.
    */
   relaxed<T>(act: () => T): T;
+  /**
+   * Resolves when all that was written before the call is on the disk. It does not hold up this process, and many who
+   * ask at once share one sync.
+   */
+  flush(): Promise<void>;
   close(): void;
 }
 
