@@ -12,27 +12,33 @@ if (process.getuid?.() !== 0) fail("starting the engine needs root: run this as 
 
 for (const [path, target] of Object.entries(LINKS)) link(path, target);
 
-if (await answers()) say("start: the engine runs already");
-else {
+const ran = await answers();
+if (!ran) {
   const began = Date.now();
   await launchEngine();
   say(`start: engine ready after ${((Date.now() - began) / 1000).toFixed(2)} s, logging to ${LOG}`);
 }
 
-const image = await firstImage();
-say(`start: gantry run --rm ${image} cat /etc/os-release`);
-const run = gantry("run", "--rm", image, "cat", "/etc/os-release");
-if (run.status !== 0)
-  fail(`the first container did not run: its exit code was ${run.status}; the engine's log is ${LOG}.`);
+const { image, made } = await firstImage();
+if (ran && !made) say(`start: the engine runs already and has ${image}: nothing to do`);
+else runFirst(image);
 
 say(`
 The engine answers on ${SOCKET}. Try next:
   gantry run -it --rm ${image} bash
-  gantry run -d --name web -p 8080:80 ${image} sleep infinity
+  gantry run -d --init --name sleeper ${image} sleep infinity
   gantry ps
   gantry --help
 Docker's own tools work with it too: export DOCKER_HOST=unix://${SOCKET}
-Stop it with: npm run stop`);
+Stop it with: npm stop`);
+
+/** Proves that the engine can do what it is for. */
+function runFirst(image: string): void {
+  say(`start: gantry run --rm ${image} cat /etc/os-release`);
+  const run = gantry("run", "--rm", image, "cat", "/etc/os-release");
+  if (run.status !== 0)
+    fail(`the first container did not run: its exit code was ${run.status}; the engine's log is ${LOG}.`);
+}
 
 /** Puts our name on the PATH, but never in the place of something else. */
 function link(path: string, target: string): void {
@@ -53,21 +59,22 @@ function link(path: string, target: string): void {
 }
 
 /** The image that the first container is made of; obtained if there is none at all. */
-async function firstImage(): Promise<string> {
+async function firstImage(): Promise<{ readonly image: string; readonly made: boolean }> {
   const tags = (JSON.parse((await ask("GET", "/images/json")).text) as { RepoTags: string[] | null }[]).flatMap(
     ({ RepoTags }) => RepoTags ?? [],
   );
   const wanted = `debian:${suite()}`;
   const have = tags.includes(wanted) ? wanted : tags.find((tag) => tag.startsWith("debian:"));
-  if (have !== undefined) return have;
+  if (have !== undefined) return { image: have, made: false };
   // A pull is the image that everybody else has too; without a registry the machine's own packages make one.
-  say(`start: gantry pull ${wanted}`);
   const pull = spawnSync(CLI, ["-H", `unix://${SOCKET}`, "pull", "-q", wanted], { encoding: "utf8" });
-  if (pull.status === 0) return wanted;
-  say(
-    `start: no pull (${pull.stderr.split("\n")[0]?.replace(/^gantry: /, "")}); making it of this machine's package sources`,
-  );
-  if (gantry("image", "bootstrap", wanted).status === 0) return wanted;
+  if (pull.status === 0) {
+    say(`start: pulled ${wanted}`);
+    return { image: wanted, made: true };
+  }
+  say(`start: ${wanted} can't be pulled (${pull.stderr.split("\n")[0]?.replace(/^gantry: /, "")})`);
+  say(`start: gantry image bootstrap ${wanted}, from this machine's package sources`);
+  if (gantry("image", "bootstrap", wanted).status === 0) return { image: wanted, made: true };
   return fail(`could not get ${wanted}: check the network, then run 'gantry image bootstrap ${wanted}'.`);
 }
 

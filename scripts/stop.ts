@@ -21,8 +21,7 @@ const SETTLE_MS = 5_000;
 if (process.getuid?.() !== 0) fail("stopping the engine needs root: run this as root.");
 
 if (!(await answers())) {
-  const left = remains({ links: [], tables: [] });
-  if (left.length === 0) {
+  if (remains(await kernelNames()).length === 0) {
     console.log("stop: nothing to stop, the engine does not run");
     process.exit(0);
   }

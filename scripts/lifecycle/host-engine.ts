@@ -59,27 +59,45 @@ export function isEngine(pid: number): boolean {
   return /engine\/main\.(js|ts)/.test(read(`/proc/${pid}/cmdline`));
 }
 
-/** The bridges and nft tables of the running engine, to check at the end that they are gone. */
-export async function kernelNames(): Promise<{ readonly links: string[]; readonly tables: string[] }> {
-  const network = JSON.parse((await ask("GET", "/networks/bridge")).text) as { Options?: Record<string, string> };
-  const bridge = network.Options?.["com.docker.network.bridge.name"];
-  if (bridge === undefined) return { links: [], tables: [] };
+/** Names of what an engine makes in the kernel, outside of its folders. */
+export interface KernelNames {
+  readonly links: readonly string[];
+  /** Family and name. */
+  readonly tables: readonly string[];
+  /** Folders, one in each hierarchy. */
+  readonly cgroups: readonly string[];
+}
+
+/** What the engine with our data root has in the kernel, or may have: its table and cgroups are named by its id. */
+export async function kernelNames(): Promise<KernelNames> {
+  const id = read(join(DATA_ROOT, "engine-id")).slice(0, 8);
+  if (id === "") return { links: [], tables: [], cgroups: [] };
   const tables = nft("list", "tables")
     .split("\n")
     .map((line) => line.replace(/^table /, ""))
-    .filter((name) => name.includes("gantry") && nft("list", "table", ...name.split(" ")).includes(`"${bridge}"`));
-  return { links: [bridge], tables };
+    .filter((name) => name.endsWith(` gantry-${id}`));
+  const cgroups = mountPoints((type) => type.startsWith("cgroup")).map((path) => `${path}/gantry-${id}`);
+  const bridge = await bridgeName();
+  return { links: bridge === undefined ? [] : [bridge], tables, cgroups };
+}
+
+/** Known to a running engine only. */
+async function bridgeName(): Promise<string | undefined> {
+  if (!(await answers())) return undefined;
+  const network = JSON.parse((await ask("GET", "/networks/bridge")).text) as { Options?: Record<string, string> };
+  return network.Options?.["com.docker.network.bridge.name"];
 }
 
 /** What is still there of an engine that should be gone, a phrase each. */
-export function remains(names: { readonly links: readonly string[]; readonly tables: readonly string[] }): string[] {
+export function remains(names: KernelNames): string[] {
   return [
     ...processes().map((pid) => `process ${pid}: ${read(`/proc/${pid}/cmdline`).replaceAll("\0", " ").trim()}`),
-    ...mounts().map((path) => `mount ${path}`),
+    ...ownMounts().map((path) => `mount ${path}`),
     ...names.links.filter((name) => existsSync(`/sys/class/net/${name}`)).map((name) => `network interface ${name}`),
     ...names.tables
       .filter((name) => nft("list", "table", ...name.split(" ")) !== "")
       .map((name) => `nftables table ${name}`),
+    ...names.cgroups.filter((path) => existsSync(path)).map((path) => `cgroup ${path}`),
   ];
 }
 
@@ -95,11 +113,18 @@ function processes(): number[] {
     .concat(enginePid() ?? []);
 }
 
-function mounts(): string[] {
+function ownMounts(): string[] {
+  return mountPoints(() => true).filter((path) =>
+    [DATA_ROOT, EXEC_ROOT].some((root) => path === root || path.startsWith(`${root}/`)),
+  );
+}
+
+function mountPoints(hasType: (type: string) => boolean): string[] {
   return read("/proc/self/mountinfo")
     .split("\n")
+    .filter((line) => hasType(line.split(" - ")[1]?.split(" ")[0] ?? ""))
     .map((line) => line.split(" ")[4] ?? "")
-    .filter((path) => [DATA_ROOT, EXEC_ROOT].some((root) => path === root || path.startsWith(`${root}/`)));
+    .filter((path) => path !== "");
 }
 
 function nft(...args: readonly string[]): string {
