@@ -44,22 +44,40 @@ export async function* logStream(
     follow: options.follow,
     signal: options.signal,
     ended,
+    joined: true,
   });
-  for await (const line of lines) yield encodeLine(line, tty, options.timestamps, details);
+  for await (const chunk of lines) yield encodeLines(chunk, tty, options.timestamps, details);
 }
 
-function encodeLine(line: LogLine, tty: boolean, timestamps: boolean, details: string): Uint8Array {
-  const prefix = Buffer.from(`${timestamps ? `${rfc3339Nano(line.timeNano)} ` : ""}${details}`);
-  const length = prefix.length + line.data.length;
-  const head = tty ? 0 : 8;
-  const bytes = Buffer.allocUnsafe(head + length);
-  if (!tty) {
-    bytes.writeUInt32BE(line.stream << 24, 0);
-    bytes.writeUInt32BE(length, 4);
+/** A frame a line, as clients expect them, but one piece of memory for all that came at once. */
+export function encodeLines(chunk: LogLine, tty: boolean, timestamps: boolean, details: string): Uint8Array {
+  const prefix = Buffer.from(`${timestamps ? `${rfc3339Nano(chunk.timeNano)} ` : ""}${details}`);
+  const { data } = chunk;
+  if (tty && prefix.length === 0) return data;
+  const starts: number[] = [];
+  for (let at = 0; at < data.length; at = lineEnd(data, at)) starts.push(at);
+  const head = (tty ? 0 : 8) + prefix.length;
+  const bytes = Buffer.allocUnsafe(data.length + head * starts.length);
+  let to = 0;
+  for (const [n, from] of starts.entries()) {
+    const end = starts[n + 1] ?? data.length;
+    if (!tty) {
+      bytes.writeUInt32BE(chunk.stream << 24, to);
+      bytes.writeUInt32BE(prefix.length + end - from, to + 4);
+      to += 8;
+    }
+    bytes.set(prefix, to);
+    to += prefix.length;
+    bytes.set(data.subarray(from, end), to);
+    to += end - from;
   }
-  prefix.copy(bytes, head);
-  bytes.set(line.data, head + prefix.length);
   return bytes;
+}
+
+/** Where the line that begins at `from` ends, its newline included. */
+function lineEnd(data: Uint8Array, from: number): number {
+  const newline = data.indexOf(10, from);
+  return newline < 0 ? data.length : newline + 1;
 }
 
 /** `2006-01-02T15:04:05.000000000Z`, nine digits always. */

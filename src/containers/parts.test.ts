@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { parseExtraHost } from "./files.ts";
 import { hasLabel, parseUntil } from "./filter.ts";
-import { rfc3339Nano } from "./log.ts";
+import { encodeLines, rfc3339Nano } from "./log.ts";
 import { checkName, randomName } from "./name.ts";
 import { nextBackoff } from "./restart-policy.ts";
 import { parsePs } from "./top.ts";
@@ -70,6 +70,21 @@ describe("waiters", () => {
     await assert.rejects(given, { kind: "cancelled" });
     waiters.notify("a", 3);
     assert.deepEqual(await Promise.all([one, two]), [3, 3]);
+  });
+});
+
+describe("log lines on the wire", () => {
+  const chunk = { stream: 2 as const, timeNano: 1_000_000_005n, data: Buffer.from("one\n\ntail") };
+  it("are a frame each, also when many come at once", () => {
+    const framed = Buffer.from(encodeLines(chunk, false, false, ""));
+    const frame = (text: string) => `\x02\0\0\0\0\0\0${String.fromCharCode(text.length)}${text}`;
+    assert.equal(framed.toString("latin1"), [frame("one\n"), frame("\n"), frame("tail")].join(""));
+  });
+  it("carry their time and details each, and no frame for a terminal", () => {
+    const text = Buffer.from(encodeLines(chunk, true, true, "a=1 ")).toString();
+    const prefix = "1970-01-01T00:00:01.000000005Z a=1 ";
+    assert.equal(text, `${prefix}one\n${prefix}\n${prefix}tail`);
+    assert.equal(Buffer.from(encodeLines(chunk, true, false, "")).toString(), "one\n\ntail");
   });
 });
 
