@@ -46,6 +46,9 @@ After=network-online.target nss-lookup.target
 Wants=network-online.target
 
 [Service]
+Type=notify
+# Ready is when it has taken up the containers of before; how long that takes depends on how many there are.
+TimeoutStartSec=infinity
 ExecStart=/usr/bin/gantryd
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always

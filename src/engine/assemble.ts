@@ -44,7 +44,12 @@ const SUPERVISOR = fileURLToPath(
 const COLLECT_AFTER_MS = 10_000;
 
 /** Puts the engine together and begins to serve. What was begun is undone if it can't be finished. */
-export async function startEngine(initial: EngineConfig, roots: Roots, log: Logger): Promise<Engine> {
+export async function startEngine(
+  initial: EngineConfig,
+  roots: Roots,
+  passedSockets: readonly number[],
+  log: Logger,
+): Promise<Engine> {
   let config = initial;
   const { dataRoot, execRoot } = roots;
   const engineId = engineIdentity(dataRoot);
@@ -144,6 +149,7 @@ export async function startEngine(initial: EngineConfig, roots: Roots, log: Logg
   const handlers = engineHandlers({ containers: made, images, networks, volumes, events, system });
   const servers: readonly Server[] = await listenAll({
     hosts: config.hosts,
+    passed: passedSockets,
     group: config.group,
     tls,
     createServer: (options) => createEngineServer({ handlers, log, engineVersion: ENGINE_VERSION, tls: options }),

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { createServer as createHttpServer, type Server } from "node:http";
+import { createServer as createHttpServer, get, type Server } from "node:http";
 import { createServer as createHttpsServer, request } from "node:https";
 import { type AddressInfo, createServer as createNetServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -9,6 +9,8 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { TlsOptions } from "node:tls";
 import { Logger } from "../base/log.ts";
+import { bindSocket } from "../kernel/bound-socket.ts";
+import { listenUnix } from "../kernel/unix-socket.ts";
 import { closeAll, listenAll, readTls } from "./listen.ts";
 
 function scratch(t: TestContext): string {
@@ -19,9 +21,10 @@ function scratch(t: TestContext): string {
 
 const warnings: string[] = [];
 
-function open(hosts: readonly string[], tls?: TlsOptions): Promise<readonly Server[]> {
+function open(hosts: readonly string[], tls?: TlsOptions, passed: readonly number[] = []): Promise<readonly Server[]> {
   return listenAll({
     hosts,
+    passed,
     group: "0",
     tls,
     createServer: (options) => {
@@ -77,6 +80,37 @@ test("plain tcp is warned of", async () => {
   const servers = await open(["tcp://127.0.0.1:0"]);
   await closeAll(servers);
   assert.match(warnings.join(""), /without TLS: whoever reaches it is root on this machine/);
+});
+
+test("sockets that were passed are served, all or the one named, the network's by TLS if that is asked for", async (t) => {
+  const [first, second] = ["first", "second"].map((name) => join(scratch(t), name)) as [string, string];
+  const passed = [listenUnix(first), listenUnix(second)] as const;
+  const ask = (socketPath: string) =>
+    new Promise<string>((resolve, reject) => {
+      get({ socketPath, agent: false }, (answer) => answer.setEncoding("utf8").once("data", resolve)).once(
+        "error",
+        reject,
+      );
+    });
+  const one = await open([`fd://${passed[1]}`], undefined, passed);
+  assert.equal(await ask(second), "hi");
+  await closeAll(one);
+  await assert.rejects(ask(second), { code: "ECONNREFUSED" });
+  await assert.rejects(open(["fd://99"], undefined, passed), {
+    kind: "unavailable",
+    message: /no sockets were passed/,
+  });
+
+  const network = bindSocket("tcp", "127.0.0.1", 0);
+  const all = await open(["fd://"], { requestCert: true }, [passed[0], network]);
+  t.after(() => closeAll(all));
+  assert.equal(await ask(first), "hi");
+  const { port } = all[1]!.address() as AddressInfo;
+  await assert.rejects(
+    new Promise((resolve, reject) => get({ host: "127.0.0.1", port, agent: false }, resolve).once("error", reject)),
+    { code: "ECONNRESET" },
+    "a plain request to a socket that asks for TLS",
+  );
 });
 
 test("with tlsverify only clients of the CA are served", async (t) => {

@@ -4,14 +4,16 @@ import { createConnection, type ListenOptions } from "node:net";
 import type { TlsOptions } from "node:tls";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
+import { isUnixSocket } from "../kernel/unix-socket.ts";
 
 /** `sockaddr_un` has room for no more. */
 const MAX_SOCKET_PATH = 107;
-const FIRST_PASSED_FD = 3;
 
 export interface ListenRequest {
   /** `unix:///path`, `tcp://address:port`, `fd://` or `fd://N`, checked already. */
   readonly hosts: readonly string[];
+  /** Descriptors of listening sockets that were handed to this process, for `fd://`. */
+  readonly passed: readonly number[];
   /** Group of unix sockets; empty takes `gantry` or `docker` where there is one. */
   readonly group: string;
   /** For tcp sockets; undefined leaves them open to everybody. */
@@ -110,10 +112,8 @@ async function listenTcp(host: string, { createServer, tls, log }: ListenRequest
 }
 
 /** Sockets that systemd opened: all of them, or the one whose descriptor is named. */
-async function listenPassed(host: string, { createServer }: ListenRequest): Promise<readonly Server[]> {
-  const count = process.env.LISTEN_PID === String(process.pid) ? Number(process.env.LISTEN_FDS ?? 0) : 0;
+async function listenPassed(host: string, { passed, createServer, tls }: ListenRequest): Promise<readonly Server[]> {
   const wanted = host.slice("fd://".length).replace(/^\*$/, "");
-  const passed = Array.from({ length: count }, (_, i) => FIRST_PASSED_FD + i);
   const taken = wanted === "" ? passed : passed.filter((fd) => String(fd) === wanted);
   if (taken.length === 0) {
     throw new GantryError(
@@ -123,8 +123,9 @@ async function listenPassed(host: string, { createServer }: ListenRequest): Prom
   }
   const servers: Server[] = [];
   for (const fd of taken) {
-    const server = createServer(undefined);
-    await listen(server, { fd }, `${host}${fd}`);
+    // Who may open a unix socket is its owner's choice; any other is as open as a tcp:// of ours.
+    const server = createServer(isUnixSocket(fd) ? undefined : tls);
+    await listen(server, { fd }, `fd://${fd}`);
     servers.push(server);
   }
   return servers;

@@ -5,6 +5,7 @@ import { loadConfig, reloadConfig } from "./config.ts";
 import { type GivenFlags, helpText, parseFlags } from "./flags.ts";
 import type { EngineConfig } from "./options.ts";
 import { claimRoots } from "./roots.ts";
+import { takeSystemd } from "./systemd.ts";
 import { ENGINE_VERSION } from "./version.ts";
 
 /** gantryd: reads its configuration, takes its folders, serves until it is told to end. */
@@ -36,18 +37,21 @@ async function main(args: readonly string[]): Promise<void> {
   let reload = (): void => log.info("not reloaded: still starting");
   process.on("SIGHUP", () => reload());
 
+  const systemd = takeSystemd(process.env, log);
   const roots = claimRoots(config);
   let engine: Engine;
   try {
-    engine = await startEngine(config, roots, log);
+    engine = await startEngine(config, roots, systemd.sockets, log);
   } catch (error) {
     roots.release({ unmount: false });
     throw error;
   }
   reload = reloader(engine, config, flags, log);
   log.info("ready", { version: ENGINE_VERSION, hosts: config.hosts, dataRoot: roots.dataRoot, pid: process.pid });
+  systemd.notify("READY=1");
 
   log.info("ending", { signal: await ended.promise });
+  systemd.notify("STOPPING=1");
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
       log.warn("ending at once: told to a second time");

@@ -9,6 +9,8 @@ const SOCK_NONBLOCK = 0o4000;
 const PATH_MAX = 107;
 const ENAMETOOLONG = 36;
 const POLLHUP = 0x10;
+const SOL_SOCKET = 1;
+const SO_DOMAIN = 39;
 
 const c = {
   socket: libc("int socket(int domain, int type, int protocol)"),
@@ -18,6 +20,7 @@ const c = {
   connect: libc("int connect(int fd, const void *address, uint32_t size)"),
   accept4: libc("int accept4(int fd, void *address, void *size, int flags)"),
   shutdown: libc("int shutdown(int fd, int how)"),
+  getsockopt: libc("int getsockopt(int fd, int level, int name, void *value, _Inout_ uint32_t *size)"),
   poll: libc("int poll(void *fds, unsigned long count, int timeoutMs)"),
 };
 
@@ -79,4 +82,11 @@ export function isHungUp(fd: number): boolean {
   const row = Buffer.alloc(8);
   row.writeInt32LE(fd, 0);
   return c.poll(row, 1, 0) > 0 && (row.readInt16LE(6) & POLLHUP) !== 0;
+}
+
+/** False for sockets of every other family; throws ENOTSOCK for what is no socket. */
+export function isUnixSocket(fd: number): boolean {
+  const family = Buffer.alloc(4);
+  check("getsockopt", c.getsockopt(fd, SOL_SOCKET, SO_DOMAIN, family, [family.length]), `descriptor ${fd}`);
+  return family.readInt32LE(0) === AF_UNIX;
 }
