@@ -1,5 +1,6 @@
 import { posix } from "node:path";
 import { Readable } from "node:stream";
+import { cancelOnAbort } from "../base/abort.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import { decompress } from "../oci/compression.ts";
 import { sha256Of } from "../oci/digest.ts";
@@ -7,7 +8,6 @@ import type { Descriptor, ImageConfig } from "../oci/image.ts";
 import { MAX_DOCUMENT } from "../oci/image-config.ts";
 import type { Reference } from "../oci/reference.ts";
 import { readBody, readTar, type TarMember } from "../oci/tar/reader.ts";
-import { cancelOnAbort } from "./abort.ts";
 import type { ClaimScope } from "./claims.ts";
 import type { ImageContext } from "./ports.ts";
 

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { throwIfAborted } from "../base/abort.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import type { Progress } from "./image.ts";
 import { importImage } from "./import.ts";
@@ -82,7 +83,7 @@ async function* debootstrap(
       throw new GantryError("unavailable", `cannot make debian:${suite}: ${messageOf(error)}`, { cause: error });
     });
     isDone = true;
-    if (progress.signal?.aborted === true) throw new GantryError("cancelled", "context canceled");
+    throwIfAborted(progress.signal);
     if (code !== 0)
       throw new GantryError("unavailable", `cannot make debian:${suite}: mmdebstrap: ${lastWords(words)}`);
   } finally {

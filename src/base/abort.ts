@@ -1,11 +1,20 @@
 import type { Readable } from "node:stream";
-import { GantryError } from "../base/errors.ts";
+import { GantryError } from "./errors.ts";
+
+/** The error of what was given up at its caller's wish; the words are those that Docker's clients know. */
+export function cancelled(): GantryError {
+  return new GantryError("cancelled", "context canceled");
+}
+
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw cancelled();
+}
 
 /** Destroys a stream with `cancelled` when the signal comes, or at once if it has; disposal ends the watch. */
 export function cancelOnAbort(signal: AbortSignal | undefined, stream: Readable): Disposable {
   // Its reader is told by reading; an error event that nobody hears would end the process.
   stream.on("error", () => {});
-  const stop = (): void => void stream.destroy(new GantryError("cancelled", "context canceled"));
+  const stop = (): void => void stream.destroy(cancelled());
   if (signal?.aborted === true) stop();
   signal?.addEventListener("abort", stop, { once: true });
   return { [Symbol.dispose]: () => signal?.removeEventListener("abort", stop) };
