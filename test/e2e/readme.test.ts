@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { delimiter, join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { findProgram } from "../command.ts";
+import { startEngine } from "../engine.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+interface Step {
+  readonly command: string;
+  readonly output: string;
+}
+
+/** The commands of the tour, each with the output that the README shows. */
+function tour(readme: string): readonly Step[] {
+  const block = /^## A first tour\n+```console\n(.*?)^```$/ms.exec(readme)?.[1] ?? "";
+  return block
+    .split(/^# /m)
+    .slice(1)
+    .map((text) => ({ command: text.split("\n")[0] ?? "", output: text.slice(text.indexOf("\n") + 1) }));
+}
+
+/** What two runs have in common: ids, times and the machine's own addresses and numbers are named, columns closed up. */
+function shape(text: string): string {
+  return text
+    .replace(/\b[0-9a-f]{64}\b/g, "<id>")
+    .replace(/\b[0-9a-f]{12}\b/g, "<short id>")
+    .replace(/(Less than a second|About a minute|\d+ (seconds?|minutes?))( ago)?/g, "<time>")
+    .replace(/\[::ffff:[\d.]+\]:\d+/g, "<client>")
+    .replace(/\d+ applets/, "<n> applets")
+    .replace(/ {2,}/g, "  ")
+    .trimEnd();
+}
+
+function freePort(): Promise<number> {
+  const { promise, resolve } = Promise.withResolvers<number>();
+  const server = createServer().listen(0, () => {
+    const address = server.address();
+    server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
+  });
+  return promise;
+}
+
+test("the README's tour does what it shows", {
+  skip: findProgram("busybox") === undefined && "no busybox",
+}, async () => {
+  const steps = tour(readFileSync(join(ROOT, "README.md"), "utf8"));
+  assert.ok(steps.length >= 8, "the tour was not found in the README");
+  await using engine = await startEngine({ image: false });
+  const port = String(await freePort());
+  const env = { PATH: `${join(ROOT, "bin")}${delimiter}${process.env.PATH}` };
+  for (const { command, output } of steps) {
+    const words = command.replaceAll("8080", port);
+    const { code, stdout, stderr } = await engine.run("sh", ["-c", words], { env });
+    assert.equal(code, 0, `${words}: ${stderr}`);
+    assert.equal(shape(stdout + stderr).replaceAll(port, "8080"), shape(output), words);
+  }
+});
