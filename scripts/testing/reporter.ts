@@ -10,16 +10,17 @@ export default async function* report(source: AsyncIterable<TestEvent>): AsyncGe
   for await (const event of source) {
     if (event.type !== "test:pass" && event.type !== "test:fail") continue;
     const { name, nesting, skip, todo, details } = event.data;
-    // A suite is the sum of its tests: counting it would count them twice.
-    if (details.type === "suite") continue;
     const error = "error" in details ? details.error : undefined;
+    const failure = (error as { failureType?: string } | undefined)?.failureType;
+    // A suite is the sum of its tests, which counting it would count twice; but its hooks' failures are told here alone.
+    if (details.type === "suite" && (failure === undefined || failure === "subtestsFailed")) continue;
     const row = {
       name,
       nesting,
       outcome: skip !== undefined || todo !== undefined ? "skipped" : event.type === "test:pass" ? "passed" : "failed",
       reason: typeof skip === "string" ? skip : undefined,
       error: error === undefined ? undefined : inspect(error.cause ?? error, { depth: 6 }),
-      onlyBecauseOfChildren: (error as { failureType?: string } | undefined)?.failureType === "subtestsFailed",
+      onlyBecauseOfChildren: failure === "subtestsFailed",
     };
     appendFileSync(path, `${JSON.stringify(row)}\n`);
   }
