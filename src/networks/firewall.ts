@@ -1,7 +1,11 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { Nftables, type NftCommand } from "../kernel/nftables.ts";
 import { formatSubnet, type Subnet } from "./subnet.ts";
+
+const run = promisify(execFile);
 
 export type Protocol = "tcp" | "udp" | "sctp";
 
@@ -62,9 +66,20 @@ export class Firewall {
     this.#change("delete", present);
   }
 
-  /** Says so in the log where another program's rules keep containers from the outside. */
-  warnOfOthers(): void {
-    const chains = rowsOf(this.#nft.run([{ list: { chains: {} } }]), "chain");
+  /**
+   * Says so in the log where another program's rules keep containers from the outside. Asked of nft(8), where it is
+   * installed: reading other programs' rules is a risk that this process need not take, libnftables 1.0 has been seen
+   * to crash on it.
+   */
+  async warnOfOthers(): Promise<void> {
+    let chains: Record<string, unknown>[];
+    try {
+      const { stdout } = await run("nft", ["--json", "list", "chains"], { timeout: 10_000, maxBuffer: 16 << 20 });
+      chains = rowsOf((JSON.parse(stdout) as { nftables: NftCommand[] }).nftables, "chain");
+    } catch (error) {
+      this.#logger.debug("cannot ask for other programs' packet filters", { cause: messageOf(error) });
+      return;
+    }
     for (const chain of chains) {
       if (chain.table === this.#table || chain.family === "ip6") continue;
       const where = `${chain.family} ${chain.table} ${chain.name}`;

@@ -85,7 +85,7 @@ export class Networks implements NetworkController {
     this.#enableForwarding();
     // A table that is there serves containers that outlived the engine until reconcile knows of them.
     if (!this.#firewall.exists()) this.#firewall.install([]);
-    this.#firewall.warnOfOthers();
+    void this.#firewall.warnOfOthers();
   }
 
   inspect(nameOrId: string): NetworkInspect {
