@@ -6,7 +6,6 @@ import { exchange, type WireResponse } from "./wire.ts";
 
 export type { ResponseBody } from "./body.ts";
 export { type Endpoint, parseEndpoint, type TlsSettings } from "./endpoint.ts";
-export { drained } from "./wire.ts";
 
 /** What the engine refused: `message` is the engine's own text, `status` the HTTP status. */
 export class EngineError extends GantryError {

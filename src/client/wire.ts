@@ -1,5 +1,6 @@
 import { connect as connectPlain, type Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";
+import { drained } from "../base/drained.ts";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import { ResponseBody } from "./body.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -77,20 +78,6 @@ async function sendChunks(socket: Socket, body: AsyncIterable<Uint8Array>): Prom
     if (!more) await drained(socket);
   }
   if (!socket.destroyed) socket.write("0\r\n\r\n");
-}
-
-/** Settles when the socket takes more, or never will. */
-export function drained(socket: Socket): Promise<void> {
-  return new Promise((resolve) => {
-    const settle = (): void => {
-      socket.off("drain", settle);
-      socket.off("close", settle);
-      resolve();
-    };
-    socket.on("drain", settle);
-    socket.on("close", settle);
-    if (socket.destroyed || socket.writableLength === 0) settle();
-  });
 }
 
 function readHead(socket: Socket, request: WireRequest, endpoint: Endpoint): Promise<WireResponse> {

@@ -1,4 +1,5 @@
 import type { Duplex } from "node:stream";
+import { drained } from "../base/drained.ts";
 import { GantryError } from "../base/errors.ts";
 import type { AttachOptions } from "./controller.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
@@ -66,14 +67,5 @@ async function replay(ports: ContainerPorts, entry: Entry, options: AttachOption
 
 /** Writes and, when the client is slow, waits until it has caught up or is gone. */
 async function write(socket: Duplex, bytes: Uint8Array): Promise<void> {
-  if (socket.destroyed || socket.write(bytes)) return;
-  await new Promise<void>((resolve) => {
-    const done = () => {
-      socket.off("drain", done);
-      socket.off("close", done);
-      resolve();
-    };
-    socket.once("drain", done);
-    socket.once("close", done);
-  });
+  if (!socket.destroyed && !socket.write(bytes)) await drained(socket);
 }

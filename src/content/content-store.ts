@@ -3,6 +3,7 @@ import { closeSync, createReadStream, fstatSync, mkdirSync, openSync, readdirSyn
 import { open, readdir, rename, rm, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline, Readable } from "node:stream";
+import { cancelled, cancelOnAbort, throwIfAborted } from "../base/abort.ts";
 import { syncFolder, writeFileAtomic } from "../base/atomic-file.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
@@ -203,21 +204,16 @@ export class ContentStore {
         batched = 0;
         onProgress?.(digester.size);
       };
-      const stop = (): void => void source.destroy(cancelled());
-      signal?.addEventListener("abort", stop, { once: true });
-      try {
-        for await (const chunk of source as AsyncIterable<Uint8Array>) {
-          throwIfAborted(signal);
-          digester.update(chunk);
-          if (size !== undefined && digester.size > size) throw wrongSize(digester.size, size);
-          batch.push(chunk);
-          batched += chunk.length;
-          if (batched >= BATCH) await flush();
-        }
-        if (batched > 0) await flush();
-      } finally {
-        signal?.removeEventListener("abort", stop);
+      using _ = cancelOnAbort(signal, source);
+      for await (const chunk of source as AsyncIterable<Uint8Array>) {
+        throwIfAborted(signal);
+        digester.update(chunk);
+        if (size !== undefined && digester.size > size) throw wrongSize(digester.size, size);
+        batch.push(chunk);
+        batched += chunk.length;
+        if (batched >= BATCH) await flush();
       }
+      if (batched > 0) await flush();
       throwIfAborted(signal);
       if (size !== undefined && digester.size !== size) throw wrongSize(digester.size, size);
       const actual = digester.digest();
@@ -267,14 +263,6 @@ async function writeAll(
     const rest = Buffer.concat(batch).subarray(bytesWritten);
     bytesWritten += (await file.writev([rest])).bytesWritten;
   }
-}
-
-function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted === true) throw cancelled();
-}
-
-function cancelled(): GantryError {
-  return new GantryError("cancelled", "context canceled");
 }
 
 function missing(digest: Digest): GantryError {

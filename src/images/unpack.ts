@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { once } from "node:events";
 import { PassThrough } from "node:stream";
+import { drained } from "../base/drained.ts";
 import { Digester } from "../oci/digest.ts";
 import type { ClaimScope } from "./claims.ts";
 import type { ImageContext } from "./ports.ts";
@@ -38,7 +38,12 @@ export async function unpackWhile<T>(
     copy.destroy();
     throw error;
   });
-  const [extracted, consumed] = await Promise.allSettled([extraction, consume(tee(source, copy, () => failure))]);
+  const consumption = consume(tee(source, copy, () => failure)).catch((error) => {
+    // It may not have begun to read, and nothing else would end the copy then.
+    copy.destroy(new Error("the layer's stream has ended early"));
+    throw error;
+  });
+  const [extracted, consumed] = await Promise.allSettled([extraction, consumption]);
   if (consumed.status === "fulfilled" && extracted.status === "fulfilled") {
     return { key, size: extracted.value.size, result: consumed.value };
   }
@@ -80,6 +85,7 @@ async function* tee(
   let isWhole = false;
   try {
     for await (const chunk of source) {
+      // Nobody reads it any longer after a tar's end mark: the rest is padding.
       if (!copy.destroyed && !copy.write(chunk)) await drained(copy);
       if (failure() !== undefined) throw failure();
       yield chunk;
@@ -88,18 +94,5 @@ async function* tee(
     copy.end();
   } finally {
     if (!isWhole) copy.destroy(new Error("the layer's stream has ended early"));
-  }
-}
-
-/** Waits until the copy takes more, or nobody reads it any longer: after a tar's end mark the rest is padding. */
-async function drained(copy: PassThrough): Promise<void> {
-  const end = new AbortController();
-  const options = { signal: end.signal };
-  try {
-    await Promise.race([once(copy, "drain", options), once(copy, "close", options)]);
-  } catch {
-    // The copy's error: `failure` tells it.
-  } finally {
-    end.abort();
   }
 }

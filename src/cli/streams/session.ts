@@ -1,4 +1,5 @@
-import { drained, type Hijacked } from "../../client/client.ts";
+import { drained } from "../../base/drained.ts";
+import type { Hijacked } from "../../client/client.ts";
 import { Demultiplexer } from "./demultiplexer.ts";
 import { KeyWatch, parseKeys } from "./keys.ts";
 import { enterRawMode } from "./terminal.ts";

@@ -1,0 +1,15 @@
+import type { Writable } from "node:stream";
+
+/** After a `write` that returned false: resolves when the stream takes more, or never will because it is gone. */
+export function drained(stream: Writable): Promise<void> {
+  return new Promise((resolve) => {
+    const settle = (): void => {
+      stream.off("drain", settle);
+      stream.off("close", settle);
+      resolve();
+    };
+    stream.on("drain", settle);
+    stream.on("close", settle);
+    if (stream.destroyed || stream.writableLength === 0) settle();
+  });
+}
