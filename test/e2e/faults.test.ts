@@ -68,11 +68,13 @@ async function inventory(engine: TestEngine): Promise<Record<string, unknown>> {
   const bridge: string = (await engine.request("GET", "/networks/bridge")).json.Options[
     "com.docker.network.bridge.name"
   ];
+  // By its name: tables of other engines come and go meanwhile.
+  const name = await nameOf(engine);
   const tables = execFileSync("nft", ["list", "tables"], { encoding: "utf8" }).split("\n");
   const rules = tables
-    .filter((table) => table.includes("gantry"))
-    .map((table) => execFileSync("nft", ["-s", "list", ...table.split(" ")], { encoding: "utf8" }))
-    .filter((text) => text.includes(`"${bridge}"`));
+    .filter((table) => table.endsWith(` ${name}`))
+    .map((table) => execFileSync("nft", ["-s", "list", ...table.split(" ")], { encoding: "utf8" }));
+  assert.ok(rules.length > 0, `no table is called ${name}`);
   const supervisor = processesOf(engine.root).filter((pid) => pid !== engine.pid);
   return {
     mounts: mountsBelow(engine.root).sort(),
@@ -80,7 +82,7 @@ async function inventory(engine: TestEngine): Promise<Record<string, unknown>> {
     namespaces: listed(join(engine.execRoot, "netns")),
     bundles: listed(join(engine.execRoot, "bundles")),
     containers: listed(join(engine.dataRoot, "containers")),
-    cgroups: cgroupsOf(await cgroupParent(engine)),
+    cgroups: cgroupsOf(name),
     zombies: [engine.pid, ...supervisor].flatMap(zombiesOf),
     rules: rules.join(""),
   };
@@ -96,8 +98,8 @@ async function assertRestored(engine: TestEngine, before: Record<string, unknown
   }
 }
 
-/** The cgroup of an engine, which carries its id. */
-async function cgroupParent(engine: TestEngine): Promise<string> {
+/** The cgroup of an engine and its tables carry its id. */
+async function nameOf(engine: TestEngine): Promise<string> {
   return `gantry-${(await engine.request("GET", "/info")).json.ID.slice(0, 8)}`;
 }
 
@@ -254,7 +256,7 @@ describe("a container that is stuck in the kernel", () => {
       MemorySwap: 16 << 20,
       OomKillDisable: true,
     });
-    const control = `/sys/fs/cgroup/memory/${await cgroupParent(engine)}/${id}`;
+    const control = `/sys/fs/cgroup/memory/${await nameOf(engine)}/${id}`;
     const deadline = Date.now() + 10_000;
     while (!readFileSync(join(control, "memory.oom_control"), "utf8").includes("under_oom 1")) {
       assert.ok(Date.now() < deadline, "the container did not run out of memory");
@@ -273,7 +275,7 @@ describe("a container that is stuck in the kernel", () => {
   }, async () => {
     await using engine = await startEngine();
     const other = await run(engine, "other", ["sleep", "600"]);
-    const parent = `${await cgroupParent(engine)}/frozen`;
+    const parent = `${await nameOf(engine)}/frozen`;
     const id = await run(engine, "stuck", ["sleep", "600"], { CgroupParent: `/${parent}` });
     // Frozen from above, where the engine's own thawing does not reach: the process is in an uninterruptible sleep.
     const freezer = `/sys/fs/cgroup/freezer/${parent}/freezer.state`;
