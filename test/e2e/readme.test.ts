@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { delimiter, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { findProgram } from "../command.ts";
+import { findProgram, finish } from "../command.ts";
 import { startEngine } from "../engine.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -58,4 +58,31 @@ test("the README's tour does what it shows", {
     assert.equal(code, 0, `${words}: ${stderr}`);
     assert.equal(shape(stdout + stderr).replaceAll(port, "8080"), shape(output), words);
   }
+});
+
+/** Flags that a text names: `--word`. */
+function flagsIn(text: string): ReadonlySet<string> {
+  return new Set(text.match(/(?<![\w-])--[a-z][a-z0-9-]*/g));
+}
+
+function page(name: string): string {
+  return readFileSync(join(ROOT, "docs", `${name}.md`), "utf8");
+}
+
+test("docs/engine.md names every flag of gantryd", async () => {
+  const { stdout } = await finish(join(ROOT, "bin/gantryd"), ["--help"], { env: process.env });
+  const told = flagsIn(page("engine"));
+  assert.deepEqual(
+    [...flagsIn(stdout)].filter((flag) => !told.has(flag) && flag !== "--version"),
+    [],
+  );
+});
+
+test("docs/containers.md names no flag that run does not have", async () => {
+  const { stdout } = await finish(join(ROOT, "bin/gantry"), ["run", "--help"], { env: process.env });
+  const has = flagsIn(stdout);
+  assert.deepEqual(
+    [...flagsIn(page("containers"))].filter((flag) => !has.has(flag) && flag !== "--help"),
+    [],
+  );
 });
