@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdirSync, statSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Duplex } from "node:stream";
 import { after, before, test } from "node:test";
@@ -178,4 +179,33 @@ test("a full disk loses lines of the log, not the container or its client's outp
   } finally {
     unmount(folder, 2);
   }
+});
+
+test("a client that left before it was attached is told of as left, and holds nothing", async () => {
+  const request = fixture.request(["sleep", "600"]);
+  await begin(request);
+  const descriptors = () => readdirSync(`/proc/${fixture.supervisorPid}/fd`).length;
+  const before = descriptors();
+  for (let round = 0; round < 20; round++) {
+    const { near, far } = await fixture.sockets();
+    near.destroy();
+    await once(near, "close");
+    const none = new Uint8Array();
+    const streams = { stdin: true, stdout: true, stderr: true, multiplexed: true, detachKeys: none };
+    const preamble = Buffer.from("hello");
+    const session = fixture.client.attach({
+      id: request.id,
+      execId: undefined,
+      ...streams,
+      socket: far,
+      head: none,
+      preamble,
+    });
+    await session.ready;
+    assert.equal(await session.done, "client-left");
+  }
+  assert.equal(descriptors(), before);
+  await fixture.client.kill(request.id, 9);
+  await fixture.exitOf(request.id);
+  await fixture.client.delete(request.id);
 });

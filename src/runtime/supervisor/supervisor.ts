@@ -178,12 +178,19 @@ export class Supervisor {
   #attach(connection: ControlConnection, message: AttachMessage, fd: number | undefined): void {
     if (fd === undefined) throw new GantryError("invalid", "cannot attach: no connection came along");
     const { id, execId } = message;
-    const session = new AttachSession(fd, message, (end) => {
-      this.#find(id, execId)?.streams.remove(session);
-      this.#waiting.get(keyOf(id, execId))?.delete(session);
+    let isOver = false;
+    let session: AttachSession | undefined;
+    session = new AttachSession(fd, message, (end) => {
+      isOver = true;
+      if (session !== undefined) {
+        this.#find(id, execId)?.streams.remove(session);
+        this.#waiting.get(keyOf(id, execId))?.delete(session);
+      }
       const told: FromSupervisor = { event: "attach-end", session: message.session, end };
       connection.send(told);
     });
+    // A client that left before it was attached shows at the first bytes it is sent.
+    if (isOver) return;
     const found = this.#find(id, execId);
     if (found?.exit !== undefined) {
       session.end("exited");
