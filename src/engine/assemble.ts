@@ -19,6 +19,7 @@ import { engineHandlers } from "./handlers.ts";
 import { readHost } from "./host.ts";
 import { engineIdentity } from "./identity.ts";
 import { closeAll, listenAll, readTls } from "./listen.ts";
+import { refuseLostRecords } from "./lost-records.ts";
 import type { EngineConfig } from "./options.ts";
 import type { Roots } from "./roots.ts";
 import { findRuntimes } from "./runtimes.ts";
@@ -64,7 +65,9 @@ export async function startEngine(
   let settings = containerSettings(config, roots, found);
   await using undo = new AsyncDisposableStack();
 
-  const store = openSqlite(join(dataRoot, "gantry.db"));
+  const records = join(dataRoot, "gantry.db");
+  refuseLostRecords(dataRoot, records);
+  const store = openSqlite(records);
   undo.defer(() => store.close());
   const events = new EventBus();
   const content = new ContentStore({ root: join(dataRoot, "content") });
@@ -93,7 +96,8 @@ export async function startEngine(
     supervisorScript: SUPERVISOR,
     log,
   });
-  undo.defer(() => runtime.close());
+  // An engine that can't start leaves no supervisor; one that has containers refuses to end, and goes on.
+  undo.defer(() => runtime.shutdown().catch(() => runtime.close()));
 
   // Images and volumes ask the containers who uses them, and the containers are made of both.
   let containers: Containers | undefined;

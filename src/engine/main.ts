@@ -43,7 +43,7 @@ async function main(args: readonly string[]): Promise<void> {
   try {
     engine = await startEngine(config, roots, systemd.sockets, log);
   } catch (error) {
-    roots.release({ unmount: false });
+    roots.abandon();
     throw error;
   }
   reload = reloader(engine, config, flags, log);
@@ -84,7 +84,13 @@ function stackOf(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
 }
 
+/** What the machine refuses (a read-only disk, a file in a folder's place) is a sentence; what is our fault, a stack. */
+function sentenceOf(error: unknown): string {
+  if (error instanceof GantryError) return error.message;
+  return error instanceof Error && "syscall" in error ? `cannot start: ${error.message}` : stackOf(error);
+}
+
 main(process.argv.slice(2)).catch((error: unknown) => {
-  process.stderr.write(`gantryd: ${error instanceof GantryError ? error.message : stackOf(error)}\n`);
+  process.stderr.write(`gantryd: ${sentenceOf(error)}\n`);
   process.exit(1);
 });

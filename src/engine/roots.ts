@@ -21,6 +21,8 @@ export interface Roots {
   readonly execRoot: string;
   /** Gives the locks and the pidfile back; with `unmount` also the mounts that make the roots shared. */
   release(options: { readonly unmount: boolean }): void;
+  /** As `release`, after a start that failed: of the mounts it unmounts those that were not there before. */
+  abandon(): void;
 }
 
 /**
@@ -36,11 +38,20 @@ export function claimRoots(config: { dataRoot: string; execRoot: string; pidfile
   const dataRoot = realpathSync(config.dataRoot);
   const execRoot = realpathSync(config.execRoot);
   const locks: number[] = [];
+  const mounted: string[] = [];
+  const give = (unmounted: readonly string[]) => {
+    rmSync(config.pidfile, { force: true });
+    for (const fd of locks) closeSync(fd);
+    for (const root of unmounted) removeBind(root);
+  };
   try {
     locks.push(lock(dataRoot, "data root"));
     locks.push(lock(execRoot, "exec root"));
     for (const root of [dataRoot, execRoot]) {
-      if (!isMountPoint(root)) bindMount(root, root, { recursive: true });
+      if (!isMountPoint(root)) {
+        bindMount(root, root, { recursive: true });
+        mounted.unshift(root);
+      }
       makeShared(root);
     }
     mkdirSync(join(config.pidfile, ".."), { recursive: true, mode: 0o755 });
@@ -52,11 +63,8 @@ export function claimRoots(config: { dataRoot: string; execRoot: string; pidfile
   return {
     dataRoot,
     execRoot,
-    release: (options) => {
-      rmSync(config.pidfile, { force: true });
-      for (const fd of locks) closeSync(fd);
-      if (options.unmount) for (const root of [execRoot, dataRoot]) removeBind(root);
-    },
+    release: (options) => give(options.unmount ? [execRoot, dataRoot] : []),
+    abandon: () => give(mounted),
   };
 }
 

@@ -56,12 +56,12 @@ export function openSqlite(path: string): Store {
     collection<T>(name: string): Collection<T> {
       return {
         get(key) {
-          const row = get.get(name, key) as { value: string } | undefined;
-          return row === undefined ? undefined : (JSON.parse(row.value) as T);
+          const row = reading(path, () => get.get(name, key)) as { value: string } | undefined;
+          return row === undefined ? undefined : (parsed(path, name, key, row.value) as T);
         },
         list() {
-          const rows = list.all(name) as { key: string; value: string }[];
-          return rows.map((row) => ({ key: row.key, value: JSON.parse(row.value) as T }));
+          const rows = reading(path, () => list.all(name)) as { key: string; value: string }[];
+          return rows.map(({ key, value }) => ({ key, value: parsed(path, name, key, value) as T }));
         },
         put(key, value) {
           put.run(name, key, JSON.stringify(value));
@@ -87,6 +87,25 @@ export function openSqlite(path: string): Store {
       db.close();
     },
   };
+}
+
+/** SQLite's own complaints, such as "database disk image is malformed", as one sentence with the file's name. */
+function reading<T>(path: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    throw new GantryError("internal", `cannot read the records in ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function parsed(path: string, collection: string, key: string, value: string): unknown {
+  try {
+    return JSON.parse(value);
+  } catch (cause) {
+    throw new GantryError("internal", `cannot read the records in ${path}: that of ${collection} ${key} is damaged`, {
+      cause,
+    });
+  }
 }
 
 function open(path: string): DatabaseSync {
