@@ -51,7 +51,10 @@ export async function makeJail(
   const network = await joinNetworks(ports, record, undo);
   failpoint("containers.start.networked");
 
-  const files = etcFilesIn(containerFolder(settings.dataRoot, id));
+  const folder = containerFolder(settings.dataRoot, id);
+  // It was made with the container; somebody who cleaned up may have taken it since.
+  mkdirSync(folder, { recursive: true, mode: 0o710 });
+  const files = etcFilesIn(folder);
   writeEtcFiles(files, {
     config: record.config,
     hostConfig: record.hostConfig,
