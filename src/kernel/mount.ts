@@ -204,7 +204,8 @@ function configureOverlay(target: string, layers: OverlayLayers): boolean {
       if (index === 0 && error.code === "EINVAL") return false;
       throw error;
     }
-    const settings: [string, string | null][] = [];
+    // What the first column of /proc/mounts and of df says, as mount(8) would have it.
+    const settings: [string, string | null][] = [["source", "overlay"]];
     if (layers.upper !== undefined) settings.push(["upperdir", layers.upper]);
     if (layers.work !== undefined) settings.push(["workdir", layers.work]);
     for (const option of layers.options ?? []) {
