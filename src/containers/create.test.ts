@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { hostname } from "node:os";
 import { describe, it } from "node:test";
 import type { ContainerConfig, HostConfig } from "../api/container.ts";
-import { mergeConfig, newId } from "./create.ts";
+import { completeHostConfig, mergeConfig, newId } from "./create.ts";
+import type { ContainerSettings } from "./ports.ts";
 import { aConfig, aHostConfig } from "./request.fixture.ts";
 
 function merge(
@@ -56,6 +57,42 @@ describe("the configuration of a container", () => {
   it("refuses to have no command", () => {
     assert.throws(() => merge({}, {}), { kind: "invalid", message: "no command specified" });
     assert.throws(() => merge({ Entrypoint: [""] }, image), { kind: "invalid", message: "no command specified" });
+  });
+});
+
+describe("what the user left to the engine", () => {
+  const settings = {
+    defaultRuntime: "crun",
+    defaultShmSize: 1 << 20,
+    logDriver: "json-file",
+    logOptions: { "max-size": "9m", "max-file": "2" },
+  } as Partial<ContainerSettings> as ContainerSettings;
+  const complete = (wanted: Partial<HostConfig>, cgroupLayout: "v1" | "hybrid" | "v2" = "v2"): HostConfig =>
+    completeHostConfig({ ...aHostConfig(), ...wanted }, settings, { cgroupLayout });
+
+  it("lets the container's log options go over the engine's, its driver named or not", () => {
+    const merged = { Type: "json-file", Config: { "max-size": "1m", "max-file": "2" } };
+    for (const Type of ["", "json-file"])
+      assert.deepEqual(complete({ LogConfig: { Type, Config: { "max-size": "1m" } } }).LogConfig, merged);
+    assert.deepEqual(complete({ LogConfig: { Type: "none", Config: null } }).LogConfig, { Type: "none", Config: {} });
+  });
+
+  it("settles the cgroup namespace by the host's layout", () => {
+    assert.equal(complete({ CgroupnsMode: "" }, "v2").CgroupnsMode, "private");
+    assert.equal(complete({ CgroupnsMode: "" }, "hybrid").CgroupnsMode, "host");
+    assert.equal(complete({ CgroupnsMode: "host" }, "v2").CgroupnsMode, "host");
+  });
+
+  it("takes a swappiness of -1 for none, and 0 for 0", () => {
+    assert.equal(complete({ MemorySwappiness: -1 }).MemorySwappiness, null);
+    assert.equal(complete({ MemorySwappiness: 0 }).MemorySwappiness, 0);
+  });
+
+  it("masks what it should unless the container is privileged or has a list of its own", () => {
+    assert.ok(complete({ MaskedPaths: null }).MaskedPaths?.includes("/proc/kcore"));
+    assert.equal(complete({ MaskedPaths: null, Privileged: true }).MaskedPaths, null);
+    assert.deepEqual(complete({ MaskedPaths: [], ReadonlyPaths: ["/proc/sys"] }).MaskedPaths, []);
+    assert.deepEqual(complete({ ReadonlyPaths: ["/proc/sys"], Privileged: true }).ReadonlyPaths, ["/proc/sys"]);
   });
 });
 

@@ -6,11 +6,15 @@ import type {
   EndpointSettings,
   HealthConfig,
   HostConfig,
+  LogConfig,
 } from "../api/container.ts";
 import { GantryError } from "../base/errors.ts";
 import type { ResolvedImage } from "../images/image.ts";
 import type { ImageProcess } from "../oci/image.ts";
 import type { ContainerSettings } from "./ports.ts";
+import { type HostFacts, hostFacts } from "./spec/host.ts";
+import { defaultPaths } from "./spec/masked-paths.ts";
+import { cgroupnsMode } from "./spec/namespaces.ts";
 
 /** A new container's id: 64 hex digits, never all decimal in its first twelve (it would read as a number). */
 export function newId(): string {
@@ -101,7 +105,11 @@ function emptyToUndefined<T>(record: Record<string, T>): Record<string, T> | und
 }
 
 /** Fills in what the user left to the engine: what inspect then shows as Docker's does. */
-export function completeHostConfig(wanted: HostConfig, settings: ContainerSettings): HostConfig {
+export function completeHostConfig(
+  wanted: HostConfig,
+  settings: ContainerSettings,
+  host: Pick<HostFacts, "cgroupLayout"> = hostFacts(),
+): HostConfig {
   const NetworkMode = wanted.NetworkMode === "" || wanted.NetworkMode === "default" ? "bridge" : wanted.NetworkMode;
   return {
     ...wanted,
@@ -112,13 +120,21 @@ export function completeHostConfig(wanted: HostConfig, settings: ContainerSettin
     RestartPolicy: wanted.RestartPolicy.Name === "" ? { ...wanted.RestartPolicy, Name: "no" } : wanted.RestartPolicy,
     // Docker's rule: a limit without a word on swap allows as much swap again.
     MemorySwap: wanted.Memory > 0 && wanted.MemorySwap === 0 ? wanted.Memory * 2 : wanted.MemorySwap,
-    LogConfig:
-      wanted.LogConfig.Type === ""
-        ? { Type: settings.logDriver, Config: { ...settings.logOptions } }
-        : { Type: wanted.LogConfig.Type, Config: wanted.LogConfig.Config ?? {} },
+    LogConfig: logConfigOf(wanted.LogConfig, settings),
+    CgroupnsMode: cgroupnsMode(wanted.CgroupnsMode, host),
+    // Docker's client sends -1 for what nobody asked.
+    MemorySwappiness: wanted.MemorySwappiness === -1 ? null : wanted.MemorySwappiness,
+    ...defaultPaths(wanted),
     OomKillDisable: wanted.OomKillDisable ?? false,
     PidsLimit: wanted.PidsLimit === 0 || wanted.PidsLimit === -1 ? null : wanted.PidsLimit,
   };
+}
+
+/** The engine's options hold for the engine's driver, whether that was named or not; the container's own over them. */
+function logConfigOf({ Type, Config }: LogConfig, settings: ContainerSettings): LogConfig {
+  const own = Config ?? {};
+  if (Type !== "" && Type !== settings.logDriver) return { Type, Config: own };
+  return { Type: settings.logDriver, Config: { ...settings.logOptions, ...own } };
 }
 
 /** Which networks the container joins: those of the request, else the one that its network mode names. */

@@ -5,6 +5,7 @@ import type {
   ContainerStatus,
   ContainerSummary,
   EndpointSettings,
+  HostConfig,
   NetworkSettings,
   PortMap,
   PortSummary,
@@ -90,12 +91,17 @@ export function inspectOf(record: ContainerRecord, transient: Transient, context
     ProcessLabel: "",
     AppArmorProfile: "",
     ExecIDs: transient.execIds.size === 0 ? null : [...transient.execIds],
-    HostConfig: record.hostConfig,
+    HostConfig: shownHostConfig(record.hostConfig),
     GraphDriver: { Name: context.driver, Data: context.graphData },
     Mounts: record.mounts.filter((mount) => mount.type !== "tmpfs" || mount.from !== undefined).map(toMountPoint),
     Config: record.config,
     NetworkSettings: networkSettings(record, context),
   };
+}
+
+/** Docker leaves out an init that nobody decided on. */
+function shownHostConfig({ Init, ...shown }: HostConfig): HostConfig {
+  return Init === undefined || Init === null ? shown : { ...shown, Init };
 }
 
 function commandOf(record: ContainerRecord): string[] {
@@ -131,10 +137,11 @@ function networkSettings(record: ContainerRecord, context: ViewContext): Network
 /** Networks by name: what is connected while it runs, else what is wished for. */
 function networksOf(record: ContainerRecord, context: ViewContext): Record<string, EndpointSettings> {
   if (record.state.status === "running") return { ...record.state.networks };
+  const neverRan = record.state.status === "created";
   return Object.fromEntries(
     Object.entries(record.endpoints).map(([name, wanted]) => [
       name,
-      { ...EMPTY_ENDPOINT, NetworkID: context.networkIds[name] ?? "", ...wanted },
+      { ...EMPTY_ENDPOINT, ...wanted, NetworkID: neverRan ? "" : (context.networkIds[name] ?? "") },
     ]),
   );
 }

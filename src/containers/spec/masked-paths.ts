@@ -22,17 +22,25 @@ const CPU_FOLDER = "/sys/devices/system/cpu";
 
 let throttles: readonly string[] | undefined;
 
+type Paths = Pick<HostConfig, "MaskedPaths" | "ReadonlyPaths">;
+
+/** The lists as `inspect` shows them: the default ones where the user left them out; none for a privileged container. */
+export function defaultPaths(wanted: Paths & Pick<HostConfig, "Privileged">): Paths {
+  if (wanted.Privileged) return { MaskedPaths: wanted.MaskedPaths, ReadonlyPaths: wanted.ReadonlyPaths };
+  return {
+    MaskedPaths: wanted.MaskedPaths ?? [...MASKED, ...thermalThrottles()],
+    ReadonlyPaths: wanted.ReadonlyPaths ?? [...READONLY],
+  };
+}
+
 /** What of /proc and /sys the container doesn't see, and what it may only read. */
 export function buildMaskedPaths(
   hostConfig: HostConfig,
   security: SecurityOptions,
 ): { maskedPaths: string[]; readonlyPaths: string[] } {
-  const none = hostConfig.Privileged || security.systemPathsUnconfined;
   // What the user lists holds even for a privileged container.
-  return {
-    maskedPaths: [...(hostConfig.MaskedPaths ?? (none ? [] : [...MASKED, ...thermalThrottles()]))],
-    readonlyPaths: [...(hostConfig.ReadonlyPaths ?? (none ? [] : READONLY))],
-  };
+  const paths = security.systemPathsUnconfined ? hostConfig : defaultPaths(hostConfig);
+  return { maskedPaths: [...(paths.MaskedPaths ?? [])], readonlyPaths: [...(paths.ReadonlyPaths ?? [])] };
 }
 
 /** The temperatures' counters tell neighbours apart: a side channel. */

@@ -27,7 +27,7 @@ export function buildNamespaces(
 }
 
 /** Docker's default: of its own on cgroup v2, the host's on v1. */
-function cgroupnsMode(mode: string, host: Pick<HostFacts, "cgroupLayout">): string {
+export function cgroupnsMode(mode: string, host: Pick<HostFacts, "cgroupLayout">): string {
   return mode !== "" ? mode : host.cgroupLayout === "v2" ? "private" : "host";
 }
 
