@@ -1,15 +1,17 @@
 import { randomBytes } from "node:crypto";
 import type { ExecConfig, ExecInspect } from "../api/container.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
+import type { SpecProcess } from "../oci/runtime-spec.ts";
 import type { ProcessExit } from "../runtime/process.ts";
 import { exitCodeOfFailure } from "../runtime/runtime-error.ts";
-import type { ExecStartOptions } from "./controller.ts";
+import type { ExecStartOptions, HijackedConnection } from "./controller.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { publishContainerEvent } from "./event.ts";
 import type { ContainerPorts } from "./ports.ts";
 import { execProcessOf } from "./spec-of.ts";
 import type { Entry } from "./table.ts";
 
+const CANNOT_RUN = 126;
 /** How many ended sessions are kept for `inspect`; the oldest go first. */
 const KEPT_ENDED = 256;
 
@@ -52,12 +54,16 @@ export class ExecSessions {
       throw new GantryError("conflict", `container ${record.id} is paused, unpause the container before exec`);
     }
     const tty = config.Tty;
-    const process = execProcessOf(
-      this.#ports.settings(),
-      record,
-      config,
-      options.consoleSize ?? config.ConsoleSize ?? undefined,
-    );
+    const size = options.consoleSize ?? config.ConsoleSize ?? undefined;
+    let process: SpecProcess;
+    try {
+      process = execProcessOf(this.#ports.settings(), record, config, size);
+    } catch (error) {
+      this.#end(session, CANNOT_RUN);
+      if (options.detach) throw error;
+      refuseOnStream(options.hijack({ multiplexed: !tty }), tty, messageOf(error));
+      return;
+    }
     session.state = { status: "running", pid: 0 };
     const request = { id: record.id, execId, process, terminal: tty, openStdin: config.AttachStdin && !options.detach };
     publishContainerEvent(this.#ports.events, record, `exec_start: ${(config.Cmd ?? []).join(" ")}`, {
@@ -96,7 +102,7 @@ export class ExecSessions {
       const { pid } = await this.#ports.runtime.exec(request);
       if (session.state.status === "running") session.state = { status: "running", pid };
     } catch (error) {
-      this.#end(session, exitCodeOfFailure(messageOf(error), 126));
+      this.#end(session, exitCodeOfFailure(messageOf(error), CANNOT_RUN));
       throw error;
     }
   }
@@ -168,4 +174,16 @@ export class ExecSessions {
     if (session === undefined) throw new GantryError("not-found", `No such exec instance: ${execId}`);
     return session;
   }
+}
+
+/** Clients take an answer other than the upgrade for a broken connection, so the reason comes as the exec's output. */
+function refuseOnStream({ socket, preamble }: HijackedConnection, tty: boolean, message: string): void {
+  const line = Buffer.from(`${message}\r\n`);
+  const head = Buffer.alloc(tty ? 0 : 8);
+  if (!tty) {
+    head.writeUInt8(1, 0);
+    head.writeUInt32BE(line.length, 4);
+  }
+  socket.resume();
+  socket.end(Buffer.concat([preamble, head, line]));
 }

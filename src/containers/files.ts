@@ -61,13 +61,19 @@ function hostsText(input: EtcInput): string {
     }
     lines.push(`${resolved}\t${name}`);
   }
-  const names =
-    config.Domainname === "" ? config.Hostname : `${config.Hostname}.${config.Domainname} ${config.Hostname}`;
+  const names = hostNames(config);
   for (const endpoint of Object.values(input.networks)) {
     if (endpoint.IPAddress !== "") lines.push(`${endpoint.IPAddress}\t${names}`);
     if (endpoint.GlobalIPv6Address !== "") lines.push(`${endpoint.GlobalIPv6Address}\t${names}`);
   }
   return `${lines.join("\n")}\n`;
+}
+
+/** The full name and its first part, however the two were given: `-h web.example` or `-h web --domainname example`. */
+function hostNames({ Hostname, Domainname }: ContainerConfig): string {
+  const full = Domainname === "" ? Hostname : `${Hostname}.${Domainname}`;
+  const [first = ""] = full.split(".", 1);
+  return first === full ? full : `${full} ${first}`;
 }
 
 /** `name:address` or `name=address`; the address may be in brackets. */

@@ -29,7 +29,7 @@ export function containerFilter(filters: Filters, context: FilterContext): Filte
 }
 
 /** True if the filters ask for containers that do not run: then `all` is implied. */
-export function impliesAll(filters: Filters): boolean {
+function impliesAll(filters: Filters): boolean {
   return (filters.status ?? []).length > 0 || (filters.exited ?? []).length > 0;
 }
 
@@ -85,17 +85,21 @@ const FILTERS: Readonly<Record<string, MakeFilter>> = {
     const ids = record.state.status === "running" ? Object.values(record.state.networks).map((n) => n.NetworkID) : [];
     return values.some((value) => names.includes(value) || ids.some((id) => id !== "" && id.startsWith(value)));
   },
-  publish: (values) => (record) => {
-    const ports = record.state.status === "running" ? Object.entries(record.state.ports) : [];
+  publish: (values) => {
     const wanted = values.map(parsePort);
-    return ports.some(([key, bindings]) =>
-      (bindings ?? []).some((b) => wanted.some((w) => w.has(Number(b.HostPort), key))),
-    );
+    return (record) => {
+      const ports = record.state.status === "running" ? Object.entries(record.state.ports) : [];
+      return ports.some(([key, bindings]) =>
+        (bindings ?? []).some((b) => wanted.some((w) => w.has(Number(b.HostPort), key))),
+      );
+    };
   },
-  expose: (values) => (record) => {
+  expose: (values) => {
     const wanted = values.map(parsePort);
-    const exposed = Object.keys({ ...record.config.ExposedPorts, ...record.hostConfig.PortBindings });
-    return exposed.some((key) => wanted.some((w) => w.has(Number.parseInt(key, 10), key)));
+    return (record) => {
+      const exposed = Object.keys({ ...record.config.ExposedPorts, ...record.hostConfig.PortBindings });
+      return exposed.some((key) => wanted.some((w) => w.has(Number.parseInt(key, 10), key)));
+    };
   },
   health: (values) => {
     const unknown = values.find((value) => !["starting", "healthy", "unhealthy", "none"].includes(value));

@@ -54,10 +54,10 @@ export function resolveMounts(input: MountInput): ResolvedMount[] {
     for (const bind of input.hostConfig.Binds ?? []) add(parseBind(bind, volume));
     for (const mount of input.hostConfig.Mounts ?? []) add(resolveMount(mount, volume));
     for (const [destination, options] of Object.entries(input.hostConfig.Tmpfs ?? {})) {
-      add(tmpfs(checkDestination(destination, destination), options === "" ? [] : options.split(","), false));
+      add(tmpfs(checkDestination(destination), options === "" ? [] : options.split(","), false));
     }
     for (const destination of input.anonymous) {
-      const at = checkDestination(destination, destination);
+      const at = checkDestination(destination, destination, "volume");
       if (byDestination.has(at)) continue;
       const created = volume(undefined, undefined);
       byDestination.set(at, volumeMount(created.Name, created.Mountpoint, at, { anonymous: true }));
@@ -85,7 +85,7 @@ function parseBind(raw: string, volume: MakeVolume): ResolvedMount {
     parts.length === 1 ? ["", parts[0] ?? "", ""] : [parts[0] ?? "", parts[1] ?? "", parts[2] ?? ""];
   if (target === "" || (parts.length === 2 && !target.startsWith("/") && isMode(target))) throw invalid();
   if (parts.length === 3 && mode === "") throw invalid();
-  const destination = checkDestination(target, raw);
+  const destination = checkDestination(target, raw, source.startsWith("/") ? "bind" : "volume");
   const parsed = parseMode(mode);
   if (source === "") {
     const created = volume(undefined, undefined);
@@ -159,20 +159,16 @@ function parseMode(mode: string): { readonly: boolean; propagation: string; noco
   return result;
 }
 
-function checkDestination(target: string, raw: string): string {
-  if (!target.startsWith("/")) {
-    throw new GantryError(
-      "invalid",
-      `invalid volume specification: '${raw}': invalid mount config: invalid mount path: '${target}' mount path must be absolute`,
-    );
-  }
+/** `raw` is the whole of the `-v` that it is part of. */
+function checkDestination(target: string, raw?: string, type?: Mount["Type"]): string {
+  const refuse = (why: string) => {
+    const where =
+      raw === undefined ? "" : `invalid volume specification: '${raw}': invalid mount config for type "${type}": `;
+    return new GantryError("invalid", `${where}${why}`);
+  };
+  if (!target.startsWith("/")) throw refuse(`invalid mount path: '${target}' mount path must be absolute`);
   const path = posix.normalize(target).replace(/(.)\/$/, "$1");
-  if (path === "/") {
-    throw new GantryError(
-      "invalid",
-      `invalid volume specification: '${raw}': invalid specification: destination can't be '/'`,
-    );
-  }
+  if (path === "/") throw refuse("invalid specification: destination can't be '/'");
   return path;
 }
 

@@ -109,7 +109,7 @@ test("devices are handed on with their permissions, whole folders too", () => {
   assert.deepEqual([device?.path, device?.type, device?.major, device?.minor], ["/dev/nil", "c", 1, 5]);
   assert.deepEqual(spec.linux.resources?.devices?.slice(-2), [
     { allow: true, type: "c", major: 1, minor: 5, access: "r" },
-    { allow: true, type: "b", major: -1, minor: 7, access: "rw" },
+    { allow: true, type: "b", minor: 7, access: "rw" },
   ]);
   const folder = [{ PathOnHost: "/dev/", PathInContainer: "/dev/host", CgroupPermissions: "rwm" }];
   assert.ok(build({ hostConfig: { Devices: folder } }).linux.devices?.some((each) => each.path === "/dev/host/null"));

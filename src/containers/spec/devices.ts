@@ -61,8 +61,14 @@ export function parseDeviceRule(text: string): SpecDeviceRule {
   const match = /^([acb]) (\d{1,10}|\*):(\d{1,10}|\*) ([rwm]{1,3})$/.exec(text);
   if (match === null) throw new GantryError("invalid", `invalid device cgroup rule format: '${text}'`);
   const [, type, major, minor, access] = match;
-  const number = (given: string | undefined) => (given === "*" ? -1 : Number(given));
-  return { allow: true, type: type as "a" | "b" | "c", major: number(major), minor: number(minor), access };
+  // A wildcard is a number that isn't there: crun would write a -1 as it is, which the kernel refuses.
+  return {
+    allow: true,
+    type: type as "a" | "b" | "c",
+    ...(major !== "*" && { major: Number(major) }),
+    ...(minor !== "*" && { minor: Number(minor) }),
+    access,
+  };
 }
 
 /** One device, or all those below a folder. */

@@ -89,7 +89,7 @@ function systemMounts(input: SpecInput, security: SecurityOptions): SpecMount[] 
           source: "shm",
           options: [...plain, "mode=1777", `size=${input.hostConfig.ShmSize || 64 * 1024 * 1024}`],
         }
-      : { destination: "/dev/shm", type: "bind", source: shared, options: ["rbind", "rprivate"] },
+      : { destination: "/dev/shm", type: "bind", source: shared, options: ["rbind", "rprivate", ...plain] },
   );
   return rows;
 }

@@ -51,7 +51,8 @@ function capabilitySets(names: readonly string[]): NonNullable<SpecProcess["capa
 function environment(input: SpecInput, tty: boolean, own: readonly string[], home: string): string[] {
   const base = [`PATH=${DEFAULT_PATH}`, `HOSTNAME=${input.config.Hostname}`, ...(tty ? ["TERM=xterm"] : [])];
   const merged = mergeEnv(base, own);
-  return merged.some((entry) => entry.startsWith("HOME=")) ? merged : [...merged, `HOME=${home}`];
+  const set = merged.filter((entry) => entry !== "HOME=");
+  return set.some((entry) => entry.startsWith("HOME=")) ? set : [...set, `HOME=${home}`];
 }
 
 /** `over` replaces by name and in place; a bare name takes a variable away. */

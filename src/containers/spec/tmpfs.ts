@@ -28,7 +28,7 @@ export function mergeTmpfsOptions(options: readonly string[]): string[] {
     if (option === "") continue;
     const [key = ""] = option.split("=", 1);
     const slot = GROUP.get(option) ?? (option.includes("=") && KEYS.has(key) ? key : undefined);
-    if (slot === undefined) throw new GantryError("invalid", `invalid tmpfs option ${JSON.stringify(option)}`);
+    if (slot === undefined) throw new GantryError("invalid", `invalid tmpfs option [${JSON.stringify(option)}]`);
     merged.set(slot, option);
   }
   merged.delete("defaults");

@@ -91,7 +91,7 @@ const refusals: readonly (readonly [object, string, object?])[] = [
   [{ LogConfig: { Type: "local", Config: { tag: "x" } } }, "unknown log opt 'tag' for log driver local"],
   [{ Runtime: "walk" }, "unknown or invalid runtime name: walk"],
   [{ ExtraHosts: ["box"] }, 'bad format for add-host: "box"'],
-  [{ Tmpfs: { "/x": "bind" } }, 'invalid tmpfs option "bind"'],
+  [{ Tmpfs: { "/x": "bind" } }, 'invalid tmpfs option ["bind"]'],
   [{}, "invalid signal: BANG", { StopSignal: "BANG" }],
   [{}, "the working directory 'here' is invalid, it needs to be an absolute path", { WorkingDir: "here" }],
   [{}, "invalid environment variable: =x", { Env: ["A=1", "=x"] }],
