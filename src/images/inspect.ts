@@ -19,7 +19,7 @@ export function inspectImage(image: ImageRecord, records: ImageRecords, snapshot
     RepoDigests: digests,
     Parent: image.parent ?? "",
     Comment: commentOf(config),
-    Created: config.created ?? "",
+    Created: shortest(config.created ?? ""),
     DockerVersion: config.docker_version ?? "",
     Author: config.author ?? "",
     Config: config.config === undefined ? null : containerConfig(config.config),
@@ -35,6 +35,11 @@ export function inspectImage(image: ImageRecord, records: ImageRecords, snapshot
     },
     Metadata: { LastTagTime: image.lastTagged ?? NO_TIME },
   };
+}
+
+/** A time without the zeros that end its fraction, as Go prints it. */
+function shortest(time: string): string {
+  return time.replace(/(\.\d*?)0+(?=Z|[+-]|$)/, (_, kept: string) => (kept === "." ? "" : kept));
 }
 
 /** GET /images/{name}/history of an image, youngest first. */
