@@ -5,5 +5,8 @@ import { EngineError } from "../client/client.ts";
 export function errorLine(error: unknown): string {
   return error instanceof EngineError && !error.message.startsWith("unable to upgrade")
     ? `Error response from daemon: ${error.message}`
-    : messageOf(error);
+    : messageOf(error).replace(SYSTEM_ERROR, "$2 $3: $1");
 }
+
+/** Node's words for a failed system call, which come in another order than the ones that users of such tools know. */
+const SYSTEM_ERROR = /^E[A-Z0-9]+: (.+), (\w+) '(.*)'$/;

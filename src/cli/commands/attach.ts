@@ -21,9 +21,10 @@ export const attach: Command = {
     const { client, flags } = call;
     const container = await client.json<ContainerInspect>("GET", `/containers/${segment(call.args[0] ?? "")}/json`);
     const { State: state, Config: config, Id: id } = container;
-    if (!state.Running) throw new ExitError(1, "cannot attach to a stopped container, start it first");
-    if (state.Paused) throw new ExitError(1, "cannot attach to a paused container, unpause it first");
-    if (state.Restarting) throw new ExitError(1, "cannot attach to a restarting container, wait until it is running");
+    if (!state.Running) throw new ExitError(1, "You cannot attach to a stopped container, start it first");
+    if (state.Paused) throw new ExitError(1, "You cannot attach to a paused container, unpause it first");
+    if (state.Restarting)
+      throw new ExitError(1, "You cannot attach to a restarting container, wait until it is running");
     const stdin = !flags.bool("no-stdin") && config.OpenStdin;
     if (config.Tty && stdin && !isTerminal(0)) throw new ExitError(1, "the input device is not a TTY");
     const keys = flags.text("detach-keys") || (call.settings.config().detachKeys ?? "");

@@ -20,8 +20,8 @@ export const events: Command = {
     const show = await formatter(flags.text("format"));
     const { body } = await call.client.stream("GET", "/events", {
       query: {
-        since: timestampQuery(flags.text("since")),
-        until: timestampQuery(flags.text("until")),
+        since: timestampQuery("since", flags.text("since")),
+        until: timestampQuery("until", flags.text("until")),
         filters: filtersOf(flags.list("filter")),
       },
     });

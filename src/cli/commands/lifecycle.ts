@@ -184,7 +184,7 @@ export const port: Command = {
     if (!/^\d+\/\w+$/.test(key)) throw new ExitError(1, `Error: invalid port (${wanted})`);
     const rows = ports[key];
     if (rows === undefined || rows === null) {
-      throw new ExitError(1, `no public port '${key}' published for ${name}`);
+      throw new ExitError(1, `Error: No public port '${wanted}' published for ${name}`);
     }
     for (const row of rows) printLine(address(row));
     return 0;

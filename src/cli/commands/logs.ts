@@ -26,8 +26,8 @@ export const logs: Command = {
         follow: flags.bool("follow"),
         timestamps: flags.bool("timestamps"),
         details: flags.bool("details"),
-        since: timestampQuery(flags.text("since")),
-        until: timestampQuery(flags.text("until")),
+        since: timestampQuery("since", flags.text("since")),
+        until: timestampQuery("until", flags.text("until")),
         tail: flags.text("tail"),
       },
     });

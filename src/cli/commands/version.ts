@@ -1,9 +1,9 @@
+import { VERSION } from "../../base/version.ts";
 import { API_VERSION } from "../../client/client.ts";
 import type { Command } from "../command.ts";
 import { errorLine } from "../error-line.ts";
 import { textFlag } from "../flags/spec.ts";
 import { complain, print } from "../output/print.ts";
-import { VERSION } from "../version-text.ts";
 
 interface ServerVersion {
   readonly Version: string;
@@ -49,7 +49,7 @@ export const version: Command = {
     if (format === "json") print(`${JSON.stringify(data)}\n`);
     else if (format !== "") {
       const { compileTemplate } = await import("../template/evaluate.ts");
-      const template = compileTemplate(format, { missing: () => undefined });
+      const template = compileTemplate(format, { missing: goField });
       try {
         print(`${template(data)}\n`);
       } catch (error) {
@@ -70,6 +70,11 @@ export const version: Command = {
     return 1;
   },
 };
+
+/** Docker's templates see Go's names, and this one differs from JSON's. */
+function goField(value: unknown, field: string): unknown {
+  return field === "APIVersion" ? (value as { readonly ApiVersion?: string } | null)?.ApiVersion : undefined;
+}
 
 function serverText(server: ServerVersion): string {
   const line = (name: string, value: string | undefined): string =>
