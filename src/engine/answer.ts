@@ -1,6 +1,6 @@
-import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 import { ERROR_STATUS } from "../api/error-status.ts";
+import { drained } from "../base/drained.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 
 /** What a route's handler returns: the answer as data, written in one place. */
@@ -55,10 +55,15 @@ export async function writeAnswer(response: ServerResponse, answer: Answer): Pro
   }
 }
 
-function writeJson(response: ServerResponse, status: number, value: unknown): void {
+function writeJson(response: ServerResponse, status: number, value: unknown, until?: Promise<void>): void {
   const body = `${JSON.stringify(value)}\n`;
   response.writeHead(status, { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(body) });
-  response.end(body);
+  if (until === undefined) {
+    response.end(body);
+    return;
+  }
+  response.write(body);
+  void until.then(() => response.end());
 }
 
 /** A client that left must not keep a source open, nor its failure unheard. */
@@ -68,19 +73,18 @@ async function discard(answer: Answer): Promise<void> {
 }
 
 async function pour(response: ServerResponse, body: AsyncIterable<Uint8Array | string>): Promise<void> {
-  const left = new AbortController();
-  response.once("close", () => left.abort());
   for await (const piece of body) {
     if (response.destroyed) return;
-    if (piece.length > 0 && !response.write(piece)) {
-      await once(response, "drain", { signal: left.signal }).catch(() => undefined);
-    }
+    if (piece.length > 0 && !response.write(piece)) await drained(response);
   }
   response.end();
 }
 
-/** Answers an error, or ends the connection if the answer has begun already. */
-export function writeError(response: ServerResponse, error: unknown): void {
+/**
+ * Answers an error, or ends the connection if the answer has begun already. The client has the whole answer at once;
+ * what happens to its connection waits for `until`.
+ */
+export function writeError(response: ServerResponse, error: unknown, until?: Promise<void>): void {
   if (response.headersSent) {
     response.destroy();
     return;
@@ -91,5 +95,5 @@ export function writeError(response: ServerResponse, error: unknown): void {
     response.end();
     return;
   }
-  writeJson(response, status, { message: messageOf(error) });
+  writeJson(response, status, { message: messageOf(error) }, until);
 }

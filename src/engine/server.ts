@@ -25,6 +25,9 @@ export interface ServerOptions {
 /** An idle kept connection is closed after this; clients reopen it. */
 const KEEP_ALIVE_MS = 10 * 60_000;
 
+/** For so long a refused request's body is thrown away before its connection is closed. */
+const UNREAD_BODY_MS = 2_000;
+
 /**
  * The Engine API over HTTP/1.1. Heads are bounded in size and time; what streams has no timeout. No client can make
  * the process fail: every error of a connection ends that connection only.
@@ -162,10 +165,23 @@ export function createEngineServer(options: ServerOptions): Server {
         error: error instanceof Error ? (error.stack ?? error.message) : messageOf(error),
       });
     }
-    // A body that nobody will read leaves the connection in its midst: it can't be kept.
-    if (!message.complete && !response.headersSent) response.setHeader("Connection", "close");
-    writeError(response, error);
+    if (message.complete || response.headersSent) {
+      writeError(response, error);
+      return;
+    }
+    // A body that nobody will read leaves the connection in its midst: it can't be kept. It is closed only after the
+    // client has had time to stop sending: a write to a closed connection would hide the answer from it.
+    response.setHeader("Connection", "close");
+    writeError(response, error, unread(message));
   }
+}
+
+/** Throws away what still comes of a body. Resolves when the client has sent it, has left, or goes on for too long. */
+function unread(message: IncomingMessage): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, UNREAD_BODY_MS);
+  message.once("end", resolve).once("close", resolve).resume();
+  return promise.finally(() => clearTimeout(timer));
 }
 
 /** One request and its answer under way. */
