@@ -1,3 +1,4 @@
+import { VERSION } from "../base/version.ts";
 import { EngineClient } from "../client/client.ts";
 import { argumentComplaint, type Call, ExitError } from "./command.ts";
 import { COMMANDS, type CommandRow, findCommand, GROUPS } from "./commands.ts";
@@ -6,7 +7,6 @@ import { FlagError, type ParsedFlags, parseFlags } from "./flags/parse.ts";
 import { boolFlag, type FlagSpec, listFlag, textFlag } from "./flags/spec.ts";
 import { complain, print, printLine } from "./output/print.ts";
 import { settingsFrom } from "./settings.ts";
-import { VERSION } from "./version-text.ts";
 
 const GLOBALS: readonly FlagSpec[] = [
   textFlag("config", "Folder of the client's configuration files", { shownDefault: '"~/.docker"' }),

@@ -31,7 +31,7 @@ export class ResponseBody implements AsyncIterable<Uint8Array> {
       this.#take(chunk);
       if (!this.#done && this.#pending.length > 0) socket.pause();
     });
-    socket.on("error", (error) => this.#fail(error));
+    socket.on("error", (error) => this.#fail(broken(error.message, error)));
     socket.on("close", () => this.#closed());
     socket.on("end", () => this.#closed());
     if (head.length > 0) this.#take(head);
@@ -107,7 +107,7 @@ export class ResponseBody implements AsyncIterable<Uint8Array> {
       const end = newline === -1 ? chunk.length : newline;
       this.#line += chunk.toString("latin1", at, end);
       if (this.#line.length > MAX_CHUNK_LINE) {
-        this.#fail(new Error("malformed chunk in the engine's answer"));
+        this.#fail(broken("a chunk is malformed"));
         return;
       }
       at = end + 1;
@@ -125,7 +125,7 @@ export class ResponseBody implements AsyncIterable<Uint8Array> {
     } else {
       const size = /^([0-9a-fA-F]{1,12})[ \t]*(?:;.*)?$/.exec(line)?.[1];
       if (size === undefined) {
-        this.#fail(new Error("malformed chunk in the engine's answer"));
+        this.#fail(broken("a chunk is malformed"));
         return;
       }
       this.#left = Number.parseInt(size, 16);
@@ -141,7 +141,7 @@ export class ResponseBody implements AsyncIterable<Uint8Array> {
   #closed(): void {
     if (this.#done) return;
     if (this.#framing.kind === "close") this.#finish();
-    else this.#fail(new GantryError("unavailable", "unexpected EOF"));
+    else this.#fail(broken("unexpected EOF"));
   }
 
   #finish(): void {
@@ -161,4 +161,11 @@ export class ResponseBody implements AsyncIterable<Uint8Array> {
     this.#wake = undefined;
     wake?.();
   }
+}
+
+function broken(why: string, cause?: Error): GantryError {
+  // What its own caller asked for, such as an abort, is told as it is.
+  return cause instanceof GantryError
+    ? cause
+    : new GantryError("unavailable", `cannot read the engine's answer: ${why}`, { cause });
 }

@@ -2,6 +2,7 @@ import { connect as connectPlain, type Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import { drained } from "../base/drained.ts";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
+import { VERSION } from "../base/version.ts";
 import { ResponseBody } from "./body.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { framingOf, MAX_HEAD, parseHead } from "./head.ts";
@@ -57,7 +58,7 @@ function headText(endpoint: Endpoint, request: WireRequest): string {
     endpoint.kind === "unix"
       ? "gantry"
       : `${endpoint.host.includes(":") ? `[${endpoint.host}]` : endpoint.host}:${endpoint.port}`;
-  let text = `${request.method} ${request.path} HTTP/1.1\r\nHost: ${host}\r\nUser-Agent: Gantry-Client/0.1.0 (linux)\r\n`;
+  let text = `${request.method} ${request.path} HTTP/1.1\r\nHost: ${host}\r\nUser-Agent: Gantry-Client/${VERSION} (linux)\r\n`;
   for (const [name, value] of Object.entries(request.headers ?? {})) text += `${name}: ${value}\r\n`;
   text += request.hijack ? "Connection: Upgrade\r\nUpgrade: tcp\r\n" : "Connection: close\r\n";
   if (typeof request.body === "object") return `${text}Transfer-Encoding: chunked\r\n\r\n`;

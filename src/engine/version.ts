@@ -1,4 +1,2 @@
-import manifest from "../../package.json" with { type: "json" };
-
-/** The engine's own version, as the package says it. */
-export const ENGINE_VERSION: string = manifest.version;
+/** The version that the engine tells its clients. */
+export { VERSION as ENGINE_VERSION } from "../base/version.ts";

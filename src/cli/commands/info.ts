@@ -1,9 +1,9 @@
 import { bytesSize } from "../../base/units.ts";
+import { VERSION } from "../../base/version.ts";
 import type { Command } from "../command.ts";
 import { errorLine } from "../error-line.ts";
 import { textFlag } from "../flags/spec.ts";
 import { complain, print } from "../output/print.ts";
-import { VERSION } from "../version-text.ts";
 
 type Info = Readonly<Record<string, unknown>>;
 
