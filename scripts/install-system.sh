@@ -9,6 +9,9 @@ cd "$root"
 sh scripts/setup.sh
 
 dest=${DESTDIR-}
+for link in "$dest/usr/bin/gantry" "$dest/usr/bin/gantryd"; do
+  [ ! -e "$link" ] || [ -L "$link" ] || fail "$link is a file of something else: remove it or its package first."
+done
 lib=$dest/usr/lib/gantry
 step "install: copying to $lib"
 rm -rf "$lib.new"
@@ -32,9 +35,6 @@ NODE_COMPILE_CACHE=$lib/dist/cache "$lib/bin/gantryd" --version
 for name in gantry gantryd; do
   link=$dest/usr/bin/$name
   case $name in gantry) target=../lib/gantry/dist/gantry ;; gantryd) target=../lib/gantry/bin/gantryd ;; esac
-  if [ -e "$link" ] && [ ! -L "$link" ]; then
-    fail "$link is a file of something else: remove it or its package first."
-  fi
   ln -sfn "$target" "$link"
 done
 step_done

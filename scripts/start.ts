@@ -67,12 +67,14 @@ async function firstImage(): Promise<{ readonly image: string; readonly made: bo
   const have = tags.includes(wanted) ? wanted : tags.find((tag) => tag.startsWith("debian:"));
   if (have !== undefined) return { image: have, made: false };
   // A pull is the image that everybody else has too; without a registry the machine's own packages make one.
-  const pull = spawnSync(CLI, ["-H", `unix://${SOCKET}`, "pull", "-q", wanted], { encoding: "utf8" });
-  if (pull.status === 0) {
+  const pull = await ask("POST", `/images/create?fromImage=${encodeURIComponent(wanted)}`);
+  // A pull that fails half-way says so in its last message, after a status of 200.
+  const why = /"(?:message|error)":"([^"]*)"/.exec(pull.text)?.[1];
+  if (pull.status === 200 && why === undefined) {
     say(`start: pulled ${wanted}`);
     return { image: wanted, made: true };
   }
-  say(`start: ${wanted} can't be pulled (${pull.stderr.split("\n")[0]?.replace(/^gantry: /, "")})`);
+  say(`start: no pull: ${why ?? pull.text.trim()}`);
   say(`start: gantry image bootstrap ${wanted}, from this machine's package sources`);
   if (gantry("image", "bootstrap", wanted).status === 0) return { image: wanted, made: true };
   return fail(`could not get ${wanted}: check the network, then run 'gantry image bootstrap ${wanted}'.`);
