@@ -2,11 +2,12 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { Volume } from "../api/volume.ts";
 import { syncFolder } from "../base/atomic-file.ts";
 import { GantryError } from "../base/errors.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { Collection, Store } from "../state/store.ts";
-import type { Volume, VolumeStore } from "./volume.ts";
+import type { VolumeStore } from "./volume.ts";
 
 const ANONYMOUS_LABEL = "com.docker.volume.anonymous";
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;

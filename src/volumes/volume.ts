@@ -1,13 +1,4 @@
-/** GET /volumes/{name}. */
-export interface Volume {
-  Name: string;
-  Driver: string;
-  Mountpoint: string;
-  CreatedAt: string;
-  Labels: Record<string, string> | null;
-  Options: Record<string, string> | null;
-  Scope: "local";
-}
+import type { Volume } from "../api/volume.ts";
 
 /** Data that outlives containers: for now the `local` driver's folders under the data root. */
 export interface VolumeStore {

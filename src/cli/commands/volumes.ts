@@ -1,3 +1,4 @@
+import type { Volume } from "../../api/volume.ts";
 import type { Command } from "../command.ts";
 import { ExitError } from "../command.ts";
 import { boolFlag, filterFlag, listFlag, mapFlag, textFlag } from "../flags/spec.ts";
@@ -7,15 +8,6 @@ import { printLine } from "../output/print.ts";
 import { FORMAT_USAGE, labelsText, sizeText } from "../output/text.ts";
 import { pairs } from "../run/environment.ts";
 import { forEachName, segment } from "./lifecycle.ts";
-
-interface Volume {
-  readonly Name: string;
-  readonly Driver: string;
-  readonly Mountpoint: string;
-  readonly Scope: string;
-  readonly Labels: Readonly<Record<string, string>> | null;
-  readonly UsageData?: { readonly Size: number; readonly RefCount: number } | null;
-}
 
 const HEADINGS = {
   Name: "VOLUME NAME",

@@ -1,8 +1,9 @@
 import { decodeJson } from "../../api/decode.ts";
 import { checkFilters, type QueryFilters } from "../../api/query.ts";
 import { volumeCreateRequest } from "../../api/request.ts";
+import type { Volume } from "../../api/volume.ts";
 import { GantryError } from "../../base/errors.ts";
-import type { Volume, VolumeStore } from "../../volumes/volume.ts";
+import type { VolumeStore } from "../../volumes/volume.ts";
 import { empty, json } from "../answer.ts";
 import { matchLabels } from "../label-filter.ts";
 import type { Handlers } from "../route-request.ts";

@@ -1,0 +1,12 @@
+/** GET /volumes/{name}, and a row of GET /volumes. */
+export interface Volume {
+  readonly Name: string;
+  readonly Driver: string;
+  readonly Mountpoint: string;
+  readonly CreatedAt: string;
+  readonly Labels: Readonly<Record<string, string>> | null;
+  readonly Options: Readonly<Record<string, string>> | null;
+  readonly Scope: "local";
+  /** Only where it was asked for. */
+  readonly UsageData?: { readonly Size: number; readonly RefCount: number } | null;
+}
