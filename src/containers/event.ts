@@ -15,3 +15,21 @@ export function publishContainerEvent(
     attributes: { ...record.config.Labels, ...more, image: record.image, name: record.name },
   });
 }
+
+/** Tells that a container's volumes are in use by it, or no more. */
+export function publishVolumeEvents(events: EventBus, record: ContainerRecord, action: "mount" | "unmount"): void {
+  for (const mount of record.mounts) {
+    if (mount.type !== "volume" || mount.name === undefined) continue;
+    const use = {
+      destination: mount.destination,
+      "read/write": String(!mount.readonly),
+      propagation: mount.propagation,
+    };
+    events.publish({
+      type: "volume",
+      action,
+      id: mount.name,
+      attributes: { driver: "local", container: record.id, ...(action === "mount" && use) },
+    });
+  }
+}

@@ -6,7 +6,7 @@ import { CompiledSeccomp } from "../runtime/compiled-seccomp.ts";
 import type { ProcessExit } from "../runtime/process.ts";
 import { exitCodeOfFailure } from "../runtime/runtime-error.ts";
 import type { StopOptions } from "./controller.ts";
-import { publishContainerEvent } from "./event.ts";
+import { publishContainerEvent, publishVolumeEvents } from "./event.ts";
 import { makeJail, sweepJail } from "./jail.ts";
 import type { ContainerPorts } from "./ports.ts";
 import { type ExitedState, NEVER, timestamp } from "./record.ts";
@@ -87,6 +87,7 @@ export class Lifecycle {
       this.#startFailed(entry, error);
       throw error;
     }
+    publishVolumeEvents(this.#ports.events, entry.record, "mount");
     publishContainerEvent(this.#ports.events, entry.record, "start");
   }
 
@@ -134,6 +135,7 @@ export class Lifecycle {
       exitCode: String(exitCode),
       execDuration: String(Math.max(0, Math.floor(ranMs / 1000))),
     });
+    publishVolumeEvents(this.#ports.events, entry.record, "unmount");
     if (transient.manuallyStopped) publishContainerEvent(this.#ports.events, entry.record, "stop");
     if (removes) {
       const removal = this.#removeLocked(entry, { volumes: true, running: true });
