@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync, readSync } from "node:fs";
 import { GantryError, hasCode } from "../base/errors.ts";
-import { cName, mkdirat, O_CLOEXEC, O_PATH, readlinkat } from "./at.ts";
+import { cName, mkdirat, O_CLOEXEC, O_PATH, openat, readlinkat } from "./at.ts";
 import { errnoError, libc, SYSCALL, syscallError } from "./libc.ts";
 
 export * from "./at.ts";
@@ -32,35 +32,50 @@ export function openInRoot(root: Root, path: string, flags: number, mode = 0): n
  */
 export function mkdirInRoot(root: Root, path: string, mode = 0o755): number {
   const flags = O_PATH | constants.O_DIRECTORY;
-  const pending = split(path);
-  let done = ".";
+  const pending = split(path).reverse();
+  const done: string[] = [];
   let links = 0;
-  while (pending.length > 0) {
-    const name = pending.shift()!;
-    const next = `${done}/${name}`;
-    if (isFolder(root, next, flags)) {
-      done = next;
-      continue;
-    }
-    const parent = openInRoot(root, done, flags);
-    try {
-      mkdirat(parent, name, mode);
-      done = next;
-    } catch (error) {
-      if (!hasCode(error, "EEXIST")) throw error;
-      const target = readLinkIfAny(parent, name);
-      // Not a link: a folder that somebody made just now. The open at the end tells.
-      if (target === undefined) done = next;
-      else {
-        if (++links > MOST_LINKS) throw syscallError("mkdir", ELOOP, path);
-        if (target.startsWith("/")) done = ".";
-        pending.unshift(...split(target));
+  let dir = openInRoot(root, ".", flags);
+  try {
+    for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
+      // One step down from where we are, so that a deep path takes no walk from the root for each of its parts.
+      const target = name === ".." ? undefined : readLinkIfAny(dir, name);
+      if (target === undefined) {
+        done.push(name);
+        const next = name === ".." ? openInRoot(root, done.join("/"), flags) : openOrMake(dir, name, flags, mode);
+        closeSync(dir);
+        dir = next;
+        continue;
       }
-    } finally {
-      closeSync(parent);
+      if (++links > MOST_LINKS) throw syscallError("mkdir", ELOOP, path);
+      pending.push(...split(target).reverse());
+      if (!target.startsWith("/")) continue;
+      done.length = 0;
+      const top = openInRoot(root, ".", flags);
+      closeSync(dir);
+      dir = top;
     }
+    return dir;
+  } catch (error) {
+    closeSync(dir);
+    throw error;
   }
-  return openInRoot(root, done, flags);
+}
+
+function openOrMake(dir: number, name: string, flags: number, mode: number): number {
+  const here = flags | constants.O_NOFOLLOW;
+  try {
+    return openat(dir, name, here);
+  } catch (error) {
+    if (!hasCode(error, "ENOENT")) throw error;
+  }
+  try {
+    mkdirat(dir, name, mode);
+  } catch (error) {
+    // Somebody else made it just now.
+    if (!hasCode(error, "EEXIST")) throw error;
+  }
+  return openat(dir, name, here);
 }
 
 /**
@@ -121,21 +136,11 @@ function split(path: string): string[] {
   return path.split("/").filter((part) => part !== "" && part !== ".");
 }
 
-function isFolder(root: Root, path: string, flags: number): boolean {
-  try {
-    closeSync(openInRoot(root, path, flags));
-    return true;
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) return false;
-    throw error;
-  }
-}
-
 function readLinkIfAny(parent: number, name: string): string | undefined {
   try {
     return readlinkat(parent, name).toString();
   } catch (error) {
-    if (hasCode(error, "EINVAL")) return undefined;
+    if (hasCode(error, "EINVAL", "ENOENT")) return undefined;
     throw error;
   }
 }

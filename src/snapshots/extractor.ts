@@ -1,4 +1,4 @@
-import { closeSync, constants, ftruncateSync, writeSync } from "node:fs";
+import { closeSync, constants, ftruncateSync, readlinkSync, writeSync } from "node:fs";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import {
   type FileTime,
@@ -238,6 +238,8 @@ export class Extractor implements TarSink {
       fd = mkdirInRoot(this.#root, path, 0o755);
     }
     this.#folders.set(path, fd);
+    // A path longer than the kernel's (4096 bytes) could be made through links, and walked by nobody afterwards.
+    readlinkSync(`/proc/self/fd/${fd}`);
     return fd;
   }
 

@@ -210,6 +210,7 @@ export function snapshotterSuite(name: string, open: (root: string) => Snapshott
     });
 
     it("keeps hostile layers inside their root, or refuses them and leaves nothing", async () => {
+      const deep = "a/".repeat(1900);
       const secret = join(base, "secret");
       writeFileSync(secret, "untouched");
       mkdirSync(join(base, "outside"));
@@ -241,6 +242,11 @@ export function snapshotterSuite(name: string, open: (root: string) => Snapshott
         ["a whiteout of the folder above", [".wh..."], /whites out no name/],
         ["an owner that can't be", [{ name: "x", uid: 2 ** 32 }], /owner/],
         ["a hole too large", [{ name: "x", size: 2 ** 52, sparse: [] }], /invalid tar header/],
+        [
+          "folders deeper than any path, made through a link",
+          [deep, { name: "link", type: "symlink", linkName: deep }, `link/${deep}file`],
+          /invalid tar header.*ENAMETOOLONG/,
+        ],
       ];
       for (const [what, rows, message] of refused)
         await assert.rejects(
