@@ -4,13 +4,18 @@ import { parseImageConfig, readDocument } from "../oci/image-config.ts";
 import { parseNormalized, type Reference } from "../oci/reference.ts";
 import type { ArchivedImage, ImageArchive } from "./archive.ts";
 
+/** Images of one archive, and names of all of them: as many as an index may have. */
+const MOST = 4096;
 const manifest = v.nullable(
-  v.array(
-    v.looseObject({
-      Config: v.string(),
-      RepoTags: v.nullish(v.array(v.string())),
-      Layers: v.nullish(v.array(v.string())),
-    }),
+  v.pipe(
+    v.array(
+      v.looseObject({
+        Config: v.string(),
+        RepoTags: v.nullish(v.array(v.string())),
+        Layers: v.nullish(v.array(v.string())),
+      }),
+    ),
+    v.maxLength(MOST, `more than ${MOST} images`),
   ),
 );
 
@@ -19,6 +24,9 @@ export async function readDockerArchive(archive: ImageArchive): Promise<Archived
   const items = readDocument(manifest, await archive.document("manifest.json"), "manifest");
   if (items === null) {
     throw new GantryError("invalid", "invalid manifest, manifest cannot be null (but can be [])");
+  }
+  if (items.flatMap((item) => item.RepoTags ?? []).length > MOST) {
+    throw new GantryError("invalid", `invalid manifest: more than ${MOST} names`);
   }
   const images: ArchivedImage[] = [];
   for (const item of items) {

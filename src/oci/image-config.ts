@@ -9,6 +9,12 @@ export const MAX_DOCUMENT = 8 << 20;
 const sha256 = v.pipe(v.string(), v.regex(/^sha256:[a-f0-9]{64}$/, "not a sha256 digest"));
 const strings = v.nullish(v.array(v.string()));
 const set = v.nullish(v.record(v.string(), v.unknown()));
+/** The kernel stacks no more in one overlay (OVL_MAX_STACK). */
+const MOST_LAYERS = 500;
+const layerIds = v.pipe(
+  v.array(sha256),
+  v.maxLength(MOST_LAYERS, `max depth exceeded: more than ${MOST_LAYERS} layers`),
+);
 const platform = v.looseObject({
   architecture: v.string(),
   os: v.string(),
@@ -52,7 +58,7 @@ const imageConfig = v.looseObject({
   created: v.nullish(v.string()),
   author: v.optional(v.string()),
   config: v.nullish(imageProcess),
-  rootfs: v.looseObject({ type: v.literal("layers"), diff_ids: v.nullish(v.array(sha256)) }),
+  rootfs: v.looseObject({ type: v.literal("layers"), diff_ids: v.nullish(layerIds) }),
   history: v.nullish(v.array(history)),
 });
 const manifest = v.looseObject({

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { imageArchive, type TarEntry, tarOf } from "../archive.ts";
+import { imageArchive, sha256, type TarEntry, tarOf } from "../archive.ts";
 import { startEngine, type TestEngine } from "../engine.ts";
 
 describe("hostile archives", () => {
@@ -111,6 +111,30 @@ describe("hostile archives", () => {
     );
     assert.ok(answer.status >= 400 || /"error"/.test(answer.text), answer.text);
     await nothingHappened();
+  });
+
+  test("more layers than can be mounted are refused", async () => {
+    const layer = tarOf([{ name: "a", body: "x" }]);
+    const answer = await loaded(
+      imageArchive(
+        "high:1",
+        [layer],
+        Array.from({ length: 501 }, () => `sha256:${sha256(layer)}`),
+      ),
+    );
+    assert.match(answer.text, /max depth exceeded/);
+    await nothingHappened();
+  });
+
+  test("images and names without number are refused", async () => {
+    for (const items of [
+      Array.from({ length: 5000 }, () => ({ Config: "c", RepoTags: null, Layers: [] })),
+      [{ Config: "c", RepoTags: Array.from({ length: 5000 }, (_, index) => `x:${index}`), Layers: [] }],
+    ]) {
+      const answer = await loaded(tarOf([{ name: "manifest.json", body: JSON.stringify(items) }]));
+      assert.match(answer.text, /invalid manifest: more than 4096/);
+      await nothingHappened();
+    }
   });
 
   test("paths in a manifest that climb out of the archive read nothing outside", async () => {
