@@ -1,5 +1,6 @@
 import { GantryError } from "../../base/errors.ts";
 import type { RuntimeSpec, SpecSeccomp } from "../../oci/runtime-spec.ts";
+import { checkArgumentList } from "./argument-list.ts";
 import { buildDevices } from "./devices.ts";
 import { type HostFacts, hostFacts } from "./host.ts";
 import type { SpecInput } from "./input.ts";
@@ -23,6 +24,7 @@ export function buildSpec(input: SpecInput): { spec: RuntimeSpec; warnings: stri
   const security = parseSecurityOptions(hostConfig.SecurityOpt ?? []);
   const init = initPathOf(input);
   const { process, warnings } = buildProcess(input, host, security, init !== undefined);
+  checkArgumentList(process);
   const mounts = buildMounts(input, host, security, init);
   const devices = buildDevices(hostConfig);
   // Its warnings were told when the container was created.
