@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { asDimension, checkFilters, readQuery } from "./query.ts";
+import { checkFilters } from "./filters.ts";
+import { asDimension, readQuery } from "./query.ts";
 
 test("booleans are Docker's: everything but five words is true", () => {
   for (const [text, expected] of [

@@ -10,6 +10,7 @@ import type {
   ExecInspect,
   TopResponse,
 } from "../api/container.ts";
+import type { Filters } from "../api/filters.ts";
 import { GantryError, isKind, messageOf } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import type { ImageUse } from "../images/image.ts";
@@ -21,7 +22,6 @@ import type {
   ContainerController,
   ContainerListOptions,
   ExecStartOptions,
-  Filters,
   LogsOptions,
   LogsResult,
   StopOptions,
@@ -33,7 +33,7 @@ import { copyUp } from "./copy-up.ts";
 import { anonymousVolumes, checkPlatform, completeHostConfig, endpointsOf, mergeConfig, newId } from "./create.ts";
 import { publishContainerEvent } from "./event.ts";
 import { ExecSessions } from "./exec.ts";
-import { containerFilter, selectRows } from "./filter.ts";
+import { containerFilter, pruneFilter, selectRows } from "./filter.ts";
 import { Lifecycle, UNKNOWN_EXIT } from "./lifecycle.ts";
 import { logStream, logTargetOf } from "./log.ts";
 import { resolveMounts } from "./mounts.ts";
@@ -352,14 +352,12 @@ export class Containers implements ContainerController {
   }
 
   async prune(filters: Filters): Promise<{ ContainersDeleted: string[]; SpaceReclaimed: number }> {
-    const unknown = Object.keys(filters).find((key) => !["label", "label!", "until"].includes(key));
-    if (unknown !== undefined) throw new GantryError("invalid", `invalid filter '${unknown}'`);
-    const test = containerFilter(filters, { find: (x) => this.#table.find(x).record, imageIds: () => [] });
+    const isChosen = pruneFilter(filters);
     const ContainersDeleted: string[] = [];
     let SpaceReclaimed = 0;
     for (const entry of this.#table.all()) {
       const { record, transient } = entry;
-      if (record.state.status === "running" || transient.restarting || transient.removing || !test(record, transient))
+      if (record.state.status === "running" || transient.restarting || transient.removing || !isChosen(record))
         continue;
       const size = await this.#ports.snapshots.usage(record.id);
       try {

@@ -8,6 +8,7 @@ import type {
   ExecInspect,
   TopResponse,
 } from "../api/container.ts";
+import type { Filters } from "../api/filters.ts";
 
 /**
  * What the HTTP routes ask of the containers. `id` is what a client typed: a full id, a prefix of one, or a name with
@@ -58,9 +59,6 @@ export interface ContainerController {
   /** Stops every running container within `timeoutSeconds`: the end of an engine with `--shutdown-containers`. */
   stopAll(timeoutSeconds: number): Promise<void>;
 }
-
-/** Key to values; any value matches within a key, all keys must. Keys are checked by who uses them. */
-export type Filters = Readonly<Record<string, readonly string[]>>;
 
 export type WaitCondition = "not-running" | "next-exit" | "removed";
 

@@ -1,6 +1,6 @@
+import { checkFilters, type Filters, matchLabels, matchPruneLabels, untilFilter } from "../api/filters.ts";
 import { GantryError } from "../base/errors.ts";
 import { linearPattern } from "../base/linear-pattern.ts";
-import type { Filters } from "./controller.ts";
 import type { ContainerRecord, Transient } from "./record.ts";
 import { statusOf } from "./view.ts";
 
@@ -44,8 +44,7 @@ const FILTERS: Readonly<Record<string, MakeFilter>> = {
     const tests = values.map(textTest);
     return (record) => tests.some((test) => test(record.name) || test(`/${record.name}`));
   },
-  label: (values) => (record) => values.every((value) => hasLabel(record.config.Labels, value)),
-  "label!": (values) => (record) => !values.some((value) => hasLabel(record.config.Labels, value)),
+  label: (values) => (record) => matchLabels(record.config.Labels, values),
   status: (values) => {
     const unknown = values.find((value) => !STATUSES.includes(value));
     if (unknown !== undefined) {
@@ -67,10 +66,6 @@ const FILTERS: Readonly<Record<string, MakeFilter>> = {
   since: (values, context) => {
     const times = values.map((value) => context.find(value).created);
     return (record) => times.every((time) => record.created > time);
-  },
-  until: (values) => {
-    const before = values.map(parseUntil);
-    return (record) => before.every((ms) => Date.parse(record.created) < ms);
   },
   ancestor: (values, context) => {
     const ids = new Set(values.flatMap((value) => context.imageIds(value)));
@@ -124,13 +119,6 @@ function textTest(value: string): (text: string) => boolean {
   return (text) => text === value || matches(text);
 }
 
-export function hasLabel(labels: Readonly<Record<string, string>> | null, wanted: string): boolean {
-  const at = wanted.indexOf("=");
-  const key = at < 0 ? wanted : wanted.slice(0, at);
-  const value = labels !== null && Object.hasOwn(labels, key) ? labels[key] : undefined;
-  return value !== undefined && (at < 0 || value === wanted.slice(at + 1));
-}
-
 function parsePort(text: string): { has: (port: number, key: string) => boolean } {
   const match = /^(\d+)(?:-(\d+))?(?:\/(tcp|udp|sctp))?$/.exec(text);
   if (match === null) throw new GantryError("invalid", `invalid filter port '${text}', use PORT[-PORT][/PROTOCOL]`);
@@ -140,21 +128,11 @@ function parsePort(text: string): { has: (port: number, key: string) => boolean 
   return { has: (port, key) => port >= first && port <= last && (key.split("/")[1] ?? "tcp") === protocol };
 }
 
-/** Milliseconds of an `until`: Unix seconds, RFC 3339, or an age as Go writes durations (`24h`, `1h30m`). */
-export function parseUntil(text: string): number {
-  if (/^\d+(\.\d+)?$/.test(text)) return Number(text) * 1000;
-  const units: Record<string, number> = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 };
-  if (/^(\d+(\.\d+)?(ms|h|m|s))+$/.test(text)) {
-    let age = 0;
-    for (const [, number, , unit] of text.matchAll(/(\d+(\.\d+)?)(ms|h|m|s)/g))
-      age += Number(number) * (units[unit ?? "s"] ?? 0);
-    return Date.now() - age;
-  }
-  const time = Date.parse(text);
-  if (Number.isNaN(time)) {
-    throw new GantryError("invalid", `invalid filter 'until=${text}', use a time, Unix seconds or an age such as 24h`);
-  }
-  return time;
+/** What a prune takes of the containers that do not run; refuses what it does not know. */
+export function pruneFilter(filters: Filters): (record: ContainerRecord) => boolean {
+  checkFilters(filters, ["label", "label!", "until"]);
+  const until = untilFilter(filters, Date.now()) ?? Number.POSITIVE_INFINITY;
+  return (record) => Date.parse(record.created) <= until && matchPruneLabels(record.config.Labels, filters);
 }
 
 /** Newest first; what `limit` and `all` leave out of a list is left out before any row is built. */

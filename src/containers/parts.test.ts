@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { parseExtraHost } from "./files.ts";
-import { hasLabel, parseUntil } from "./filter.ts";
 import { encodeLines, rfc3339Nano } from "./log.ts";
 import { checkName, randomName } from "./name.ts";
 import { nextBackoff } from "./restart-policy.ts";
@@ -95,16 +94,6 @@ describe("small parsers", () => {
     assert.deepEqual(parseExtraHost("h:host-gateway"), { name: "h", address: "host-gateway" });
     assert.throws(() => parseExtraHost("db"), /bad format for add-host: "db"/);
     assert.throws(() => parseExtraHost("db:nowhere"), /invalid IP address in add-host: "nowhere"/);
-  });
-  it("read an until as seconds, a date or an age", () => {
-    assert.equal(parseUntil("10"), 10_000);
-    assert.equal(parseUntil("1970-01-01T00:00:10Z"), 10_000);
-    assert.ok(Math.abs(parseUntil("1h30m") - (Date.now() - 5_400_000)) < 1000);
-    assert.throws(() => parseUntil("soon"), /invalid filter 'until=soon'/);
-  });
-  it("tell labels apart by key and by value", () => {
-    assert.ok(hasLabel({ a: "1" }, "a") && hasLabel({ a: "1=2" }, "a=1=2"));
-    assert.ok(!hasLabel({ a: "1" }, "a=2") && !hasLabel({}, "toString") && !hasLabel(null, "a"));
   });
   it("write nanoseconds in full", () => {
     assert.equal(rfc3339Nano(1_000_000_005n), "1970-01-01T00:00:01.000000005Z");

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { EventMessage, EventType } from "../api/event.ts";
-import type { QueryFilters } from "../api/query.ts";
+import type { Filters } from "../api/filters.ts";
 import { eventFilter } from "./event-filter.ts";
 
 function anEvent(Type: EventType, Action: string, ID: string, Attributes: Record<string, string>): EventMessage {
@@ -12,7 +12,7 @@ test("each key narrows, each further value of a key widens", () => {
   const start = anEvent("container", "start", "abc123", { name: "web", image: "nginx:1", tier: "front" });
   const exec = anEvent("container", "exec_create: ls", "abc123", { name: "web", image: "nginx:1" });
   const tag = anEvent("image", "tag", "sha256:1", { name: "nginx:1" });
-  const table: [QueryFilters, EventMessage, boolean][] = [
+  const table: [Filters, EventMessage, boolean][] = [
     [{}, start, true],
     [{ container: ["web"] }, start, true],
     [{ container: ["abc"] }, start, true],

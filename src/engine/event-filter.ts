@@ -1,6 +1,5 @@
 import type { EventMessage } from "../api/event.ts";
-import { checkFilters, type QueryFilters } from "../api/query.ts";
-import { matchLabels } from "./label-filter.ts";
+import { checkFilters, type Filters, matchLabels } from "../api/filters.ts";
 
 const KEYS = [
   "config",
@@ -23,7 +22,7 @@ const KEYS = [
 const OBJECTS = ["container", "daemon", "image", "network", "plugin", "volume", "config", "node", "secret", "service"];
 
 /** The filter of GET /events. Throws invalid on a key it doesn't know. */
-export function eventFilter(filters: QueryFilters): (event: EventMessage) => boolean {
+export function eventFilter(filters: Filters): (event: EventMessage) => boolean {
   checkFilters(filters, KEYS);
   const any = (key: string, test: (value: string) => boolean) => {
     const values = filters[key];

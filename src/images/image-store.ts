@@ -1,5 +1,6 @@
 import { mkdirSync, rmSync } from "node:fs";
 import type { Readable } from "node:stream";
+import type { Filters } from "../api/filters.ts";
 import type { ImageDeleteRow, ImageHistoryRow, ImageInspect, ImageSummary } from "../api/image.ts";
 import { GantryError } from "../base/errors.ts";
 import { familiarString, parseNormalized, tagNameOnly, withTag } from "../oci/reference.ts";
@@ -7,7 +8,6 @@ import { bootstrapBusybox } from "./bootstrap-busybox.ts";
 import { bootstrapDebian } from "./bootstrap-debian.ts";
 import { Claims } from "./claims.ts";
 import { publishImageEvent } from "./event.ts";
-import type { Filters } from "./filter.ts";
 import type { ImageListOptions, ImageRegistry, ImportOptions, Progress, ResolvedImage } from "./image.ts";
 import { importImage } from "./import.ts";
 import { imageHistory, inspectImage } from "./inspect.ts";

@@ -1,4 +1,5 @@
 import type { Readable } from "node:stream";
+import type { Filters } from "../api/filters.ts";
 import type { ImageDeleteRow, ImageHistoryRow, ImageInspect, ImageSummary, ProgressMessage } from "../api/image.ts";
 import type { ImageConfig } from "../oci/image.ts";
 
@@ -15,7 +16,7 @@ export interface ResolvedImage {
 
 export interface ImageListOptions {
   readonly all?: boolean;
-  readonly filters?: Readonly<Record<string, readonly string[]>>;
+  readonly filters?: Filters;
   readonly sharedSize?: boolean;
 }
 
@@ -47,9 +48,7 @@ export interface ImageRegistry {
   list(options: ImageListOptions): Promise<ImageSummary[]>;
   tag(nameOrId: string, repository: string, tag: string): void;
   remove(nameOrId: string, options: { force: boolean; prune: boolean }): Promise<ImageDeleteRow[]>;
-  prune(
-    filters: Readonly<Record<string, readonly string[]>>,
-  ): Promise<{ deleted: ImageDeleteRow[]; spaceReclaimed: number }>;
+  prune(filters: Filters): Promise<{ deleted: ImageDeleteRow[]; spaceReclaimed: number }>;
   import(archive: Readable, options: ImportOptions, progress: Progress): Promise<string>;
   load(archive: Readable, progress: Progress): Promise<void>;
   /** A tar that both `docker load` and OCI tools read. */

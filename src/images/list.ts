@@ -1,7 +1,8 @@
+import { booleanFilter, checkFilters, type Filters, matchLabels, untilFilter } from "../api/filters.ts";
 import type { ImageSummary } from "../api/image.ts";
 import { familiarName, familiarString, type Reference } from "../oci/reference.ts";
-import { booleanFilter, checkFilterKeys, type Filters, familiarPattern, hasLabels, untilFilter } from "./filter.ts";
 import type { ImageListOptions, ImageUse } from "./image.ts";
+import { familiarPattern } from "./name-pattern.ts";
 import { createdAt, type ImageRecord, type ImageRecords, sizeOf } from "./record.ts";
 import { findImage } from "./resolve.ts";
 
@@ -14,7 +15,7 @@ export function listImages(
   inUse: ReadonlyMap<string, readonly ImageUse[]>,
 ): ImageSummary[] {
   const filters = options.filters ?? {};
-  checkFilterKeys(filters, KEYS);
+  checkFilters(filters, KEYS);
   const accepts = acceptance(records, filters);
   const shows = nameFilter(filters);
   const dangling = booleanFilter(filters, "dangling");
@@ -45,7 +46,7 @@ function acceptance(records: ImageRecords, filters: Filters): (image: ImageRecor
       before.every((limit) => created < limit) &&
       since.every((limit) => created > limit) &&
       (until === undefined || created <= until) &&
-      hasLabels(image.config.config?.Labels ?? {}, labels)
+      matchLabels(image.config.config?.Labels ?? null, labels)
     );
   };
 }

@@ -1,7 +1,7 @@
+import { booleanFilter, checkFilters, type Filters, matchPruneLabels, untilFilter } from "../api/filters.ts";
 import type { ImageDeleteRow } from "../api/image.ts";
 import { GantryError, isKind } from "../base/errors.ts";
 import { formatReference } from "../oci/reference.ts";
-import { booleanFilter, checkFilterKeys, type Filters, hasLabels, untilFilter } from "./filter.ts";
 import type { ImageContext } from "./ports.ts";
 import { createdAt, type ImageRecord, type LayerRecord } from "./record.ts";
 import { removeImage } from "./remove.ts";
@@ -16,7 +16,7 @@ export interface Pruned {
 
 /** Removes images that no container uses: those without a tag, or with `dangling=false` all. */
 export async function pruneImages(context: ImageContext, filters: Filters): Promise<Pruned> {
-  checkFilterKeys(filters, KEYS);
+  checkFilters(filters, KEYS);
   const danglingOnly = booleanFilter(filters, "dangling") ?? true;
   const until = untilFilter(filters, Date.now());
   const layers = new Map<string, LayerRecord>();
@@ -38,10 +38,7 @@ function isChosen(context: ImageContext, image: ImageRecord, filters: Filters, u
   const { records } = context;
   if (records.namesOf(image.id).length === 0 && records.childrenOf(image.id).length > 0) return false;
   if (until !== undefined && createdAt(image) > until) return false;
-  const labels = image.config.config?.Labels ?? {};
-  if (!hasLabels(labels, filters.label ?? [])) return false;
-  const unwanted = filters["label!"] ?? [];
-  return unwanted.length === 0 || !hasLabels(labels, unwanted);
+  return matchPruneLabels(image.config.config?.Labels ?? null, filters);
 }
 
 /** By what an image is to be removed: its names one by one, its id if it has none, nothing if it stays. */

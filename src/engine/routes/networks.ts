@@ -1,9 +1,8 @@
+import { checkFilters, type Filters, matchLabels } from "../../api/filters.ts";
 import type { NetworkInspect } from "../../api/network.ts";
-import { checkFilters, type QueryFilters } from "../../api/query.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { NetworkController } from "../../networks/network.ts";
 import { json } from "../answer.ts";
-import { matchLabels } from "../label-filter.ts";
 import type { Handlers } from "../route-request.ts";
 
 type NetworkRoutes = Pick<Handlers, Extract<keyof Handlers, `network${string}`>>;
@@ -44,7 +43,7 @@ const tests: Readonly<Record<string, (network: NetworkInspect, value: string) =>
   },
 };
 
-function matches(network: NetworkInspect, filters: QueryFilters): boolean {
+function matches(network: NetworkInspect, filters: Filters): boolean {
   if (!matchLabels(network.Labels, filters.label ?? [])) return false;
   for (const value of filters.type ?? []) {
     if (value !== "custom" && value !== "builtin") throw new GantryError("invalid", `invalid filter 'type=${value}'`);

@@ -1,11 +1,10 @@
 import { decodeJson } from "../../api/decode.ts";
-import { checkFilters, type QueryFilters } from "../../api/query.ts";
+import { checkFilters, type Filters, matchLabels } from "../../api/filters.ts";
 import { volumeCreateRequest } from "../../api/request.ts";
 import type { Volume } from "../../api/volume.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { VolumeStore } from "../../volumes/volume.ts";
 import { empty, json } from "../answer.ts";
-import { matchLabels } from "../label-filter.ts";
 import type { Handlers } from "../route-request.ts";
 
 type VolumeRoutes = Pick<Handlers, Extract<keyof Handlers, `volume${string}`>>;
@@ -41,7 +40,7 @@ export function volumeRoutes(volumes: VolumeStore, isUsed: (name: string) => Pro
   };
 }
 
-function matches(volume: Volume, filters: QueryFilters): boolean {
+function matches(volume: Volume, filters: Filters): boolean {
   const any = (values: readonly string[] | undefined, test: (value: string) => boolean) =>
     values === undefined || values.length === 0 || values.some(test);
   return (
