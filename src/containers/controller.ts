@@ -21,7 +21,7 @@ export interface ContainerController {
     options: { readonly platform?: string },
   ): Promise<ContainerCreateResponse>;
   /** Throws not-modified if it runs already. */
-  start(id: string, options: { readonly detachKeys?: string }): Promise<void>;
+  start(id: string): Promise<void>;
   /** Throws not-modified if it doesn't run. A timeout of -1 waits for ever, undefined is the container's own. */
   stop(id: string, options: StopOptions): Promise<void>;
   restart(id: string, options: StopOptions): Promise<void>;

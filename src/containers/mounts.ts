@@ -64,7 +64,10 @@ export function resolveMounts(input: MountInput): ResolvedMount[] {
     }
   } catch (error) {
     // The folders of a `-v` stay, as Docker leaves them.
-    for (const name of made) void input.volumes.remove(name, { force: true });
+    for (const name of made) {
+      // Its record is gone when the call returns; what can't be deleted of its folder is swept at boot.
+      void input.volumes.remove(name, { force: true }).catch(() => {});
+    }
     throw error;
   }
   // A mount must come before those below it.

@@ -90,6 +90,7 @@ export async function startEngine(
       userlandProxy: config.userlandProxy,
     },
   });
+  undo.defer(() => networks.detach());
   const runtime = await SupervisorClient.connect({
     execRoot,
     nodePath: process.execPath,

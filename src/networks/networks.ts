@@ -58,6 +58,7 @@ export class Networks implements NetworkController {
   readonly #events: EventBus;
   readonly #logger: Logger;
   readonly #netlink = new Netlink();
+  #isDetached = false;
   readonly #records = new Map<string, NetworkRecord>();
   readonly #drivers = new Map<string, NetworkDriver>();
   readonly #members = new Map<string, Membership>();
@@ -173,11 +174,13 @@ export class Networks implements NetworkController {
     for (const containerId of [...this.#members.keys()]) await this.release(containerId);
     for (const driver of this.#drivers.values()) driver.close();
     this.#firewall.close();
-    this.#netlink.close();
+    this.detach();
   }
 
   /** Lets go of sockets and handles and leaves containers, links and rules as they are, for the next engine. */
   detach(): void {
+    if (this.#isDetached) return;
+    this.#isDetached = true;
     for (const { published } of this.#members.values()) for (const port of published?.held ?? []) port.close();
     this.#netlink.close();
   }

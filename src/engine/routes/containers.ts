@@ -25,8 +25,8 @@ export function containerRoutes(containers: ContainerController): ContainerRoute
     containerInspect: async ({ params, query }) => json(await containers.inspect(params.id!, { size: query.size })),
     containerTop: async ({ params, query }) => json(await containers.top(params.id!, query.ps_args ?? "")),
     containerLogs: (request) => logs(containers, request),
-    containerStart: async ({ params, query }) => {
-      await containers.start(params.id!, { detachKeys: query.detachKeys });
+    containerStart: async ({ params }) => {
+      await containers.start(params.id!);
       return empty();
     },
     containerStop: async ({ params, query }) => {
