@@ -110,7 +110,7 @@ async function* members(context: ImageContext, images: readonly SavedImage[]): A
     const size = blobs.get(digest) ?? 0;
     yield {
       entry: { name: pathOf(digest), type: "file", size },
-      body: context.content.open(digest, { verify: true }) as AsyncIterable<Uint8Array>,
+      body: blobOf(context, digest),
     };
   }
   yield document("index.json", indexOf(images));
@@ -118,6 +118,11 @@ async function* members(context: ImageContext, images: readonly SavedImage[]): A
   yield document("oci-layout", { imageLayoutVersion: "1.0.0" });
   const repositories = repositoriesOf(images);
   if (Object.keys(repositories).length > 0) yield document("repositories", repositories);
+}
+
+/** Opened when it is read: a client may leave after the header. */
+async function* blobOf(context: ImageContext, digest: string): AsyncGenerator<Uint8Array> {
+  yield* context.content.open(digest, { verify: true }) as AsyncIterable<Uint8Array>;
 }
 
 function indexOf(images: readonly SavedImage[]): unknown {

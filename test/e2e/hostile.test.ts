@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { readdirSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { startEngine, type TestEngine } from "../engine.ts";
 
@@ -69,4 +72,34 @@ describe("hostile requests", () => {
     const { code, stderr } = await engine.docker("run", "--rm", "--cpu-quota", "-1", "busybox", "true");
     assert.equal(code, 0, stderr);
   });
+
+  test("clients that leave a save at any moment keep no file open and no blob from being removed", async () => {
+    const opened = () =>
+      readdirSync(`/proc/${engine.pid}/fd`).filter((fd) => linkOf(`/proc/${engine.pid}/fd/${fd}`).includes("/blobs/"));
+    for (let round = 0; round < 60; round++) {
+      const socket = await engine.connection();
+      socket.on("error", () => {});
+      socket.write("GET /images/busybox/get HTTP/1.1\r\nHost: x\r\n\r\n");
+      if (round % 3 === 1) await new Promise((resolve) => setImmediate(resolve));
+      if (round % 3 === 2) await once(socket, "data");
+      socket.destroy();
+      await once(socket, "close");
+    }
+    const deadline = Date.now() + 5_000;
+    while (opened().length > 0 && Date.now() < deadline) await engine.request("GET", "/_ping");
+    assert.deepEqual(opened(), []);
+    await engine.bootstrap("busybox");
+    assert.equal((await engine.request("DELETE", "/images/busybox?force=1")).status, 200);
+    const blobs = join(engine.dataRoot, "content/blobs/sha256");
+    while (readdirSync(blobs).length > 0 && Date.now() < deadline) await engine.request("GET", "/_ping");
+    assert.deepEqual(readdirSync(blobs), []);
+  });
 });
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}

@@ -80,10 +80,21 @@ async function save(images: ImageRegistry, names: readonly string[], platform: s
   return stream("application/x-tar", resume(first, pieces));
 }
 
-async function* resume<T>(first: IteratorResult<T>, rest: AsyncIterator<T>): AsyncGenerator<T> {
-  try {
-    for (let next = first; !next.done; next = await rest.next()) yield next.value;
-  } finally {
-    await rest.return?.();
-  }
+/** No generator: ended before its first piece was asked for, one would not end what it reads. */
+function resume<T>(first: IteratorResult<T>, rest: AsyncIterator<T>): AsyncIterableIterator<T> {
+  let isGiven = false;
+  return {
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    next() {
+      if (isGiven) return rest.next();
+      isGiven = true;
+      return Promise.resolve(first);
+    },
+    async return() {
+      await rest.return?.();
+      return { done: true, value: undefined };
+    },
+  };
 }
