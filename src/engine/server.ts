@@ -159,7 +159,9 @@ export function createEngineServer(options: ServerOptions): Server {
 
   function finishError(message: IncomingMessage, response: ServerResponse, error: unknown): void {
     if (!(error instanceof GantryError) || error.kind === "internal") {
-      log.error("request failed", {
+      // A client that leaves in the midst of its body fails whoever reads it, which is no fault of the engine's.
+      const hasLeft = message.socket.destroyed && !message.complete;
+      log[hasLeft ? "debug" : "error"]("request failed", {
         method: message.method,
         url: message.url?.slice(0, 500),
         error: error instanceof Error ? (error.stack ?? error.message) : messageOf(error),

@@ -73,6 +73,19 @@ describe("hostile requests", () => {
     assert.equal(code, 0, stderr);
   });
 
+  test("a client that leaves in the midst of an archive is no error of the engine's", async () => {
+    for (const path of ["/images/load", "/images/create?fromSrc=-&repo=half"]) {
+      const socket = await engine.connection();
+      socket.on("error", () => {});
+      socket.write(`POST ${path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n200\r\nabc`);
+      await engine.request("GET", "/_ping");
+      socket.destroy();
+      await once(socket, "close");
+    }
+    await engine.request("GET", "/_ping");
+    assert.doesNotMatch(engine.log, /"level":"error"/);
+  });
+
   test("clients that leave a save at any moment keep no file open and no blob from being removed", async () => {
     const opened = () =>
       readdirSync(`/proc/${engine.pid}/fd`).filter((fd) => linkOf(`/proc/${engine.pid}/fd/${fd}`).includes("/blobs/"));
