@@ -7,8 +7,11 @@ export interface EventDraft {
   readonly attributes: Readonly<Record<string, string>>;
 }
 
+/** The kept events hold no more text than this: labels may be megabytes each. */
+const MOST_TEXT = 16 << 20;
+
 /**
- * What happened, in order. Keeps the last `capacity` events for replay; a subscriber that does not read loses the
+ * What happened, in order. Keeps the last `capacity` events for replay, fewer if they are large; a subscriber that does not read loses the
  * oldest of its own backlog, never holds the publisher.
  */
 export class EventBus {
@@ -16,6 +19,7 @@ export class EventBus {
   readonly #listeners = new Set<(event: EventMessage) => void>();
   readonly #capacity: number;
   #lastNano = 0n;
+  #text = 0;
 
   constructor(capacity = 4096) {
     this.#capacity = capacity;
@@ -39,7 +43,8 @@ export class EventBus {
       timeNano: Number(nano),
     };
     this.#past.push(event);
-    if (this.#past.length > this.#capacity) this.#past.shift();
+    this.#text += textOf(event);
+    while (this.#past.length > this.#capacity || this.#text > MOST_TEXT) this.#text -= textOf(this.#past.shift()!);
     for (const listener of this.#listeners) listener(event);
   }
 
@@ -58,4 +63,10 @@ export class EventBus {
   get listeners(): number {
     return this.#listeners.size;
   }
+}
+
+function textOf({ Action, Actor }: EventMessage): number {
+  let length = Action.length;
+  for (const [name, value] of Object.entries(Actor.Attributes)) length += name.length + value.length;
+  return length;
 }
