@@ -3,6 +3,7 @@ import { spawnProcess } from "../../kernel/process.ts";
 import type { OciRuntime } from "../process.ts";
 import { runtimeStateRoot } from "../state-root.ts";
 import type { Reaper } from "./reaper.ts";
+import { SealedRuntimes } from "./sealed-runtime.ts";
 
 const DEFAULT_TIMEOUT_MS = 60_000;
 // A runtime of the 1.x series keeps its promise: exec.fifo in the state folder, one byte of which is `start`.
@@ -19,6 +20,7 @@ export class OciCommand {
   readonly #execRoot: string;
   readonly #reaper: Reaper;
   readonly #crun = new Map<string, Promise<boolean>>();
+  readonly #sealed = new SealedRuntimes();
   #probes = 0;
 
   constructor(execRoot: string, reaper: Reaper) {
@@ -38,7 +40,7 @@ export class OciCommand {
   ): OciRun {
     const common = ["--root", this.stateRoot(runtime), "--log", options.log, "--log-format", "json"];
     const pid = spawnProcess({
-      file: runtime.path,
+      file: this.#sealed.pathOf(runtime.path),
       args: [runtime.path, ...runtime.args, ...common, ...args],
       env: { PATH: process.env.PATH ?? "/usr/sbin:/usr/bin:/sbin:/bin" },
       cwd: "/",
