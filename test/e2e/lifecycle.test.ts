@@ -66,6 +66,8 @@ describe("a container's life", { skip: NO_DOCKER }, () => {
   test("restart brings a new process, and the files stay", async () => {
     await engine.ok("run", "-d", "--name", "again", "busybox", "sh", "-c", "echo x >> /file; exec sleep 600");
     const first = await state("again", "Pid");
+    // Killed before it has written, the first process would leave nothing to be counted.
+    await engine.ok("exec", "again", "sh", "-c", "until [ -s /file ]; do :; done");
     await engine.ok("restart", "-t", "0", "again");
     assert.notEqual(await state("again", "Pid"), first);
     await engine.ok("exec", "again", "sh", "-c", "until [ $(wc -l < /file) = 2 ]; do :; done");
