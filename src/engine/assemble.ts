@@ -133,6 +133,19 @@ export async function startEngine(
     settings: () => settings,
   });
   containers = made;
+  const takeDown = async () => {
+    await quietly(log, "take the networks down", () => networks.shutdown());
+    await quietly(log, "end the supervisor", () => runtime.shutdown());
+    await quietly(log, "remove the cgroups", () => removeCgroup(cgroupAt(found.cgroupParent)));
+  };
+  const isIdle = () => {
+    const { running, paused } = made.counts();
+    return running + paused === 0;
+  };
+  let isUp = false;
+  undo.defer(async () => {
+    if (!isUp && isIdle()) await takeDown();
+  });
   await made.boot();
   await images.recover();
   undo.use(collectAfterRemovals(events, images, log));
@@ -161,6 +174,7 @@ export async function startEngine(
     log,
   });
   const lifetime = undo.move();
+  isUp = true;
 
   return {
     reload: (wanted) => {
@@ -173,15 +187,10 @@ export async function startEngine(
       await closeAll(servers);
       if (config.shutdownContainers) await made.stopAll(config.shutdownTimeout);
       await made.quiet();
-      const { running, paused } = made.counts();
-      const isIdle = running + paused === 0;
-      if (isIdle) {
-        await quietly(log, "take the networks down", () => networks.shutdown());
-        await quietly(log, "end the supervisor", () => runtime.shutdown());
-        await quietly(log, "remove the cgroups", () => removeCgroup(cgroupAt(found.cgroupParent)));
-      }
+      const unmount = isIdle();
+      if (unmount) await takeDown();
       await lifetime.disposeAsync();
-      roots.release({ unmount: isIdle });
+      roots.release({ unmount });
     },
   };
 }

@@ -88,10 +88,11 @@ describe("a damaged data root", () => {
     assert.equal((await engine.request("GET", "/containers/json?all=1")).json.length, 1);
   });
 
-  test("an engine that can't have its socket leaves no supervisor and no mount", async () => {
+  test("an engine that can't have its socket leaves no supervisor, no mount, no bridge and no table", async () => {
     const root = join(engine.root, "second");
+    const bridge = `g2${engine.root.slice(-6)}`;
     const roots = ["--data-root", join(root, "data"), "--exec-root", join(root, "exec")];
-    const config = ["--config-file", join(engine.root, "daemon.json"), "--bridge", `g2${engine.root.slice(-6)}`];
+    const config = ["--config-file", join(engine.root, "daemon.json"), "--bridge", bridge];
     const gantryd = join(import.meta.dirname, "../../bin/gantryd");
     const ended = await finish(gantryd, [...roots, ...config, "-H", `unix://${engine.socket}`]);
     assert.equal(ended.code, 1);
@@ -99,5 +100,12 @@ describe("a damaged data root", () => {
     assert.equal((await engine.request("GET", "/_ping")).status, 200);
     assert.ok(existsSync(join(root, "data")));
     assert.deepEqual([processesOf(root), mountsBelow(root)], [[], []]);
+    assert.ok(!existsSync(`/sys/class/net/${bridge}`), "its bridge is left");
+    assert.ok(!(await finish("nft", ["list", "tables"])).stdout.includes(`gantry-${identity(root)}`));
   });
 });
+
+/** The start of an engine's id, by which what it makes in the kernel is called. */
+function identity(root: string): string {
+  return readFileSync(join(root, "data/engine-id"), "utf8").slice(0, 8);
+}
