@@ -173,15 +173,16 @@ export class Lifecycle {
   #restartLater(entry: Entry): void {
     const { transient } = entry;
     transient.restartTimer = setTimeout(() => {
-      void this.#locks.run(entry.record.id, async () => {
+      const restarted = this.#locks.run(entry.record.id, async () => {
         if (!transient.restarting || this.#table.get(entry.record.id) !== entry) return;
         transient.restarting = false;
         transient.restartTimer = undefined;
         this.#table.update(entry, { restartCount: entry.record.restartCount + 1 });
-        await this.#startLocked(entry).catch((error: unknown) =>
-          this.#ports.log.error(`cannot restart: ${messageOf(error)}`, { container: entry.record.id }),
-        );
+        await this.#startLocked(entry);
       });
+      restarted.catch((error: unknown) =>
+        this.#ports.log.error(`cannot restart: ${messageOf(error)}`, { container: entry.record.id }),
+      );
     }, transient.backoffMs);
   }
 
@@ -334,26 +335,31 @@ export class Lifecycle {
           : `cannot remove container "/${record.name}": container is running: stop the container before removing or force remove`,
       );
     }
-    this.#cancelRestart(entry);
-    if (record.state.status === "running") {
+    // A restart policy, or another caller, may start it between its end and its removal: then it is ended again.
+    for (let gone = false; !gone; ) {
+      this.#cancelRestart(entry);
       transient.manuallyStopped = true;
-      try {
-        await this.#killAndWait(entry, this.#whenEnded(entry));
-      } catch (error) {
-        throw new GantryError(
-          "internal",
-          `cannot remove container "/${record.name}": could not kill: ${messageOf(error)}`,
-        );
-      }
+      if (entry.record.state.status === "running") await this.#killForRemoval(entry);
+      gone = await this.#locks.run(record.id, async () => {
+        // Its own --rm, or another caller, was quicker.
+        if (this.#table.get(record.id) !== entry) return true;
+        if (entry.record.state.status === "running") {
+          if (options.force) return false;
+          throw new GantryError("conflict", `cannot remove container "/${record.name}": it was started meanwhile`);
+        }
+        await this.#removeLocked(entry, { volumes: options.volumes, running: false });
+        return true;
+      });
     }
-    await this.#locks.run(record.id, async () => {
-      // Its own --rm, or another caller, was quicker.
-      if (this.#table.get(record.id) !== entry) return;
-      if (entry.record.state.status === "running") {
-        throw new GantryError("conflict", `cannot remove container "/${record.name}": it was started meanwhile`);
-      }
-      await this.#removeLocked(entry, { volumes: options.volumes, running: false });
-    });
+  }
+
+  async #killForRemoval(entry: Entry): Promise<void> {
+    try {
+      await this.#killAndWait(entry, this.#whenEnded(entry));
+    } catch (error) {
+      const why = `could not kill: ${messageOf(error)}`;
+      throw new GantryError("internal", `cannot remove container "/${entry.record.name}": ${why}`);
+    }
   }
 
   async #removeLocked(entry: Entry, options: { volumes: boolean; running: boolean }): Promise<void> {
@@ -425,11 +431,6 @@ export class Lifecycle {
     const seconds = Math.min(entry.record.config.StopTimeout ?? 10, timeoutSeconds);
     if (!(await within(ended, seconds * 1000))) await this.#killAndWait(entry, ended);
     await this.#locks.run(entry.record.id, () => {});
-  }
-
-  /** Runs `act` when nobody else changes this container. */
-  async locked<T>(id: string, act: () => Promise<T>): Promise<T> {
-    return this.#locks.run(id, act);
   }
 }
 

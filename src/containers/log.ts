@@ -5,7 +5,7 @@ import { type LogLine, readLog } from "../runtime/log-reader.ts";
 import type { LogTarget } from "../runtime/process.ts";
 import type { LogsOptions } from "./controller.ts";
 import type { ContainerSettings } from "./ports.ts";
-import type { ContainerRecord } from "./record.ts";
+import { type ContainerRecord, rfc3339Nano } from "./record.ts";
 import { containerFolder } from "./view.ts";
 
 const DEFAULT_MAX_SIZE = 20 * 1024 * 1024;
@@ -78,10 +78,4 @@ export function encodeLines(chunk: LogLine, tty: boolean, timestamps: boolean, d
 function lineEnd(data: Uint8Array, from: number): number {
   const newline = data.indexOf(10, from);
   return newline < 0 ? data.length : newline + 1;
-}
-
-/** `2006-01-02T15:04:05.000000000Z`, nine digits always. */
-export function rfc3339Nano(nano: bigint): string {
-  const seconds = new Date(Number(nano / 1_000_000_000n) * 1000).toISOString().slice(0, 19);
-  return `${seconds}.${String(nano % 1_000_000_000n).padStart(9, "0")}Z`;
 }

@@ -1,4 +1,5 @@
 import type { ContainerConfig, EndpointSettings, HostConfig, Mount, MountPoint, PortMap } from "../api/container.ts";
+import { realtimeNano } from "../kernel/clock.ts";
 
 /** What the store holds of a container. Written whole at each change; in memory it is replaced, never edited. */
 export interface ContainerRecord {
@@ -91,8 +92,13 @@ export interface Transient {
 
 export const NEVER = "0001-01-01T00:00:00Z";
 
-/** Now, as RFC 3339 with nanoseconds. */
+/** Now, as RFC 3339 with nanoseconds: later calls give later texts, which is what lists are sorted by. */
 export function timestamp(): string {
-  const nanos = String(process.hrtime.bigint() % 1_000_000n).padStart(6, "0");
-  return new Date().toISOString().replace("Z", `${nanos}Z`);
+  return rfc3339Nano(realtimeNano());
+}
+
+/** `2006-01-02T15:04:05.000000000Z`, nine digits always. */
+export function rfc3339Nano(nano: bigint): string {
+  const seconds = new Date(Number(nano / 1_000_000_000n) * 1000).toISOString().slice(0, 19);
+  return `${seconds}.${String(nano % 1_000_000_000n).padStart(9, "0")}Z`;
 }
