@@ -98,7 +98,8 @@ export class LogWriter {
     this.#fd = undefined;
     const { path, maxFiles } = this.#target;
     try {
-      if (maxFiles <= 1) rmSync(path, { force: true });
+      // The oldest goes first: to rename over a file makes ext4 write the whole of the other to the disk, at once.
+      rmSync(maxFiles <= 1 ? path : `${path}.${maxFiles - 1}`, { force: true });
       for (let index = maxFiles - 1; index >= 1; index--) {
         const from = index === 1 ? path : `${path}.${index - 1}`;
         try {
