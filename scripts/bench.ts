@@ -1,6 +1,6 @@
 // Measures Gantry and Docker in turns and writes docs/performance.md. `--only TEXT` measures what has TEXT in its
 // name, `--rounds N` fewer or more times, `--no-write` leaves the page as it is.
-import { writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -8,6 +8,7 @@ import { finish } from "../test/command.ts";
 import { IMAGE, MEASURES, type Measure } from "./benchmark/measures.ts";
 import { dockerKind, gantryKind, Peer } from "./benchmark/peer.ts";
 import { load, median, page, type Row, tableOf } from "./benchmark/report.ts";
+import { machineAtRest } from "./benchmark/rest.ts";
 
 const { values } = parseArgs({
   options: {
@@ -49,7 +50,11 @@ for (const measure of MEASURES.filter(({ name }) => name.includes(values.only ??
 const names = peers.map(({ name }) => name);
 console.log(`\n${tableOf(rows, names)}`);
 if (!values["no-write"] && values.only === undefined) {
-  writeFileSync(join(checkout, "docs/performance.md"), page(rows, names, await versions(), loadBefore));
+  const path = join(checkout, "docs/performance.md");
+  // What people wrote about the figures, from its heading on, stays.
+  const notes = existsSync(path) ? (/^## [\s\S]*/m.exec(readFileSync(path, "utf8"))?.[0] ?? "") : "";
+  const text = page(rows, names, await versions(), loadBefore);
+  writeFileSync(path, notes === "" ? text : `${text}\n${notes}`);
   console.log("\nbench: wrote docs/performance.md");
 }
 
@@ -60,6 +65,7 @@ async function measured(measure: Measure): Promise<Row> {
   for (const peer of peers) await measure.before?.(peer);
   for (let round = -measure.warmUp; round < rounds; round++) {
     for (const peer of peers) {
+      await machineAtRest();
       const value = await measure.once(peer);
       if (round >= 0) samples.get(peer.name)?.push(value);
     }

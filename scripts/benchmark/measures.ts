@@ -25,8 +25,8 @@ const timed = async (act: () => Promise<unknown>): Promise<number> => {
 
 const keepOne = (peer: Peer): Promise<string> => peer.output("run", "-d", "--name", "kept", IMAGE, "sleep", "1000000");
 const clean = (peer: Peer): Promise<void> => peer.removeContainers();
-const crowd = (peer: Peer, count: number): Promise<unknown> =>
-  Promise.all(Array.from({ length: count }, () => peer.time("run", "-d", IMAGE, "sleep", "1000000")));
+const crowd = async (peer: Peer, count: number): Promise<number> =>
+  peer.time(["run", "-d", IMAGE, "sleep", "1000000"], count);
 
 export const MEASURES: readonly Measure[] = [
   {
@@ -41,14 +41,14 @@ export const MEASURES: readonly Measure[] = [
     unit: "ms",
     rounds: 15,
     warmUp: 3,
-    once: (peer) => peer.time("run", "--rm", IMAGE, "true"),
+    once: async (peer) => peer.time(["run", "--rm", IMAGE, "true"]),
   },
   {
     name: `\`run --rm --network host ${IMAGE} true\``,
     unit: "ms",
     rounds: 15,
     warmUp: 2,
-    once: (peer) => peer.time("run", "--rm", "--network", "host", IMAGE, "true"),
+    once: async (peer) => peer.time(["run", "--rm", "--network", "host", IMAGE, "true"]),
   },
   {
     name: "`exec` of true",
@@ -56,7 +56,7 @@ export const MEASURES: readonly Measure[] = [
     rounds: 15,
     warmUp: 2,
     before: keepOne,
-    once: (peer) => peer.time("exec", "kept", "true"),
+    once: async (peer) => peer.time(["exec", "kept", "true"]),
     after: clean,
   },
   {
@@ -65,7 +65,7 @@ export const MEASURES: readonly Measure[] = [
     rounds: 3,
     warmUp: 0,
     once: async (peer) => {
-      const ms = await timed(() => crowd(peer, CROWD));
+      const ms = await crowd(peer, CROWD);
       await peer.removeContainers();
       return ms;
     },
@@ -75,7 +75,8 @@ export const MEASURES: readonly Measure[] = [
     unit: "ms",
     rounds: 3,
     warmUp: 0,
-    once: (peer) => peer.time("run", "--rm", IMAGE, "dd", "if=/dev/zero", "bs=1000000", "count=500", "status=none"),
+    once: async (peer) =>
+      peer.time(["run", "--rm", IMAGE, "dd", "if=/dev/zero", "bs=1000000", "count=500", "status=none"]),
   },
   {
     name: `\`ps\` with ${IDLE} containers`,
@@ -83,7 +84,7 @@ export const MEASURES: readonly Measure[] = [
     rounds: 15,
     warmUp: 2,
     before: (peer) => crowd(peer, IDLE),
-    once: (peer) => peer.time("ps"),
+    once: async (peer) => peer.time(["ps"]),
     after: clean,
   },
   {

@@ -68,7 +68,8 @@ export function page(
 
 Written by \`npm run bench\`, which measures the engines in turns in one run: each with its own roots, socket and
 network namespace, the same image, each driven by its own command-line tool. Figures are medians after a warm-up.
-They hold for this machine and say nothing certain about another; differences below a third mean little.
+They hold for this machine and say nothing certain about another; differences below a third mean little. Before each
+measurement the bench waits for the processors to be idle, so that neither engine pays for what the other still cleans.
 
 - Machine: ${machine()}.
 - Load average before the run: ${load}; other work slows both engines and blurs small differences.
