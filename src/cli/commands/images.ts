@@ -93,7 +93,9 @@ function rowsOf(image: ImageSummary, full: boolean, digests: boolean): readonly 
     Tag: tag,
     Digest: digest,
     CreatedSince: agoText(image.Created),
-    CreatedAt: timeText(image.Created),
+    get CreatedAt() {
+      return timeText(image.Created);
+    },
     Size: sizeText(image.Size),
     VirtualSize: sizeText(image.Size),
     Containers: image.Containers === -1 || image.Containers === undefined ? "N/A" : String(image.Containers),

@@ -72,20 +72,27 @@ function rowOf(container: ContainerSummary, full: boolean): Row {
   const mounts = (container.Mounts ?? []).map((mount) => mount.Name || mount.Source);
   const command = full ? container.Command : ellipsis(container.Command, 20);
   const image = container.Image === "" ? "<no image>" : container.Image;
-  const virtual = (container.SizeRootFs ?? 0) > 0 ? ` (virtual ${sizeText(container.SizeRootFs ?? 0)})` : "";
   return {
     ID: full ? container.Id : shortId(container.Id),
     Names: (full ? names : names.filter((name) => !name.includes("/"))).join(","),
     Image:
       !full && container.ImageID.replace(/^sha256:/, "") === image.replace(/^sha256:/, "") ? shortId(image) : image,
     Command: JSON.stringify(command),
-    CreatedAt: timeText(container.Created),
+    // What the table doesn't show is worked out only if it is asked for: the first local time costs milliseconds.
+    get CreatedAt() {
+      return timeText(container.Created);
+    },
     RunningFor: agoText(container.Created),
     Ports: portsText(container.Ports ?? []),
     State: container.State,
     Status: container.Status,
-    Size: `${sizeText(container.SizeRw ?? 0)}${virtual}`,
-    Labels: labelsText(container.Labels),
+    get Size() {
+      const virtual = (container.SizeRootFs ?? 0) > 0 ? ` (virtual ${sizeText(container.SizeRootFs ?? 0)})` : "";
+      return `${sizeText(container.SizeRw ?? 0)}${virtual}`;
+    },
+    get Labels() {
+      return labelsText(container.Labels);
+    },
     Label: (name) => container.Labels?.[String(name)] ?? "",
     Mounts: mounts.map((mount) => (full ? mount : ellipsis(mount, 15))).join(","),
     LocalVolumes: String((container.Mounts ?? []).filter((mount) => mount.Driver === "local").length),
