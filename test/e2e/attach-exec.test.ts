@@ -96,7 +96,8 @@ for (const tool of ["docker", "gantry"] as const) {
       await call("", "run", "-d", "--name", "host", "busybox", "sleep", "600");
       await using terminal = engine.terminal(tool, "exec", "-it", "host", "sh");
       await terminal.shows(/# /);
-      terminal.type("echo wait''ing; sleep 600\n");
+      // Said by the process that is to be interrupted: it is in the foreground by then, which a later one may not be.
+      terminal.type("sh -c \"echo wait''ing; exec sleep 600\"\n");
       await terminal.shows(/waiting/);
       terminal.type("\x03");
       terminal.type("echo co''de $?\n");
