@@ -128,7 +128,8 @@ function removeTree(path: string): void {
   }
 }
 
-function subfolders(path: string): string[] {
+/** Names of the folders in a folder; none if it is gone. */
+export function subfolders(path: string): string[] {
   try {
     return readdirSync(path, { withFileTypes: true })
       .filter((entry) => entry.isDirectory())

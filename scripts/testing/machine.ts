@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
+import { subfolders } from "../../test/leftovers.ts";
 
 /** What of the machine a test could leave changed, as sets of printable lines. */
 export type MachineState = Readonly<Record<string, ReadonlySet<string>>>;
@@ -63,24 +64,13 @@ function nftTables(): string[] {
 function cgroups(): string[] {
   const found: string[] = [];
   const visit = (path: string, depth: number): void => {
-    for (const entry of folders(path)) {
+    for (const entry of subfolders(path)) {
       found.push(join(path, entry));
       if (depth > 1) visit(join(path, entry), depth - 1);
     }
   };
   visit("/sys/fs/cgroup", 4);
   return found;
-}
-
-function folders(path: string): string[] {
-  try {
-    return readdirSync(path, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map((entry) => entry.name);
-  } catch {
-    // Gone between the two looks.
-    return [];
-  }
 }
 
 function read(path: string): string {

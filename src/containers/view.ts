@@ -10,6 +10,7 @@ import type {
   PortMap,
   PortSummary,
 } from "../api/container.ts";
+import { EMPTY_ENDPOINT } from "../api/endpoint.ts";
 import { humanDuration } from "../base/units.ts";
 import { etcFilesIn } from "./files.ts";
 import { toMountPoint } from "./mounts.ts";
@@ -145,24 +146,6 @@ function networksOf(record: ContainerRecord, context: ViewContext): Record<strin
     ]),
   );
 }
-
-const EMPTY_ENDPOINT: EndpointSettings = {
-  IPAMConfig: null,
-  Links: null,
-  Aliases: null,
-  MacAddress: "",
-  DriverOpts: null,
-  GwPriority: 0,
-  NetworkID: "",
-  EndpointID: "",
-  Gateway: "",
-  IPAddress: "",
-  IPPrefixLen: 0,
-  IPv6Gateway: "",
-  GlobalIPv6Address: "",
-  GlobalIPv6PrefixLen: 0,
-  DNSNames: null,
-};
 
 export function summaryOf(record: ContainerRecord, transient: Transient, context: ViewContext): ContainerSummary {
   const [path = "", ...args] = commandOf(record);

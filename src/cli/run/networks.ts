@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import type { EndpointSettings } from "../../api/container.ts";
+import { EMPTY_ENDPOINT } from "../../api/endpoint.ts";
 import type { ParsedFlags } from "../flags/parse.ts";
 import { csvFields, cutAt } from "./csv.ts";
 
@@ -111,21 +112,13 @@ function endpointOf(network: Attachment): EndpointSettings {
     ...(network.linkLocal.length === 0 ? {} : { LinkLocalIPs: network.linkLocal }),
   };
   return {
+    ...EMPTY_ENDPOINT,
     IPAMConfig: Object.keys(ipam).length === 0 ? null : ipam,
     Links: network.links.length === 0 ? null : network.links,
     Aliases: network.aliases.length === 0 ? null : network.aliases,
     MacAddress: network.mac,
     DriverOpts: Object.keys(network.driverOpts).length === 0 ? null : network.driverOpts,
     GwPriority: network.priority,
-    NetworkID: "",
-    EndpointID: "",
-    Gateway: "",
-    IPAddress: "",
-    IPPrefixLen: 0,
-    IPv6Gateway: "",
-    GlobalIPv6Address: "",
-    GlobalIPv6PrefixLen: 0,
-    DNSNames: null,
   };
 }
 
