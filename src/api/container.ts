@@ -389,3 +389,21 @@ export interface TopResponse {
   Titles: string[];
   Processes: string[][];
 }
+
+/** POST /containers/prune. */
+export interface ContainersPruneResponse {
+  ContainersDeleted: string[];
+  /** Bytes. */
+  SpaceReclaimed: number;
+}
+
+/** POST /containers/{id}/wait. */
+export interface ContainerWaitResponse {
+  readonly StatusCode: number;
+  readonly Error?: { readonly Message: string };
+}
+
+/** What was made, where there is no more to say of it. */
+export interface IdResponse {
+  Id: string;
+}

@@ -62,3 +62,10 @@ export interface ProgressMessage {
   errorDetail?: { code?: number; message: string };
   aux?: unknown;
 }
+
+/** POST /images/prune. */
+export interface ImagesPruneResponse {
+  ImagesDeleted: ImageDeleteRow[] | null;
+  /** Bytes. */
+  SpaceReclaimed: number;
+}

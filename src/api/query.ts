@@ -2,7 +2,13 @@ import { GantryError } from "../base/errors.ts";
 import type { Filters } from "./filters.ts";
 
 /** How one query parameter is read. */
-export type QueryKind = "text" | "texts" | "bool" | "boolOrTrue" | "int" | "filters" | "nanos";
+export type QueryKind = keyof QueryValues;
+
+/** One of a few words; what is absent or empty is undefined. Any other is refused as `refusal: "given"`. */
+export interface Choice {
+  readonly oneOf: readonly string[];
+  readonly refusal: string;
+}
 
 interface QueryValues {
   /** undefined when absent. */
@@ -17,14 +23,22 @@ interface QueryValues {
   nanos: bigint | undefined;
 }
 
-export type QuerySpec = Readonly<Record<string, QueryKind>>;
-export type Query<S extends QuerySpec> = { readonly [K in keyof S]: QueryValues[S[K]] };
+export type QuerySpec = Readonly<Record<string, QueryKind | Choice>>;
+export type Query<S extends QuerySpec> = {
+  readonly [K in keyof S]: S[K] extends QueryKind
+    ? QueryValues[S[K]]
+    : S[K] extends Choice
+      ? S[K]["oneOf"][number] | undefined
+      : never;
+};
 
 /** Reads a request's query by its specification. Parameters that it doesn't name are ignored, as Docker does. */
 export function readQuery<S extends QuerySpec>(spec: S, search: string): Query<S> {
   const given = new URLSearchParams(search);
   const values: [string, QueryValues[QueryKind]][] = [];
-  for (const [name, kind] of Object.entries(spec)) values.push([name, readers[kind](given, name)]);
+  for (const [name, kind] of Object.entries(spec)) {
+    values.push([name, typeof kind === "string" ? readers[kind](given, name) : asChoice(kind, given.get(name) ?? "")]);
+  }
   return Object.fromEntries(values) as Query<S>;
 }
 
@@ -40,6 +54,11 @@ const readers: { readonly [K in QueryKind]: (given: URLSearchParams, name: strin
   filters: (given, name) => asFilters(given.get(name) ?? ""),
   nanos: (given, name) => asNanos(name, given.get(name) ?? ""),
 };
+
+function asChoice({ oneOf, refusal }: Choice, text: string): string | undefined {
+  if (text === "" || oneOf.includes(text)) return text || undefined;
+  throw new GantryError("invalid", `${refusal}: ${JSON.stringify(text.slice(0, 100))}`);
+}
 
 function asBoolean(text: string): boolean {
   return !["", "0", "no", "false", "none"].includes(text.trim().toLowerCase());

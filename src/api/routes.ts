@@ -1,18 +1,49 @@
 import type { Query, QuerySpec } from "./query.ts";
+import { MULTIPLEXED_STREAM } from "./version.ts";
 
 /**
- * The API as data. A path's `:x` matches one segment; `*name` matches one or more, for image names with slashes, and
- * may only be followed by one more segment.
+ * The API as data: routing, the reading of queries, who may call what, and the OpenAPI document all come from this one
+ * table. A path's `:x` matches one segment; `*name` matches one or more, for image names with slashes, and may only be
+ * followed by one more segment.
+ *
+ * The names in `body` are keys of `BODIES` (bodies.ts). Those in `answer` are types that a file of this folder exports;
+ * their schemas are generated: run `npm run schemas` after a change of one. Each route answers 400 and 500 too.
  */
 export interface Route {
   readonly method: "GET" | "HEAD" | "POST" | "PUT" | "DELETE";
   readonly path: string;
+  /** What it does, for people: a verb first, no full stop. */
+  readonly summary: string;
+  /** What attaches, runs or changes anything is a write, whatever its method. */
+  readonly access: "read" | "write";
   readonly query: QuerySpec;
+  readonly body?: BodySpec;
+  readonly answer: AnswerSpec;
+  /** Further statuses of refusals. */
+  readonly errors?: readonly number[];
+  /** The API version that has it first; none for those that were always there. */
+  readonly since?: string;
   /** The answer may take the connection over. */
   readonly hijacks?: true;
 }
 
+/** A JSON body by the name of its shape, or bytes of a media type. */
+export type BodySpec = { readonly json: string } | { readonly media: string };
+
+/** The answer if all goes well. The status is 200 unless it says otherwise; without a content it has no body. */
+export interface AnswerSpec {
+  readonly status?: number;
+  /** The name of a type, `Name[]` for a list of it. */
+  readonly json?: string;
+  /** The type of each of many JSON values, one a line, that come as time goes by. */
+  readonly lines?: string;
+  /** Bytes of a media type. */
+  readonly media?: string;
+}
+
 const none = {} as const;
+const TAR = "application/x-tar";
+const nothing = { status: 204 } as const;
 const stopQuery = { signal: "text", t: "int" } as const;
 const sizeQuery = { h: "text", w: "text" } as const;
 const attachQuery = {
@@ -44,62 +75,398 @@ const importQuery = {
 } as const;
 
 export const ROUTES = {
-  ping: { method: "GET", path: "/_ping", query: none },
-  pingHead: { method: "HEAD", path: "/_ping", query: none },
-  version: { method: "GET", path: "/version", query: none },
-  info: { method: "GET", path: "/info", query: none },
-  events: { method: "GET", path: "/events", query: { since: "nanos", until: "nanos", filters: "filters" } },
+  ping: {
+    method: "GET",
+    path: "/_ping",
+    summary: "Say that the engine is there",
+    access: "read",
+    query: none,
+    answer: { media: "text/plain; charset=utf-8" },
+  },
+  pingHead: {
+    method: "HEAD",
+    path: "/_ping",
+    summary: "Say that the engine is there, in headers alone",
+    access: "read",
+    query: none,
+    answer: {},
+    since: "1.40",
+  },
+  version: {
+    method: "GET",
+    path: "/version",
+    summary: "Show the versions of the engine and its parts",
+    access: "read",
+    query: none,
+    answer: { json: "VersionInfo" },
+  },
+  info: {
+    method: "GET",
+    path: "/info",
+    summary: "Show the engine and its machine",
+    access: "read",
+    query: none,
+    answer: { json: "SystemInfo" },
+  },
+  events: {
+    method: "GET",
+    path: "/events",
+    summary: "Follow what happens",
+    access: "read",
+    query: { since: "nanos", until: "nanos", filters: "filters" },
+    answer: { lines: "EventMessage" },
+  },
 
   containerList: {
     method: "GET",
     path: "/containers/json",
+    summary: "List containers",
+    access: "read",
     query: { all: "bool", limit: "int", size: "bool", filters: "filters" },
+    answer: { json: "ContainerSummary[]" },
   },
-  containerCreate: { method: "POST", path: "/containers/create", query: { name: "text", platform: "text" } },
-  containerPrune: { method: "POST", path: "/containers/prune", query: { filters: "filters" } },
-  containerInspect: { method: "GET", path: "/containers/:id/json", query: { size: "bool" } },
-  containerTop: { method: "GET", path: "/containers/:id/top", query: { ps_args: "text" } },
-  containerLogs: { method: "GET", path: "/containers/:id/logs", query: logsQuery },
-  containerStart: { method: "POST", path: "/containers/:id/start", query: { detachKeys: "text" } },
-  containerStop: { method: "POST", path: "/containers/:id/stop", query: stopQuery },
-  containerRestart: { method: "POST", path: "/containers/:id/restart", query: stopQuery },
-  containerKill: { method: "POST", path: "/containers/:id/kill", query: { signal: "text" } },
-  containerPause: { method: "POST", path: "/containers/:id/pause", query: none },
-  containerUnpause: { method: "POST", path: "/containers/:id/unpause", query: none },
-  containerWait: { method: "POST", path: "/containers/:id/wait", query: { condition: "text" } },
-  containerRename: { method: "POST", path: "/containers/:id/rename", query: { name: "text" } },
-  containerResize: { method: "POST", path: "/containers/:id/resize", query: sizeQuery },
-  containerAttach: { method: "POST", path: "/containers/:id/attach", query: attachQuery, hijacks: true },
-  containerRemove: { method: "DELETE", path: "/containers/:id", query: { force: "bool", v: "bool", link: "bool" } },
+  containerCreate: {
+    method: "POST",
+    path: "/containers/create",
+    summary: "Create a container",
+    access: "write",
+    query: { name: "text", platform: "text" },
+    body: { json: "ContainerCreateRequest" },
+    answer: { status: 201, json: "ContainerCreateResponse" },
+    errors: [404, 409],
+  },
+  containerPrune: {
+    method: "POST",
+    path: "/containers/prune",
+    summary: "Remove stopped containers",
+    access: "write",
+    query: { filters: "filters" },
+    answer: { json: "ContainersPruneResponse" },
+    errors: [409],
+    since: "1.25",
+  },
+  containerInspect: {
+    method: "GET",
+    path: "/containers/:id/json",
+    summary: "Show a container",
+    access: "read",
+    query: { size: "bool" },
+    answer: { json: "ContainerInspect" },
+    errors: [404],
+  },
+  containerTop: {
+    method: "GET",
+    path: "/containers/:id/top",
+    summary: "List the processes of a container",
+    access: "read",
+    query: { ps_args: "text" },
+    answer: { json: "TopResponse" },
+    errors: [404, 409],
+  },
+  containerLogs: {
+    method: "GET",
+    path: "/containers/:id/logs",
+    summary: "Read what a container printed",
+    access: "read",
+    query: logsQuery,
+    answer: { media: MULTIPLEXED_STREAM },
+    errors: [404],
+  },
+  containerStart: {
+    method: "POST",
+    path: "/containers/:id/start",
+    summary: "Start a container",
+    access: "write",
+    query: { detachKeys: "text" },
+    answer: nothing,
+    errors: [304, 404, 409],
+  },
+  containerStop: {
+    method: "POST",
+    path: "/containers/:id/stop",
+    summary: "Stop a container",
+    access: "write",
+    query: stopQuery,
+    answer: nothing,
+    errors: [304, 404],
+  },
+  containerRestart: {
+    method: "POST",
+    path: "/containers/:id/restart",
+    summary: "Stop a container and start it again",
+    access: "write",
+    query: stopQuery,
+    answer: nothing,
+    errors: [404],
+  },
+  containerKill: {
+    method: "POST",
+    path: "/containers/:id/kill",
+    summary: "Send a signal to a container",
+    access: "write",
+    query: { signal: "text" },
+    answer: nothing,
+    errors: [404, 409],
+  },
+  containerPause: {
+    method: "POST",
+    path: "/containers/:id/pause",
+    summary: "Freeze the processes of a container",
+    access: "write",
+    query: none,
+    answer: nothing,
+    errors: [404, 409],
+  },
+  containerUnpause: {
+    method: "POST",
+    path: "/containers/:id/unpause",
+    summary: "Let the processes of a frozen container go on",
+    access: "write",
+    query: none,
+    answer: nothing,
+    errors: [404, 409],
+  },
+  containerWait: {
+    method: "POST",
+    path: "/containers/:id/wait",
+    summary: "Wait for the end of a container",
+    access: "read",
+    query: { condition: { oneOf: ["not-running", "next-exit", "removed"], refusal: "invalid condition" } },
+    answer: { json: "ContainerWaitResponse" },
+    errors: [404],
+  },
+  containerRename: {
+    method: "POST",
+    path: "/containers/:id/rename",
+    summary: "Rename a container",
+    access: "write",
+    query: { name: "text" },
+    answer: nothing,
+    errors: [404, 409],
+  },
+  containerResize: {
+    method: "POST",
+    path: "/containers/:id/resize",
+    summary: "Resize the terminal of a container",
+    access: "write",
+    query: sizeQuery,
+    answer: {},
+    errors: [404, 409],
+  },
+  containerAttach: {
+    method: "POST",
+    path: "/containers/:id/attach",
+    summary: "Join the streams of a container",
+    access: "write",
+    query: attachQuery,
+    answer: { media: MULTIPLEXED_STREAM },
+    errors: [404, 409],
+    hijacks: true,
+  },
+  containerRemove: {
+    method: "DELETE",
+    path: "/containers/:id",
+    summary: "Remove a container",
+    access: "write",
+    query: { force: "bool", v: "bool", link: "bool" },
+    answer: nothing,
+    errors: [404, 409],
+  },
 
-  execCreate: { method: "POST", path: "/containers/:id/exec", query: none },
-  execStart: { method: "POST", path: "/exec/:id/start", query: none, hijacks: true },
-  execResize: { method: "POST", path: "/exec/:id/resize", query: sizeQuery },
-  execInspect: { method: "GET", path: "/exec/:id/json", query: none },
+  execCreate: {
+    method: "POST",
+    path: "/containers/:id/exec",
+    summary: "Prepare a command in a container",
+    access: "write",
+    query: none,
+    body: { json: "ExecConfig" },
+    answer: { status: 201, json: "IdResponse" },
+    errors: [404, 409],
+  },
+  execStart: {
+    method: "POST",
+    path: "/exec/:id/start",
+    summary: "Run a prepared command and join its streams",
+    access: "write",
+    query: none,
+    body: { json: "ExecStartRequest" },
+    answer: { media: MULTIPLEXED_STREAM },
+    errors: [404, 409],
+    hijacks: true,
+  },
+  execResize: {
+    method: "POST",
+    path: "/exec/:id/resize",
+    summary: "Resize the terminal of a command",
+    access: "write",
+    query: sizeQuery,
+    answer: {},
+    errors: [404],
+  },
+  execInspect: {
+    method: "GET",
+    path: "/exec/:id/json",
+    summary: "Show a command in a container",
+    access: "read",
+    query: none,
+    answer: { json: "ExecInspect" },
+    errors: [404],
+  },
 
   imageList: {
     method: "GET",
     path: "/images/json",
+    summary: "List images",
+    access: "read",
     query: { all: "bool", filters: "filters", filter: "text", "shared-size": "bool" },
+    answer: { json: "ImageSummary[]" },
   },
-  imageSaveMany: { method: "GET", path: "/images/get", query: { names: "texts", platform: "text" } },
-  imageInspect: { method: "GET", path: "/images/*name/json", query: none },
-  imageHistory: { method: "GET", path: "/images/*name/history", query: none },
-  imageSave: { method: "GET", path: "/images/*name/get", query: { platform: "text" } },
-  imageLoad: { method: "POST", path: "/images/load", query: { quiet: "bool" } },
-  imageCreate: { method: "POST", path: "/images/create", query: importQuery },
-  imagePrune: { method: "POST", path: "/images/prune", query: { filters: "filters" } },
-  imageTag: { method: "POST", path: "/images/*name/tag", query: { repo: "text", tag: "text" } },
-  imageRemove: { method: "DELETE", path: "/images/*name", query: { force: "bool", noprune: "bool" } },
-  imageBootstrap: { method: "POST", path: "/gantry/images/bootstrap", query: { name: "text" } },
+  imageSaveMany: {
+    method: "GET",
+    path: "/images/get",
+    summary: "Read images as one archive",
+    access: "read",
+    query: { names: "texts", platform: "text" },
+    answer: { media: TAR },
+    errors: [404],
+  },
+  imageInspect: {
+    method: "GET",
+    path: "/images/*name/json",
+    summary: "Show an image",
+    access: "read",
+    query: none,
+    answer: { json: "ImageInspect" },
+    errors: [404],
+  },
+  imageHistory: {
+    method: "GET",
+    path: "/images/*name/history",
+    summary: "List the steps that an image was made by",
+    access: "read",
+    query: none,
+    answer: { json: "ImageHistoryRow[]" },
+    errors: [404],
+  },
+  imageSave: {
+    method: "GET",
+    path: "/images/*name/get",
+    summary: "Read an image as an archive",
+    access: "read",
+    query: { platform: "text" },
+    answer: { media: TAR },
+    errors: [404],
+  },
+  imageLoad: {
+    method: "POST",
+    path: "/images/load",
+    summary: "Load images from an archive",
+    access: "write",
+    query: { quiet: "bool" },
+    body: { media: TAR },
+    answer: { lines: "ProgressMessage" },
+  },
+  imageCreate: {
+    method: "POST",
+    path: "/images/create",
+    summary: "Import an image from a root filesystem, or pull one",
+    access: "write",
+    query: importQuery,
+    body: { media: TAR },
+    answer: { lines: "ProgressMessage" },
+    errors: [404],
+  },
+  imagePrune: {
+    method: "POST",
+    path: "/images/prune",
+    summary: "Remove unused images",
+    access: "write",
+    query: { filters: "filters" },
+    answer: { json: "ImagesPruneResponse" },
+    errors: [409],
+    since: "1.25",
+  },
+  imageTag: {
+    method: "POST",
+    path: "/images/*name/tag",
+    summary: "Give an image a further name",
+    access: "write",
+    query: { repo: "text", tag: "text" },
+    answer: { status: 201 },
+    errors: [404, 409],
+  },
+  imageRemove: {
+    method: "DELETE",
+    path: "/images/*name",
+    summary: "Remove an image",
+    access: "write",
+    query: { force: "bool", noprune: "bool" },
+    answer: { json: "ImageDeleteRow[]" },
+    errors: [404, 409],
+  },
+  imageBootstrap: {
+    method: "POST",
+    path: "/gantry/images/bootstrap",
+    summary: "Make an image of this machine's own busybox",
+    access: "write",
+    query: { name: "text" },
+    answer: { lines: "ProgressMessage" },
+  },
 
-  networkList: { method: "GET", path: "/networks", query: { filters: "filters" } },
-  networkInspect: { method: "GET", path: "/networks/:id", query: { verbose: "bool", scope: "text" } },
+  networkList: {
+    method: "GET",
+    path: "/networks",
+    summary: "List networks",
+    access: "read",
+    query: { filters: "filters" },
+    answer: { json: "NetworkInspect[]" },
+  },
+  networkInspect: {
+    method: "GET",
+    path: "/networks/:id",
+    summary: "Show a network",
+    access: "read",
+    query: { verbose: "bool", scope: "text" },
+    answer: { json: "NetworkInspect" },
+    errors: [404],
+  },
 
-  volumeList: { method: "GET", path: "/volumes", query: { filters: "filters" } },
-  volumeInspect: { method: "GET", path: "/volumes/:name", query: none },
-  volumeCreate: { method: "POST", path: "/volumes/create", query: none },
-  volumeRemove: { method: "DELETE", path: "/volumes/:name", query: { force: "bool" } },
+  volumeList: {
+    method: "GET",
+    path: "/volumes",
+    summary: "List volumes",
+    access: "read",
+    query: { filters: "filters" },
+    answer: { json: "VolumeListResponse" },
+  },
+  volumeInspect: {
+    method: "GET",
+    path: "/volumes/:name",
+    summary: "Show a volume",
+    access: "read",
+    query: none,
+    answer: { json: "Volume" },
+    errors: [404],
+  },
+  volumeCreate: {
+    method: "POST",
+    path: "/volumes/create",
+    summary: "Create a volume",
+    access: "write",
+    query: none,
+    body: { json: "VolumeCreateRequest" },
+    answer: { status: 201, json: "Volume" },
+    errors: [409],
+  },
+  volumeRemove: {
+    method: "DELETE",
+    path: "/volumes/:name",
+    summary: "Remove a volume",
+    access: "write",
+    query: { force: "bool" },
+    answer: nothing,
+    errors: [404, 409],
+  },
 } as const satisfies Record<string, Route>;
 
 export type RouteName = keyof typeof ROUTES;

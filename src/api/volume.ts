@@ -10,3 +10,9 @@ export interface Volume {
   /** Only where it was asked for. */
   readonly UsageData?: { readonly Size: number; readonly RefCount: number } | null;
 }
+
+/** GET /volumes. */
+export interface VolumeListResponse {
+  readonly Volumes: readonly Volume[];
+  readonly Warnings: readonly string[] | null;
+}

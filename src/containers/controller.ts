@@ -4,6 +4,8 @@ import type {
   ContainerCreateResponse,
   ContainerInspect,
   ContainerSummary,
+  ContainersPruneResponse,
+  ContainerWaitResponse,
   ExecConfig,
   ExecInspect,
   TopResponse,
@@ -52,7 +54,7 @@ export interface ContainerController {
   execInspect(execId: string): Promise<ExecInspect>;
   execResize(execId: string, rows: number, columns: number): Promise<void>;
 
-  prune(filters: Filters): Promise<{ ContainersDeleted: string[]; SpaceReclaimed: number }>;
+  prune(filters: Filters): Promise<ContainersPruneResponse>;
 
   /** How many there are in which state, for GET /info. */
   counts(): { readonly running: number; readonly paused: number; readonly stopped: number };
@@ -67,10 +69,7 @@ export interface WaitOptions {
   readonly ready: () => void;
 }
 
-export interface WaitResult {
-  readonly StatusCode: number;
-  readonly Error?: { readonly Message: string };
-}
+export type WaitResult = ContainerWaitResponse;
 
 export interface StopOptions {
   readonly signal?: string;
