@@ -1,6 +1,3 @@
-import { mkdirSync, rmSync } from "node:fs";
-import { rm } from "node:fs/promises";
-import { join } from "node:path";
 import type {
   ContainerCreateRequest,
   ContainerCreateResponse,
@@ -11,12 +8,10 @@ import type {
   TopResponse,
 } from "../api/container.ts";
 import type { Filters } from "../api/filters.ts";
-import { GantryError, isKind, messageOf } from "../base/errors.ts";
-import { failpoint } from "../base/failpoint.ts";
+import { GantryError, messageOf } from "../base/errors.ts";
 import type { ImageUse } from "../images/image.ts";
 import { attachContainer } from "./attach.ts";
 import { revive, settle } from "./boot.ts";
-import { bundleFolder } from "./bundle.ts";
 import type {
   AttachOptions,
   ContainerController,
@@ -29,24 +24,20 @@ import type {
   WaitOptions,
   WaitResult,
 } from "./controller.ts";
-import { copyUp } from "./copy-up.ts";
-import { anonymousVolumes, checkPlatform, completeHostConfig, endpointsOf, mergeConfig, newId } from "./create.ts";
+import { createContainer } from "./creation.ts";
 import { publishContainerEvent } from "./event.ts";
 import { ExecSessions } from "./exec.ts";
-import { containerFilter, pruneFilter, selectRows } from "./filter.ts";
 import { Lifecycle, UNKNOWN_EXIT } from "./lifecycle.ts";
+import { inspectContainer, listContainers } from "./listing.ts";
 import { logStream, logTargetOf } from "./log.ts";
-import { resolveMounts } from "./mounts.ts";
-import { checkName, randomName } from "./name.ts";
+import { checkName } from "./name.ts";
 import type { ContainerPorts } from "./ports.ts";
-import { type ContainerRecord, timestamp } from "./record.ts";
+import { pruneContainers } from "./prune.ts";
+import type { ContainerRecord } from "./record.ts";
 import { usersOf } from "./remove.ts";
-import { joinedContainer } from "./spec/modes.ts";
-import { checkRequest } from "./spec/validate.ts";
 import { processesOf } from "./spec-of.ts";
 import { ContainerTable, type Entry } from "./table.ts";
 import { listProcesses } from "./top.ts";
-import { containerFolder, inspectOf, summaryOf, type ViewContext } from "./view.ts";
 
 /** The containers of one engine. Make it, then `boot()` it before anything else is asked of it. */
 export class Containers implements ContainerController {
@@ -77,107 +68,13 @@ export class Containers implements ContainerController {
     revive(this.#ports, this.#table, this.#lifecycle);
   }
 
-  async create(
+  create(
     wantedName: string | undefined,
     request: ContainerCreateRequest,
     options: { readonly platform?: string },
   ): Promise<ContainerCreateResponse> {
-    const settings = this.#ports.settings();
-    const id = newId();
-    const name =
-      wantedName === undefined || wantedName === ""
-        ? randomName((candidate) => this.#table.ownerOf(candidate) !== undefined)
-        : checkName(wantedName);
-    const image = this.#ports.images.resolve(request.Config.Image);
-    checkPlatform(options.platform, image);
-    const hostConfig = completeHostConfig(request.HostConfig, settings);
-    const warnings = checkRequest({ ...request, HostConfig: hostConfig }, settings);
-    const config = mergeConfig(request.Config, image.config.config ?? {}, id, hostConfig);
-    for (const mode of [hostConfig.PidMode, hostConfig.IpcMode]) {
-      const joined = joinedContainer(mode);
-      if (joined !== undefined) this.#peer(joined);
-    }
-    this.#table.reserve(name, id);
-    const folder = containerFolder(settings.dataRoot, id);
-    let entry: Entry | undefined;
-    try {
-      await this.#ports.snapshots.prepare(id, image.chainId);
-      failpoint("containers.create.prepared");
-      mkdirSync(folder, { recursive: true, mode: 0o710 });
-      entry = this.#ports.store.relaxed(() => {
-        const mounts = resolveMounts({
-          hostConfig,
-          anonymous: anonymousVolumes(config),
-          volumes: this.#ports.volumes,
-          mountsOf: (other) => this.#peer(other).mounts,
-        });
-        return this.#table.insert({
-          id,
-          name,
-          created: timestamp(),
-          imageId: image.id,
-          image: request.Config.Image,
-          chainId: image.chainId,
-          platform: "linux",
-          config,
-          hostConfig,
-          endpoints: endpointsOf(request, hostConfig),
-          mounts,
-          state: { status: "created", error: "", exitCode: 0 },
-          restartCount: 0,
-          stoppedByUser: false,
-          runtime: hostConfig.Runtime ?? "",
-          pending: mounts.some(takesContent),
-        });
-      });
-      failpoint("containers.create.recorded");
-      if (entry.record.pending) await this.#fillVolumes(entry);
-      await this.#ports.store.flush();
-    } catch (error) {
-      await this.#undoCreate(id, name, folder, entry);
-      throw error;
-    }
-    publishContainerEvent(this.#ports.events, entry.record, "create");
-    return { Id: id, Warnings: [...warnings] };
-  }
-
-  /** A container that a new one is to share with. As "not found" its absence would have clients pull the image. */
-  #peer(nameOrId: string): ContainerRecord {
-    try {
-      return this.#table.find(nameOrId).record;
-    } catch (error) {
-      throw isKind(error, "not-found") ? new GantryError("invalid", messageOf(error)) : error;
-    }
-  }
-
-  async #fillVolumes(entry: Entry): Promise<void> {
-    const { id, mounts } = entry.record;
-    const bundle = bundleFolder(this.#ports.settings().execRoot, id);
-    const rootfs = join(bundle, "rootfs");
-    mkdirSync(rootfs, { recursive: true, mode: 0o711 });
-    await using _ = {
-      [Symbol.asyncDispose]: async () => {
-        await this.#ports.snapshots.unmount(rootfs);
-        rmSync(bundle, { recursive: true, force: true });
-      },
-    };
-    await this.#ports.snapshots.mount(id, rootfs);
-    for (const mount of mounts) {
-      if (takesContent(mount)) await copyUp(rootfs, mount.destination, mount.source);
-    }
-    this.#table.update(entry, { pending: false });
-  }
-
-  async #undoCreate(id: string, name: string, folder: string, entry: Entry | undefined): Promise<void> {
-    try {
-      if (entry === undefined) {
-        this.#table.release(name, id);
-        if (this.#ports.snapshots.has(id)) await this.#ports.snapshots.remove(id);
-        await rm(folder, { recursive: true, force: true });
-      } else await this.#lifecycle.remove(entry, { force: true, volumes: true });
-    } catch (error) {
-      this.#ports.log.error(`cannot take back a failed create: ${messageOf(error)}`, { container: id });
-    }
+    const parts = { ports: this.#ports, table: this.#table, lifecycle: this.#lifecycle };
+    return createContainer(parts, wantedName, request, options);
   }
 
   async start(id: string): Promise<void> {
@@ -239,60 +136,12 @@ export class Containers implements ContainerController {
     }
   }
 
-  async list(options: ContainerListOptions): Promise<ContainerSummary[]> {
-    const test = containerFilter(options.filters, {
-      find: (nameOrId) => this.#table.find(nameOrId).record,
-      imageIds: (name) => this.#imageIds(name),
-    });
-    const rows = selectRows(this.#table.all(), options, test);
-    const networkIds = this.#networkIds();
-    const summaries = [];
-    for (const entry of rows) {
-      const summary = summaryOf(entry.record, entry.transient, this.#viewOf(entry.record, networkIds));
-      summaries.push(options.size ? { ...summary, ...(await this.#sizes(entry.record)) } : summary);
-    }
-    return summaries;
+  list(options: ContainerListOptions): Promise<ContainerSummary[]> {
+    return listContainers(this.#ports, this.#table, options);
   }
 
-  async inspect(id: string, options: { readonly size: boolean }): Promise<ContainerInspect> {
-    const entry = this.#table.find(id);
-    const view = inspectOf(entry.record, entry.transient, this.#viewOf(entry.record, this.#networkIds()));
-    return options.size ? { ...view, ...(await this.#sizes(entry.record)) } : view;
-  }
-
-  #viewOf(record: ContainerRecord, networkIds: Readonly<Record<string, string>>): ViewContext {
-    const { snapshots } = this.#ports;
-    return {
-      folder: containerFolder(this.#ports.settings().dataRoot, record.id),
-      driver: snapshots.driver,
-      graphData: snapshots.has(record.id) ? snapshots.describe(record.id) : {},
-      imageNameStands: this.#imageIds(record.image).includes(record.imageId),
-      networkIds,
-    };
-  }
-
-  #networkIds(): Record<string, string> {
-    return Object.fromEntries(this.#ports.networks.list().map((network) => [network.Name, network.Id]));
-  }
-
-  #imageIds(name: string): readonly string[] {
-    try {
-      return [this.#ports.images.resolve(name).id];
-    } catch (error) {
-      if (isKind(error, "not-found") || isKind(error, "invalid")) return [];
-      throw error;
-    }
-  }
-
-  async #sizes(record: ContainerRecord): Promise<{ SizeRw: number; SizeRootFs: number }> {
-    const SizeRw = await this.#ports.snapshots.usage(record.id);
-    let image = 0;
-    try {
-      image = this.#ports.images.inspect(record.imageId).Size;
-    } catch (error) {
-      if (!isKind(error, "not-found")) throw error;
-    }
-    return { SizeRw, SizeRootFs: SizeRw + image };
+  inspect(id: string, options: { readonly size: boolean }): Promise<ContainerInspect> {
+    return inspectContainer(this.#ports, this.#table.find(id), options);
   }
 
   async top(id: string, psArgs: string): Promise<TopResponse> {
@@ -351,31 +200,8 @@ export class Containers implements ContainerController {
     await this.#execs.resize(execId, rows, columns);
   }
 
-  async prune(filters: Filters): Promise<{ ContainersDeleted: string[]; SpaceReclaimed: number }> {
-    const isChosen = pruneFilter(filters);
-    const ContainersDeleted: string[] = [];
-    let SpaceReclaimed = 0;
-    for (const entry of this.#table.all()) {
-      const { record, transient } = entry;
-      if (record.state.status === "running" || transient.restarting || transient.removing || !isChosen(record))
-        continue;
-      const size = await this.#ports.snapshots.usage(record.id);
-      try {
-        await this.#lifecycle.remove(entry, { force: false, volumes: false });
-      } catch (error) {
-        this.#ports.log.warn(`cannot prune: ${messageOf(error)}`, { container: record.id });
-        continue;
-      }
-      ContainersDeleted.push(record.id);
-      SpaceReclaimed += size;
-    }
-    this.#ports.events.publish({
-      type: "container",
-      action: "prune",
-      id: "",
-      attributes: { reclaimed: String(SpaceReclaimed) },
-    });
-    return { ContainersDeleted, SpaceReclaimed };
+  prune(filters: Filters): Promise<{ ContainersDeleted: string[]; SpaceReclaimed: number }> {
+    return pruneContainers({ ports: this.#ports, table: this.#table, lifecycle: this.#lifecycle }, filters);
   }
 
   counts(): { running: number; paused: number; stopped: number } {
@@ -419,11 +245,6 @@ export class Containers implements ContainerController {
     }
     return entry;
   }
-}
-
-/** A volume that is to be filled with what the image has at its mount point. */
-function takesContent(mount: ContainerRecord["mounts"][number]): boolean {
-  return mount.type === "volume" && !mount.options.includes("nocopy");
 }
 
 /** `logs --details`: the labels and variables that the log options name, as `key=value` pairs and a space. */
