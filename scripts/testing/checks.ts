@@ -16,6 +16,10 @@ const LEAST_MODULES = 20;
 
 const CHECKS: readonly Check[] = [
   { name: "the types fit (tsc)", args: [`${BIN}/tsc`, "--noEmit", "-p", "."] },
+  {
+    name: "the schemas of answers are what the types say",
+    args: ["scripts/schemas.ts", "--check"],
+  },
   { name: "format and lint rules hold (biome)", args: [`${BIN}/biome`, "check", "."] },
   {
     name: "no promise floats (oxlint)",

@@ -231,7 +231,8 @@ interface CreateBody extends ContainerConfig {
   NetworkingConfig: { EndpointsConfig: Record<string, EndpointSettings | null> | null };
 }
 
-const createBody = go.struct<CreateBody>("container.CreateRequest", {
+/** The body of POST /containers/create as it comes. */
+export const createBody = go.struct<CreateBody>("container.CreateRequest", {
   ...configFields,
   HostConfig: hostConfig,
   NetworkingConfig: go.struct<CreateBody["NetworkingConfig"]>("network.NetworkingConfig", {

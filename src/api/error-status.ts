@@ -13,3 +13,8 @@ export const ERROR_STATUS = {
   cancelled: 499,
   internal: 500,
 } as const satisfies Record<ErrorKind, number>;
+
+/** The body of every refusal. */
+export interface ErrorResponse {
+  readonly message: string;
+}

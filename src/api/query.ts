@@ -1,5 +1,6 @@
 import { GantryError } from "../base/errors.ts";
 import type { Filters } from "./filters.ts";
+import type { JsonSchema } from "./json-schema.ts";
 
 /** How one query parameter is read. */
 export type QueryKind = keyof QueryValues;
@@ -53,6 +54,27 @@ const readers: { readonly [K in QueryKind]: (given: URLSearchParams, name: strin
   },
   filters: (given, name) => asFilters(given.get(name) ?? ""),
   nanos: (given, name) => asNanos(name, given.get(name) ?? ""),
+};
+
+interface Reading {
+  readonly schema: JsonSchema;
+  readonly description?: string;
+  /** The value is a JSON document. */
+  readonly json?: true;
+}
+
+/** What each kind is for those who send it. */
+export const readsAs: Readonly<Record<QueryKind, Reading>> = {
+  text: { schema: { type: "string" } },
+  texts: { schema: { type: "array", items: { type: "string" } }, description: "May be given several times." },
+  bool: { schema: { type: "boolean" } },
+  boolOrTrue: { schema: { type: "boolean" }, description: "True unless given." },
+  int: { schema: { type: "integer" } },
+  filters: {
+    schema: { type: "object", additionalProperties: { type: "array", items: { type: "string" } } },
+    json: true,
+  },
+  nanos: { schema: { type: "string" }, description: "Unix seconds; a fraction of nine digits at most." },
 };
 
 function asChoice({ oneOf, refusal }: Choice, text: string): string | undefined {

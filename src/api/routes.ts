@@ -74,6 +74,11 @@ const importQuery = {
   platform: "text",
 } as const;
 
+/** Clients ask whether the engine is in a swarm by asking for what is in it. */
+function noSwarm<P extends string, S extends string>(path: P, summary: S) {
+  return { method: "GET", path, summary, access: "read", query: none, answer: {}, errors: [503] } as const;
+}
+
 export const ROUTES = {
   ping: {
     method: "GET",
@@ -116,6 +121,30 @@ export const ROUTES = {
     query: { since: "nanos", until: "nanos", filters: "filters" },
     answer: { lines: "EventMessage" },
   },
+
+  openapi: {
+    method: "GET",
+    path: "/openapi.json",
+    summary: "Show this API as an OpenAPI document",
+    access: "read",
+    query: none,
+    answer: { media: "application/json" },
+  },
+  pluginList: {
+    method: "GET",
+    path: "/plugins",
+    summary: "List managed plugins, of which there are none",
+    access: "read",
+    query: { filters: "filters" },
+    answer: { json: "Plugin[]" },
+    since: "1.25",
+  },
+  swarmInspect: noSwarm("/swarm", "Show the swarm"),
+  swarmNodeList: noSwarm("/nodes", "List the nodes of the swarm"),
+  swarmServiceList: noSwarm("/services", "List the services of the swarm"),
+  swarmTaskList: noSwarm("/tasks", "List the tasks of the swarm"),
+  swarmSecretList: noSwarm("/secrets", "List the secrets of the swarm"),
+  swarmConfigList: noSwarm("/configs", "List the configs of the swarm"),
 
   containerList: {
     method: "GET",

@@ -1,4 +1,5 @@
 import { GantryError } from "../base/errors.ts";
+import { type JsonSchema, orNull } from "./json-schema.ts";
 
 /**
  * Descriptions of JSON values that are read as Go's encoding/json reads them into a struct: keys in any case, the last
@@ -11,6 +12,8 @@ export interface Shape<T> {
   /** The value of an absent field. */
   zero(): T;
   read(value: unknown, at: Place): T;
+  /** What a client is told to send. Null is taken everywhere, but told only of what distinguishes it from a value. */
+  schema(): JsonSchema;
 }
 
 /** Where in the document: the struct that holds the field, and the path of fields from the top. */
@@ -45,6 +48,7 @@ export const text: Shape<string> = {
   type: "string",
   zero: () => "",
   read: (value, at) => (typeof value === "string" ? value : value === null ? "" : refuse(kindOf(value), "string", at)),
+  schema: () => ({ type: "string" }),
 };
 
 export const flag: Shape<boolean> = {
@@ -52,6 +56,7 @@ export const flag: Shape<boolean> = {
   zero: () => false,
   read: (value, at) =>
     typeof value === "boolean" ? value : value === null ? false : refuse(kindOf(value), "bool", at),
+  schema: () => ({ type: "boolean" }),
 };
 
 /** An integer of a Go type. 64-bit ones beyond 2^53 are rounded to a double: none of them counts anything real. */
@@ -68,6 +73,11 @@ function integer(type: string, min: bigint, max: bigint): Shape<number> {
       const exact = BigInt(written);
       if (exact < min || exact > max) return refuse(`number ${written}`, type, at);
       return Number(exact) + 0;
+    },
+    schema: () => {
+      // A 64-bit bound is no number that JSON's readers hold exactly: its format says it.
+      const bounds = max < 2n ** 53n ? { minimum: Number(min), maximum: Number(max) } : {};
+      return { type: "integer", ...(max >= 2n ** 53n ? { format: min < 0n ? "int64" : "uint64" } : bounds) };
     },
   };
 }
@@ -93,6 +103,7 @@ export function list<T>(item: Shape<T>): Shape<T[] | null> {
       if (!Array.isArray(value)) return refuse(kindOf(value), type, at);
       return value.map((each: unknown) => item.read(each, at));
     },
+    schema: () => orNull({ type: "array", items: item.schema() }),
   };
 }
 
@@ -109,6 +120,7 @@ export function map<T>(item: Shape<T>): Shape<Record<string, T> | null> {
       }
       return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, item.read(each, at)]));
     },
+    schema: () => orNull({ type: "object", additionalProperties: item.schema() }),
   };
 }
 
@@ -121,6 +133,7 @@ export const pair: Shape<[number, number]> = {
     if (!Array.isArray(value)) return refuse(kindOf(value), "[2]uint", at);
     return [uint.read(value[0] ?? null, at), uint.read(value[1] ?? null, at)];
   },
+  schema: () => orNull({ type: "array", items: uint.schema(), maxItems: 2 }),
 };
 
 /** A list of strings that may be given as one string. */
@@ -134,11 +147,17 @@ export const words: Shape<string[] | null> = {
       typeof each === "string" || each === null ? (each ?? "") : refuse("array", "string", at),
     );
   },
+  schema: () => ({ anyOf: [{ type: ["array", "null"], items: { type: "string" } }, { type: "string" }] }),
 };
 
 /** An absent or null value is null: Go's pointer. */
 export function pointer<T>(shape: Shape<T>): Shape<T | null> {
-  return { type: shape.type, zero: () => null, read: (value, at) => (value === null ? null : shape.read(value, at)) };
+  return {
+    type: shape.type,
+    zero: () => null,
+    read: (value, at) => (value === null ? null : shape.read(value, at)),
+    schema: () => orNull(shape.schema()),
+  };
 }
 
 /** An absent or null value leaves the field out: Go's `omitempty`. */
@@ -147,6 +166,7 @@ export function optional<T>(shape: Shape<T>): Shape<NonNullable<T> | undefined> 
     type: shape.type,
     zero: () => undefined,
     read: (value, at) => (value === null ? undefined : (shape.read(value, at) ?? undefined)),
+    schema: () => shape.schema(),
   };
 }
 
@@ -186,5 +206,10 @@ export function struct<T extends object>(type: string, fields: Fields<T>): Shape
       }
       return out as T;
     },
+    schema: () => ({
+      type: "object",
+      title: type,
+      properties: Object.fromEntries(rows.map(([field, shape]) => [field, shape.schema()])),
+    }),
   };
 }

@@ -98,3 +98,10 @@ export interface SystemInfo {
   CDISpecDirs: string[] | null;
   Warnings: string[] | null;
 }
+
+/** A row of GET /plugins: managed plugins, which this engine has none of. */
+export interface Plugin {
+  Id: string;
+  Name: string;
+  Enabled: boolean;
+}

@@ -1,12 +1,23 @@
 import { EventEmitter, once } from "node:events";
 import type { EventMessage } from "../../api/event.ts";
+import { GantryError } from "../../base/errors.ts";
 import type { EventBus } from "../../events/bus.ts";
 import { type Answer, json, stream } from "../answer.ts";
 import { eventFilter } from "../event-filter.ts";
 import type { EngineSystem } from "../ports.ts";
 import type { Handlers, RouteRequest } from "../route-request.ts";
 
-type SystemRoutes = Pick<Handlers, "ping" | "pingHead" | "version" | "info" | "events">;
+type SystemRoutes = Pick<
+  Handlers,
+  | "ping"
+  | "pingHead"
+  | "version"
+  | "info"
+  | "events"
+  | "openapi"
+  | "pluginList"
+  | Extract<keyof Handlers, `swarm${string}`>
+>;
 
 const PING_HEADERS = {
   "Content-Type": "text/plain; charset=utf-8",
@@ -23,7 +34,27 @@ export function systemRoutes(system: EngineSystem, events: EventBus): SystemRout
     version: () => json(system.version()),
     info: async () => json(await system.info()),
     events: (request) => follow(events, request),
+    openapi: async () => {
+      // Made once somebody asks: nothing else of the engine needs the schemas.
+      const { openApiDocument } = await import("../../api/openapi.ts");
+      return json(openApiDocument(system.version().Version));
+    },
+    pluginList: () => json([]),
+    swarmInspect: refuseSwarm,
+    swarmNodeList: refuseSwarm,
+    swarmServiceList: refuseSwarm,
+    swarmTaskList: refuseSwarm,
+    swarmSecretList: refuseSwarm,
+    swarmConfigList: refuseSwarm,
   };
+}
+
+/** Clients know an engine that is in no swarm by this sentence. */
+function refuseSwarm(): never {
+  throw new GantryError(
+    "unavailable",
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.',
+  );
 }
 
 /** Events that a slow reader hasn't taken yet; beyond it the oldest are lost to it. */

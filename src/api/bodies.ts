@@ -1,0 +1,15 @@
+import { createBody } from "./create-request.ts";
+import { execConfig, execStartRequest, volumeCreateRequest } from "./request.ts";
+import type { ROUTES, RouteName } from "./routes.ts";
+import type { Shape } from "./shape.ts";
+
+type Rows = (typeof ROUTES)[RouteName];
+type Named<R> = R extends { readonly body: { readonly json: infer N extends string } } ? N : never;
+
+/** The shapes of JSON bodies by the names that the table of routes gives them. A missing one fails to compile. */
+export const BODIES = {
+  ContainerCreateRequest: createBody,
+  ExecConfig: execConfig,
+  ExecStartRequest: execStartRequest,
+  VolumeCreateRequest: volumeCreateRequest,
+} satisfies Record<Named<Rows>, Shape<unknown>>;
