@@ -51,7 +51,7 @@ export default {
       comment: "src/x/z/ is private to src/x: import what x exports beside it.",
       severity: "error",
       from: { path: "^src/([^/]+)/" },
-      to: { path: "^src/([^/]+)/[^/]+/", pathNot: ["^src/$1/", "^src/oci/tar/"] },
+      to: { path: "^src/([^/]+)/[^/]+/", pathNot: ["^src/$1/", "^src/oci/tar/", "^src/base/template/"] },
     },
   ],
   options: {

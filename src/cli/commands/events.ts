@@ -33,7 +33,7 @@ export const events: Command = {
 async function formatter(format: string): Promise<(event: EventMessage) => string> {
   if (format === "") return eventLine;
   if (format === "json") return (event) => JSON.stringify(event);
-  const { compileTemplate } = await import("../template/evaluate.ts");
+  const { compileTemplate } = await import("../../base/template/evaluate.ts");
   const template = compileTemplate(format.replaceAll("\\t", "\t").replaceAll("\\n", "\n"), {
     missing: (record, field) => {
       // Go's names of what JSON spells in lower case.

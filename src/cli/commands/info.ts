@@ -28,7 +28,7 @@ export const info: Command = {
     if (format === "json") print(`${JSON.stringify(found)}\n`);
     else if (format === "") print(infoText(found));
     else {
-      const { compileTemplate } = await import("../template/evaluate.ts");
+      const { compileTemplate } = await import("../../base/template/evaluate.ts");
       const data = {
         ClientInfo: { Version: VERSION, Context: call.settings.context, Debug: call.settings.debug },
         ...found,

@@ -129,7 +129,7 @@ const LEFT_OUT: Readonly<Record<string, unknown>> = {
 };
 
 async function templateFor(format: string): Promise<(data: unknown) => string> {
-  const { compileTemplate } = await import("../template/evaluate.ts");
+  const { compileTemplate } = await import("../../base/template/evaluate.ts");
   const missing = (record: Readonly<Record<string, unknown>>, field: string): unknown => {
     if (Object.hasOwn(LEFT_OUT, field)) return LEFT_OUT[field];
     // Go's names of fields, as templates are often written with, differ from JSON's only in case: ID and Id.

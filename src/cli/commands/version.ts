@@ -48,7 +48,7 @@ export const version: Command = {
     const data = { Client: client, Server: server ?? null };
     if (format === "json") print(`${JSON.stringify(data)}\n`);
     else if (format !== "") {
-      const { compileTemplate } = await import("../template/evaluate.ts");
+      const { compileTemplate } = await import("../../base/template/evaluate.ts");
       const template = compileTemplate(format, { missing: goField });
       try {
         print(`${template(data)}\n`);

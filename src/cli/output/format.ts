@@ -1,4 +1,4 @@
-import type { TemplateFunction } from "../template/functions.ts";
+import type { TemplateFunction } from "../../base/template/functions.ts";
 import { print } from "./print.ts";
 import { aligned } from "./table.ts";
 
@@ -43,8 +43,8 @@ function jsonOf(row: Row): string {
 }
 
 async function printTemplate(listing: Listing, text: string, isTable: boolean): Promise<void> {
-  const { compileTemplate } = await import("../template/evaluate.ts");
-  const { HEADER_FUNCTIONS } = await import("../template/header.ts");
+  const { compileTemplate } = await import("../../base/template/evaluate.ts");
+  const { HEADER_FUNCTIONS } = await import("./header-functions.ts");
   const missing = (_: unknown, field: string): never => {
     throw new Error(
       `template: :1:2: executing "" at <.${field}>: can't evaluate field ${field} in type ${listing.type}`,

@@ -1,4 +1,4 @@
-import type { TemplateFunction } from "./functions.ts";
+import type { TemplateFunction } from "../../base/template/functions.ts";
 
 const same: TemplateFunction = (value) => value;
 
