@@ -23,8 +23,8 @@ export interface Route {
   readonly errors?: readonly number[];
   /** The API version that has it first; none for those that were always there. */
   readonly since?: string;
-  /** The answer may take the connection over. */
-  readonly hijacks?: true;
+  /** The answer may take the connection over: bytes as they are, or WebSocket's messages. */
+  readonly hijacks?: true | "websocket";
 }
 
 /** A JSON body by the name of its shape, or bytes of a media type. */
@@ -183,6 +183,15 @@ export const ROUTES = {
     answer: { json: "ContainerInspect" },
     errors: [404],
   },
+  containerStats: {
+    method: "GET",
+    path: "/containers/:id/stats",
+    summary: "Follow what a container uses",
+    access: "read",
+    query: { stream: "boolOrTrue", "one-shot": "bool" },
+    answer: { lines: "ContainerStats" },
+    errors: [404],
+  },
   containerTop: {
     method: "GET",
     path: "/containers/:id/top",
@@ -291,6 +300,16 @@ export const ROUTES = {
     answer: { media: MULTIPLEXED_STREAM },
     errors: [404, 409],
     hijacks: true,
+  },
+  containerAttachSocket: {
+    method: "GET",
+    path: "/containers/:id/attach/ws",
+    summary: "Join the streams of a container over a WebSocket",
+    access: "write",
+    query: attachQuery,
+    answer: { status: 101 },
+    errors: [404, 409],
+    hijacks: "websocket",
   },
   containerRemove: {
     method: "DELETE",

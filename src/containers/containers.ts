@@ -8,6 +8,7 @@ import type {
   TopResponse,
 } from "../api/container.ts";
 import type { Filters } from "../api/filters.ts";
+import type { ContainerStats } from "../api/stats.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import type { ImageUse } from "../images/image.ts";
 import { attachContainer } from "./attach.ts";
@@ -19,6 +20,7 @@ import type {
   ExecStartOptions,
   LogsOptions,
   LogsResult,
+  StatsOptions,
   StopOptions,
   WaitCondition,
   WaitOptions,
@@ -36,6 +38,7 @@ import { pruneContainers } from "./prune.ts";
 import type { ContainerRecord } from "./record.ts";
 import { usersOf } from "./remove.ts";
 import { processesOf } from "./spec-of.ts";
+import { ContainerMeter } from "./stats/stats.ts";
 import { ContainerTable, type Entry } from "./table.ts";
 import { listProcesses } from "./top.ts";
 
@@ -45,12 +48,14 @@ export class Containers implements ContainerController {
   readonly #table: ContainerTable;
   readonly #lifecycle: Lifecycle;
   readonly #execs: ExecSessions;
+  readonly #meter: ContainerMeter;
 
   constructor(ports: ContainerPorts) {
     this.#ports = ports;
     this.#table = new ContainerTable(ports.store);
     this.#execs = new ExecSessions(ports);
     this.#lifecycle = new Lifecycle(ports, this.#table, (id) => this.#execs.forget(id));
+    this.#meter = new ContainerMeter(this.#table, this.#lifecycle.removals, ports.settings);
   }
 
   /** Settles what the last engine left, then listens to the supervisor; restart policies act from then on. */
@@ -147,6 +152,14 @@ export class Containers implements ContainerController {
   async top(id: string, psArgs: string): Promise<TopResponse> {
     const entry = this.#running(id);
     return listProcesses(new Set(processesOf(entry.record, this.#ports.settings())), psArgs);
+  }
+
+  stats(id: string, options: StatsOptions): Promise<ContainerStats> {
+    return this.#meter.once(this.#table.find(id), options);
+  }
+
+  statsStream(id: string, signal: AbortSignal): AsyncIterable<ContainerStats> {
+    return this.#meter.stream(this.#table.find(id), signal);
   }
 
   async logs(id: string, options: LogsOptions): Promise<LogsResult> {

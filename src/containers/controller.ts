@@ -11,6 +11,7 @@ import type {
   TopResponse,
 } from "../api/container.ts";
 import type { Filters } from "../api/filters.ts";
+import type { ContainerStats } from "../api/stats.ts";
 
 /**
  * What the HTTP routes ask of the containers. `id` is what a client typed: a full id, a prefix of one, or a name with
@@ -42,6 +43,10 @@ export interface ContainerController {
   inspect(id: string, options: { readonly size: boolean }): Promise<ContainerInspect>;
   /** `psArgs` as a shell would split them; empty is `-ef`. */
   top(id: string, psArgs: string): Promise<TopResponse>;
+  /** One look at what it uses, or two that are apart; zeros if it doesn't run. */
+  stats(id: string, options: StatsOptions): Promise<ContainerStats>;
+  /** The same about once a second, through stops and restarts, until it is removed. Throws if there is no such one. */
+  statsStream(id: string, signal: AbortSignal): AsyncIterable<ContainerStats>;
   /** The errors of the request come before the result; the stream's own end it. */
   logs(id: string, options: LogsOptions): Promise<LogsResult>;
   /** Resolves when the session has ended. Throws only before `hijack` was called. */
@@ -82,6 +87,12 @@ export interface ContainerListOptions {
   readonly limit: number | undefined;
   readonly size: boolean;
   readonly filters: Filters;
+}
+
+export interface StatsOptions {
+  /** A single look, without one before it. */
+  readonly oneShot: boolean;
+  readonly signal: AbortSignal;
 }
 
 export interface LogsOptions {

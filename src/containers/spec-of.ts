@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { ContainerConfig, ExecConfig } from "../api/container.ts";
 import { GantryError } from "../base/errors.ts";
 import { cgroupAt, cgroupProcesses } from "../kernel/cgroup.ts";
+import { type ControllerFolders, controllerFolders } from "../kernel/cgroup-files.ts";
 import type { RuntimeSpec, SpecProcess } from "../oci/runtime-spec.ts";
 import { bundleFolder } from "./bundle.ts";
 import type { ConsoleSize } from "./controller.ts";
@@ -103,6 +104,12 @@ function writtenSpec(settings: ContainerSettings, id: string): RuntimeSpec {
 export function processesOf(record: ContainerRecord, settings: ContainerSettings): number[] {
   const path = writtenSpec(settings, record.id).linux.cgroupsPath;
   return path === undefined ? [] : cgroupProcesses(cgroupAt(path));
+}
+
+/** Where the controllers of a running container's cgroup have their files. */
+export function controllersOf(id: string, settings: ContainerSettings): ControllerFolders | undefined {
+  const path = writtenSpec(settings, id).linux.cgroupsPath;
+  return path === undefined ? undefined : controllerFolders(path);
 }
 
 /** A further process for a running container: its own spec's, with what the exec says otherwise. */

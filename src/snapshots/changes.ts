@@ -99,7 +99,7 @@ export function readAttributes(dir: number, base: string): Map<string, Buffer> {
 }
 
 /** Bytes of the regular files among the changes, hard links counted once. */
-export async function sizeOf(changes: Iterable<Change>, breath: { take(): Promise<void> }): Promise<number> {
+export async function sizeOf(changes: Iterable<Change>, breath: { take(): Promise<unknown> }): Promise<number> {
   const seen = new Set<string>();
   let size = 0;
   for (const { stat } of changes) {

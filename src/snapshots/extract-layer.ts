@@ -1,8 +1,8 @@
 import { closeSync, constants, openSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { cancelOnAbort, throwIfAborted } from "../base/abort.ts";
+import { Breath } from "../base/breath.ts";
 import { TarParser } from "../oci/tar/parser.ts";
-import { Breath } from "./breath.ts";
 import { Extractor, type Whiteouts } from "./extractor.ts";
 import type { ApplyOptions } from "./snapshotter.ts";
 

@@ -1,11 +1,11 @@
 import { closeSync, constants, openSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { cancelOnAbort } from "../base/abort.ts";
+import { Breath } from "../base/breath.ts";
 import { GantryError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import { detachMount, isMountPoint } from "../kernel/mount.ts";
-import { Breath } from "./breath.ts";
 import { type Change, sizeOf } from "./changes.ts";
 import { extractLayer } from "./extract-layer.ts";
 import type { Whiteouts } from "./extractor.ts";

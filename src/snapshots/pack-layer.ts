@@ -1,10 +1,10 @@
 import { closeSync, constants, fstatSync, readSync } from "node:fs";
+import { Breath } from "../base/breath.ts";
 import { bytesToName } from "../base/byte-string.ts";
 import { GantryError } from "../base/errors.ts";
 import { type FileStat, readlinkat } from "../kernel/path.ts";
 import type { TarType } from "../oci/tar/entry.ts";
 import { type TarInput, type TarOutput, writeTar } from "../oci/tar/writer.ts";
-import { Breath } from "./breath.ts";
 import { type Change, openIfThere, readAttributes, typeOf } from "./changes.ts";
 
 const TYPES: ReadonlyMap<number, TarType> = new Map([

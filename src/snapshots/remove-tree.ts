@@ -1,8 +1,8 @@
 import { closeSync, constants, readdirSync } from "node:fs";
+import { Breath } from "../base/breath.ts";
 import { bytesToName } from "../base/byte-string.ts";
 import { hasCode } from "../base/errors.ts";
 import { AT, openat, renameat, unlinkat } from "../kernel/path.ts";
-import { Breath } from "./breath.ts";
 
 /** Deeper than this, folders are moved up first: a container can nest them past every limit of paths and descriptors. */
 const DEEPEST = 64;

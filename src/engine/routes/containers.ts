@@ -24,6 +24,7 @@ export function containerRoutes(containers: ContainerController): ContainerRoute
     containerPrune: async ({ query }) => json(await containers.prune(query.filters)),
     containerInspect: async ({ params, query }) => json(await containers.inspect(params.id!, { size: query.size })),
     containerTop: async ({ params, query }) => json(await containers.top(params.id!, query.ps_args ?? "")),
+    containerStats: (request) => stats(containers, request),
     containerLogs: (request) => logs(containers, request),
     containerStart: async ({ params }) => {
       await containers.start(params.id!);
@@ -63,12 +64,34 @@ export function containerRoutes(containers: ContainerController): ContainerRoute
       await containers.attach(params.id!, { ...query, detachKeys: query.detachKeys || undefined, hijack, signal });
       return HIJACKED;
     },
+    containerAttachSocket: async ({ params, query, version, hijack, signal }) => {
+      const { logs, stream, detachKeys } = query;
+      // Clients of before 1.42 couldn't choose: they get all.
+      const chosen = compareVersions(version, "1.42") >= 0 ? query : { stdin: true, stdout: true, stderr: true };
+      const { stdin, stdout, stderr } = chosen;
+      const streams = { stdin, stdout, stderr, logs, stream };
+      await containers.attach(params.id!, { ...streams, detachKeys: detachKeys || undefined, hijack, signal });
+      return HIJACKED;
+    },
     containerRemove: async ({ params, query }) => {
       if (query.link) throw new GantryError("unsupported", "cannot remove a link: legacy links are not kept");
       await containers.remove(params.id!, { force: query.force, volumes: query.v });
       return empty();
     },
   };
+}
+
+async function stats(containers: ContainerController, request: RouteRequest<"containerStats">) {
+  const { query, signal, version } = request;
+  const id = request.params.id!;
+  const oneShot = query["one-shot"] && compareVersions(version, "1.41") >= 0;
+  if (!query.stream) return json(await containers.stats(id, { oneShot, signal }));
+  if (oneShot) throw new GantryError("invalid", "cannot have stream=true and one-shot=true");
+  return stream("application/json", lines(containers.statsStream(id, signal)));
+}
+
+async function* lines(values: AsyncIterable<unknown>): AsyncGenerator<string> {
+  for await (const value of values) yield `${JSON.stringify(value)}\n`;
 }
 
 async function logs(containers: ContainerController, request: RouteRequest<"containerLogs">) {
