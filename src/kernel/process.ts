@@ -132,6 +132,8 @@ export function exitCodeOfPidfd(pidfd: number): number | undefined {
 /** What /proc/PID/stat says of a process; undefined if it is gone. */
 export interface ProcessStat {
   readonly state: string;
+  readonly parent: number;
+  readonly session: number;
   /** Clock ticks after boot; with the pid it names a process for good. */
   readonly startTime: number;
   /** The wait status of a zombie. */
@@ -150,7 +152,13 @@ export function statProcess(pid: number): ProcessStat | undefined {
     .slice(text.lastIndexOf(")") + 2)
     .trimEnd()
     .split(" ");
-  return { state: fields[0] ?? "", startTime: Number(fields[19]), exitStatus: Number(fields[49]) };
+  return {
+    state: fields[0] ?? "",
+    parent: Number(fields[1]),
+    session: Number(fields[3]),
+    startTime: Number(fields[19]),
+    exitStatus: Number(fields[49]),
+  };
 }
 
 const RLIMITS: Readonly<Record<string, number>> = {

@@ -27,6 +27,8 @@ export interface ProcessRuntime {
   exec(request: ExecProcess): Promise<{ readonly pid: number }>;
   /** Sends a signal to an exec's process. */
   killExec(id: string, execId: string, signal: number): Promise<void>;
+  /** Kills an exec's process with its descendants and all of the session it leads. Resolves when none of them is left. */
+  killExecTree(id: string, execId: string): Promise<void>;
 
   /** Sets the terminal's size. */
   resize(id: string, execId: string | undefined, rows: number, columns: number): Promise<void>;
@@ -77,11 +79,15 @@ export interface CreateProcess {
   readonly timeoutMs?: number;
 }
 
-/** A bounded, binary-safe log: `path`, `path.1` (older) … up to `maxFiles` files of `maxSize` bytes. */
+/** A bounded log: `path`, `path.1` (older) … up to `maxFiles` files of `maxSize` bytes, 0 for any size. */
 export interface LogTarget {
   readonly path: string;
   readonly maxSize: number;
   readonly maxFiles: number;
+  /** Docker's lines of JSON with these attributes in each; else frames, which are binary-safe and many times faster. */
+  readonly json?: { readonly attributes: Readonly<Record<string, string>> };
+  /** Files that are written no more are packed: `path.1.gz`. */
+  readonly compress?: boolean;
 }
 
 export interface ExecProcess {
@@ -90,6 +96,11 @@ export interface ExecProcess {
   readonly process: SpecProcess;
   readonly terminal: boolean;
   readonly openStdin: boolean;
+  /**
+   * Milliseconds that the process may run; then it is killed as by `killExecTree` and its exit says `timedOut`. Holds
+   * also while no engine runs. undefined is no limit.
+   */
+  readonly timeoutMs?: number;
 }
 
 export interface AttachRequest {
@@ -127,4 +138,6 @@ export interface ProcessExit {
   /** Unix milliseconds. */
   readonly at: number;
   readonly oomKilled: boolean;
+  /** An exec that was killed because it ran longer than it may. */
+  readonly timedOut?: boolean;
 }

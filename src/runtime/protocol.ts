@@ -7,6 +7,7 @@ export type Request =
   | { readonly op: "start" | "pause" | "resume" | "delete"; readonly id: string }
   | { readonly op: "kill"; readonly id: string; readonly signal: number; readonly all: boolean }
   | ({ readonly op: "exec" } & ExecProcess)
+  | { readonly op: "killExecTree"; readonly id: string; readonly execId: string }
   | { readonly op: "killExec"; readonly id: string; readonly execId: string; readonly signal: number }
   | {
       readonly op: "resize";

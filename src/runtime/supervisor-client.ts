@@ -90,6 +90,10 @@ export class SupervisorClient implements ProcessRuntime {
     await this.#ask({ op: "killExec", id, execId, signal });
   }
 
+  async killExecTree(id: string, execId: string): Promise<void> {
+    await this.#ask({ op: "killExecTree", id, execId });
+  }
+
   async resize(id: string, execId: string | undefined, rows: number, columns: number): Promise<void> {
     await this.#ask({ op: "resize", id, execId, rows, columns });
   }
@@ -202,8 +206,8 @@ export class SupervisorClient implements ProcessRuntime {
       this.#sessions.get(message.session)?.(message.end);
       this.#sessions.delete(message.session);
     } else {
-      const { id, execId, code, at, oomKilled } = message.exit;
-      this.#exited({ id, execId, code, at, oomKilled });
+      const { id, execId, code, at, oomKilled, timedOut } = message.exit;
+      this.#exited({ id, execId, code, at, oomKilled, ...(timedOut === true && { timedOut }) });
       const ack: FromEngine = { op: "ack", exit: message.exit };
       connection.send(ack);
     }

@@ -80,6 +80,11 @@ export class SupervisedContainer {
     return this.#state.pid;
   }
 
+  /** Pids of everything that runs in it. */
+  get processes(): readonly number[] {
+    return this.#state.cgroup === undefined ? [] : cgroupProcesses(this.#cgroup);
+  }
+
   get isRunning(): boolean {
     return this.#state.started && this.#exit === undefined;
   }

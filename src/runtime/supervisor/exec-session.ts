@@ -1,6 +1,6 @@
 import { closeSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import { GantryError, hasCode } from "../../base/errors.ts";
+import { GantryError, hasCode, messageOf } from "../../base/errors.ts";
 import { statProcess } from "../../kernel/process.ts";
 import type { ExecProcess, OciRuntime, ProcessExit } from "../process.ts";
 import { runtimeWords, startFailure } from "../runtime-error.ts";
@@ -10,8 +10,18 @@ import type { SupervisorPorts } from "./ports.ts";
 import { type ExecState, execFolder, readExit, readPid, readText, writeExit, writeState } from "./process-files.ts";
 import { notRunning, signalProcess } from "./process-signal.ts";
 import { ProcessStreams } from "./process-streams.ts";
+import { killProcessTree } from "./process-tree.ts";
 
 const START_TIMEOUT_MS = 60_000;
+/** What setTimeout takes at most. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** The container that an exec is in. */
+export interface ExecHome {
+  readonly id: string;
+  /** Pids of everything that runs in it, as they are when asked. */
+  readonly processes: readonly number[];
+}
 
 /** A further process in a container. The runtime that started it waits for it, and its exit is the process's. */
 export class ExecSession {
@@ -20,17 +30,22 @@ export class ExecSession {
   readonly streams: ProcessStreams;
   readonly #ports: SupervisorPorts;
   readonly #id: string;
+  readonly #container: ExecHome;
   #state: ExecState;
   #exit: ProcessExit | undefined;
   #runtimeCode: number | undefined;
   #runtimeEnded = false;
+  #timedOut = false;
+  #deadlineTimer: NodeJS.Timeout | undefined;
   readonly #ended = Promise.withResolvers<void>();
 
-  constructor(ports: SupervisorPorts, id: string, state: ExecState) {
+  constructor(ports: SupervisorPorts, container: ExecHome, state: ExecState) {
+    const { id } = container;
     this.execId = state.execId;
     this.folder = execFolder(ports.execRoot, id, state.execId);
     this.#ports = ports;
     this.#id = id;
+    this.#container = container;
     this.#state = state;
     const { terminal, openStdin } = state;
     this.streams = new ProcessStreams({ folder: this.folder, terminal, openStdin, stdinOnce: true, log: undefined });
@@ -56,7 +71,9 @@ export class ExecSession {
       if (pid === undefined) throw this.#failure(request, runtime);
       if (console !== undefined) this.streams.setMaster(await console.receive());
       this.streams.begin();
-      this.#update({ pid, pidStartTime: statProcess(pid)?.startTime ?? -1 });
+      const deadline = request.timeoutMs === undefined ? undefined : Date.now() + request.timeoutMs;
+      this.#update({ pid, pidStartTime: statProcess(pid)?.startTime ?? -1, deadline });
+      this.#keepDeadline();
       // Not before the answer to this has gone: who asked learns first that there is such a process.
       if (this.#runtimeEnded) setImmediate(() => this.#finish(this.#runtimeCode));
       return pid;
@@ -77,6 +94,27 @@ export class ExecSession {
     signalProcess(pid, pidStartTime, signal, this.execId);
   }
 
+  /** Kills the process and whatever it started. Resolves when nothing of it is left. */
+  async killTree(): Promise<void> {
+    const { pid, pidStartTime } = this.#state;
+    if (this.#exit !== undefined || pid === undefined || pidStartTime === undefined) throw notRunning(this.execId);
+    await killProcessTree({ pid, startTime: pidStartTime }, () => this.#container.processes);
+  }
+
+  #keepDeadline(): void {
+    const { deadline } = this.#state;
+    if (deadline === undefined || this.#exit !== undefined) return;
+    const left = Math.max(0, Math.min(deadline - Date.now(), LONGEST_TIMER_MS));
+    this.#deadlineTimer = setTimeout(() => {
+      if (Date.now() < deadline) {
+        this.#keepDeadline();
+        return;
+      }
+      this.#timedOut = true;
+      this.killTree().catch((error: unknown) => process.stderr.write(`${messageOf(error)}\n`));
+    }, left);
+  }
+
   /** Goes on with an exec that an earlier supervisor started. */
   recover(): void {
     this.#exit = readExit(this.folder);
@@ -87,6 +125,7 @@ export class ExecSession {
     this.streams.reopen();
     this.streams.begin();
     const { runtimePid, runtimeStartTime } = this.#state;
+    this.#keepDeadline();
     if (!watchStranger(runtimePid, runtimeStartTime, (code) => this.#finish(code))) this.#finish(undefined);
   }
 
@@ -152,7 +191,15 @@ export class ExecSession {
 
   #finish(code: number | undefined): void {
     if (this.#exit !== undefined) return;
-    const exit: ProcessExit = { id: this.#id, execId: this.execId, code, at: Date.now(), oomKilled: false };
+    clearTimeout(this.#deadlineTimer);
+    const exit: ProcessExit = {
+      id: this.#id,
+      execId: this.execId,
+      code,
+      at: Date.now(),
+      oomKilled: false,
+      ...(this.#timedOut && { timedOut: true }),
+    };
     this.#exit = exit;
     try {
       writeExit(this.folder, exit);

@@ -7,7 +7,13 @@ import type { ProcessExit } from "../process.ts";
 
 const runtime = v.object({ name: v.string(), path: v.string(), args: v.pipe(v.array(v.string()), v.readonly()) });
 // JSON has no Infinity: an unlimited size comes as null.
-const log = v.object({ path: v.string(), maxSize: v.nullable(v.number()), maxFiles: v.number() });
+const log = v.object({
+  path: v.string(),
+  maxSize: v.nullable(v.number()),
+  maxFiles: v.number(),
+  json: v.optional(v.object({ attributes: v.record(v.string(), v.string()) })),
+  compress: v.optional(v.boolean()),
+});
 const cgroup = v.object({
   folders: v.pipe(v.array(v.string()), v.readonly()),
   unified: v.optional(v.string()),
@@ -43,6 +49,8 @@ const execState = v.object({
   /** The runtime that waits for it, whose exit is its exit. */
   runtimePid: v.number(),
   runtimeStartTime: v.number(),
+  /** Unix milliseconds at which it is killed; missing without a limit, and until it runs. */
+  deadline: v.optional(v.number()),
 });
 export type ExecState = v.InferOutput<typeof execState>;
 
@@ -52,6 +60,7 @@ const exit = v.object({
   code: v.optional(v.number()),
   at: v.number(),
   oomKilled: v.boolean(),
+  timedOut: v.optional(v.boolean()),
 });
 
 export function containersFolder(execRoot: string): string {

@@ -58,7 +58,7 @@ export class Supervisor {
       for (const execId of namesIn(`${container.folder}/execs`)) {
         const found = readExecState(execFolder(this.#ports.execRoot, id, execId));
         if (found?.execId !== execId) continue;
-        const exec = new ExecSession(this.#ports, id, found);
+        const exec = new ExecSession(this.#ports, container, found);
         container.execs.set(execId, exec);
         exec.recover();
       }
@@ -114,6 +114,8 @@ export class Supervisor {
         return this.#exec(request);
       case "killExec":
         return this.#execOf(request.id, request.execId).kill(request.signal);
+      case "killExecTree":
+        return this.#execOf(request.id, request.execId).killTree();
       case "resize":
         return this.#streams(request.id, request.execId).resize(request.rows, request.columns);
       case "attach":
@@ -164,7 +166,7 @@ export class Supervisor {
     if (container.execs.has(execId)) throw new GantryError("conflict", `exec ${execId} exists`);
     const { terminal, openStdin } = request;
     const state = { execId, terminal, openStdin, runtimePid: -1, runtimeStartTime: -1 };
-    const exec = new ExecSession(this.#ports, request.id, state);
+    const exec = new ExecSession(this.#ports, container, state);
     container.execs.set(execId, exec);
     this.#joinWaiting(request.id, execId, exec.streams);
     try {
