@@ -1,21 +1,11 @@
+import { BULK_MEASURES } from "./bulk-measures.ts";
+import { IMAGE, type Measure } from "./measure.ts";
 import { pssOf } from "./memory.ts";
 import type { Peer } from "./peer.ts";
 
-export const IMAGE = "busybox:latest";
 const CROWD = 50;
 const IDLE = 10;
 const IDLE_CROWD = 40;
-
-/** One thing that is measured of each peer in turn. */
-export interface Measure {
-  readonly name: string;
-  readonly unit: "ms" | "MiB";
-  readonly rounds: number;
-  readonly warmUp: number;
-  readonly before?: (peer: Peer) => Promise<unknown>;
-  readonly once: (peer: Peer) => Promise<number>;
-  readonly after?: (peer: Peer) => Promise<unknown>;
-}
 
 const timed = async (act: () => Promise<unknown>): Promise<number> => {
   const began = process.hrtime.bigint();
@@ -129,4 +119,5 @@ export const MEASURES: readonly Measure[] = [
       return each;
     },
   },
+  ...BULK_MEASURES,
 ];

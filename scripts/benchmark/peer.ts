@@ -89,12 +89,28 @@ export class Peer implements AsyncDisposable {
     return end.stdout.trim();
   }
 
-  /** One request over the one kept connection; `fresh` takes a connection of its own, for what hijacks. */
+  /** Starts the peer's CLI with these arguments and ends it when the result is disposed of. */
+  background(...args: readonly string[]): AsyncDisposable {
+    const child = spawn(this.cli, args, { env: this.env, stdio: "ignore" });
+    const exit = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+    return {
+      [Symbol.asyncDispose]: async () => {
+        child.kill("SIGKILL");
+        await exit;
+      },
+    };
+  }
+
+  /**
+   * One request over the one kept connection, with a body of JSON or the bytes of an archive; `fresh` takes a
+   * connection of its own, for what hijacks.
+   */
   call(method: string, path: string, body?: object, fresh = false): Promise<{ status: number; text: string }> {
     const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>();
-    const payload = body === undefined ? undefined : JSON.stringify(body);
-    const headers =
-      payload === undefined ? {} : { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(payload) };
+    const isArchive = Buffer.isBuffer(body);
+    const payload = body === undefined ? undefined : isArchive ? body : JSON.stringify(body);
+    const type = isArchive ? "application/x-tar" : "application/json";
+    const headers = payload === undefined ? {} : { "Content-Type": type, "Content-Length": Buffer.byteLength(payload) };
     const agent = fresh ? false : this.agent;
     const call = httpRequest({ socketPath: this.socket, method, path, headers, agent }, (response) => {
       let text = "";

@@ -1,0 +1,15 @@
+import type { Peer } from "./peer.ts";
+
+/** What every container of the bench is made of. */
+export const IMAGE = "busybox:latest";
+
+/** One thing that is measured of each peer in turn. */
+export interface Measure {
+  readonly name: string;
+  readonly unit: "ms" | "MiB";
+  readonly rounds: number;
+  readonly warmUp: number;
+  readonly before?: (peer: Peer) => Promise<unknown>;
+  readonly once: (peer: Peer) => Promise<number>;
+  readonly after?: (peer: Peer) => Promise<unknown>;
+}
