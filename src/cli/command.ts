@@ -6,7 +6,8 @@ import type { Settings } from "./settings.ts";
 /** How many arguments a command takes. */
 export type ArgumentRule =
   | { readonly rule: "none" }
-  | { readonly rule: "exactly" | "at-least" | "at-most"; readonly count: number };
+  | { readonly rule: "exactly" | "at-least" | "at-most"; readonly count: number }
+  | { readonly rule: "between"; readonly count: number; readonly most: number };
 
 /** What a command's code is given. */
 export interface Call {
@@ -28,6 +29,10 @@ export interface Command {
   readonly interspersed?: boolean;
   /** The longer description, where one line is too little. */
   readonly long?: string;
+  /** The API version that the engine must know. */
+  readonly since?: string;
+  /** Needs no engine: nothing is said about one that cannot be found, and `client` must not be used. */
+  readonly offline?: boolean;
   /** Resolves to the exit code; undefined is 0. */
   readonly run: (call: Call) => Promise<number | undefined>;
 }
@@ -46,6 +51,10 @@ export class ExitError extends Error {
 /** The text of a wrong number of arguments, undefined if it is right. */
 export function argumentComplaint(rule: ArgumentRule, count: number): string | undefined {
   if (rule.rule === "none") return count === 0 ? undefined : "accepts no arguments";
+  if (rule.rule === "between") {
+    if (count >= rule.count && count <= rule.most) return undefined;
+    return `requires at least ${rule.count} and at most ${rule.most} arguments`;
+  }
   const wrong =
     rule.rule === "exactly" ? count !== rule.count : rule.rule === "at-least" ? count < rule.count : count > rule.count;
   if (!wrong) return undefined;

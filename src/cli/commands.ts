@@ -11,6 +11,8 @@ export interface CommandRow {
   readonly short: string;
   /** Listed first in the help. */
   readonly common: boolean;
+  /** In no help; for other programs. */
+  readonly hidden: boolean;
   readonly load: () => Promise<Command>;
 }
 
@@ -20,19 +22,32 @@ export interface GroupRow {
 }
 
 export const GROUPS: readonly GroupRow[] = [
+  { name: "builder", short: "Manage the cache of builds" },
   { name: "container", short: "Manage containers" },
+  { name: "context", short: "Manage contexts" },
   { name: "image", short: "Manage images" },
   { name: "network", short: "Manage networks" },
   { name: "system", short: "Manage Gantry" },
   { name: "volume", short: "Manage volumes" },
 ];
 
-/** `names`: `group name alias… [=shortcut]`, a `*` at the end for the common ones. */
+/** `names`: `group name alias… [=shortcut]`, a `*` at the end for the common ones, a `/` for the hidden. */
 function row(names: string, short: string, load: () => Promise<Command>): CommandRow {
   const words = names.split(" ");
   const shortcut = words.find((word) => word.startsWith("="))?.slice(1);
-  const [group = "", name = "", ...aliases] = words.filter((word) => !word.startsWith("=") && word !== "*");
-  return { group: group === "-" ? "" : group, name, aliases, shortcut, short, common: words.includes("*"), load };
+  const [group = "", name = "", ...aliases] = words.filter(
+    (word) => !word.startsWith("=") && word !== "*" && word !== "/",
+  );
+  return {
+    group: group === "-" ? "" : group,
+    name,
+    aliases,
+    shortcut,
+    short,
+    common: words.includes("*"),
+    hidden: words.includes("/"),
+    load,
+  };
 }
 
 export const COMMANDS: readonly CommandRow[] = [
@@ -161,11 +176,53 @@ export const COMMANDS: readonly CommandRow[] = [
     async () => (await import("./commands/events.ts")).events,
   ),
   row("system info =info *", "Display system-wide information", async () => (await import("./commands/info.ts")).info),
+  row(
+    "system dial-stdio /",
+    "Join standard input and output to the engine's socket",
+    async () => (await import("./commands/dial-stdio.ts")).dialStdio,
+  ),
+  row("system prune", "Remove unused data", async () => (await import("./commands/system-prune.ts")).pruneSystem),
+  row("builder prune", "Remove build cache", async () => (await import("./commands/prune.ts")).pruneBuilder),
+  row("context create", "Create a context", async () => (await import("./commands/context.ts")).createContext),
+  row(
+    "context export",
+    "Export a context to a tar archive",
+    async () => (await import("./commands/context.ts")).exportContext,
+  ),
+  row(
+    "context import",
+    "Import a context from a tar or zip archive",
+    async () => (await import("./commands/context.ts")).importContext,
+  ),
+  row(
+    "context inspect",
+    "Display detailed information on one or more contexts",
+    async () => (await import("./commands/context.ts")).inspectContexts,
+  ),
+  row("context ls list", "List contexts", async () => (await import("./commands/context.ts")).listContexts),
+  row(
+    "context rm remove",
+    "Remove one or more contexts",
+    async () => (await import("./commands/context.ts")).removeContexts,
+  ),
+  row(
+    "context show",
+    "Print the name of the current context",
+    async () => (await import("./commands/context.ts")).showContext,
+  ),
+  row("context update", "Update a context", async () => (await import("./commands/context.ts")).updateContext),
+  row("context use", "Set the current context", async () => (await import("./commands/context.ts")).useContext),
   row("volume create", "Create a volume", async () => (await import("./commands/volumes.ts")).createVolume),
   row(
     "volume inspect",
     "Display detailed information on one or more volumes",
     async () => (await import("./commands/inspect.ts")).inspectVolumes,
+  ),
+  row("volume prune", "Remove unused local volumes", async () => (await import("./commands/prune.ts")).pruneVolumes),
+  row(
+    "volume update",
+    "Update a volume of a cluster",
+    async () => (await import("./commands/volumes.ts")).updateVolume,
   ),
   row("volume ls list", "List volumes", async () => (await import("./commands/volumes.ts")).volumes),
   row(

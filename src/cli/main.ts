@@ -1,12 +1,12 @@
 import { VERSION } from "../base/version.ts";
-import { EngineClient } from "../client/client.ts";
-import { argumentComplaint, type Call, ExitError } from "./command.ts";
+import { EngineClient, isOlder } from "../client/client.ts";
+import { argumentComplaint, type Call, type Command, ExitError } from "./command.ts";
 import { COMMANDS, type CommandRow, findCommand, GROUPS } from "./commands.ts";
 import { errorLine } from "./error-line.ts";
 import { FlagError, type ParsedFlags, parseFlags } from "./flags/parse.ts";
 import { boolFlag, type FlagSpec, listFlag, textFlag } from "./flags/spec.ts";
 import { complain, print, printLine } from "./output/print.ts";
-import { settingsFrom } from "./settings.ts";
+import { type Settings, settingsFrom } from "./settings.ts";
 
 const GLOBALS: readonly FlagSpec[] = [
   textFlag("config", "Folder of the client's configuration files", { shownDefault: '"~/.docker"' }),
@@ -93,9 +93,14 @@ async function dispatch(globals: ParsedFlags, words: readonly string[], wantsHel
 }
 
 async function unknown(parent: string, word: string, candidates: readonly string[]): Promise<number> {
-  const { nearest } = await import("./nearest.ts");
-  const near = nearest(word, candidates);
-  const hint = near.length === 0 ? "" : `\n\nDid you mean this?\n${near.map((name) => `\t${name}`).join("\n")}`;
+  const { laterSentence } = await import("./later.ts");
+  const later = laterSentence(`${parent} ${word}`.slice("gantry ".length));
+  if (later !== undefined) {
+    complain(later);
+    return 1;
+  }
+  const { didYouMean, nearest } = await import("./nearest.ts");
+  const hint = didYouMean(nearest(word, candidates));
   const usage = parent === "gantry" ? "" : `Usage:  ${parent}\n\n`;
   complain(`gantry: unknown command: ${parent} ${word}${hint}\n\n${usage}Run '${parent} --help' for more information`);
   return 1;
@@ -109,19 +114,20 @@ async function invoke(
   wantsHelp: boolean,
 ): Promise<number> {
   const command = await row.load();
-  let flags: ParsedFlags;
   const usage = command.usage === "" ? name : `${name} ${command.usage}`;
+  let flags: ParsedFlags;
   try {
     flags = parseFlags(command.flags, argv, command.interspersed ?? true);
   } catch (error) {
     if (!(error instanceof FlagError)) throw error;
-    complain(`${error.message}\n\nUsage:  ${usage}\n\nRun '${name} --help' for more information`);
+    const hint = await flagHint(error.message, command);
+    complain(`${error.message}${hint}\n\nUsage:  ${usage}\n\nRun '${name} --help' for more information`);
     return 125;
   }
   if (wantsHelp || flags.help !== "no") {
     if (flags.help === "short") complain("Flag shorthand -h has been deprecated, use --help");
     const { commandHelp } = await import("./help.ts");
-    print(commandHelp(name, row, command));
+    print(commandHelp(name, row, command, await knownVersion(globals, command)));
     return 0;
   }
   const wrong = argumentComplaint(command.args, flags.args.length);
@@ -131,12 +137,73 @@ async function invoke(
   }
   try {
     const settings = settingsFrom(globals);
-    const endpoint = await settings.endpoint();
-    const options = settings.apiVersion === undefined ? {} : { version: settings.apiVersion };
-    const call: Call = { name, flags, args: flags.args, settings, client: new EngineClient(endpoint, options) };
+    const client = command.offline === true ? new EngineClient(NO_ENGINE) : await clientOf(settings);
+    const tooNew = await newerThanEngine(name, command, flags, client);
+    if (tooNew !== undefined) throw new ExitError(1, tooNew);
+    const call: Call = { name, flags, args: flags.args, settings, client };
     return (await command.run(call)) ?? 0;
   } catch (error) {
     return report(error, globals.bool("debug"));
+  }
+}
+
+/** The flags that an unknown one may have been meant for. */
+async function flagHint(message: string, command: Command): Promise<string> {
+  const word = /^unknown flag: --(.+)$/.exec(message)?.[1];
+  if (word === undefined) return "";
+  const { didYouMean, nearest } = await import("./nearest.ts");
+  const names = command.flags.filter((flag) => !flag.hidden).map((flag) => flag.name);
+  return didYouMean(nearest(word, names).map((flag) => `--${flag}`));
+}
+
+/** Stands for the engine in commands that need none. */
+const NO_ENGINE = { kind: "unix", path: "/nonexistent", url: "unix:///nonexistent" } as const;
+
+async function clientOf(settings: Settings): Promise<EngineClient> {
+  const headers = customHeaders(settings.config().HttpHeaders ?? {});
+  return new EngineClient(await settings.endpoint(), {
+    headers,
+    ...(settings.apiVersion === undefined ? {} : { version: settings.apiVersion }),
+  });
+}
+
+/** The headers that the configuration adds to each request; the client's own name stays. */
+function customHeaders(headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const entries = Object.entries(headers).filter(([name]) => name.toLowerCase() !== "user-agent");
+  for (const [name, value] of entries) {
+    if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name) || /[\r\n\0]/.test(value)) {
+      throw new Error(`invalid header ${JSON.stringify(name)} in HttpHeaders of the configuration file`);
+    }
+  }
+  return Object.fromEntries(entries);
+}
+
+/** What to say if the command or a flag that was given needs a newer API than the engine's. */
+async function newerThanEngine(
+  name: string,
+  command: Command,
+  flags: ParsedFlags,
+  client: EngineClient,
+): Promise<string | undefined> {
+  const used = command.flags.filter((flag) => flag.since !== undefined && flags.changed(flag.name));
+  if (command.since === undefined && used.length === 0) return undefined;
+  // An engine that cannot be reached is complained of by what the command asks it.
+  const version = await client.negotiated().catch(() => undefined);
+  if (version === undefined) return undefined;
+  const needs = (what: string, since: string): string =>
+    `${what} requires API version ${since}, but the Gantry daemon API version is ${version}`;
+  if (command.since !== undefined && isOlder(version, command.since)) return needs(name, command.since);
+  const late = used.find((flag) => isOlder(version, flag.since ?? ""));
+  return late === undefined ? undefined : needs(`"--${late.name}"`, late.since ?? "");
+}
+
+/** The API version of the engine, for a help text that depends on it; undefined if none answers. */
+async function knownVersion(globals: ParsedFlags, command: Command): Promise<string | undefined> {
+  if (!command.flags.some((flag) => flag.since !== undefined)) return undefined;
+  try {
+    return await (await clientOf(settingsFrom(globals))).negotiated();
+  } catch {
+    return undefined;
   }
 }
 

@@ -26,3 +26,8 @@ function distance(a: string, b: string): number {
   }
   return row[b.length] ?? 0;
 }
+
+/** The end of a message about a mistyped word; "" if nothing is near. */
+export function didYouMean(near: readonly string[]): string {
+  return near.length === 0 ? "" : `\n\nDid you mean this?\n${near.map((name) => `\t${name}`).join("\n")}`;
+}

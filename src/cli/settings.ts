@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import { type Endpoint, parseEndpoint, type TlsSettings } from "../client/client.ts";
+import { type ConfigFile, readConfigFile } from "./config-file.ts";
 import { defaultHost, pemSettings } from "./default-host.ts";
 import type { ParsedFlags } from "./flags/parse.ts";
 
@@ -13,18 +14,8 @@ export interface Settings {
   /** The API version that the environment demands. */
   readonly apiVersion: string | undefined;
   readonly endpoint: () => Promise<Endpoint>;
-  /** `config.json`, read when first asked for; an unreadable one is an empty one. */
+  /** `config.json`, read when first asked for; an unreadable one is warned of and is an empty one. */
   readonly config: () => ConfigFile;
-}
-
-/** The fields of `~/.docker/config.json` that commands here look at. */
-export interface ConfigFile {
-  readonly psFormat?: string;
-  readonly imagesFormat?: string;
-  readonly networksFormat?: string;
-  readonly volumesFormat?: string;
-  readonly detachKeys?: string;
-  readonly proxies?: Readonly<Record<string, Readonly<Record<string, string>>>>;
 }
 
 /** The value of `GANTRY_<name>`, else of `DOCKER_<name>`. */
@@ -32,32 +23,42 @@ export function fromEnvironment(name: string): string | undefined {
   return process.env[`GANTRY_${name}`] || process.env[`DOCKER_${name}`] || undefined;
 }
 
+/** The name of the context that applies, in Docker's order; "default" is what host flag and environment say. */
+function contextName(flags: ParsedFlags, config: () => ConfigFile): string {
+  if (flags.text("context") !== "") return flags.text("context");
+  if (flags.changed("host") || fromEnvironment("HOST") !== undefined) return "default";
+  return fromEnvironment("CONTEXT") ?? (config().currentContext || "default");
+}
+
 export function settingsFrom(flags: ParsedFlags): Settings {
-  const home = process.env.HOME ?? "/root";
-  const configFolder = flags.text("config") || fromEnvironment("CONFIG") || join(home, ".docker");
-  const context = flags.text("context") || (flags.changed("host") ? "" : (fromEnvironment("CONTEXT") ?? ""));
+  const configFolder =
+    flags.text("config") || fromEnvironment("CONFIG") || join(process.env.HOME || "/root", ".docker");
   if (flags.list("host").length > 1) throw new Error("specify only one -H");
   if (flags.changed("host") && flags.changed("context")) {
-    throw new Error("conflicting options: either specify --host or --context, not both");
+    throw new Error("conflicting options: cannot specify both --host and --context");
   }
-  let config: ConfigFile | undefined;
+  let file: ConfigFile | undefined;
+  const config = (): ConfigFile => {
+    file ??= readConfigFile(configFolder);
+    return file;
+  };
+  const context = contextName(flags, config);
   return {
     configFolder,
-    context: context === "" ? "default" : context,
+    context,
     debug: flags.bool("debug"),
     apiVersion: fromEnvironment("API_VERSION")?.replace(/^v/, ""),
+    config,
     endpoint: async () => {
-      const host = flags.list("host")[0] ?? (flags.changed("context") ? undefined : fromEnvironment("HOST"));
-      if (host === undefined && context !== "" && context !== "default") {
+      if (context !== "default") {
         // Its hash needs node:crypto, which would cost every other start a millisecond.
-        const { contextEndpoint } = await import("./context.ts");
+        const { contextEndpoint } = await import("./contexts/endpoint.ts");
         return contextEndpoint(configFolder, context);
       }
-      return parseEndpoint(host ?? defaultHost(), tlsFrom(flags, configFolder));
-    },
-    config: () => {
-      config ??= readConfig(join(configFolder, "config.json"));
-      return config;
+      return parseEndpoint(
+        flags.list("host")[0] ?? fromEnvironment("HOST") ?? defaultHost(),
+        tlsFrom(flags, configFolder),
+      );
     },
   };
 }
@@ -76,13 +77,4 @@ function tlsFrom(flags: ParsedFlags, configFolder: string): TlsSettings | undefi
     }
   };
   return pemSettings(verify, read("tlscacert", "ca.pem"), read("tlscert", "cert.pem"), read("tlskey", "key.pem"));
-}
-
-function readConfig(path: string): ConfigFile {
-  try {
-    const value: unknown = JSON.parse(readFileSync(path, "utf8"));
-    return typeof value === "object" && value !== null ? (value as ConfigFile) : {};
-  } catch {
-    return {};
-  }
 }

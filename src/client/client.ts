@@ -1,4 +1,4 @@
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { type ErrorKind, GantryError } from "../base/errors.ts";
 import type { ResponseBody } from "./body.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -48,7 +48,7 @@ export interface CallOptions {
 
 /** A connection taken over after `attach` or `exec start`; the socket is paused and belongs to the caller. */
 export interface Hijacked {
-  readonly socket: Socket;
+  readonly socket: Duplex;
   /** Bytes that came with the headers and go before what the socket brings. */
   readonly head: Buffer;
   /** From the content type: true, false, or undefined if the engine doesn't say (before API 1.42). */
@@ -64,11 +64,16 @@ export const API_VERSION = "1.51";
  */
 export class EngineClient {
   readonly endpoint: Endpoint;
+  readonly #headers: Readonly<Record<string, string>>;
   #version: string;
   #settled: boolean;
 
-  constructor(endpoint: Endpoint, options: { readonly version?: string } = {}) {
+  constructor(
+    endpoint: Endpoint,
+    options: { readonly version?: string; readonly headers?: Readonly<Record<string, string>> } = {},
+  ) {
     this.endpoint = endpoint;
+    this.#headers = options.headers ?? {};
     this.#version = options.version ?? API_VERSION;
     this.#settled = options.version !== undefined;
   }
@@ -112,15 +117,21 @@ export class EngineClient {
     return { ...response.stream, multiplexed };
   }
 
+  /** The version that both sides know, asked for if no request has told yet. */
+  async negotiated(): Promise<string> {
+    if (!this.#settled) this.#settle((await this.ping())["api-version"]);
+    return this.#version;
+  }
+
   /** GET /_ping: the engine's headers, with lower-case names. */
   async ping(): Promise<Readonly<Record<string, string>>> {
-    const response = await exchange(this.endpoint, { method: "GET", path: "/_ping" });
+    const response = await exchange(this.endpoint, { method: "GET", path: "/_ping", headers: this.#headers });
     response.body.cancel();
     return response.headers;
   }
 
   async #send(method: string, path: string, options: CallOptions, hijack: boolean): Promise<WireResponse> {
-    if (options.upload !== undefined && !this.#settled) this.#settle((await this.ping())["api-version"]);
+    if (options.upload !== undefined) await this.negotiated();
     const response = await this.#once(method, path, options, hijack);
     if (response.status < 400) return response;
     const message = errorText(await response.body.text(1024 * 1024), response.status, path);
@@ -139,6 +150,7 @@ export class EngineClient {
 
   async #once(method: string, path: string, options: CallOptions, hijack: boolean): Promise<WireResponse> {
     const headers = {
+      ...this.#headers,
       ...options.headers,
       ...(options.json === undefined ? {} : { "Content-Type": "application/json" }),
     };
@@ -154,7 +166,8 @@ export class EngineClient {
   }
 }
 
-function isOlder(a: string, b: string): boolean {
+/** True if the first of two API versions, such as 1.41, came before the other. */
+export function isOlder(a: string, b: string): boolean {
   const [majorA = 0, minorA = 0] = a.split(".").map(Number);
   const [majorB = 0, minorB = 0] = b.split(".").map(Number);
   return majorA < majorB || (majorA === majorB && minorA < minorB);

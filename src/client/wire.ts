@@ -1,9 +1,9 @@
-import { connect as connectPlain, type Socket } from "node:net";
-import type { ConnectionOptions } from "node:tls";
+import type { Duplex } from "node:stream";
 import { drained } from "../base/drained.ts";
-import { GantryError, hasCode, messageOf } from "../base/errors.ts";
+import { GantryError } from "../base/errors.ts";
 import { VERSION } from "../base/version.ts";
 import { ResponseBody } from "./body.ts";
+import { dial, explain } from "./dial.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { framingOf, MAX_HEAD, parseHead } from "./head.ts";
 
@@ -24,7 +24,7 @@ export interface WireResponse {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: ResponseBody;
   /** Set when a hijack was granted; `head` is what arrived after the headers, and the socket is paused. */
-  readonly stream?: { readonly socket: Socket; readonly head: Buffer };
+  readonly stream?: { readonly socket: Duplex; readonly head: Buffer };
 }
 
 /**
@@ -55,7 +55,7 @@ export async function exchange(endpoint: Endpoint, request: WireRequest): Promis
 
 function headText(endpoint: Endpoint, request: WireRequest): string {
   const host =
-    endpoint.kind === "unix"
+    endpoint.kind !== "tcp"
       ? "gantry"
       : `${endpoint.host.includes(":") ? `[${endpoint.host}]` : endpoint.host}:${endpoint.port}`;
   let text = `${request.method} ${request.path} HTTP/1.1\r\nHost: ${host}\r\nUser-Agent: Gantry-Client/${VERSION} (linux)\r\n`;
@@ -67,7 +67,7 @@ function headText(endpoint: Endpoint, request: WireRequest): string {
   return `${text}${request.method === "GET" || request.method === "HEAD" ? "" : "Content-Length: 0\r\n"}\r\n`;
 }
 
-async function sendChunks(socket: Socket, body: AsyncIterable<Uint8Array>): Promise<void> {
+async function sendChunks(socket: Duplex, body: AsyncIterable<Uint8Array>): Promise<void> {
   for await (const chunk of body) {
     if (chunk.length === 0) continue;
     if (socket.destroyed) return;
@@ -81,7 +81,7 @@ async function sendChunks(socket: Socket, body: AsyncIterable<Uint8Array>): Prom
   if (!socket.destroyed) socket.write("0\r\n\r\n");
 }
 
-function readHead(socket: Socket, request: WireRequest, endpoint: Endpoint): Promise<WireResponse> {
+function readHead(socket: Duplex, request: WireRequest, endpoint: Endpoint): Promise<WireResponse> {
   return new Promise((resolve, reject) => {
     let held: Buffer = Buffer.alloc(0);
     const stop = (): void => {
@@ -121,7 +121,7 @@ function readHead(socket: Socket, request: WireRequest, endpoint: Endpoint): Pro
       socket.pause();
       stop();
       if (request.hijack && (head.status === 101 || head.status === 200)) {
-        const none = new ResponseBody(new UnusedSocket() as unknown as Socket, { kind: "none" }, Buffer.alloc(0));
+        const none = new ResponseBody(new UnusedSocket() as unknown as Duplex, { kind: "none" }, Buffer.alloc(0));
         resolve({ ...head, body: none, stream: { socket, head: rest } });
         return;
       }
@@ -137,57 +137,4 @@ function readHead(socket: Socket, request: WireRequest, endpoint: Endpoint): Pro
 /** Stands in for the connection in the empty body of a hijacked response, which owns none. */
 class UnusedSocket {
   destroy(): void {}
-}
-
-async function dial(endpoint: Endpoint): Promise<Socket> {
-  // allowHalfOpen: the end of what a container prints must not end what is still being sent to it, nor the reverse.
-  const socket: Socket =
-    endpoint.kind === "unix"
-      ? connectPlain({ path: endpoint.path, allowHalfOpen: true })
-      : endpoint.tls === undefined
-        ? connectPlain({ host: endpoint.host, port: endpoint.port, allowHalfOpen: true })
-        : await dialTls(endpoint, endpoint.tls);
-  const ready: string = endpoint.kind === "tcp" && endpoint.tls !== undefined ? "secureConnect" : "connect";
-  await new Promise<void>((resolve, reject) => {
-    const onError = (error: Error): void => reject(explain(endpoint, error));
-    socket.once("error", onError);
-    socket.once(ready, () => {
-      socket.off("error", onError);
-      resolve();
-    });
-  });
-  if (endpoint.kind === "tcp") socket.setNoDelay(true);
-  return socket;
-}
-
-async function dialTls(
-  endpoint: Endpoint & { kind: "tcp" },
-  settings: NonNullable<(Endpoint & { kind: "tcp" })["tls"]>,
-): Promise<Socket> {
-  const tls = await import("node:tls");
-  const { isIP } = await import("node:net");
-  const options: ConnectionOptions & { readonly allowHalfOpen: boolean } = {
-    host: endpoint.host,
-    port: endpoint.port,
-    allowHalfOpen: true,
-    rejectUnauthorized: settings.verify,
-    ...(isIP(endpoint.host) === 0 ? { servername: endpoint.host } : {}),
-    ...(settings.ca === undefined ? {} : { ca: settings.ca }),
-    ...(settings.cert === undefined ? {} : { cert: settings.cert }),
-    ...(settings.key === undefined ? {} : { key: settings.key }),
-  };
-  return tls.connect(options);
-}
-
-function explain(endpoint: Endpoint, error: Error): GantryError {
-  if (error instanceof GantryError) return error;
-  if (hasCode(error, "EACCES", "EPERM")) {
-    const text = `permission denied while trying to connect to the Gantry daemon socket at ${endpoint.url}`;
-    return new GantryError("unavailable", text, { cause: error });
-  }
-  if (hasCode(error, "ENOENT", "ECONNREFUSED", "ENOTSOCK", "FailedToOpenSocket")) {
-    const text = `Cannot connect to the Gantry daemon at ${endpoint.url}. Is the gantry daemon running?`;
-    return new GantryError("unavailable", text, { cause: error });
-  }
-  return new GantryError("unavailable", `error during connect: ${endpoint.url}: ${messageOf(error)}`, { cause: error });
 }

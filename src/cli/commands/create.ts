@@ -1,6 +1,7 @@
 import { messageOf } from "../../base/errors.ts";
 import { type Command, ExitError } from "../command.ts";
 import { printLine } from "../output/print.ts";
+import type { CreateBody } from "../run/body.ts";
 import { createContainer, requestOf } from "../run/create-container.ts";
 import { CREATE_FLAGS } from "../run/flags.ts";
 
@@ -15,9 +16,9 @@ export const create: Command = {
   interspersed: false,
   flags: CREATE_FLAGS,
   async run(call) {
-    let body: ReturnType<typeof requestOf>;
+    let body: CreateBody;
     try {
-      body = requestOf(call);
+      body = await requestOf(call);
     } catch (error) {
       throw new ExitError(125, withHelp(messageOf(error), "gantry create"));
     }

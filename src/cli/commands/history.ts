@@ -4,6 +4,7 @@ import { boolFlag, textFlag } from "../flags/spec.ts";
 import { printListing } from "../output/format.ts";
 import { printLine } from "../output/print.ts";
 import { agoText, ellipsis, FORMAT_USAGE, shortId, sizeText } from "../output/text.ts";
+import { platformJson } from "../run/platform.ts";
 import { segment } from "./lifecycle.ts";
 
 const HEADINGS = {
@@ -22,13 +23,16 @@ export const history: Command = {
     textFlag("format", FORMAT_USAGE),
     boolFlag("H,human", "Print sizes and dates for people", { initial: "true", shownDefault: "true" }),
     boolFlag("no-trunc", "Don't truncate output"),
+    textFlag("platform", "History of this platform of the image, os[/arch[/variant]]", { since: "1.48" }),
     boolFlag("q,quiet", "Only show image IDs"),
   ],
   async run(call) {
     const { flags } = call;
     const full = flags.bool("no-trunc");
     const human = flags.bool("human");
-    const layers = await call.client.json<ImageHistoryRow[]>("GET", `/images/${segment(call.args[0] ?? "")}/history`);
+    const layers = await call.client.json<ImageHistoryRow[]>("GET", `/images/${segment(call.args[0] ?? "")}/history`, {
+      query: { platform: platformJson(flags.text("platform")) },
+    });
     const rows = layers.map((layer) => {
       const createdAt = layer.Created <= 0 ? "" : new Date(layer.Created * 1000).toISOString().replace(/\.\d+/, "");
       const command = layer.CreatedBy.replaceAll("\t", " ");

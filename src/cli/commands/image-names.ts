@@ -2,8 +2,9 @@ import type { ImageDeleteRow } from "../../api/image.ts";
 import { EngineError } from "../../client/client.ts";
 import type { Command } from "../command.ts";
 import { errorLine } from "../error-line.ts";
-import { boolFlag } from "../flags/spec.ts";
+import { boolFlag, listFlag } from "../flags/spec.ts";
 import { complain, printLine } from "../output/print.ts";
+import { platformJson } from "../run/platform.ts";
 import { familiarReference, splitTag } from "../run/reference.ts";
 import { segment } from "./lifecycle.ts";
 
@@ -13,14 +14,16 @@ export const rmi: Command = {
   flags: [
     boolFlag("f,force", "Remove the image even if it is in use"),
     boolFlag("no-prune", "Do not delete untagged parents"),
+    listFlag("platform", "Remove only this platform of the image, os[/arch[/variant]]", { since: "1.50" }),
   ],
   async run(call) {
     const force = call.flags.bool("force");
+    const platforms = call.flags.list("platform").map(platformJson);
     let failed = false;
     for (const name of call.args) {
       try {
         const rows = await call.client.json<ImageDeleteRow[]>("DELETE", `/images/${segment(name)}`, {
-          query: { force, noprune: call.flags.bool("no-prune") },
+          query: { force, noprune: call.flags.bool("no-prune"), platforms },
         });
         for (const row of rows) printLine("Deleted" in row ? `Deleted: ${row.Deleted}` : `Untagged: ${row.Untagged}`);
       } catch (error) {

@@ -4,6 +4,7 @@ import { type Command, ExitError } from "../command.ts";
 import { boolFlag, listFlag, textFlag } from "../flags/spec.ts";
 import { printLine, writeAll } from "../output/print.ts";
 import { bar, showProgress } from "../output/progress.ts";
+import { platformJson } from "../run/platform.ts";
 import { familiarReference } from "../run/reference.ts";
 import { copyBody } from "../streams/copy.ts";
 import { isTerminal } from "../streams/terminal.ts";
@@ -37,7 +38,7 @@ export const load: Command = {
   args: { rule: "none" },
   flags: [
     textFlag("i,input", "Read from this tar archive instead of standard input"),
-    textFlag("platform", "Load only this platform, os[/arch[/variant]]"),
+    textFlag("platform", "Load only this platform, os[/arch[/variant]]", { since: "1.48" }),
     boolFlag("q,quiet", "Suppress the load output"),
   ],
   async run(call) {
@@ -56,22 +57,12 @@ export const load: Command = {
   },
 };
 
-function platformJson(text: string): string {
-  if (text === "") return "";
-  const [os, architecture, variant] = text.split("/");
-  return JSON.stringify({
-    os,
-    ...(architecture === undefined ? {} : { architecture }),
-    ...(variant === undefined ? {} : { variant }),
-  });
-}
-
 export const save: Command = {
   usage: "[OPTIONS] IMAGE [IMAGE...]",
   args: { rule: "at-least", count: 1 },
   flags: [
     textFlag("o,output", "Write to this file instead of standard output"),
-    textFlag("platform", "Save only this platform, os[/arch[/variant]]"),
+    textFlag("platform", "Save only this platform, os[/arch[/variant]]", { since: "1.48" }),
   ],
   async run(call) {
     const output = call.flags.text("output");
@@ -106,7 +97,7 @@ export const importImage: Command = {
   flags: [
     listFlag("c,change", "Apply a Dockerfile instruction to the image"),
     textFlag("m,message", "Set the image's commit message"),
-    textFlag("platform", "Platform of the image, os[/arch[/variant]]"),
+    textFlag("platform", "Platform of the image, os[/arch[/variant]]", { since: "1.32" }),
   ],
   async run(call) {
     const [source = "", reference = ""] = call.args;

@@ -1,10 +1,8 @@
-import { messageOf } from "../../base/errors.ts";
 import { EngineError } from "../../client/client.ts";
 import { type Call, type Command, ExitError } from "../command.ts";
-import { errorLine } from "../error-line.ts";
 import { boolFlag, textFlag } from "../flags/spec.ts";
-import { indentJson } from "../output/indent.ts";
-import { complain, print } from "../output/print.ts";
+import { inspectValues } from "../output/inspection.ts";
+import { platformJson } from "../run/platform.ts";
 import { segment } from "./lifecycle.ts";
 
 type Lookup = (call: Call, name: string) => Promise<string>;
@@ -15,10 +13,14 @@ async function raw(call: Call, path: string, query: Readonly<Record<string, stri
 
 const LOOKUPS: Readonly<Record<string, Lookup>> = {
   container: (call, name) => raw(call, `/containers/${segment(name)}/json`, { size: call.flags.bool("size") }),
-  image: (call, name) => raw(call, `/images/${segment(name)}/json`),
+  image: (call, name) => raw(call, `/images/${segment(name)}/json`, platformQuery(call)),
   network: (call, name) => raw(call, `/networks/${segment(name)}`, { verbose: call.flags.bool("verbose") }),
   volume: (call, name) => raw(call, `/volumes/${segment(name)}`),
 };
+
+function platformQuery(call: Call): Readonly<Record<string, string>> {
+  return { platform: platformJson(call.flags.text("platform")) };
+}
 
 const KNOWN_TYPES = [
   "config",
@@ -75,81 +77,12 @@ function ofKind(kind: string, flags: Command["flags"]): Command {
 }
 
 export const inspectContainers = ofKind("container", [SIZE]);
-export const inspectImages = ofKind("image", []);
+export const inspectImages = ofKind("image", [
+  textFlag("platform", "Inspect this platform of the image, os[/arch[/variant]]", { since: "1.49" }),
+]);
 export const inspectNetworks = ofKind("network", [boolFlag("v,verbose", "Verbose output for diagnostics")]);
 export const inspectVolumes = ofKind("volume", []);
 
 async function inspectAll(call: Call, lookup: Lookup): Promise<number> {
-  const format = call.flags.text("format");
-  const show = format === "" || format === "json" ? undefined : await templateFor(format);
-  const found: string[] = [];
-  const complaints: string[] = [];
-  for (const name of call.args) {
-    let text: string;
-    try {
-      text = await lookup(call, name);
-    } catch (error) {
-      complaints.push(errorLine(error));
-      continue;
-    }
-    if (show === undefined) found.push(text.trim());
-    else print(`${show(JSON.parse(text))}\n`);
-  }
-  const all = `[${found.join(",")}]`;
-  if (format === "json") print(`[${found.join(",")}]\n`);
-  else if (show === undefined) print(`${indentJson(all, "    ")}\n`);
-  for (const text of complaints) complain(text);
-  return complaints.length > 0 ? 1 : 0;
-}
-
-/** Fields that the engine leaves out of its JSON when they are empty, and what they then are. */
-const LEFT_OUT: Readonly<Record<string, unknown>> = {
-  Health: null,
-  Healthcheck: null,
-  SizeRw: null,
-  SizeRootFs: null,
-  Init: null,
-  StopTimeout: null,
-  ExposedPorts: null,
-  Shell: null,
-  Tmpfs: null,
-  Sysctls: null,
-  Annotations: null,
-  StorageOpt: null,
-  Mounts: null,
-  UsageData: null,
-  Status: null,
-  StopSignal: "",
-  MacAddress: "",
-  Runtime: "",
-  Variant: "",
-  OsVersion: "",
-  Parent: "",
-  Author: "",
-};
-
-async function templateFor(format: string): Promise<(data: unknown) => string> {
-  const { compileTemplate } = await import("../../base/template/evaluate.ts");
-  const missing = (record: Readonly<Record<string, unknown>>, field: string): unknown => {
-    if (Object.hasOwn(LEFT_OUT, field)) return LEFT_OUT[field];
-    // Go's names of fields, as templates are often written with, differ from JSON's only in case: ID and Id.
-    const key = Object.keys(record).find((name) => name.toLowerCase() === field.toLowerCase());
-    if (key !== undefined) return record[key];
-    // In a map that users fill, such as labels, a missing key is no mistake.
-    if (Object.keys(record).some((name) => !/^[A-Z]/.test(name)) || Object.keys(record).length === 0) return undefined;
-    throw new Error(`map has no entry for key ${JSON.stringify(field)}`);
-  };
-  let template: (data: unknown) => string;
-  try {
-    template = compileTemplate(format, { missing });
-  } catch (error) {
-    throw new ExitError(64, `template parsing error: ${messageOf(error)}`);
-  }
-  return (data) => {
-    try {
-      return template(data);
-    } catch (error) {
-      throw new ExitError(1, `template parsing error: template: :1: executing "" at <${format}>: ${messageOf(error)}`);
-    }
-  };
+  return await inspectValues(call.args, (name) => lookup(call, name), call.flags.text("format"));
 }

@@ -162,12 +162,10 @@ export const top: Command = {
 
 export const port: Command = {
   usage: "CONTAINER [PRIVATE_PORT[/PROTO]]",
-  args: { rule: "at-least", count: 1 },
+  args: { rule: "between", count: 1, most: 2 },
   flags: [],
   async run(call) {
     const [name = "", wanted] = call.args;
-    if (call.args.length > 2)
-      throw new ExitError(1, "gantry: 'gantry port' requires at least 1 and at most 2 arguments");
     const container = await call.client.json<ContainerInspect>("GET", `/containers/${segment(name)}/json`);
     const ports = container.NetworkSettings.Ports ?? {};
     const address = (row: { HostIp: string; HostPort: string }): string =>

@@ -21,7 +21,7 @@ export const run: Command = {
   flags: RUN_FLAGS,
   async run(call) {
     const detach = call.flags.bool("detach");
-    const body = requestFor(call, detach);
+    const body = await requestFor(call, detach);
     let id: string;
     try {
       id = await createContainer(call, body);
@@ -32,10 +32,10 @@ export const run: Command = {
   },
 };
 
-function requestFor(call: Call, detach: boolean): CreateBody {
+async function requestFor(call: Call, detach: boolean): Promise<CreateBody> {
   let body: CreateBody;
   try {
-    body = requestOf(call);
+    body = await requestOf(call);
     if (call.flags.text("detach-keys") !== "") parseKeys(call.flags.text("detach-keys"));
   } catch (error) {
     throw new ExitError(125, withHelp(messageOf(error), "gantry run"));

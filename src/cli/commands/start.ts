@@ -17,6 +17,8 @@ export const start: Command = {
   args: { rule: "at-least", count: 1 },
   flags: [
     boolFlag("a,attach", "Attach standard output and error, and pass signals on"),
+    textFlag("checkpoint", "Restore from this checkpoint", { hidden: true }),
+    textFlag("checkpoint-dir", "Folder of the checkpoints", { hidden: true }),
     textFlag("detach-keys", "Keys that detach from the container"),
     boolFlag("i,interactive", "Attach the container's standard input"),
   ],
@@ -25,10 +27,14 @@ export const start: Command = {
       if (call.args.length > 1) throw new ExitError(1, "you cannot start and attach multiple containers at once");
       return await startAttached(call, call.args[0] ?? "");
     }
+    const query = checkpointQuery(call);
+    if (query.checkpoint !== "" && call.args.length > 1) {
+      throw new ExitError(1, "you cannot restore multiple containers at once");
+    }
     const failed: string[] = [];
     for (const name of call.args) {
       try {
-        await call.client.done("POST", `/containers/${segment(name)}/start`);
+        await call.client.done("POST", `/containers/${segment(name)}/start`, { query });
         printLine(name);
       } catch (error) {
         complain(errorLine(error));
@@ -39,6 +45,10 @@ export const start: Command = {
     return 0;
   },
 };
+
+function checkpointQuery(call: Call): { readonly checkpoint: string; readonly "checkpoint-dir": string } {
+  return { checkpoint: call.flags.text("checkpoint"), "checkpoint-dir": call.flags.text("checkpoint-dir") };
+}
 
 async function startAttached(call: Call, name: string): Promise<number> {
   const { client, flags } = call;
@@ -63,7 +73,7 @@ async function startAttached(call: Call, name: string): Promise<number> {
     const session = runSession({ hijacked, tty, stdin, stdout: true, stderr: true, detachKeys: keys || DEFAULT_KEYS });
     session.catch(() => {});
     try {
-      await client.done("POST", `/containers/${container.Id}/start`);
+      await client.done("POST", `/containers/${container.Id}/start`, { query: checkpointQuery(call) });
     } catch (error) {
       hijacked.socket.destroy();
       await session;

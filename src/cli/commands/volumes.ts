@@ -1,7 +1,8 @@
 import type { Volume } from "../../api/volume.ts";
 import type { Command } from "../command.ts";
 import { ExitError } from "../command.ts";
-import { boolFlag, filterFlag, listFlag, mapFlag, textFlag } from "../flags/spec.ts";
+import type { ParsedFlags } from "../flags/parse.ts";
+import { boolFlag, bytesFlag, filterFlag, listFlag, mapFlag, textFlag } from "../flags/spec.ts";
 import { filtersOf } from "../output/filters.ts";
 import { printListing } from "../output/format.ts";
 import { printLine } from "../output/print.ts";
@@ -26,6 +27,7 @@ export const volumes: Command = {
   usage: "[OPTIONS]",
   args: { rule: "none" },
   flags: [
+    boolFlag("cluster", "Display only volumes of a cluster", { since: "1.42" }),
     filterFlag('Show only what matches (e.g. "dangling=true")'),
     textFlag("format", FORMAT_USAGE),
     boolFlag("q,quiet", "Only display volume names"),
@@ -35,7 +37,10 @@ export const volumes: Command = {
     const answer = await call.client.json<{ Volumes: Volume[] | null }>("GET", "/volumes", {
       query: { filters: filtersOf(flags.list("filter")) },
     });
-    const found = [...(answer.Volumes ?? [])].sort((a, b) => a.Name.localeCompare(b.Name, "en", { numeric: true }));
+    const all = (answer.Volumes ?? []) as (Volume & { readonly ClusterVolume?: ClusterVolume })[];
+    const found = all
+      .filter((volume) => !flags.bool("cluster") || volume.ClusterVolume)
+      .sort((a, b) => a.Name.localeCompare(b.Name, "en", { numeric: true }));
     const format = flags.text("format") || (flags.bool("quiet") ? "" : (call.settings.config().volumesFormat ?? ""));
     if (flags.bool("quiet") && format === "") {
       for (const volume of found) printLine(volume.Name);
@@ -43,7 +48,7 @@ export const volumes: Command = {
     }
     await printListing({
       format,
-      columns: ["Driver", "Name"],
+      columns: flags.bool("cluster") ? ["Name", "Group", "Driver", "Availability", "Status"] : ["Driver", "Name"],
       headings: HEADINGS,
       type: "*formatter.volumeContext",
       rows: found.map((volume) => ({
@@ -55,11 +60,90 @@ export const volumes: Command = {
         Label: (name: unknown) => volume.Labels?.[String(name)] ?? "",
         Links: volume.UsageData ? String(volume.UsageData.RefCount) : "N/A",
         Size: volume.UsageData ? sizeText(volume.UsageData.Size) : "N/A",
-        Group: "N/A",
-        Availability: "N/A",
-        Status: "N/A",
+        Group: volume.ClusterVolume?.Spec.Group ?? "N/A",
+        Availability: volume.ClusterVolume?.Spec.Availability ?? "N/A",
+        Status: statusOf(volume.ClusterVolume),
       })),
     });
+    return 0;
+  },
+};
+
+interface ClusterVolume {
+  readonly Version: { readonly Index: number };
+  readonly Spec: { readonly Group?: string; readonly Availability?: string };
+  readonly Info?: { readonly VolumeID?: string };
+  readonly PublishStatus?: readonly { readonly State: string }[];
+}
+
+function statusOf(cluster: ClusterVolume | undefined): string {
+  if (cluster === undefined) return "N/A";
+  if (!cluster.Info?.VolumeID) return "pending creation";
+  const published = (cluster.PublishStatus ?? []).filter((status) => status.State === "published").length;
+  if (published > 0) return `in use (${published} node${published === 1 ? "" : "s"})`;
+  return "created";
+}
+
+const AVAILABILITY = textFlag("availability", 'Availability of a volume of a cluster ("active", "pause", "drain")', {
+  initial: "active",
+  since: "1.42",
+});
+
+const CLUSTER = { since: "1.42" } as const;
+
+/** The flags of which any makes the volume one of a cluster. */
+const CLUSTER_FLAGS = [
+  AVAILABILITY,
+  textFlag("group", "Group of volumes of a cluster", CLUSTER),
+  bytesFlag("limit-bytes", "Largest size of a volume of a cluster", CLUSTER),
+  bytesFlag("required-bytes", "Smallest size of a volume of a cluster", CLUSTER),
+  textFlag("scope", 'Nodes that may use it at once ("single", "multi")', { ...CLUSTER, initial: "single" }),
+  mapFlag("secret", "Secrets of a volume of a cluster", CLUSTER),
+  textFlag("sharing", 'Tasks that may use it at once ("none", "readonly", "onewriter", "all")', {
+    ...CLUSTER,
+    initial: "none",
+  }),
+  listFlag("topology-preferred", "Topology to put it in if possible", CLUSTER),
+  listFlag("topology-required", "Topology that it must be reached from", CLUSTER),
+  textFlag("type", 'How it is used ("mount", "block")', { ...CLUSTER, initial: "block" }),
+];
+
+function clusterSpec(flags: ParsedFlags): unknown {
+  const topology = (name: string): unknown =>
+    flags.list(name).map((text) => ({ Segments: pairs(text.split(",").map((segment) => segment.trim())) }));
+  const type = flags.text("type");
+  const secrets = Object.entries(pairs(flags.list("secret"))).sort(([a], [b]) => (a < b ? -1 : 1));
+  return {
+    Group: flags.text("group"),
+    AccessMode: {
+      Scope: flags.text("scope"),
+      Sharing: flags.text("sharing"),
+      ...(type === "mount" ? { MountVolume: {} } : type === "block" ? { BlockVolume: {} } : {}),
+    },
+    CapacityRange: { RequiredBytes: flags.int("required-bytes"), LimitBytes: flags.int("limit-bytes") },
+    ...(secrets.length === 0 ? {} : { Secrets: secrets.map(([Key, Secret]) => ({ Key, Secret })) }),
+    AccessibilityRequirements: {
+      Requisite: topology("topology-required"),
+      Preferred: topology("topology-preferred"),
+    },
+    Availability: flags.text("availability"),
+  };
+}
+
+export const updateVolume: Command = {
+  usage: "[OPTIONS] VOLUME",
+  args: { rule: "exactly", count: 1 },
+  since: "1.42",
+  flags: [AVAILABILITY],
+  async run(call) {
+    const [name = ""] = call.args;
+    const path = `/volumes/${segment(name)}`;
+    const cluster = (await call.client.json<{ readonly ClusterVolume?: ClusterVolume }>("GET", path)).ClusterVolume;
+    if (cluster === undefined) throw new ExitError(1, "Can only update cluster volumes");
+    const spec = call.flags.changed("availability")
+      ? { ...cluster.Spec, Availability: call.flags.text("availability") }
+      : cluster.Spec;
+    await call.client.done("PUT", path, { query: { version: cluster.Version.Index }, json: { Spec: spec } });
     return 0;
   },
 };
@@ -68,6 +152,7 @@ export const createVolume: Command = {
   usage: "[OPTIONS] [VOLUME]",
   args: { rule: "at-most", count: 1 },
   flags: [
+    ...CLUSTER_FLAGS,
     textFlag("d,driver", "Driver of the volume", { initial: "local" }),
     listFlag("label", "Set a label on the volume"),
     textFlag("name", "Name of the volume", { hidden: true }),
@@ -87,6 +172,7 @@ export const createVolume: Command = {
       ...(flags.changed("opt") ? { DriverOpts: pairs(flags.list("opt")) } : {}),
       ...(flags.changed("label") ? { Labels: pairs(flags.list("label")) } : {}),
       ...(name === "" ? {} : { Name: name }),
+      ...(CLUSTER_FLAGS.some((flag) => flags.changed(flag.name)) ? { ClusterVolumeSpec: clusterSpec(flags) } : {}),
     };
     printLine((await call.client.json<Volume>("POST", "/volumes/create", { json })).Name);
     return 0;

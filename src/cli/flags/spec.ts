@@ -15,6 +15,10 @@ export interface FlagSpec {
   /** Given without a value this is meant; only switches have it. */
   readonly bare?: string;
   readonly hidden?: boolean;
+  /** The API version that the engine must know for it; the help of an older one hides it, its use is refused. */
+  readonly since?: string;
+  /** Of engines on Windows only: hidden in the help. */
+  readonly windows?: boolean;
   /** An older spelling: its values count as this flag's. */
   readonly into?: string;
   /** Checks one given value and may rewrite it; throws an Error whose message says what is wrong. */

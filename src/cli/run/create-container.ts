@@ -10,14 +10,15 @@ import { pullImage } from "./pull.ts";
 import { familiarReference } from "./reference.ts";
 
 /** The create request of a command line, with what the configuration file adds. */
-export function requestOf(call: Call): CreateBody {
+export async function requestOf(call: Call): Promise<CreateBody> {
   const pull = call.flags.text("pull");
   if (!["always", "missing", "never", ""].includes(pull)) {
     throw new Error(`invalid pull option: '${pull}': must be one of "always", "missing" or "never"`);
   }
   const body = createBody(call.flags, call.args);
   const proxies = proxyVariables(call.settings.config().proxies, call.client.endpoint.url, body.Env ?? []);
-  return proxies.length === 0 ? body : { ...body, Env: [...(body.Env ?? []), ...proxies] };
+  const complete = proxies.length === 0 ? body : { ...body, Env: [...(body.Env ?? []), ...proxies] };
+  return call.flags.bool("use-api-socket") ? (await import("./api-socket.ts")).withApiSocket(call, complete) : complete;
 }
 
 /** Creates the container, pulling its image if the policy says so; writes `--cidfile`. Resolves to the id. */
@@ -48,6 +49,7 @@ export async function createContainer(call: Call, body: CreateBody): Promise<str
       response = await create();
     }
     for (const warning of response.Warnings ?? []) complain(`WARNING: ${warning}`);
+    if (flags.bool("use-api-socket")) await (await import("./api-socket.ts")).copyCredentials(call, response.Id);
     idFile?.write(response.Id);
     return response.Id;
   } finally {

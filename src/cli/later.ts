@@ -1,0 +1,36 @@
+/** Commands of docker's that this version has not, and why: it runs containers on one host. */
+const CLUSTER = "this version manages containers on one host and has no swarm";
+const BUILD = "this version builds no images: use `gantry load`, `import` or `image bootstrap`";
+const REGISTRY = "this version speaks to no registries: use `gantry load` or `import`";
+const PLUGINS = "this version has no managed plugins";
+
+const LATER: Readonly<Record<string, string>> = {
+  swarm: CLUSTER,
+  node: CLUSTER,
+  service: CLUSTER,
+  stack: CLUSTER,
+  config: CLUSTER,
+  secret: CLUSTER,
+  build: BUILD,
+  "image build": BUILD,
+  "builder build": BUILD,
+  buildx: BUILD,
+  pull: REGISTRY,
+  push: REGISTRY,
+  "image pull": REGISTRY,
+  "image push": REGISTRY,
+  login: REGISTRY,
+  logout: REGISTRY,
+  search: REGISTRY,
+  manifest: REGISTRY,
+  trust: "this version signs no images",
+  plugin: PLUGINS,
+  compose: "this version has no compose: `docker compose` works with its socket",
+  checkpoint: "this version has no checkpoints",
+};
+
+/** What to say of a command that docker has and this version has not; undefined for any other word. */
+export function laterSentence(words: string): string | undefined {
+  const why = LATER[words];
+  return why === undefined ? undefined : `gantry: 'gantry ${words}' is not available: ${why}`;
+}
