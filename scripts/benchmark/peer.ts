@@ -137,7 +137,8 @@ export class Peer implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.agent.destroy();
     try {
-      await this.removeContainers();
+      // An engine that never answered has none, and must not hide why.
+      if (await this.#answers()) await this.removeContainers();
     } finally {
       const { exitCode, signalCode } = this.#process;
       if (exitCode === null && signalCode === null) {
