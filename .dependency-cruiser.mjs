@@ -7,6 +7,7 @@ const rows = {
   state: ["base"],
   events: ["base", "api"],
   content: ["base", "oci"],
+  remote: ["base", "oci"],
   snapshots: ["base", "oci", "kernel"],
   runtime: ["base", "oci", "kernel"],
   images: ["base", "oci", "api", "state", "events", "content", "snapshots"],
@@ -15,7 +16,7 @@ const rows = {
   containers: ["base", "oci", "api", "kernel", "state", "events", "content", "snapshots", "runtime", "images", "networks", "volumes"],
   engine: [
     "base", "oci", "api", "kernel", "state", "events", "content", "snapshots", "runtime",
-    "images", "networks", "volumes", "containers",
+    "remote", "images", "networks", "volumes", "containers",
   ],
   client: ["base", "api"],
   cli: ["base", "oci", "api", "client"],

@@ -3,6 +3,54 @@ import type { JsonSchema } from "./json-schema.ts";
 
 /** The schemas of the types that answers are made of, by name. */
 export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
+  AuthResponse: {
+    type: "object",
+    properties: {
+      Status: { type: "string" },
+      IdentityToken: {
+        description: "Stands for name and password from now on; empty if the registry gave none.",
+        type: "string",
+      },
+    },
+    required: ["Status", "IdentityToken"],
+  },
+  BlockIoRow: {
+    type: "object",
+    properties: {
+      major: { type: "integer", format: "int64" },
+      minor: { type: "integer", format: "int64" },
+      op: {
+        description: "`Read`, `Write`, `Sync`, `Async`, `Discard`, `Total` of v1; `read`, `write` of v2.",
+        type: "string",
+      },
+      value: { type: "integer", format: "int64" },
+    },
+    required: ["major", "minor", "op", "value"],
+  },
+  BlockIoStats: {
+    description: "null where nothing was read; on cgroup v2 there is the first alone.",
+    type: "object",
+    properties: {
+      io_service_bytes_recursive: { type: ["array", "null"], items: { $ref: "#/components/schemas/BlockIoRow" } },
+      io_serviced_recursive: { type: ["array", "null"], items: { $ref: "#/components/schemas/BlockIoRow" } },
+      io_queue_recursive: { type: ["array", "null"], items: { $ref: "#/components/schemas/BlockIoRow" } },
+      io_service_time_recursive: { type: ["array", "null"], items: { $ref: "#/components/schemas/BlockIoRow" } },
+      io_wait_time_recursive: { type: ["array", "null"], items: { $ref: "#/components/schemas/BlockIoRow" } },
+      io_merged_recursive: { type: ["array", "null"], items: { $ref: "#/components/schemas/BlockIoRow" } },
+      io_time_recursive: { type: ["array", "null"], items: { $ref: "#/components/schemas/BlockIoRow" } },
+      sectors_recursive: { type: ["array", "null"], items: { $ref: "#/components/schemas/BlockIoRow" } },
+    },
+    required: [
+      "io_service_bytes_recursive",
+      "io_serviced_recursive",
+      "io_queue_recursive",
+      "io_service_time_recursive",
+      "io_wait_time_recursive",
+      "io_merged_recursive",
+      "io_time_recursive",
+      "sectors_recursive",
+    ],
+  },
   ContainerConfig: {
     description: "What the image and the user say about the process; an image's `config` has the same shape.",
     type: "object",
@@ -163,6 +211,45 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       "FinishedAt",
     ],
   },
+  ContainerStats: {
+    description:
+      "GET /containers/{id}/stats: one sample. What the kernel doesn't tell is left out or null, as Docker does.",
+    type: "object",
+    properties: {
+      read: {
+        description: "RFC 3339 with nanoseconds; `0001-01-01T00:00:00Z` where there is no sample.",
+        type: "string",
+      },
+      preread: { description: "The time of the sample that `precpu_stats` is of.", type: "string" },
+      pids_stats: { $ref: "#/components/schemas/PidsStats" },
+      blkio_stats: { $ref: "#/components/schemas/BlockIoStats" },
+      num_procs: { description: "Of Windows alone: always 0.", type: "integer", format: "int64" },
+      storage_stats: { description: "Of Windows alone: always empty.", type: "object" },
+      cpu_stats: { $ref: "#/components/schemas/CpuStats" },
+      precpu_stats: { $ref: "#/components/schemas/CpuStats" },
+      memory_stats: { $ref: "#/components/schemas/MemoryStats" },
+      name: { description: "With a leading slash.", type: "string" },
+      id: { type: "string" },
+      networks: {
+        description: "By the interface's name inside.",
+        type: "object",
+        additionalProperties: { $ref: "#/components/schemas/InterfaceStats" },
+      },
+    },
+    required: [
+      "read",
+      "preread",
+      "pids_stats",
+      "blkio_stats",
+      "num_procs",
+      "storage_stats",
+      "cpu_stats",
+      "precpu_stats",
+      "memory_stats",
+      "name",
+      "id",
+    ],
+  },
   ContainerStatus: {
     type: "string",
     enum: ["created", "running", "paused", "restarting", "removing", "exited", "dead"],
@@ -216,6 +303,11 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       "Mounts",
     ],
   },
+  ContainerUpdateResponse: {
+    type: "object",
+    properties: { Warnings: { type: ["array", "null"], items: { type: "string" } } },
+    required: ["Warnings"],
+  },
   ContainerWaitResponse: {
     description: "POST /containers/{id}/wait.",
     type: "object",
@@ -233,6 +325,41 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       SpaceReclaimed: { description: "Bytes.", type: "integer", format: "int64" },
     },
     required: ["ContainersDeleted", "SpaceReclaimed"],
+  },
+  CpuStats: {
+    type: "object",
+    properties: {
+      cpu_usage: {
+        type: "object",
+        properties: {
+          total_usage: { description: "Nanoseconds, as all here.", type: "integer", format: "int64" },
+          percpu_usage: {
+            description: "By CPU; cgroup v1 alone.",
+            type: "array",
+            items: { type: "integer", format: "int64" },
+          },
+          usage_in_kernelmode: { type: "integer", format: "int64" },
+          usage_in_usermode: { type: "integer", format: "int64" },
+        },
+        required: ["total_usage", "usage_in_kernelmode", "usage_in_usermode"],
+      },
+      system_cpu_usage: {
+        description: "Of the whole machine, idle time included: all CPUs' nanoseconds.",
+        type: "integer",
+        format: "int64",
+      },
+      online_cpus: { type: "integer", format: "int64" },
+      throttling_data: {
+        type: "object",
+        properties: {
+          periods: { type: "integer", format: "int64" },
+          throttled_periods: { type: "integer", format: "int64" },
+          throttled_time: { type: "integer", format: "int64" },
+        },
+        required: ["periods", "throttled_periods", "throttled_time"],
+      },
+    },
+    required: ["cpu_usage", "throttling_data"],
   },
   DeviceMapping: {
     type: "object",
@@ -252,6 +379,34 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       Capabilities: { type: ["array", "null"], items: { type: "array", items: { type: "string" } } },
       Options: { type: ["object", "null"], additionalProperties: { type: "string" } },
     },
+  },
+  DistributionInspect: {
+    description: "GET /distribution/{name}/json.",
+    type: "object",
+    properties: {
+      Descriptor: {
+        type: "object",
+        properties: {
+          mediaType: { type: "string" },
+          digest: { type: "string" },
+          size: { type: "integer", format: "int64" },
+        },
+        required: ["mediaType", "digest", "size"],
+      },
+      Platforms: { type: ["array", "null"], items: { $ref: "#/components/schemas/DistributionPlatform" } },
+    },
+    required: ["Descriptor", "Platforms"],
+  },
+  DistributionPlatform: {
+    type: "object",
+    properties: {
+      architecture: { type: "string" },
+      os: { type: "string" },
+      "os.version": { type: "string" },
+      "os.features": { type: "array", items: { type: "string" } },
+      variant: { type: "string" },
+    },
+    required: ["architecture", "os"],
   },
   EndpointIpamConfig: {
     type: "object",
@@ -652,6 +807,29 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     },
     required: ["ImagesDeleted", "SpaceReclaimed"],
   },
+  InterfaceStats: {
+    type: "object",
+    properties: {
+      rx_bytes: { type: "integer", format: "int64" },
+      rx_packets: { type: "integer", format: "int64" },
+      rx_errors: { type: "integer", format: "int64" },
+      rx_dropped: { type: "integer", format: "int64" },
+      tx_bytes: { type: "integer", format: "int64" },
+      tx_packets: { type: "integer", format: "int64" },
+      tx_errors: { type: "integer", format: "int64" },
+      tx_dropped: { type: "integer", format: "int64" },
+    },
+    required: [
+      "rx_bytes",
+      "rx_packets",
+      "rx_errors",
+      "rx_dropped",
+      "tx_bytes",
+      "tx_packets",
+      "tx_errors",
+      "tx_dropped",
+    ],
+  },
   IpamConfig: {
     type: "object",
     properties: {
@@ -669,6 +847,24 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       Config: { type: ["object", "null"], additionalProperties: { type: "string" } },
     },
     required: ["Type", "Config"],
+  },
+  MemoryStats: {
+    type: "object",
+    properties: {
+      usage: { description: "Bytes.", type: "integer", format: "int64" },
+      max_usage: { description: "cgroup v1 alone.", type: "integer", format: "int64" },
+      stats: {
+        description: "The kernel's own counters by their names in `memory.stat`.",
+        type: "object",
+        additionalProperties: { type: "integer", format: "int64" },
+      },
+      failcnt: { description: "How often a limit was hit.", type: "integer", format: "int64" },
+      limit: {
+        description: "The container's limit, or the machine's memory where that is less.",
+        type: "integer",
+        format: "int64",
+      },
+    },
   },
   Mount: {
     type: "object",
@@ -830,6 +1026,17 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       "MacAddress",
       "Networks",
     ],
+  },
+  PidsStats: {
+    type: "object",
+    properties: {
+      current: { type: "integer", format: "int64" },
+      limit: {
+        description: "Absent without a limit on cgroup v1, 18446744073709551615 on v2.",
+        type: "integer",
+        format: "int64",
+      },
+    },
   },
   Plugin: {
     description: "A row of GET /plugins: managed plugins, which this engine has none of.",

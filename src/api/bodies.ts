@@ -1,4 +1,5 @@
-import { createBody } from "./create-request.ts";
+import { createBody, updateBody } from "./create-request.ts";
+import { authConfig } from "./registry.ts";
 import { execConfig, execStartRequest, volumeCreateRequest } from "./request.ts";
 import type { ROUTES, RouteName } from "./routes.ts";
 import type { Shape } from "./shape.ts";
@@ -8,7 +9,9 @@ type Named<R> = R extends { readonly body: { readonly json: infer N extends stri
 
 /** The shapes of JSON bodies by the names that the table of routes gives them. A missing one fails to compile. */
 export const BODIES = {
+  AuthConfig: authConfig,
   ContainerCreateRequest: createBody,
+  ContainerUpdateRequest: updateBody,
   ExecConfig: execConfig,
   ExecStartRequest: execStartRequest,
   VolumeCreateRequest: volumeCreateRequest,

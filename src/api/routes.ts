@@ -282,6 +282,16 @@ export const ROUTES = {
     answer: nothing,
     errors: [404, 409],
   },
+  containerUpdate: {
+    method: "POST",
+    path: "/containers/:id/update",
+    summary: "Change the limits and the restart policy of a container",
+    access: "write",
+    query: none,
+    body: { json: "ContainerUpdateRequest" },
+    answer: { json: "ContainerUpdateResponse" },
+    errors: [404, 409],
+  },
   containerResize: {
     method: "POST",
     path: "/containers/:id/resize",
@@ -459,6 +469,27 @@ export const ROUTES = {
     access: "write",
     query: { name: "text" },
     answer: { lines: "ProgressMessage" },
+  },
+
+  auth: {
+    method: "POST",
+    path: "/auth",
+    summary: "Check credentials at a registry",
+    access: "write",
+    query: none,
+    body: { json: "AuthConfig" },
+    answer: { json: "AuthResponse" },
+    errors: [401],
+  },
+  distributionInspect: {
+    method: "GET",
+    path: "/distribution/*name/json",
+    summary: "Show what a name points to at its registry",
+    access: "read",
+    query: none,
+    answer: { json: "DistributionInspect" },
+    errors: [401, 403, 404],
+    since: "1.30",
   },
 
   networkList: {

@@ -11,6 +11,7 @@ import { EventBus } from "../events/bus.ts";
 import { ImageStore } from "../images/image-store.ts";
 import { cgroupAt, removeCgroup } from "../kernel/cgroup.ts";
 import { Networks } from "../networks/networks.ts";
+import { Registries } from "../remote/registry.ts";
 import { SupervisorClient } from "../runtime/supervisor-client.ts";
 import { openSnapshotter } from "../snapshots/open.ts";
 import { openSqlite } from "../state/sqlite.ts";
@@ -21,6 +22,7 @@ import { engineIdentity } from "./identity.ts";
 import { closeAll, listenAll, readTls } from "./listen.ts";
 import { refuseLostRecords } from "./lost-records.ts";
 import type { EngineConfig } from "./options.ts";
+import { remoteSettings } from "./remote-settings.ts";
 import type { Roots } from "./roots.ts";
 import { findRuntimes } from "./runtimes.ts";
 import { createEngineServer } from "./server.ts";
@@ -121,6 +123,8 @@ export async function startEngine(
     events,
     usersOf: (name) => containers?.usersOfVolume(name) ?? [],
   });
+  const registries = new Registries({ settings: () => remoteSettings(config, process.env) });
+  undo.defer(() => registries.close());
   const made = new Containers({
     store,
     events,
@@ -164,7 +168,7 @@ export async function startEngine(
     snapshots,
     events,
   });
-  const handlers = engineHandlers({ containers: made, images, networks, volumes, events, system });
+  const handlers = engineHandlers({ containers: made, images, networks, volumes, registries, events, system });
   const servers: readonly Server[] = await listenAll({
     hosts: config.hosts,
     passed: passedSockets,

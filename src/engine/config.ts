@@ -21,7 +21,7 @@ const BY_KEY = new Map(ROWS.map(([name, option]) => [option.key, { name, option 
 export function loadConfig(flags: GivenFlags): EngineConfig {
   const given = flags.values.get("config-file")?.at(-1);
   const path = given ?? DEFAULT_CONFIG_FILE;
-  const file = readConfigFile(path, given !== undefined);
+  const file = withoutNesting(path, readConfigFile(path, given !== undefined));
   const values: Record<string, unknown> = {};
   for (const [name, option] of ROWS) values[name] = option.initial;
   const fromFile = readKeys(path, file, flags, values);
@@ -60,6 +60,19 @@ function readConfigFile(path: string, demanded: boolean): Readonly<Record<string
     throw unusable(path, "it must hold one JSON object");
   }
   return parsed as Record<string, unknown>;
+}
+
+/** The file's `proxies` object as the flags of the same names. */
+function withoutNesting(path: string, file: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const { proxies = {}, ...rest } = file;
+  if (typeof proxies !== "object" || proxies === null || Array.isArray(proxies)) {
+    throw unusable(path, 'invalid value of "proxies": it must be an object');
+  }
+  const unknown = Object.keys(proxies).filter((key) => !["http-proxy", "https-proxy", "no-proxy"].includes(key));
+  if (unknown.length > 0) {
+    throw unusable(path, `the following directives don't match any configuration option: ${unknown.join(", ")}`);
+  }
+  return { ...rest, ...proxies };
 }
 
 /** Reads the file's keys into `values`; the result is the keys it had. */

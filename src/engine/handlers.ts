@@ -4,6 +4,7 @@ import { containerRoutes } from "./routes/containers.ts";
 import { execRoutes } from "./routes/exec.ts";
 import { imageRoutes } from "./routes/images.ts";
 import { networkRoutes } from "./routes/networks.ts";
+import { registryRoutes } from "./routes/registry.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { volumeRoutes } from "./routes/volumes.ts";
 
@@ -20,6 +21,7 @@ export function engineHandlers(ports: EnginePorts): Handlers {
     ...execRoutes(containers),
     ...imageRoutes(ports.images),
     ...networkRoutes(ports.networks),
+    ...registryRoutes(ports.registries),
     ...volumeRoutes(ports.volumes, usesVolume),
   };
 }

@@ -56,6 +56,10 @@ export interface EngineConfig {
   readonly logOpts: Readonly<Record<string, string>>;
   readonly insecureRegistries: readonly string[];
   readonly registryMirrors: readonly string[];
+  /** Empty: the environment's. */
+  readonly httpProxy: string;
+  readonly httpsProxy: string;
+  readonly noProxy: string;
   readonly tls: boolean;
   readonly tlsVerify: boolean;
   readonly tlsCaCert: string;
@@ -148,6 +152,9 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
     nonEmpty,
   ),
   registryMirrors: listOption("registry-mirror", { key: "registry-mirrors", help: "Preferred mirror" }, mirror),
+  httpProxy: textOption("http-proxy", "", { help: "Proxy of the engine's own HTTP requests" }),
+  httpsProxy: textOption("https-proxy", "", { help: "Proxy of the engine's own HTTPS requests" }),
+  noProxy: textOption("no-proxy", "", { help: "Hosts and ranges that the engine reaches without a proxy" }),
   tls: switchOption("tls", false, { help: "Use TLS on tcp sockets" }),
   tlsVerify: switchOption("tlsverify", false, { help: "Use TLS and demand client certificates" }),
   tlsCaCert: textOption("tlscacert", "", { help: "CA that client certificates are signed by" }, absolute),

@@ -3,6 +3,7 @@ import type { ContainerController } from "../containers/controller.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { ImageRegistry } from "../images/image.ts";
 import type { NetworkController } from "../networks/network.ts";
+import type { Registries } from "../remote/registry.ts";
 import type { VolumeStore } from "../volumes/volume.ts";
 
 /** What the engine says about itself. */
@@ -17,6 +18,7 @@ export interface EnginePorts {
   readonly images: ImageRegistry;
   readonly networks: NetworkController;
   readonly volumes: VolumeStore;
+  readonly registries: Registries;
   readonly events: EventBus;
   readonly system: EngineSystem;
 }

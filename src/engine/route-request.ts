@@ -21,6 +21,8 @@ export interface RouteRequest<N extends RouteName> {
   document(): Promise<string>;
   /** The body as it comes, for archives. */
   body(): Readable;
+  /** A header by its lower-case name, the first of several. */
+  header(name: string): string | undefined;
   /** Only on routes that hijack. */
   readonly hijack: Hijack;
 }
@@ -61,6 +63,10 @@ export function routeRequest(parts: RequestParts): RouteRequest<RouteName> {
       return parts.document ?? readText(message);
     },
     body: () => message,
+    header: (name) => {
+      const value = message.headers[name];
+      return Array.isArray(value) ? value[0] : value;
+    },
     hijack: parts.hijack,
   };
 }

@@ -8,6 +8,7 @@ import type { ContainerController, HijackedConnection } from "../containers/cont
 import { EventBus } from "../events/bus.ts";
 import type { ImageRegistry } from "../images/image.ts";
 import type { NetworkController } from "../networks/network.ts";
+import type { Registries } from "../remote/registry.ts";
 import { openMemory } from "../state/memory.ts";
 import { LocalVolumes } from "../volumes/local.ts";
 import { engineHandlers } from "./handlers.ts";
@@ -37,7 +38,7 @@ function echo({ socket, head, preamble }: HijackedConnection): Promise<void> {
 
 export async function startTestServer(
   overrides: Partial<ContainerController> = {},
-  options: { headersTimeoutMs?: number; tcp?: boolean } = {},
+  options: { headersTimeoutMs?: number; tcp?: boolean; access?: "all" | "read" } = {},
 ): Promise<TestServer> {
   const root = mkdtempSync(join(tmpdir(), "gantry-server-"));
   const events = new EventBus();
@@ -75,6 +76,7 @@ export async function startTestServer(
       containers,
       images: {} as ImageRegistry,
       networks: { list: () => [] } as unknown as NetworkController,
+      registries: {} as Registries,
       volumes: new LocalVolumes({ root: join(root, "volumes"), store: openMemory(), events, usersOf: () => [] }),
       events,
       system: {

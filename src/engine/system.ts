@@ -4,11 +4,13 @@ import { API_VERSION, MIN_API_VERSION } from "../api/version.ts";
 import type { ContainerController } from "../containers/controller.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { ImageRegistry } from "../images/image.ts";
+import { maskProxy } from "../remote/proxy.ts";
 import type { OciRuntime } from "../runtime/process.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
 import { type Host, isForwarding, openDescriptors } from "./host.ts";
 import type { EngineConfig } from "./options.ts";
 import type { EngineSystem } from "./ports.ts";
+import { remoteSettings } from "./remote-settings.ts";
 
 export interface SystemPorts {
   readonly engineId: string;
@@ -54,6 +56,7 @@ function versionInfo({ engineVersion, host, runtimeVersion, config }: SystemPort
 async function systemInfo(ports: SystemPorts): Promise<SystemInfo> {
   const { host, runtimes } = ports;
   const config = ports.config();
+  const { proxies } = remoteSettings(config, process.env);
   const { running, paused, stopped } = ports.containers.counts();
   const has = (controller: string) => host.controllers.has(controller);
   const [memory, cpu, cpuset, pids] = [has("memory"), has("cpu"), has("cpuset"), has("pids")];
@@ -102,9 +105,9 @@ async function systemInfo(ports: SystemPorts): Promise<SystemInfo> {
     MemTotal: host.memoryBytes,
     GenericResources: null,
     DockerRootDir: config.dataRoot,
-    HttpProxy: process.env.HTTP_PROXY ?? "",
-    HttpsProxy: process.env.HTTPS_PROXY ?? "",
-    NoProxy: process.env.NO_PROXY ?? "",
+    HttpProxy: maskProxy(proxies.http),
+    HttpsProxy: maskProxy(proxies.https),
+    NoProxy: proxies.exceptions,
     Name: hostname(),
     Labels: [...config.labels],
     ExperimentalBuild: false,

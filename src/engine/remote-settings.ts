@@ -1,0 +1,25 @@
+import type { RemoteSettings } from "../remote/settings.ts";
+import type { EngineConfig } from "./options.ts";
+import { ENGINE_VERSION } from "./version.ts";
+
+/** Docker's own comes second, so that what is configured for it holds here too. */
+const CERTIFICATE_FOLDERS: readonly string[] = ["/etc/gantry/certs.d", "/etc/docker/certs.d"];
+
+type Wanted = Pick<EngineConfig, "insecureRegistries" | "registryMirrors" | "httpProxy" | "httpsProxy" | "noProxy">;
+
+/** The configuration as far as it concerns registries; proxies that it doesn't name are the environment's. */
+export function remoteSettings(config: Wanted, environment: NodeJS.ProcessEnv): RemoteSettings {
+  const named = (given: string, name: string): string =>
+    given || environment[name] || environment[name.toLowerCase()] || "";
+  return {
+    insecureRegistries: config.insecureRegistries,
+    mirrors: config.registryMirrors,
+    certificateFolders: CERTIFICATE_FOLDERS,
+    proxies: {
+      http: named(config.httpProxy, "HTTP_PROXY"),
+      https: named(config.httpsProxy, "HTTPS_PROXY"),
+      exceptions: named(config.noProxy, "NO_PROXY"),
+    },
+    userAgent: `gantry/${ENGINE_VERSION} (linux)`,
+  };
+}

@@ -1,0 +1,65 @@
+import type { IncomingMessage } from "node:http";
+import { cancelOnAbort } from "../base/abort.ts";
+import { GantryError, messageOf } from "../base/errors.ts";
+
+/** Reads a whole body of at most `limit` bytes within `timeMs`; `what` names it in refusals. */
+export async function readDocument(
+  body: IncomingMessage,
+  what: string,
+  options: { readonly limit: number; readonly timeMs: number; readonly signal?: AbortSignal | undefined },
+): Promise<Buffer> {
+  const tooLong = (): GantryError =>
+    new GantryError("invalid", `cannot read ${what}: it is longer than ${options.limit} bytes`);
+  using _cancel = cancelOnAbort(options.signal, body);
+  if (Number(body.headers["content-length"] ?? 0) > options.limit) {
+    body.destroy();
+    throw tooLong();
+  }
+  const late = new GantryError("unavailable", `cannot read ${what}: it did not arrive in time`);
+  const timer = setTimeout(() => body.destroy(late), options.timeMs);
+  const pieces: Buffer[] = [];
+  let total = 0;
+  try {
+    for await (const piece of body as AsyncIterable<Buffer>) {
+      total += piece.length;
+      if (total > options.limit) throw tooLong();
+      pieces.push(piece);
+    }
+  } catch (error) {
+    if (error instanceof GantryError) throw error;
+    throw new GantryError("unavailable", `cannot read ${what}: ${messageOf(error)}`, { cause: error });
+  } finally {
+    clearTimeout(timer);
+    body.destroy();
+  }
+  return Buffer.concat(pieces);
+}
+
+/** The pieces of a body as they come; fails if the next one takes longer than `idleMs` while it is waited for. */
+export async function* readPieces(
+  body: IncomingMessage,
+  what: string,
+  options: { readonly idleMs: number; readonly signal?: AbortSignal | undefined },
+): AsyncGenerator<Buffer> {
+  using _cancel = cancelOnAbort(options.signal, body);
+  const late = new GantryError("unavailable", `cannot read ${what}: nothing more arrived in time`);
+  let isWaiting = true;
+  const timer = setTimeout(() => {
+    if (isWaiting) body.destroy(late);
+  }, options.idleMs);
+  try {
+    for await (const piece of body as AsyncIterable<Buffer>) {
+      // A reader may take its time: only the registry's is counted.
+      isWaiting = false;
+      yield piece;
+      isWaiting = true;
+      timer.refresh();
+    }
+  } catch (error) {
+    if (error instanceof GantryError) throw error;
+    throw new GantryError("unavailable", `cannot read ${what}: ${messageOf(error)}`, { cause: error });
+  } finally {
+    clearTimeout(timer);
+    body.destroy();
+  }
+}

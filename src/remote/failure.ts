@@ -1,0 +1,158 @@
+import { STATUS_CODES } from "node:http";
+import * as v from "valibot";
+import { type ErrorKind, GantryError, messageOf } from "../base/errors.ts";
+
+/** A registry that couldn't be reached or didn't answer: another endpoint may. */
+export class UnreachableError extends GantryError {
+  constructor(message: string, cause?: unknown) {
+    // Answered with 500, as Docker's clients know it.
+    super("internal", message, { cause });
+    this.name = "UnreachableError";
+  }
+}
+
+/** What a registry refused. `status` is the one of its answer. */
+export class RefusedError extends GantryError {
+  readonly status: number;
+
+  constructor(status: number, kind: ErrorKind, message: string) {
+    super(kind, message);
+    this.name = "RefusedError";
+    this.status = status;
+  }
+}
+
+/** `Get "https://host/v2/"`, as Go's errors begin. The query is left out: a redirect's may hold a signature. */
+export function titleOf(method: string, url: URL): string {
+  return `${method[0]}${method.slice(1).toLowerCase()} "${url.protocol}//${url.host}${url.pathname}"`;
+}
+
+/** A failed connection in the words of Go's network library, which users search for. */
+export function unreachable(method: string, url: URL, error: unknown): GantryError {
+  if (error instanceof GantryError) return error;
+  const code = String((error as { code?: unknown } | undefined)?.code ?? "");
+  const { address, port } = addressOf(error);
+  const host = address === undefined ? url.host : `${address}:${port}`;
+  const why = WORDS.find(({ codes }) => codes.test(code))?.words(url.hostname, host) ?? messageOf(error);
+  return new UnreachableError(`${titleOf(method, url)}: ${why}`, error);
+}
+
+const WORDS: readonly { readonly codes: RegExp; readonly words: (name: string, address: string) => string }[] = [
+  { codes: /^ECONNREFUSED$/, words: (_, address) => `dial tcp ${address}: connect: connection refused` },
+  { codes: /^(ENETUNREACH|ENETDOWN)$/, words: (_, address) => `dial tcp ${address}: connect: network is unreachable` },
+  { codes: /^EHOSTUNREACH$/, words: (_, address) => `dial tcp ${address}: connect: no route to host` },
+  { codes: /^ETIMEDOUT$/, words: (_, address) => `dial tcp ${address}: i/o timeout` },
+  { codes: /^ENOTFOUND$/, words: (name) => `dial tcp: lookup ${name}: no such host` },
+  { codes: /^EAI_AGAIN$/, words: (name) => `dial tcp: lookup ${name}: server misbehaving` },
+  { codes: /^(ECONNRESET|EPIPE)$/, words: () => "EOF" },
+  {
+    codes: /^(ERR_SSL_WRONG_VERSION_NUMBER|ERR_SSL_PACKET_LENGTH_TOO_LONG|EPROTO)$/,
+    words: () => "http: server gave HTTP response to HTTPS client",
+  },
+  {
+    codes:
+      /^(DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_VERIFY_LEAF_SIGNATURE|UNABLE_TO_GET_ISSUER_CERT(_LOCALLY)?)$/,
+    words: () => "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+  },
+  {
+    codes: /^(CERT_HAS_EXPIRED|CERT_NOT_YET_VALID)$/,
+    words: () => "tls: failed to verify certificate: x509: certificate has expired or is not yet valid",
+  },
+  {
+    codes: /^ERR_TLS_CERT_ALTNAME_INVALID$/,
+    words: (name) => `tls: failed to verify certificate: x509: certificate is not valid for ${name}`,
+  },
+];
+
+function addressOf(error: unknown): { readonly address?: string | undefined; readonly port?: number | undefined } {
+  // Of a host with several addresses the last failure counts, as each was tried.
+  const one = error instanceof AggregateError ? (error.errors.at(-1) as unknown) : error;
+  return (one ?? {}) as { address?: string; port?: number };
+}
+
+const errorBody = v.object({
+  errors: v.optional(
+    v.array(v.looseObject({ code: v.optional(v.string(), "UNKNOWN"), message: v.optional(v.string(), "") })),
+  ),
+  details: v.optional(v.string()),
+});
+
+const KINDS: Readonly<Record<number, ErrorKind>> = {
+  400: "invalid",
+  401: "unauthenticated",
+  403: "forbidden",
+  404: "not-found",
+  405: "unsupported",
+  416: "invalid",
+  429: "unavailable",
+  503: "unavailable",
+};
+const CODES: Readonly<Record<string, number>> = {
+  UNAUTHORIZED: 401,
+  DENIED: 403,
+  NAME_UNKNOWN: 404,
+  MANIFEST_UNKNOWN: 404,
+  BLOB_UNKNOWN: 404,
+  NAME_INVALID: 400,
+  TAG_INVALID: 400,
+  MANIFEST_INVALID: 400,
+  DIGEST_INVALID: 400,
+  UNSUPPORTED: 405,
+  TOOMANYREQUESTS: 429,
+  UNAVAILABLE: 503,
+};
+const MAX_WORDS = 1000;
+
+/** The error that a registry answered (distribution spec, "Error Codes"), as Docker writes it. */
+export function refused(status: number, body: Uint8Array): RefusedError {
+  const text = Buffer.from(body).toString("utf8");
+  const parsed = v.safeParse(errorBody, parsedOrUndefined(text));
+  const errors = (parsed.success ? parsed.output.errors : undefined) ?? [];
+  const [first] = errors;
+  const own = first === undefined ? status : (CODES[first.code.toUpperCase()] ?? status);
+  const kind = KINDS[own] ?? (own >= 400 && own < 500 ? "invalid" : "internal");
+  return new RefusedError(
+    status,
+    kind,
+    plain(wordsOf(status, errors, parsed.success ? parsed.output.details : "", text)),
+  );
+}
+
+function wordsOf(
+  status: number,
+  errors: readonly { readonly code: string; readonly message: string }[],
+  details: string | undefined,
+  text: string,
+): string {
+  const lines = errors.map(({ code, message }) => {
+    const name = code.toLowerCase().replaceAll("_", " ");
+    return message === "" ? name : `${name}: ${message}`;
+  });
+  if (lines.length === 1) return lines[0] ?? "";
+  if (lines.length > 1) return `errors:\n${lines.join("\n")}\n`;
+  const named = { 401: "unauthorized", 403: "denied", 404: "not found", 429: "toomanyrequests" }[status];
+  if (details && named !== undefined) return `${named}: ${details}`;
+  if (status >= 500) return `received unexpected HTTP status: ${status} ${STATUS_CODES[status] ?? ""}`.trimEnd();
+  if (named !== undefined && text.trim() === "") return `${named}: ${DEFAULTS[status]}`;
+  return `error parsing HTTP ${status} response body: ${JSON.stringify(text.slice(0, 200))}`;
+}
+
+const DEFAULTS: Readonly<Record<number, string>> = {
+  401: "authentication required",
+  403: "requested access to the resource is denied",
+  404: "the registry has no such thing",
+  429: "too many requests",
+};
+
+/** A registry's words may go to a terminal. */
+function plain(text: string): string {
+  return text.slice(0, MAX_WORDS).replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, "");
+}
+
+function parsedOrUndefined(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,184 @@
+import * as v from "valibot";
+import { GantryError } from "../base/errors.ts";
+import { readDocument } from "./body.ts";
+import type { Challenge } from "./challenge.ts";
+import { type Credentials, fingerprint } from "./credentials.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { RefusedError, refused, titleOf } from "./failure.ts";
+import { isInsecure } from "./insecure.ts";
+import type { RemotePorts, Waiting } from "./settings.ts";
+import type { Exchange, Transport } from "./transport.ts";
+
+const CLIENT_ID = "gantry";
+const MAX_ANSWER = 1 << 20;
+const MOST_TOKENS = 256;
+/** A token lives at least so long, and is not used in the last seconds of its life. */
+const LEAST_SECONDS = 60;
+const SPARE_SECONDS = 10;
+
+const tokenAnswer = v.looseObject({
+  token: v.optional(v.string(), ""),
+  access_token: v.optional(v.string(), ""),
+  refresh_token: v.optional(v.string(), ""),
+  expires_in: v.optional(v.number(), LEAST_SECONDS),
+});
+
+export interface Token {
+  readonly value: string;
+  /** What stands for name and password from now on; empty if the server gave none. */
+  readonly identityToken: string;
+  /** Unix milliseconds. */
+  readonly until: number;
+}
+
+export interface TokenWish {
+  readonly endpoint: Endpoint;
+  readonly challenge: Challenge;
+  /** `repository:library/busybox:pull`. */
+  readonly scopes: readonly string[];
+  readonly credentials: Credentials;
+  /** Ask for an identity token. */
+  readonly isLogin: boolean;
+}
+
+/** Bearer tokens of the distribution project's token protocol and of OAuth 2, kept until they expire. */
+export class Tokens {
+  readonly #transport: Transport;
+  readonly #ports: RemotePorts;
+  readonly #kept = new Map<string, Token>();
+
+  constructor(transport: Transport, ports: RemotePorts) {
+    this.#transport = transport;
+    this.#ports = ports;
+  }
+
+  /** A token for what the challenge and the wish name. Throws what the token server refused. */
+  async get(wish: TokenWish, waiting: Waiting): Promise<Token> {
+    const realm = wish.challenge.parameters.get("realm") ?? "";
+    const service = wish.challenge.parameters.get("service") ?? "";
+    const own = wish.challenge.parameters.get("scope");
+    const scopes = [...new Set([...wish.scopes, ...(own === undefined ? [] : own.split(" "))])].filter(Boolean).sort();
+    const key = JSON.stringify([realm, service, scopes, fingerprint(wish.credentials)]);
+    const kept = this.#kept.get(key);
+    if (kept !== undefined && kept.until > Date.now() && !wish.isLogin) return kept;
+    const token = await this.#fetch(realmUrl(realm, wish.endpoint), service, scopes, wish, waiting);
+    if (this.#kept.size >= MOST_TOKENS) this.#forget();
+    this.#kept.set(key, token);
+    return token;
+  }
+
+  /** Drops a token that a registry didn't take. */
+  drop(token: Token): void {
+    for (const [key, kept] of this.#kept) if (kept === token) this.#kept.delete(key);
+  }
+
+  #forget(): void {
+    const now = Date.now();
+    for (const [key, { until }] of this.#kept) if (until <= now) this.#kept.delete(key);
+    // Maps keep the order of insertion: the oldest goes.
+    for (const key of this.#kept.keys()) {
+      if (this.#kept.size < MOST_TOKENS) break;
+      this.#kept.delete(key);
+    }
+  }
+
+  async #fetch(
+    realm: URL,
+    service: string,
+    scopes: readonly string[],
+    wish: TokenWish,
+    waiting: Waiting,
+  ): Promise<Token> {
+    const verify = wish.endpoint.verify || !(await isInsecure(realm.host, this.#ports));
+    const { credentials } = wish;
+    if (credentials.identityToken !== "") {
+      return this.#ask(byRefreshToken(realm, service, scopes, credentials, verify), waiting);
+    }
+    return this.#ask(byPassword(realm, service, scopes, wish, verify), waiting);
+  }
+
+  async #ask(exchange: Exchange, waiting: Waiting): Promise<Token> {
+    const answer = await this.#transport.send(exchange, waiting);
+    const limit = { limit: MAX_ANSWER, timeMs: this.#transport.limits.document, signal: waiting.signal };
+    const title = titleOf(exchange.method, exchange.url);
+    const bytes = await readDocument(answer.body, `the token of ${exchange.url.host}`, limit);
+    if (answer.status < 200 || answer.status > 299) {
+      const error = refused(answer.status, bytes);
+      throw new RefusedError(error.status, error.kind, `${title}: ${error.message}`);
+    }
+    const parsed = v.safeParse(tokenAnswer, parsedOrUndefined(bytes));
+    const value = parsed.success ? parsed.output.token || parsed.output.access_token : "";
+    if (!parsed.success || !/^[\x21-\x7e]+$/.test(value)) {
+      throw new GantryError("internal", `${title}: authorization server did not include a token in the response`);
+    }
+    const seconds = Math.max(parsed.output.expires_in, LEAST_SECONDS) - SPARE_SECONDS;
+    return { value, identityToken: parsed.output.refresh_token, until: Date.now() + seconds * 1000 };
+  }
+}
+
+function byPassword(
+  realm: URL,
+  service: string,
+  scopes: readonly string[],
+  { credentials, isLogin }: TokenWish,
+  verify: boolean,
+): Exchange {
+  const url = new URL(realm);
+  if (service !== "") url.searchParams.append("service", service);
+  for (const scope of scopes) url.searchParams.append("scope", scope);
+  if (isLogin) {
+    url.searchParams.append("offline_token", "true");
+    url.searchParams.append("client_id", CLIENT_ID);
+  }
+  if (credentials.username === "") return { method: "GET", url, verify };
+  url.searchParams.append("account", credentials.username);
+  return { method: "GET", url, verify, headers: { Authorization: basic(credentials) } };
+}
+
+function byRefreshToken(
+  url: URL,
+  service: string,
+  scopes: readonly string[],
+  { identityToken }: Credentials,
+  verify: boolean,
+): Exchange {
+  const form = new URLSearchParams({
+    grant_type: "refresh_token",
+    service,
+    client_id: CLIENT_ID,
+    scope: scopes.join(" "),
+    refresh_token: identityToken,
+  });
+  const headers = { "Content-Type": "application/x-www-form-urlencoded" };
+  return { method: "POST", url, verify, headers, body: form.toString() };
+}
+
+/** RFC 7617. */
+export function basic({ username, password }: Credentials): string {
+  return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
+}
+
+/** A token server is reached as safely as the registry that names it. */
+function realmUrl(realm: string, endpoint: Endpoint): URL {
+  const url = URL.canParse(realm) ? new URL(realm) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol)) {
+    throw new GantryError("internal", `cannot log in to ${endpoint.host}: it names a token server that is no URL`);
+  }
+  if (url.protocol === "http:" && endpoint.base.startsWith("https:") && endpoint.verify) {
+    throw new GantryError(
+      "forbidden",
+      `cannot log in to ${endpoint.host}: its token server ${url.host} is without TLS, and would show your credentials`,
+    );
+  }
+  url.username = "";
+  url.password = "";
+  return url;
+}
+
+function parsedOrUndefined(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(bytes).toString("utf8"));
+  } catch {
+    return undefined;
+  }
+}
