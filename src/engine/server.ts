@@ -2,25 +2,29 @@ import { createServer, type IncomingMessage, type Server, ServerResponse } from 
 import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
 import type { TlsOptions } from "node:tls";
-import { ROUTES } from "../api/routes.ts";
-import { API_VERSION, checkVersion } from "../api/version.ts";
+import { ROUTES, type Route } from "../api/routes.ts";
+import { API_VERSION, checkVersion, compareVersions } from "../api/version.ts";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { Hijack } from "../containers/controller.ts";
 import { type Answer, empty, writeAnswer, writeError } from "./answer.ts";
 import { readRawBody } from "./raw-body.ts";
-import { type Handlers, readText, routeRequest } from "./route-request.ts";
+import { type Handlers, routeRequest } from "./route-request.ts";
 import { createRouter, type RouteMatch } from "./router.ts";
-import { expectPlainHijack, keepEarlyInput, plainHijack, settlePlainHijack, upgradeHijack } from "./takeover.ts";
+import { messageClass, streamHijack } from "./takeover.ts";
 
 export interface ServerOptions {
   readonly handlers: Handlers;
   readonly log: Logger;
   readonly engineVersion: string;
   readonly tls?: TlsOptions;
+  /** `read` serves only what changes nothing, to whoever reaches the socket. Default `all`. */
+  readonly access?: Access;
   /** How long a client may take over a request's head. Default 20,000. */
   readonly headersTimeoutMs?: number;
 }
+
+export type Access = "all" | "read";
 
 /** An idle kept connection is closed after this; clients reopen it. */
 const KEEP_ALIVE_MS = 10 * 60_000;
@@ -50,12 +54,8 @@ export function createEngineServer(options: ServerOptions): Server {
     maxHeaderSize: 256 * 1024,
     requireHostHeader: false,
     noDelay: true,
-    shouldUpgradeCallback: (request: IncomingMessage) => {
-      if (request.headers.upgrade?.toLowerCase() !== "tcp") return false;
-      const target = parseTarget(request.url);
-      const found = match(request.method ?? "", target.path);
-      return found !== undefined && "hijacks" in ROUTES[found.name];
-    },
+    IncomingMessage: messageClass((method, url) => hijacksOf(matchUrl(method, url)) !== undefined),
+    shouldUpgradeCallback: ({ method, url }: IncomingMessage) => hijacksOf(matchUrl(method, url)) !== undefined,
   };
   const server = options.tls === undefined ? createServer(settings) : createTlsServer({ ...settings, ...options.tls });
 
@@ -63,60 +63,59 @@ export function createEngineServer(options: ServerOptions): Server {
     for (const [name, value] of Object.entries(common)) response.setHeader(name, value);
     const target = parseTarget(request.url);
     const found = match(request.method ?? "", target.path);
-    if (found === undefined || !("hijacks" in ROUTES[found.name])) {
-      void serve({ message: request, response, target, found, document: undefined, hijack: noHijack, taken: no });
-      return;
-    }
-    let taken = false;
-    expectPlainHijack(request);
-    const hijack = plainHijack(request, response, () => {
-      taken = true;
-    });
-    readText(request)
-      .then((document) => serve({ message: request, response, target, found, document, hijack, taken: () => taken }))
-      .catch((error: unknown) => finishError(request, response, error))
-      .finally(() => {
-        if (!taken) settlePlainHijack(request);
-      });
+    void serve({ message: request, response, target, found, document: undefined, hijack: noHijack, taken: no });
   });
 
+  // Every request to a route that hijacks comes here, whether it asks for an upgrade or not.
   server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) => {
     const response = new ServerResponse(request);
     for (const [name, value] of Object.entries(common)) response.setHeader(name, value);
     response.shouldKeepAlive = false;
     socket.on("error", ignore);
-    const attend = () => {
+    void serveTaken(request, response, socket, head).catch((error: unknown) => {
       if (response.socket === null) response.assignSocket(socket);
-    };
-    const target = parseTarget(request.url);
-    readRawBody(socket, head, request.headers).then(
-      async ({ body, rest }) => {
-        let taken = false;
-        const hijack = upgradeHijack(socket, rest, target.version ?? API_VERSION, common, () => {
-          taken = true;
-          response.detachSocket(socket);
-        });
-        attend();
-        const found = match(request.method ?? "", target.path);
-        const document = body.toString("utf8");
-        await serve({ message: request, response, target, found, document, hijack, taken: () => taken });
-        if (!taken) socket.end();
-      },
-      (error: unknown) => {
-        attend();
-        writeError(response, error);
-        socket.end();
-      },
-    );
+      writeError(response, error);
+      endConnection(socket);
+    });
   });
 
   server.on("connection", (socket: Socket) => socket.on("error", ignore));
   server.on("tlsClientError", (error: Error) => log.debug("TLS handshake failed", { error: error.message }));
-  server.on("clientError", (error: Error & { rawPacket?: Buffer }, socket: Socket) => {
-    if (!hasCode(error, "ECONNRESET") && keepEarlyInput(socket, error.rawPacket)) return;
-    refuseConnection(error, socket);
-  });
+  server.on("clientError", (error: Error, socket: Socket) => refuseConnection(error, socket));
   return server as Server;
+
+  function matchUrl(method: string | undefined, url: string | undefined): RouteMatch | undefined {
+    return match(method ?? "", parseTarget(url).path);
+  }
+
+  async function serveTaken(
+    message: IncomingMessage,
+    response: ServerResponse,
+    socket: Socket,
+    head: Buffer,
+  ): Promise<void> {
+    if (/^100-continue$/i.test(message.headers.expect ?? "")) socket.write("HTTP/1.1 100 Continue\r\n\r\n");
+    const { body, rest } = await readRawBody(socket, head, message.headers);
+    const target = parseTarget(message.url);
+    const found = match(message.method ?? "", target.path);
+    let isTaken = false;
+    const onTaken = () => {
+      isTaken = true;
+      response.detachSocket(socket);
+    };
+    const version = target.version ?? API_VERSION;
+    let hijack: Hijack;
+    if (hijacksOf(found) === "websocket") {
+      const { webSocketHijack } = await import("./websocket.ts");
+      hijack = webSocketHijack({ message, socket, rest, text: compareVersions(version, "1.28") < 0, onTaken });
+    } else {
+      const upgraded = message.headers.upgrade?.toLowerCase() === "tcp";
+      hijack = streamHijack({ socket, rest, upgraded, version, headers: upgraded ? common : {}, onTaken });
+    }
+    response.assignSocket(socket);
+    await serve({ message, response, target, found, document: body.toString("utf8"), hijack, taken: () => isTaken });
+    if (!isTaken) endConnection(socket);
+  }
 
   async function serve(exchange: Exchange): Promise<void> {
     const { message, response, target, found, document, hijack } = exchange;
@@ -153,6 +152,11 @@ export function createEngineServer(options: ServerOptions): Server {
   ): Promise<Answer> | Answer {
     if (message.method === "OPTIONS") return empty(200);
     if (found === undefined) throw new GantryError("not-found", "page not found");
+    const isRead = ROUTES[found.name].access === "read" && (message.method === "GET" || message.method === "HEAD");
+    if (options.access === "read" && !isRead) {
+      const asked = `${message.method} ${parseTarget(message.url).path.slice(0, 200)}`;
+      throw new GantryError("forbidden", `${asked} is refused: this socket serves only what reads`);
+    }
     const handler = handlers[found.name] as (request: ReturnType<typeof routeRequest>) => Promise<Answer> | Answer;
     return handler(request());
   }
@@ -184,6 +188,13 @@ function unread(message: IncomingMessage): Promise<void> {
   const timer = setTimeout(resolve, UNREAD_BODY_MS);
   message.once("end", resolve).once("close", resolve).resume();
   return promise.finally(() => clearTimeout(timer));
+}
+
+/** Ends a connection that no parser reads any more, once the client has had time to stop sending. */
+function endConnection(socket: Socket): void {
+  socket.end();
+  const timer = setTimeout(() => socket.destroy(), UNREAD_BODY_MS);
+  socket.resume().once("close", () => clearTimeout(timer));
 }
 
 /** One request and its answer under way. */
@@ -230,6 +241,11 @@ function refuseConnection(error: Error, socket: Socket): void {
     `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${status}`,
     () => socket.destroy(),
   );
+}
+
+function hijacksOf(found: RouteMatch | undefined): Route["hijacks"] {
+  const route: Route | undefined = found && ROUTES[found.name];
+  return route?.hijacks;
 }
 
 const no = () => false;

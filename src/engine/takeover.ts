@@ -1,80 +1,54 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
+import { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { compareVersions, MULTIPLEXED_STREAM, RAW_STREAM } from "../api/version.ts";
 import type { Hijack, HijackedConnection } from "../containers/controller.ts";
 
 /**
- * Taking a connection from the HTTP server. With `Upgrade: tcp` the parser has left the socket by itself; without it
- * (older clients, which just send the request and then talk) it has to be made to leave.
+ * Taking a connection from the HTTP server. The parser must stop right behind the request's head: what follows may be
+ * input of a session, which it would take for a further request or for garbage. It does so for an upgrade; clients of
+ * old don't ask for one but just send the request and then talk. So the server is made to see an upgrade in both.
  */
+export function messageClass(isTaken: (method: string, url: string) => boolean): typeof IncomingMessage {
+  return class EngineMessage extends IncomingMessage {
+    #asked = false;
 
-/** Bytes that came in one packet with a plain request and made the parser fail: the session's first input. */
-const early = new WeakMap<object, Buffer>();
+    get upgrade(): boolean {
+      return this.#asked || isTaken(this.method ?? "", this.url ?? "");
+    }
 
-/** True if the socket waits to be hijacked and the parser's error is only that what follows is no HTTP. */
-export function keepEarlyInput(socket: object, packet: Buffer | undefined): boolean {
-  const length = waiting.get(socket);
-  if (length === undefined) return false;
-  const end = packet?.indexOf("\r\n\r\n") ?? -1;
-  if (packet !== undefined && end >= 0) early.set(socket, packet.subarray(end + 4 + length));
-  return true;
-}
-
-/** Sockets of plain requests that may be hijacked, with the length of the request's body. */
-const waiting = new WeakMap<object, number>();
-
-/** To be called as soon as a request without an upgrade matched a route that hijacks. */
-export function expectPlainHijack(request: IncomingMessage): void {
-  if (request.headers["transfer-encoding"] !== undefined) return;
-  waiting.set(request.socket, Number(request.headers["content-length"] ?? 0));
-}
-
-/** The plain request was answered after all: what follows is HTTP again. */
-export function settlePlainHijack(request: IncomingMessage): void {
-  waiting.delete(request.socket);
-  // The parser gave up on what followed: nothing more can be read as a request.
-  if (early.delete(request.socket)) request.socket.end();
-}
-
-/** `onTaken` is called before the connection is handed out. */
-export function plainHijack(request: IncomingMessage, response: ServerResponse, onTaken: () => void): Hijack {
-  return () => {
-    onTaken();
-    const socket = request.socket;
-    response.detachSocket(socket);
-    // The server's listener for the close stays: it frees the parser.
-    for (const event of ["data", "end", "timeout", "error"]) socket.removeAllListeners(event);
-    socket.on("error", ignore);
-    // The parser reads from the descriptor by itself; Node makes it stop when somebody else wants to read.
-    socket.on("readable", ignore);
-    socket.off("readable", ignore);
-    waiting.delete(socket);
-    const head = Buffer.concat([early.get(socket) ?? Buffer.alloc(0), drain(socket)]);
-    early.delete(socket);
-    return { socket, head, preamble: Buffer.from(`HTTP/1.1 200 OK\r\nContent-Type: ${RAW_STREAM}\r\n\r\n`) };
+    set upgrade(asked: boolean | null) {
+      // The parent's constructor sets null before there are fields.
+      if (asked === true) this.#asked = true;
+    }
   };
 }
 
-export function upgradeHijack(
-  socket: Socket,
-  head: Buffer,
-  version: string,
-  headers: Readonly<Record<string, string>>,
-  onTaken: () => void,
-): Hijack {
+/** What a hijack needs to know of its request. */
+export interface Taking {
+  readonly socket: Socket;
+  /** What the client sent after its request and was read already. */
+  readonly rest: Buffer;
+  /** The client asked for the upgrade: it is answered 101, else 200. */
+  readonly upgraded: boolean;
+  readonly version: string;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Called before the connection is handed out. */
+  readonly onTaken: () => void;
+}
+
+export function streamHijack({ socket, rest, upgraded, version, headers, onTaken }: Taking): Hijack {
   return ({ multiplexed }): HijackedConnection => {
     onTaken();
-    const type = multiplexed && compareVersions(version, "1.42") >= 0 ? MULTIPLEXED_STREAM : RAW_STREAM;
+    const named = upgraded && multiplexed && compareVersions(version, "1.42") >= 0;
     const lines = [
-      "HTTP/1.1 101 UPGRADED",
-      `Content-Type: ${type}`,
-      "Connection: Upgrade",
-      "Upgrade: tcp",
+      upgraded ? "HTTP/1.1 101 UPGRADED" : "HTTP/1.1 200 OK",
+      `Content-Type: ${named ? MULTIPLEXED_STREAM : RAW_STREAM}`,
+      ...(upgraded ? ["Connection: Upgrade", "Upgrade: tcp"] : []),
       ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
     ];
     return {
       socket,
-      head: Buffer.concat([head, drain(socket)]),
+      head: Buffer.concat([rest, drain(socket)]),
       preamble: Buffer.from(`${lines.join("\r\n")}\r\n\r\n`),
     };
   };
@@ -88,6 +62,3 @@ function drain(socket: Socket): Buffer {
     pieces.push(chunk);
   }
 }
-
-/** A reset of a taken connection shows as its close; the error itself must only not be unheard. */
-function ignore(): void {}
