@@ -209,6 +209,15 @@ export interface HostConfig extends Resources {
   Init?: boolean | null;
 }
 
+/** Body of POST /containers/{id}/update. What is 0, empty or null stays as it is. */
+export interface ContainerUpdateRequest extends Resources {
+  RestartPolicy: RestartPolicy;
+}
+
+export interface ContainerUpdateResponse {
+  Warnings: string[] | null;
+}
+
 export interface EndpointIpamConfig {
   IPv4Address?: string;
   IPv6Address?: string;

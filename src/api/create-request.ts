@@ -2,6 +2,7 @@ import { GantryError } from "../base/errors.ts";
 import type {
   ContainerConfig,
   ContainerCreateRequest,
+  ContainerUpdateRequest,
   DeviceMapping,
   DeviceRequest,
   EndpointIpamConfig,
@@ -154,6 +155,17 @@ const mount = go.struct<Mount>("mount.Mount", {
 
 const portBinding = go.struct<PortBinding>("nat.PortBinding", { HostIp: text, HostPort: text });
 
+const restartPolicy = go.struct<RestartPolicy>("container.RestartPolicy", {
+  Name: word<RestartPolicy["Name"]>(),
+  MaximumRetryCount: int,
+});
+
+/** The body of POST /containers/{id}/update. */
+export const updateBody = go.struct<ContainerUpdateRequest>("container.UpdateConfig", {
+  ...resourceFields,
+  RestartPolicy: restartPolicy,
+});
+
 const hostConfig = go.struct<HostConfig>("container.HostConfig", {
   ...resourceFields,
   Binds: texts,
@@ -161,10 +173,7 @@ const hostConfig = go.struct<HostConfig>("container.HostConfig", {
   LogConfig: go.struct<LogConfig>("container.LogConfig", { Type: text, Config: textMap }),
   NetworkMode: text,
   PortBindings: map(list(portBinding)),
-  RestartPolicy: go.struct<RestartPolicy>("container.RestartPolicy", {
-    Name: word<RestartPolicy["Name"]>(),
-    MaximumRetryCount: int,
-  }),
+  RestartPolicy: restartPolicy,
   AutoRemove: flag,
   VolumeDriver: text,
   VolumesFrom: texts,
@@ -201,8 +210,8 @@ const hostConfig = go.struct<HostConfig>("container.HostConfig", {
   Init: pointer(flag),
 });
 
-/** Exported for the requests that join a container to a network. */
-const endpointSettings = go.struct<EndpointSettings>("network.EndpointSettings", {
+/** Also of the requests that join a container to a network. */
+export const endpointSettings = go.struct<EndpointSettings>("network.EndpointSettings", {
   IPAMConfig: pointer(
     go.struct<EndpointIpamConfig>("network.EndpointIPAMConfig", {
       IPv4Address: optional(text),

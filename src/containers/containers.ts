@@ -3,6 +3,8 @@ import type {
   ContainerCreateResponse,
   ContainerInspect,
   ContainerSummary,
+  ContainerUpdateRequest,
+  ContainerUpdateResponse,
   ExecConfig,
   ExecInspect,
   TopResponse,
@@ -41,6 +43,7 @@ import { processesOf } from "./spec-of.ts";
 import { ContainerMeter } from "./stats/stats.ts";
 import { ContainerTable, type Entry } from "./table.ts";
 import { listProcesses } from "./top.ts";
+import { updateContainer } from "./update/update.ts";
 
 /** The containers of one engine. Make it, then `boot()` it before anything else is asked of it. */
 export class Containers implements ContainerController {
@@ -108,6 +111,11 @@ export class Containers implements ContainerController {
 
   async unpause(id: string): Promise<void> {
     await this.#lifecycle.unpause(this.#table.find(id));
+  }
+
+  async update(id: string, request: ContainerUpdateRequest): Promise<ContainerUpdateResponse> {
+    const parts = { ports: this.#ports, table: this.#table, lifecycle: this.#lifecycle };
+    return updateContainer(parts, this.#table.find(id), request);
   }
 
   async rename(id: string, name: string): Promise<void> {

@@ -5,6 +5,8 @@ import type {
   ContainerInspect,
   ContainerSummary,
   ContainersPruneResponse,
+  ContainerUpdateRequest,
+  ContainerUpdateResponse,
   ContainerWaitResponse,
   ExecConfig,
   ExecInspect,
@@ -39,6 +41,8 @@ export interface ContainerController {
    */
   wait(id: string, condition: WaitCondition, options: WaitOptions): Promise<WaitResult>;
   rename(id: string, name: string): Promise<void>;
+  /** Throws conflict, and changes nothing, for what can't go with what is there or what the kernel refuses. */
+  update(id: string, request: ContainerUpdateRequest): Promise<ContainerUpdateResponse>;
   list(options: ContainerListOptions): Promise<ContainerSummary[]>;
   inspect(id: string, options: { readonly size: boolean }): Promise<ContainerInspect>;
   /** `psArgs` as a shell would split them; empty is `-ef`. */

@@ -106,6 +106,15 @@ export class Lifecycle {
     if (entry.record.hostConfig.AutoRemove) void this.remove(entry, { force: true, volumes: true }).catch(() => {});
   }
 
+  /** Runs `act` while nothing else changes the container. Throws not-found if it is gone by then. */
+  async exclusively<T>(entry: Entry, act: () => Promise<T>): Promise<T> {
+    const { id } = entry.record;
+    return this.#locks.run(id, () => {
+      if (this.#table.get(id) !== entry) throw new GantryError("not-found", `No such container: ${id}`);
+      return act();
+    });
+  }
+
   /** Called once for each exit of a container's first process. */
   async exited(exit: ProcessExit): Promise<void> {
     const entry = this.#table.get(exit.id);

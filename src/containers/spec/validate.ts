@@ -143,7 +143,8 @@ function checkHostConfig(hostConfig: HostConfig, host: HostFacts): void {
 }
 
 /** Also for an update: the policy alone, and against --rm. */
-function checkRestartPolicy(hostConfig: Pick<HostConfig, "RestartPolicy" | "AutoRemove">): void {
+/** Throws invalid. */
+export function checkRestartPolicy(hostConfig: Pick<HostConfig, "RestartPolicy" | "AutoRemove">): void {
   const { Name, MaximumRetryCount } = hostConfig.RestartPolicy;
   if (hostConfig.AutoRemove && Name !== "" && Name !== "no") {
     refuse("can't create 'AutoRemove' container with restart policy");

@@ -1,4 +1,5 @@
-import { decodeCreateRequest } from "../../api/create-request.ts";
+import { decodeCreateRequest, updateBody } from "../../api/create-request.ts";
+import { decodeJson } from "../../api/decode.ts";
 import { asDimension } from "../../api/query.ts";
 import { compareVersions, MULTIPLEXED_STREAM, RAW_STREAM } from "../../api/version.ts";
 import { GantryError } from "../../base/errors.ts";
@@ -54,6 +55,10 @@ export function containerRoutes(containers: ContainerController): ContainerRoute
     containerRename: async ({ params, query }) => {
       await containers.rename(params.id!, query.name ?? "");
       return empty();
+    },
+    containerUpdate: async (request) => {
+      const body = decodeJson(updateBody, await request.document());
+      return json(await containers.update(request.params.id!, body));
     },
     containerResize: async ({ params, query }) => {
       const rows = asDimension("height", query.h);
