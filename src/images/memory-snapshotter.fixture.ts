@@ -45,6 +45,7 @@ export function memorySnapshotter(): Snapshotter {
     apply: unused,
     extract,
     diff: unused,
+    changes: unused,
     usage: async (id) => get(id).size,
     describe: () => ({}),
     recover: async () => {},

@@ -28,7 +28,7 @@ export async function unpackWhile<T>(
 ): Promise<Unpacked<T>> {
   const { snapshots } = context;
   const key = `unpack-${randomBytes(12).toString("hex")}`;
-  await snapshots.prepare(key, parent);
+  await snapshots.prepare(key, parent, { bare: true });
   const copy = new PassThrough({ highWaterMark: BUFFERED });
   // Whoever reads the copy hears of its errors; unheard they would end the process.
   copy.on("error", () => {});

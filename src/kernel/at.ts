@@ -135,9 +135,12 @@ export interface FileStat {
   readonly rdev: { readonly major: number; readonly minor: number };
   /** Of the file system it is on. */
   readonly dev: string;
+  /** Something is mounted right here. */
+  readonly isMountRoot: boolean;
 }
 
 const STATX_BASIC = 0x7ff;
+const STATX_ATTR_MOUNT_ROOT = 0x2000;
 const stat = Buffer.alloc(256);
 
 /** lstat by name in a folder; "" for the descriptor itself. */
@@ -156,6 +159,7 @@ export function fstatat(dir: number, name: string): FileStat {
     mtime: { seconds: readWord(112), nanoseconds: stat.readUInt32LE(120) },
     rdev: { major: stat.readUInt32LE(128), minor: stat.readUInt32LE(132) },
     dev: `${stat.readUInt32LE(136)}:${stat.readUInt32LE(140)}`,
+    isMountRoot: (stat.readUInt32LE(8) & STATX_ATTR_MOUNT_ROOT) !== 0,
   };
 }
 

@@ -1,4 +1,5 @@
 import { closeSync, constants, fstatSync, readSync } from "node:fs";
+import { bytesToName } from "../base/byte-string.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
 import { cName, mkdirat, O_CLOEXEC, O_PATH, openat, readlinkat } from "./at.ts";
 import { errnoError, libc, SYSCALL, syscallError } from "./libc.ts";
@@ -59,6 +60,47 @@ export function mkdirInRoot(root: Root, path: string, mode = 0o755): number {
   } catch (error) {
     closeSync(dir);
     throw error;
+  }
+}
+
+/**
+ * The path that `path` leads to inside `root`: absolute, without links, "." and "..". What does not exist is kept as it
+ * is written, after the links that lead there. A text for people and comparisons: what is to be opened is opened by
+ * `openInRoot`, since a container may change the links at any time.
+ */
+export function evaluateInRoot(root: Root, path: string): string {
+  const pending = split(path).reverse();
+  const done: string[] = [];
+  let links = 0;
+  for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
+    if (name === "..") {
+      done.pop();
+      continue;
+    }
+    const target = linkIn(root, done.join("/"), name);
+    if (target === undefined) {
+      done.push(name);
+      continue;
+    }
+    if (++links > MOST_LINKS) throw syscallError("readlink", ELOOP, path);
+    pending.push(...split(target).reverse());
+    if (target.startsWith("/")) done.length = 0;
+  }
+  return `/${done.join("/")}`;
+}
+
+function linkIn(root: Root, folder: string, name: string): string | undefined {
+  let dir: number;
+  try {
+    dir = openInRoot(root, folder, O_PATH | constants.O_DIRECTORY);
+  } catch (error) {
+    if (hasCode(error, "ENOENT", "ENOTDIR")) return undefined;
+    throw error;
+  }
+  try {
+    return readLinkIfAny(dir, name);
+  } finally {
+    closeSync(dir);
   }
 }
 
@@ -138,7 +180,7 @@ function split(path: string): string[] {
 
 function readLinkIfAny(parent: number, name: string): string | undefined {
   try {
-    return readlinkat(parent, name).toString();
+    return bytesToName(readlinkat(parent, name));
   } catch (error) {
     if (hasCode(error, "EINVAL", "ENOENT")) return undefined;
     throw error;

@@ -2,7 +2,8 @@ import { closeSync, constants } from "node:fs";
 import { hasCode } from "../base/errors.ts";
 import { type FileStat, fstatat, openat, readlinkat } from "../kernel/path.ts";
 import { getXattr, listXattrs } from "../kernel/xattr.ts";
-import { OPAQUE_NAME, OPAQUE_XATTR, whiteoutName } from "./layer-name.ts";
+import { type Below, type Found, isFolderStat, isOpaque, isWhiteout } from "./below.ts";
+import { OPAQUE_NAME, whiteoutName } from "./layer-name.ts";
 import { namesIn } from "./remove-tree.ts";
 
 /** One thing that a snapshot changes. `dir` is open on its folder, until the next change is asked for. */
@@ -26,14 +27,13 @@ export function* upperChanges(dir: number, folder = ""): Generator<Change> {
   for (const base of namesIn(dir).sort()) {
     const path = folder === "" ? base : `${folder}/${base}`;
     const stat = fstatat(dir, base);
-    if (typeOf(stat) === constants.S_IFCHR && stat.rdev.major === 0 && stat.rdev.minor === 0)
+    if (isWhiteout(stat))
       yield { path: `${folder === "" ? "" : `${folder}/`}${whiteoutName(base)}`, dir, base: "", stat: undefined };
     else yield { path, dir, base, stat };
     if (typeOf(stat) !== constants.S_IFDIR) continue;
     const child = openat(dir, base, FOLDER);
     try {
-      if (getXattr(child, OPAQUE_XATTR)?.toString() === "y")
-        yield { path: `${path}/${OPAQUE_NAME}`, dir: child, base: "", stat: undefined };
+      if (isOpaque(child)) yield { path: `${path}/${OPAQUE_NAME}`, dir: child, base: "", stat: undefined };
       yield* upperChanges(child, path);
     } finally {
       closeSync(child);
@@ -42,17 +42,17 @@ export function* upperChanges(dir: number, folder = ""): Generator<Change> {
 }
 
 /** What differs between two whole trees. A folder also comes when only something in it differs. */
-export function* treeChanges(before: number | undefined, after: number, folder = ""): Generator<Change> {
-  const old = new Set(before === undefined ? [] : namesIn(before));
+export function* treeChanges(before: Below, after: number, folder = ""): Generator<Change> {
+  const old = before.names();
   for (const base of namesIn(after).sort()) {
     const path = folder === "" ? base : `${folder}/${base}`;
     const stat = fstatat(after, base);
-    const was = old.delete(base) ? fstatat(before!, base) : undefined;
+    const was = old.delete(base) ? before.find(base) : undefined;
     const self: Change = { path, dir: after, base, stat };
-    let told = was === undefined || differs(before!, after, base, was, stat);
+    let told = was === undefined || differs(was, { dir: after, stat }, base);
     if (told) yield self;
     if (typeOf(stat) !== constants.S_IFDIR) continue;
-    const below = was !== undefined && typeOf(was) === constants.S_IFDIR ? openat(before!, base, FOLDER) : undefined;
+    using below = before.open(base);
     const child = openat(after, base, FOLDER);
     try {
       for (const change of treeChanges(below, child, path)) {
@@ -62,14 +62,53 @@ export function* treeChanges(before: number | undefined, after: number, folder =
       }
     } finally {
       closeSync(child);
-      if (below !== undefined) closeSync(below);
     }
   }
   for (const base of [...old].sort())
     yield { path: `${folder === "" ? "" : `${folder}/`}${whiteoutName(base)}`, dir: after, base: "", stat: undefined };
 }
 
-function differs(before: number, after: number, base: string, was: FileStat, is: FileStat): boolean {
+/** What became of a path. */
+export interface PathChange {
+  /** Relative to the root. */
+  readonly path: string;
+  readonly kind: "added" | "modified" | "deleted";
+}
+
+/**
+ * What a root filesystem's own folder makes of what is below it, a line for each path as people are told: of what was
+ * deleted only the top, of folders also those in which something changed. With `marks` the folder is an overlay's
+ * upper one, else the whole tree.
+ */
+export function* pathChanges(dir: number, below: Below, marks: boolean, folder = ""): Generator<PathChange> {
+  const present = new Set(namesIn(dir));
+  const all = !marks || isOpaque(dir) ? new Set([...present, ...below.names()]) : present;
+  for (const base of [...all].sort()) {
+    const path = folder === "" ? base : `${folder}/${base}`;
+    const was = below.find(base);
+    const stat = present.has(base) ? fstatat(dir, base) : undefined;
+    if (stat === undefined || (marks && isWhiteout(stat))) {
+      if (was !== undefined) yield { path, kind: "deleted" };
+      continue;
+    }
+    let told = was === undefined || differs(was, { dir, stat }, base);
+    if (told) yield { path, kind: was === undefined ? "added" : "modified" };
+    if (!isFolderStat(stat)) continue;
+    using within = below.open(base);
+    const child = openat(dir, base, FOLDER);
+    try {
+      for (const change of pathChanges(child, within, marks, path)) {
+        if (!told) yield { path, kind: "modified" };
+        told = true;
+        yield change;
+      }
+    } finally {
+      closeSync(child);
+    }
+  }
+}
+
+function differs({ dir: before, stat: was }: Found, { dir: after, stat: is }: Found, base: string): boolean {
   if (was.mode !== is.mode || was.uid !== is.uid || was.gid !== is.gid) return true;
   const type = typeOf(is);
   if (type === constants.S_IFLNK && !readlinkat(before, base).equals(readlinkat(after, base))) return true;

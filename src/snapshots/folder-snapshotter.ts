@@ -1,14 +1,17 @@
 import { closeSync, constants, openSync } from "node:fs";
+import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { cancelOnAbort } from "../base/abort.ts";
 import { Breath } from "../base/breath.ts";
 import { GantryError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
-import { detachMount, isMountPoint } from "../kernel/mount.ts";
-import { type Change, sizeOf } from "./changes.ts";
+import { bindMount, detachMount, isMountPoint } from "../kernel/mount.ts";
+import { Below } from "./below.ts";
+import { type Change, type PathChange, pathChanges, sizeOf } from "./changes.ts";
 import { extractLayer } from "./extract-layer.ts";
 import type { Whiteouts } from "./extractor.ts";
+import { mountPointsFolder } from "./mount-points.ts";
 import { packLayer } from "./pack-layer.ts";
 import type { ApplyOptions, MountOptions, SnapshotInfo, Snapshotter } from "./snapshotter.ts";
 import { type Row, SnapshotTable } from "./table.ts";
@@ -17,17 +20,24 @@ import { type Row, SnapshotTable } from "./table.ts";
 export interface Layout {
   readonly driver: Snapshotter["driver"];
   readonly whiteouts: Whiteouts;
+  /** Deletions are overlayfs's marks in `fs`; else `fs` is the whole tree. */
+  readonly marks: boolean;
   /** Fills a new folder, whose `fs` is there and empty. */
   furnish(folder: string, parentFs: string | undefined, use: "active" | "layer"): Promise<void>;
   /** Mounts `fs` over the `fs` of its ancestors (nearest first) at `target`. */
-  mount(folder: string, ancestors: readonly string[], target: string, options: MountOptions): void;
-  /** What the folder `fs` adds to that of its parent. */
-  changes(fs: number, parentFs: number | undefined): Iterable<Change>;
+  mount(folder: string, ancestors: readonly string[], target: string, options: LayoutMountOptions): void;
+  /** What the folder `fs` adds to what is below it. */
+  changes(fs: number, below: Below): Iterable<Change>;
   describe(folder: string, ancestors: readonly string[], target: string | undefined): Record<string, string>;
 }
 
-/** The kernel takes 500 lower layers (OVL_MAX_STACK). */
-const MOST_LAYERS = 500;
+export interface LayoutMountOptions extends MountOptions {
+  /** A folder of a container's mount points to lay beneath all; undefined for what is no container's. */
+  readonly mountPoints: string | undefined;
+}
+
+/** The kernel takes 500 lower layers (OVL_MAX_STACK); one is that of the mount points. */
+const MOST_LAYERS = 499;
 
 /** Snapshots in folders of this machine, laid out in one way or another. */
 export class FolderSnapshotter implements Snapshotter {
@@ -35,13 +45,15 @@ export class FolderSnapshotter implements Snapshotter {
   readonly #layout: Layout;
   readonly #table: SnapshotTable;
   readonly #lock = new KeyedLock();
-  /** Where the active ones are mounted, for `describe`. */
-  readonly #targets = new Map<string, string>();
+  readonly #mountPoints: string;
+  /** Where each is mounted. */
+  readonly #targets = new Map<string, Set<string>>();
 
   constructor({ root, layout }: { readonly root: string; readonly layout: Layout }) {
     this.driver = layout.driver;
     this.#layout = layout;
     this.#table = new SnapshotTable(root);
+    this.#mountPoints = mountPointsFolder(join(root, "mount-points"));
   }
 
   has(nameOrKey: string): boolean {
@@ -57,12 +69,12 @@ export class FolderSnapshotter implements Snapshotter {
     return this.#table.list().map(({ id, kind, parent }) => ({ id, kind, parent }));
   }
 
-  async prepare(key: string, parent: string | undefined): Promise<void> {
+  async prepare(key: string, parent: string | undefined, options: { readonly bare?: boolean } = {}): Promise<void> {
     this.#table.check(key, parent);
     if (this.#table.ancestors({ parent }).length > MOST_LAYERS) throw new GantryError("invalid", "max depth exceeded");
     const folder = this.#table.allocate(parent);
     try {
-      await this.#furnish(folder, parent, "active");
+      await this.#furnish(folder, parent, options.bare === true ? "layer" : "active");
       failpoint("snapshots.prepare.furnished");
       this.#table.check(key, parent);
       this.#table.activate(key, parent, folder);
@@ -74,15 +86,25 @@ export class FolderSnapshotter implements Snapshotter {
 
   async mount(nameOrKey: string, target: string, options: MountOptions = {}): Promise<void> {
     const row = this.#table.need(nameOrKey);
-    if (isMountPoint(target)) return;
-    const readonly = row.kind === "committed" || options.readonly === true;
-    this.#layout.mount(this.#table.path(row), this.#ancestors(row), target, { ...options, readonly });
-    this.#targets.set(nameOrKey, target);
+    const targets = this.#targets.get(nameOrKey) ?? new Set();
+    if (!isMountPoint(target)) {
+      const readonly = row.kind === "committed" || options.readonly === true;
+      // Two overlays of one upper folder would not see what the other does.
+      const other = row.kind === "active" ? [...targets].find(isMountPoint) : undefined;
+      const mountPoints = row.kind === "active" ? this.#mountPoints : undefined;
+      if (other !== undefined) bindMount(other, target, { readonly });
+      else
+        this.#layout.mount(this.#table.path(row), this.#ancestors(row), target, { ...options, readonly, mountPoints });
+    }
+    this.#targets.set(nameOrKey, targets.add(target));
   }
 
   async unmount(target: string): Promise<void> {
     if (isMountPoint(target)) await detachMount(target);
-    for (const [key, at] of this.#targets) if (at === target) this.#targets.delete(key);
+    for (const [key, targets] of this.#targets) {
+      targets.delete(target);
+      if (targets.size === 0) this.#targets.delete(key);
+    }
   }
 
   async commit(name: string, key: string): Promise<void> {
@@ -134,19 +156,32 @@ export class FolderSnapshotter implements Snapshotter {
 
   async *diff(nameOrKey: string): AsyncGenerator<Uint8Array> {
     using open = this.#open(this.#table.need(nameOrKey));
-    yield* packLayer(this.#layout.changes(open.fs, open.parentFs));
+    yield* packLayer(this.#layout.changes(open.fs, open.below));
+  }
+
+  async *changes(nameOrKey: string): AsyncGenerator<PathChange> {
+    using open = this.#open(this.#table.need(nameOrKey));
+    const breath = new Breath();
+    for (const change of pathChanges(open.fs, open.below, this.#layout.marks)) {
+      await breath.take();
+      yield change;
+    }
   }
 
   async usage(nameOrKey: string): Promise<number> {
     const row = this.#table.need(nameOrKey);
     if (row.size !== undefined) return row.size;
     using open = this.#open(row);
-    return await sizeOf(this.#layout.changes(open.fs, open.parentFs), new Breath());
+    return await sizeOf(this.#layout.changes(open.fs, open.below), new Breath());
   }
 
   describe(nameOrKey: string): Record<string, string> {
     const row = this.#table.need(nameOrKey);
-    return this.#layout.describe(this.#table.path(row), this.#ancestors(row), this.#targets.get(nameOrKey));
+    return this.#layout.describe(
+      this.#table.path(row),
+      this.#ancestors(row),
+      [...(this.#targets.get(nameOrKey) ?? [])][0],
+    );
   }
 
   async recover(liveKeys: ReadonlySet<string>): Promise<void> {
@@ -162,19 +197,22 @@ export class FolderSnapshotter implements Snapshotter {
     return this.#table.ancestors(row).map((one) => this.#table.path(one, "fs"));
   }
 
-  #open(row: Row): { readonly fs: number; readonly parentFs: number | undefined } & Disposable {
-    const open = (one: Row): number =>
-      openSync(this.#table.path(one, "fs"), constants.O_RDONLY | constants.O_DIRECTORY);
-    const parentFs = row.parent === undefined ? undefined : open(this.#table.need(row.parent));
-    const fs = open(row);
-    return {
-      fs,
-      parentFs,
-      [Symbol.dispose]() {
-        closeSync(fs);
-        if (parentFs !== undefined) closeSync(parentFs);
-      },
+  #open(row: Row): { readonly fs: number; readonly below: Below } & Disposable {
+    const fds: number[] = [];
+    const close = () => {
+      for (const fd of fds) closeSync(fd);
     };
+    try {
+      // Whole trees need no more than the parent's; of marks only the layers all together say what was there.
+      const ancestors = this.#ancestors(row).slice(0, this.#layout.marks ? undefined : 1);
+      for (const path of [this.#table.path(row, "fs"), ...ancestors, this.#mountPoints])
+        fds.push(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
+    } catch (error) {
+      close();
+      throw error;
+    }
+    const [fs = -1, ...below] = fds;
+    return { fs, below: new Below(below, this.#layout.marks), [Symbol.dispose]: close };
   }
 }
 

@@ -11,12 +11,14 @@ const OPTIONS = ["index=off", "redirect_dir=off", "metacopy=off"];
 const layout: Layout = {
   driver: "overlay2",
   whiteouts: overlayWhiteouts,
+  marks: true,
 
   async furnish(folder, _parentFs, use) {
     if (use === "active") mkdirSync(join(folder, "work"), { mode: 0o700 });
   },
 
-  mount(folder, lower, target, { readonly, volatile }) {
+  mount(folder, ancestors, target, { readonly, volatile, mountPoints }) {
+    const lower = mountPoints === undefined ? ancestors : [...ancestors, mountPoints];
     const upper = join(folder, "fs");
     const work = join(folder, "work");
     // The kernel leaves this mark so that a volatile mount that a power loss cut off is not taken for whole. Here it is

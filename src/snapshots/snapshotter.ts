@@ -1,4 +1,7 @@
 import type { Readable } from "node:stream";
+import type { PathChange } from "./changes.ts";
+
+export type { PathChange } from "./changes.ts";
 
 /**
  * Root filesystems as a tree of snapshots, in containerd's words. A committed snapshot has a *name* (its chain id,
@@ -17,10 +20,16 @@ export interface Snapshotter {
   info(nameOrKey: string): SnapshotInfo | undefined;
   list(): SnapshotInfo[];
 
-  /** Makes an active snapshot over a committed parent, or over nothing. */
-  prepare(key: string, parent: string | undefined): Promise<void>;
+  /**
+   * Makes an active snapshot over a committed parent, or over nothing. Unless it is `bare`, for what is to become a layer
+   * and is never mounted, it shows a container's mount points where the parent has none; they are none of its changes.
+   */
+  prepare(key: string, parent: string | undefined, options?: { readonly bare?: boolean }): Promise<void>;
 
-  /** Mounts an active snapshot (read-write) or a committed one (read-only) at an existing folder. Idempotent. */
+  /**
+   * Mounts an active snapshot (read-write) or a committed one (read-only) at an existing folder. Idempotent. An active
+   * one may be mounted at several places: what is written at one is seen at the others.
+   */
   mount(nameOrKey: string, target: string, options?: MountOptions): Promise<void>;
   /** Ends a mount made by `mount`; no error if there is none. */
   unmount(target: string): Promise<void>;
@@ -44,6 +53,9 @@ export interface Snapshotter {
 
   /** The changes of an active or committed snapshot against its parent, as an OCI layer tar (with whiteouts). */
   diff(nameOrKey: string): AsyncIterable<Uint8Array>;
+
+  /** What became of which path since the parent: sorted by folder, for people. */
+  changes(nameOrKey: string): AsyncIterable<PathChange>;
 
   /** Bytes on disk of this snapshot alone: what it adds to its parent. */
   usage(nameOrKey: string): Promise<number>;

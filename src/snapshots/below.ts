@@ -1,0 +1,90 @@
+import { closeSync, constants } from "node:fs";
+import { hasCode } from "../base/errors.ts";
+import { type FileStat, fstatat, openat } from "../kernel/path.ts";
+import { getXattr } from "../kernel/xattr.ts";
+import { OPAQUE_XATTR } from "./layer-name.ts";
+import { namesIn } from "./remove-tree.ts";
+
+const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+
+/** What a name was before: where it lies and what it is. */
+export interface Found {
+  readonly dir: number;
+  readonly stat: FileStat;
+}
+
+/**
+ * One folder as a stack of layers shows it, without mounting them: open folders, topmost first. With `marks` the
+ * layers are overlayfs's, whose whiteouts hide names and whose opaque folders hide all beneath.
+ */
+export class Below {
+  readonly #folders: readonly number[];
+  readonly #marks: boolean;
+
+  /** The descriptors stay the caller's. */
+  constructor(folders: readonly number[], marks: boolean) {
+    this.#folders = folders;
+    this.#marks = marks;
+  }
+
+  find(base: string): Found | undefined {
+    for (const dir of this.#folders) {
+      const stat = statIfThere(dir, base);
+      if (stat !== undefined) return this.#marks && isWhiteout(stat) ? undefined : { dir, stat };
+    }
+    return undefined;
+  }
+
+  names(): Set<string> {
+    const seen = new Set<string>();
+    const hidden = new Set<string>();
+    for (const dir of this.#folders) {
+      for (const base of namesIn(dir)) {
+        if (seen.has(base) || hidden.has(base)) continue;
+        const stat = this.#marks ? statIfThere(dir, base) : undefined;
+        (stat !== undefined && isWhiteout(stat) ? hidden : seen).add(base);
+      }
+    }
+    return seen;
+  }
+
+  /** The folder of this name in it, empty if there is none. To be disposed of. */
+  open(base: string): Below & Disposable {
+    const folders: number[] = [];
+    for (const dir of this.#folders) {
+      const stat = statIfThere(dir, base);
+      if (stat === undefined) continue;
+      if (!isFolderStat(stat)) break;
+      const fd = openat(dir, base, FOLDER);
+      folders.push(fd);
+      if (this.#marks && isOpaque(fd)) break;
+    }
+    return Object.assign(new Below(folders, this.#marks), {
+      [Symbol.dispose]: () => {
+        for (const fd of folders) closeSync(fd);
+      },
+    });
+  }
+}
+
+export function isOpaque(dir: number): boolean {
+  return getXattr(dir, OPAQUE_XATTR)?.toString() === "y";
+}
+
+/** overlayfs's mark for a name that is hidden. */
+export function isWhiteout(stat: FileStat): boolean {
+  return (stat.mode & constants.S_IFMT) === constants.S_IFCHR && stat.rdev.major === 0 && stat.rdev.minor === 0;
+}
+
+export function isFolderStat(stat: FileStat): boolean {
+  return (stat.mode & constants.S_IFMT) === constants.S_IFDIR;
+}
+
+function statIfThere(dir: number, base: string): FileStat | undefined {
+  try {
+    return fstatat(dir, base);
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return undefined;
+    throw error;
+  }
+}
