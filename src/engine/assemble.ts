@@ -174,7 +174,8 @@ export async function startEngine(
     passed: passedSockets,
     group: config.group,
     tls,
-    createServer: (options) => createEngineServer({ handlers, log, engineVersion: ENGINE_VERSION, tls: options }),
+    createServer: (options, access) =>
+      createEngineServer({ handlers, log, engineVersion: ENGINE_VERSION, tls: options, access }),
     log,
   });
   const lifetime = undo.move();

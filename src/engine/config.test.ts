@@ -78,6 +78,7 @@ test("what can't be a flag's value is refused in one sentence", () => {
     [["--label=a=1", "--label=a=2"], /conflict labels for a=2 and a=1/],
     [["-l", "loud"], /invalid logging level: loud/],
     [["-H", "http://x"], /invalid bind address \(http:\/\/x\)/],
+    [["-H", "unix:///a.sock?access=write"], /what follows its "\?" must be access=read or access=all/],
     [["--default-runtime=x"], /specified default runtime 'x' does not exist/],
     [["--add-runtime=runc=/x"], /runtime name 'runc' is reserved/],
     [["--data-root=x"], /x is no absolute path/],

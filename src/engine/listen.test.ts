@@ -75,6 +75,25 @@ test("if one address can't be had, none is kept", async (t) => {
   await assert.rejects(open(["fd://"]), { kind: "unavailable", message: /no sockets were passed/ });
 });
 
+test("each socket has the access that its address names", async (t) => {
+  const folder = scratch(t);
+  const made: string[] = [];
+  const servers = await listenAll({
+    hosts: [`unix://${folder}/all`, `unix://${folder}/read?access=read`, "tcp://127.0.0.1:0?access=read"],
+    passed: [],
+    group: "0",
+    tls: undefined,
+    createServer: (_tls, access) => {
+      made.push(access);
+      return createHttpServer();
+    },
+    log: new Logger("debug", (line) => warnings.push(line)),
+  });
+  await closeAll(servers);
+  assert.deepEqual(made, ["all", "read", "read"]);
+  assert.match(warnings.at(-1) ?? "", /without TLS: whoever reaches it reads all that the containers hold and print/);
+});
+
 test("plain tcp is warned of", async () => {
   warnings.length = 0;
   const servers = await open(["tcp://127.0.0.1:0"]);

@@ -5,12 +5,13 @@ import type { TlsOptions } from "node:tls";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { isUnixSocket } from "../kernel/unix-socket.ts";
+import { type Access, parseBindAddress } from "./bind-address.ts";
 
 /** `sockaddr_un` has room for no more. */
 const MAX_SOCKET_PATH = 107;
 
 export interface ListenRequest {
-  /** `unix:///path`, `tcp://address:port`, `fd://` or `fd://N`, checked already. */
+  /** As `parseBindAddress` reads them, checked already. */
   readonly hosts: readonly string[];
   /** Descriptors of listening sockets that were handed to this process, for `fd://`. */
   readonly passed: readonly number[];
@@ -18,7 +19,7 @@ export interface ListenRequest {
   readonly group: string;
   /** For tcp sockets; undefined leaves them open to everybody. */
   readonly tls: TlsOptions | undefined;
-  readonly createServer: (tls: TlsOptions | undefined) => Server;
+  readonly createServer: (tls: TlsOptions | undefined, access: Access) => Server;
   readonly log: Logger;
 }
 
@@ -30,15 +31,21 @@ export async function listenAll(request: ListenRequest): Promise<readonly Server
   const servers: Server[] = [];
   try {
     for (const host of request.hosts) {
-      if (host.startsWith("unix://")) servers.push(await listenUnix(host.slice("unix://".length), request));
-      else if (host.startsWith("fd://")) servers.push(...(await listenPassed(host, request)));
-      else servers.push(await listenTcp(host, request));
+      const { address, access } = parseBindAddress(host);
+      const asked = { ...request, access };
+      if (address.startsWith("unix://")) servers.push(await listenUnix(address.slice("unix://".length), asked));
+      else if (address.startsWith("fd://")) servers.push(...(await listenPassed(address, asked)));
+      else servers.push(await listenTcp(address, asked));
     }
   } catch (error) {
     await closeAll(servers);
     throw error;
   }
   return servers;
+}
+
+interface OneRequest extends ListenRequest {
+  readonly access: Access;
 }
 
 /** Stops listening and ends the connections that are open. Hijacked ones that were handed on are not touched. */
@@ -52,12 +59,12 @@ export async function closeAll(servers: readonly Server[]): Promise<void> {
   );
 }
 
-async function listenUnix(path: string, { createServer, group, log }: ListenRequest): Promise<Server> {
+async function listenUnix(path: string, { createServer, group, log, access }: OneRequest): Promise<Server> {
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH) {
     throw new GantryError("invalid", `cannot listen on ${path}: a socket's path has ${MAX_SOCKET_PATH} bytes at most`);
   }
   await removeStale(path);
-  const server = createServer(undefined);
+  const server = createServer(undefined, access);
   // Nobody may get in between the socket's appearing and its mode's being set.
   const before = process.umask(0o177);
   try {
@@ -95,24 +102,28 @@ async function removeStale(path: string): Promise<void> {
   rmSync(path, { force: true });
 }
 
-async function listenTcp(host: string, { createServer, tls, log }: ListenRequest): Promise<Server> {
+async function listenTcp(host: string, { createServer, tls, log, access }: OneRequest): Promise<Server> {
   const at = host.replace(/^tcp:\/\//, "").replace(/\/$/, "");
   const colon = at.lastIndexOf(":");
   const name = at.slice(0, colon).replace(/^\[(.*)\]$/, "$1");
+  const power = access === "read" ? "reads all that the containers hold and print" : "is root on this machine";
   if (tls === undefined) {
     log.warn(
-      `[SECURITY] ${host} serves the API without TLS: whoever reaches it is root on this machine. Give --tlsverify, or listen on a unix socket.`,
+      `[SECURITY] ${host} serves the API without TLS: whoever reaches it ${power}. Give --tlsverify, or listen on a unix socket.`,
     );
   } else if (tls.requestCert !== true) {
-    log.warn(`[SECURITY] ${host} asks clients for no certificate: whoever reaches it is root on this machine.`);
+    log.warn(`[SECURITY] ${host} asks clients for no certificate: whoever reaches it ${power}.`);
   }
-  const server = createServer(tls);
+  const server = createServer(tls, access);
   await listen(server, { host: name === "" ? "0.0.0.0" : name, port: Number(at.slice(colon + 1)) }, host);
   return server;
 }
 
 /** Sockets that systemd opened: all of them, or the one whose descriptor is named. */
-async function listenPassed(host: string, { passed, createServer, tls }: ListenRequest): Promise<readonly Server[]> {
+async function listenPassed(
+  host: string,
+  { passed, createServer, tls, access }: OneRequest,
+): Promise<readonly Server[]> {
   const wanted = host.slice("fd://".length).replace(/^\*$/, "");
   const taken = wanted === "" ? passed : passed.filter((fd) => String(fd) === wanted);
   if (taken.length === 0) {
@@ -124,7 +135,7 @@ async function listenPassed(host: string, { passed, createServer, tls }: ListenR
   const servers: Server[] = [];
   for (const fd of taken) {
     // Who may open a unix socket is its owner's choice; any other is as open as a tcp:// of ours.
-    const server = createServer(isUnixSocket(fd) ? undefined : tls);
+    const server = createServer(isUnixSocket(fd) ? undefined : tls, access);
     await listen(server, { fd }, `fd://${fd}`);
     servers.push(server);
   }

@@ -1,6 +1,7 @@
 import { isIP, isIPv4 } from "node:net";
 import { isAbsolute } from "node:path";
 import { parseUlimit } from "../base/units.ts";
+import { parseBindAddress } from "./bind-address.ts";
 import {
   asObject,
   asPair,
@@ -242,8 +243,6 @@ function mirror(text: string): string {
 }
 
 function host(text: string): string {
-  const full = text.includes("://") ? text : `tcp://${text}`;
-  if (/^unix:\/\/\/[^\0]+$/.test(full) || full.startsWith("fd://")) return full;
-  if (/^tcp:\/\/(\[[0-9a-fA-F:.]+\]|[^/:\s]*):\d{1,5}\/?$/.test(full)) return full;
-  throw new Error(`invalid bind address (${text}): it must be unix:///path, tcp://address:port or fd://`);
+  const { address, access } = parseBindAddress(text);
+  return access === "all" ? address : `${address}?access=${access}`;
 }

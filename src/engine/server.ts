@@ -8,6 +8,7 @@ import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { Hijack } from "../containers/controller.ts";
 import { type Answer, empty, writeAnswer, writeError } from "./answer.ts";
+import type { Access } from "./bind-address.ts";
 import { readRawBody } from "./raw-body.ts";
 import { type Handlers, routeRequest } from "./route-request.ts";
 import { createRouter, type RouteMatch } from "./router.ts";
@@ -23,8 +24,6 @@ export interface ServerOptions {
   /** How long a client may take over a request's head. Default 20,000. */
   readonly headersTimeoutMs?: number;
 }
-
-export type Access = "all" | "read";
 
 /** An idle kept connection is closed after this; clients reopen it. */
 const KEEP_ALIVE_MS = 10 * 60_000;
