@@ -187,15 +187,7 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       Error: { type: "string" },
       StartedAt: { description: "RFC 3339 with nanoseconds; `0001-01-01T00:00:00Z` for never.", type: "string" },
       FinishedAt: { type: "string" },
-      Health: {
-        type: "object",
-        properties: {
-          Status: { type: "string" },
-          FailingStreak: { type: "integer", format: "int64" },
-          Log: { type: "array", items: {} },
-        },
-        required: ["Status", "FailingStreak", "Log"],
-      },
+      Health: { $ref: "#/components/schemas/Health" },
     },
     required: [
       "Status",
@@ -523,6 +515,20 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       "Pid",
     ],
   },
+  Health: {
+    description: "What a container's health check found.",
+    type: "object",
+    properties: {
+      Status: { type: "string", enum: ["starting", "healthy", "unhealthy"] },
+      FailingStreak: { type: "integer", format: "int64" },
+      Log: {
+        description: "The last five, oldest first.",
+        type: "array",
+        items: { $ref: "#/components/schemas/HealthcheckResult" },
+      },
+    },
+    required: ["Status", "FailingStreak", "Log"],
+  },
   HealthConfig: {
     description:
       "The Engine API's shapes for containers, in Docker's own spelling. Browser-safe: types only. Where Docker's Go encodes an empty map or slice as null, the type says `| null`.",
@@ -535,6 +541,20 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       StartPeriod: { type: "integer", format: "int64" },
       StartInterval: { type: "integer", format: "int64" },
     },
+  },
+  HealthcheckResult: {
+    type: "object",
+    properties: {
+      Start: { description: "RFC 3339 with nanoseconds.", type: "string" },
+      End: { type: "string" },
+      ExitCode: {
+        description: "0 is healthy; -1 if it could not be run, or took too long.",
+        type: "integer",
+        format: "int64",
+      },
+      Output: { type: "string" },
+    },
+    required: ["Start", "End", "ExitCode", "Output"],
   },
   HostConfig: {
     description: "What the user says about the host's side of a container.",

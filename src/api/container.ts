@@ -256,6 +256,23 @@ export interface ContainerCreateResponse {
 
 export type ContainerStatus = "created" | "running" | "paused" | "restarting" | "removing" | "exited" | "dead";
 
+/** What a container's health check found. */
+export interface Health {
+  Status: "starting" | "healthy" | "unhealthy";
+  FailingStreak: number;
+  /** The last five, oldest first. */
+  Log: HealthcheckResult[];
+}
+
+export interface HealthcheckResult {
+  /** RFC 3339 with nanoseconds. */
+  Start: string;
+  End: string;
+  /** 0 is healthy; -1 if it could not be run, or took too long. */
+  ExitCode: number;
+  Output: string;
+}
+
 export interface ContainerState {
   Status: ContainerStatus;
   Running: boolean;
@@ -269,7 +286,7 @@ export interface ContainerState {
   /** RFC 3339 with nanoseconds; `0001-01-01T00:00:00Z` for never. */
   StartedAt: string;
   FinishedAt: string;
-  Health?: { Status: string; FailingStreak: number; Log: unknown[] };
+  Health?: Health;
 }
 
 export interface MountPoint {

@@ -292,6 +292,15 @@ export const ROUTES = {
     answer: { json: "ContainerUpdateResponse" },
     errors: [404, 409],
   },
+  containerHealthcheck: {
+    method: "POST",
+    path: "/gantry/containers/:id/healthcheck",
+    summary: "Run a container's health check at once",
+    access: "write",
+    query: none,
+    answer: { json: "HealthcheckResult" },
+    errors: [404, 409],
+  },
   containerResize: {
     method: "POST",
     path: "/containers/:id/resize",

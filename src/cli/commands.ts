@@ -25,6 +25,7 @@ export const GROUPS: readonly GroupRow[] = [
   { name: "builder", short: "Manage the cache of builds" },
   { name: "container", short: "Manage containers" },
   { name: "context", short: "Manage contexts" },
+  { name: "healthcheck", short: "Check the health of containers" },
   { name: "image", short: "Manage images" },
   { name: "network", short: "Manage networks" },
   { name: "system", short: "Manage Gantry" },
@@ -129,6 +130,11 @@ export const COMMANDS: readonly CommandRow[] = [
     "container wait =wait",
     "Block until containers stop, then print their exit codes",
     async () => (await import("./commands/lifecycle.ts")).wait,
+  ),
+  row(
+    "healthcheck run",
+    "Run a container's health check at once",
+    async () => (await import("./commands/healthcheck.ts")).runHealthcheck,
   ),
   row(
     "image bootstrap",

@@ -55,9 +55,11 @@ export async function settle(ports: ContainerPorts, table: ContainerTable, lifec
   for (const entry of table.all()) {
     const { record } = entry;
     // A create that died between its record and its answer, or a --rm whose removal did.
-    const halfMade = record.pending || !ports.snapshots.has(record.id);
-    if (halfMade || (record.state.status === "exited" && record.hostConfig.AutoRemove)) {
+    const goesWithItsExit = record.hostConfig.AutoRemove && record.restartWanted !== true;
+    if (record.pending || (record.state.status === "exited" && goesWithItsExit)) {
       await lifecycle.remove(entry, { force: true, volumes: true });
+    } else if (!ports.snapshots.has(record.id)) {
+      ports.log.error("the files of a container are gone: it can't be started any more", { container: record.id });
     }
   }
   await lifecycle.quiet();

@@ -7,6 +7,7 @@ import type {
   ContainerUpdateResponse,
   ExecConfig,
   ExecInspect,
+  HealthcheckResult,
   TopResponse,
 } from "../api/container.ts";
 import type { Filters } from "../api/filters.ts";
@@ -31,6 +32,8 @@ import type {
 import { createContainer } from "./creation.ts";
 import { publishContainerEvent } from "./event.ts";
 import { ExecSessions } from "./exec.ts";
+import { refuseRestarting } from "./freezing.ts";
+import { HealthMonitor } from "./health-monitor.ts";
 import { Lifecycle, UNKNOWN_EXIT } from "./lifecycle.ts";
 import { inspectContainer, listContainers } from "./listing.ts";
 import { logStream, logTargetOf } from "./log.ts";
@@ -51,13 +54,25 @@ export class Containers implements ContainerController {
   readonly #table: ContainerTable;
   readonly #lifecycle: Lifecycle;
   readonly #execs: ExecSessions;
+  readonly #health: HealthMonitor;
   readonly #meter: ContainerMeter;
 
   constructor(ports: ContainerPorts) {
     this.#ports = ports;
     this.#table = new ContainerTable(ports.store);
     this.#execs = new ExecSessions(ports);
-    this.#lifecycle = new Lifecycle(ports, this.#table, (id) => this.#execs.forget(id));
+    this.#lifecycle = new Lifecycle(ports, this.#table, {
+      running: (entry) => this.#health.watch(entry),
+      halted: (id) => this.#health.unwatch(id),
+      removed: (id) => this.#execs.forget(id),
+    });
+    this.#health = new HealthMonitor({
+      events: ports.events,
+      log: ports.log,
+      table: this.#table,
+      execs: this.#execs,
+      act: (entry, action) => this.#lifecycle.unhealthy(entry, action),
+    });
     this.#meter = new ContainerMeter(this.#table, this.#lifecycle.removals, ports.settings);
   }
 
@@ -73,6 +88,7 @@ export class Containers implements ContainerController {
         this.#ports.log.error(`cannot settle an exit: ${messageOf(error)}`, { container: exit.id });
       });
     });
+    for (const entry of this.#table.all()) this.#health.watch(entry);
     revive(this.#ports, this.#table, this.#lifecycle);
   }
 
@@ -155,6 +171,10 @@ export class Containers implements ContainerController {
 
   inspect(id: string, options: { readonly size: boolean }): Promise<ContainerInspect> {
     return inspectContainer(this.#ports, this.#table.find(id), options);
+  }
+
+  async healthcheck(id: string): Promise<HealthcheckResult> {
+    return await this.#health.probe(this.#table.find(id));
   }
 
   async top(id: string, psArgs: string): Promise<TopResponse> {
@@ -261,6 +281,7 @@ export class Containers implements ContainerController {
 
   #running(id: string): Entry {
     const entry = this.#table.find(id);
+    refuseRestarting(entry);
     if (entry.record.state.status !== "running") {
       throw new GantryError("conflict", `container ${entry.record.id} is not running`);
     }

@@ -10,6 +10,7 @@ import type {
   ContainerWaitResponse,
   ExecConfig,
   ExecInspect,
+  HealthcheckResult,
   TopResponse,
 } from "../api/container.ts";
 import type { Filters } from "../api/filters.ts";
@@ -45,6 +46,8 @@ export interface ContainerController {
   update(id: string, request: ContainerUpdateRequest): Promise<ContainerUpdateResponse>;
   list(options: ContainerListOptions): Promise<ContainerSummary[]>;
   inspect(id: string, options: { readonly size: boolean }): Promise<ContainerInspect>;
+  /** Runs its health check now; what comes of it counts as the engine's own checks do. */
+  healthcheck(id: string): Promise<HealthcheckResult>;
   /** `psArgs` as a shell would split them; empty is `-ef`. */
   top(id: string, psArgs: string): Promise<TopResponse>;
   /** One look at what it uses, or two that are apart; zeros if it doesn't run. */

@@ -4,6 +4,7 @@ import { GantryError, messageOf } from "../base/errors.ts";
 import type { SpecProcess } from "../oci/runtime-spec.ts";
 import type { ProcessExit } from "../runtime/process.ts";
 import { exitCodeOfFailure } from "../runtime/runtime-error.ts";
+import { CapturedOutput } from "./captured-output.ts";
 import type { ExecStartOptions, HijackedConnection } from "./controller.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { publishContainerEvent } from "./event.ts";
@@ -20,6 +21,30 @@ interface Session {
   readonly entry: Entry;
   readonly config: ExecConfig;
   state: { status: "created" } | { status: "running"; pid: number } | { status: "exited"; code: number };
+  readonly ended: PromiseWithResolvers<ExecEnd>;
+  /** Can be inspected after its end. */
+  readonly isKept: boolean;
+}
+
+export interface ExecEnd {
+  readonly code: number;
+  /** It was killed because it ran longer than it might. */
+  readonly timedOut: boolean;
+}
+
+/** What became of a command that was run without a client. */
+export interface CapturedRun extends ExecEnd {
+  readonly output: string;
+}
+
+export interface CaptureOptions {
+  readonly timeoutMs: number;
+  /** Bytes of output that are kept. */
+  readonly outputLimit: number;
+  /** An abort kills the command with all it started, and rejects. */
+  readonly signal: AbortSignal;
+  /** Called when the process runs: the time until then is not its own. */
+  readonly onStarted?: () => void;
 }
 
 /** Exec sessions of all containers. They live as long as the engine, as Docker's do. */
@@ -33,13 +58,19 @@ export class ExecSessions {
   }
 
   create(entry: Entry, config: ExecConfig): { Id: string } {
+    return { Id: this.#add(entry, config, true).id };
+  }
+
+  #add(entry: Entry, config: ExecConfig, isKept: boolean): Session {
     if (config.Cmd === null || config.Cmd.length === 0) throw new GantryError("invalid", "No exec command specified");
     parseDetachKeys(config.DetachKeys);
     const id = randomBytes(32).toString("hex");
-    this.#sessions.set(id, { id, entry, config, state: { status: "created" } });
+    const ended = Promise.withResolvers<ExecEnd>();
+    const session: Session = { id, entry, config, state: { status: "created" }, ended, isKept };
+    this.#sessions.set(id, session);
     entry.transient.execIds.add(id);
-    publishContainerEvent(this.#ports.events, entry.record, `exec_create: ${config.Cmd.join(" ")}`, { execID: id });
-    return { Id: id };
+    publishContainerEvent(this.#ports.events, entry.record, `exec_create: ${shownCommand(config)}`, { execID: id });
+    return session;
   }
 
   async start(execId: string, options: ExecStartOptions): Promise<void> {
@@ -59,16 +90,14 @@ export class ExecSessions {
     try {
       process = execProcessOf(this.#ports.settings(), record, config, size);
     } catch (error) {
-      this.#end(session, CANNOT_RUN);
+      this.#end(session, { code: CANNOT_RUN, timedOut: false });
       if (options.detach) throw error;
       refuseOnStream(options.hijack({ multiplexed: !tty }), tty, messageOf(error));
       return;
     }
     session.state = { status: "running", pid: 0 };
     const request = { id: record.id, execId, process, terminal: tty, openStdin: config.AttachStdin && !options.detach };
-    publishContainerEvent(this.#ports.events, record, `exec_start: ${(config.Cmd ?? []).join(" ")}`, {
-      execID: execId,
-    });
+    publishContainerEvent(this.#ports.events, record, `exec_start: ${shownCommand(config)}`, { execID: execId });
     if (options.detach) {
       await this.#run(session, request);
       return;
@@ -97,12 +126,61 @@ export class ExecSessions {
     }
   }
 
+  /**
+   * Runs a command to its end for the engine itself: a session like any other, but forgotten when it has ended.
+   * Rejects with the runtime's words if it can't be started.
+   */
+  async capture(entry: Entry, config: ExecConfig, options: CaptureOptions): Promise<CapturedRun> {
+    const session = this.#add(entry, config, false);
+    const execId = session.id;
+    const { id } = entry.record;
+    const output = new CapturedOutput(options.outputLimit);
+    const kill = () => void this.#ports.runtime.killExecTree(id, execId).catch(() => {});
+    const aborted = Promise.withResolvers<never>();
+    aborted.promise.catch(() => {});
+    const abort = () => {
+      kill();
+      aborted.reject(new GantryError("cancelled", "the command was given up"));
+    };
+    options.signal.addEventListener("abort", abort, { once: true });
+    try {
+      const process = execProcessOf(this.#ports.settings(), entry.record, config, undefined);
+      const streams = { stdin: false, stdout: true, stderr: true, multiplexed: false };
+      const { socket } = output;
+      const ends = { socket, head: new Uint8Array(), detachKeys: new Uint8Array() };
+      const attached = this.#ports.runtime.attach({ id, execId, ...streams, ...ends });
+      attached.ready.catch(() => output.close());
+      attached.done.catch(() => {});
+      session.state = { status: "running", pid: 0 };
+      publishContainerEvent(this.#ports.events, entry.record, `exec_start: ${shownCommand(config)}`, {
+        execID: execId,
+      });
+      const request = { id, execId, process, terminal: false, openStdin: false, timeoutMs: options.timeoutMs };
+      const started = this.#run(session, request).then(() => {
+        options.onStarted?.();
+        // The abort came before there was anything to kill.
+        if (options.signal.aborted) kill();
+      });
+      started.catch(() => {});
+      await Promise.race([started, aborted.promise]);
+      const end = await Promise.race([session.ended.promise, aborted.promise]);
+      await Promise.race([output.ended, aborted.promise]);
+      return { ...end, output: output.text };
+    } catch (error) {
+      if (session.state.status === "created") this.#end(session, { code: CANNOT_RUN, timedOut: false });
+      throw error;
+    } finally {
+      options.signal.removeEventListener("abort", abort);
+      output.close();
+    }
+  }
+
   async #run(session: Session, request: Parameters<ContainerPorts["runtime"]["exec"]>[0]): Promise<void> {
     try {
       const { pid } = await this.#ports.runtime.exec(request);
       if (session.state.status === "running") session.state = { status: "running", pid };
     } catch (error) {
-      this.#end(session, exitCodeOfFailure(messageOf(error), CANNOT_RUN));
+      this.#end(session, { code: exitCodeOfFailure(messageOf(error), CANNOT_RUN), timedOut: false });
       throw error;
     }
   }
@@ -110,7 +188,7 @@ export class ExecSessions {
   exited(exit: ProcessExit, entry: Entry | undefined): void {
     const session = exit.execId === undefined ? undefined : this.#sessions.get(exit.execId);
     if (session === undefined || session.state.status === "exited") return;
-    this.#end(session, exit.code ?? 255);
+    this.#end(session, { code: exit.code ?? 255, timedOut: exit.timedOut === true });
     if (entry === undefined) return;
     publishContainerEvent(this.#ports.events, entry.record, "exec_die", {
       execID: session.id,
@@ -118,9 +196,14 @@ export class ExecSessions {
     });
   }
 
-  #end(session: Session, code: number): void {
-    session.state = { status: "exited", code };
+  #end(session: Session, end: ExecEnd): void {
+    session.state = { status: "exited", code: end.code };
+    session.ended.resolve(end);
     session.entry.transient.execIds.delete(session.id);
+    if (!session.isKept) {
+      this.#sessions.delete(session.id);
+      return;
+    }
     this.#ended.push(session.id);
     if (this.#ended.length > KEPT_ENDED) this.#sessions.delete(this.#ended.shift() ?? "");
   }
@@ -165,7 +248,9 @@ export class ExecSessions {
   /** Forgets the sessions of a container that is gone. */
   forget(containerId: string): void {
     for (const [id, session] of this.#sessions) {
-      if (session.entry.record.id === containerId) this.#sessions.delete(id);
+      if (session.entry.record.id !== containerId) continue;
+      this.#sessions.delete(id);
+      session.ended.resolve({ code: 255, timedOut: false });
     }
   }
 
@@ -174,6 +259,12 @@ export class ExecSessions {
     if (session === undefined) throw new GantryError("not-found", `No such exec instance: ${execId}`);
     return session;
   }
+}
+
+/** As events show it: the command, a space, its arguments, the space also when there are none. */
+function shownCommand(config: ExecConfig): string {
+  const [command = "", ...args] = config.Cmd ?? [];
+  return `${command} ${args.join(" ")}`;
 }
 
 /** Clients take an answer other than the upgrade for a broken connection, so the reason comes as the exec's output. */

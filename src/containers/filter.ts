@@ -98,8 +98,10 @@ const FILTERS: Readonly<Record<string, MakeFilter>> = {
   },
   health: (values) => {
     const unknown = values.find((value) => !["starting", "healthy", "unhealthy", "none"].includes(value));
-    if (unknown !== undefined) throw new GantryError("invalid", `invalid filter 'health=${unknown}'`);
-    return () => values.includes("none");
+    if (unknown !== undefined) {
+      throw new GantryError("invalid", `Unrecognised filter value for health: ${unknown.slice(0, 100)}`);
+    }
+    return (record) => values.includes(record.health?.status ?? "none");
   },
   "is-task": (values) => {
     const unknown = values.find((value) => !["true", "false", "1", "0"].includes(value));

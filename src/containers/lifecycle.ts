@@ -1,29 +1,34 @@
-import { setTimeout as delay } from "node:timers/promises";
-import { GantryError, isKind, messageOf } from "../base/errors.ts";
+import { GantryError, messageOf } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import { CompiledSeccomp } from "../runtime/compiled-seccomp.ts";
 import type { ProcessExit } from "../runtime/process.ts";
 import { exitCodeOfFailure } from "../runtime/runtime-error.ts";
 import type { StopOptions } from "./controller.ts";
+import { Ending, endsIt } from "./ending.ts";
 import { publishContainerEvent, publishVolumeEvents } from "./event.ts";
+import { Freezing, type FreezingListener } from "./freezing.ts";
+import { healthAtStart, healthUnwatched, type OnFailure } from "./health.ts";
 import { makeJail, sweepJail } from "./jail.ts";
 import type { ContainerPorts } from "./ports.ts";
-import { type ExitedState, NEVER, timestamp } from "./record.ts";
+import { type ContainerRecord, type ExitedState, NEVER, timestamp } from "./record.ts";
 import { removeContainer } from "./remove.ts";
-import { nextBackoff, shouldRestart } from "./restart-policy.ts";
+import { shouldRestart } from "./restart-policy.ts";
+import { Restarts } from "./restarts.ts";
 import { parseSignal } from "./signal.ts";
 import { Sweeps } from "./sweeps.ts";
 import type { ContainerTable, Entry } from "./table.ts";
 import { Waiters } from "./waiters.ts";
 
-const SIGKILL = 9;
-/** How long a SIGKILL may take to show before the caller is told that the process cannot be killed. */
-const KILL_PATIENCE_MS = 10_000;
-
 /** What an exit code is called when nobody could learn it, and the error that says so. */
 const UNKNOWN_EXIT_CODE = 255;
 export const UNKNOWN_EXIT = "the exit code could not be learnt: the supervisor was not running";
+
+/** Who wants to know what becomes of containers. */
+export interface LifecycleListener extends FreezingListener {
+  /** It is gone for good. */
+  removed(id: string): void;
+}
 
 /**
  * Moves containers between created, running, paused and exited. Changes of one container are ordered by its lock; the
@@ -37,14 +42,19 @@ export class Lifecycle {
   readonly #sweeps: Sweeps;
   readonly exits = new Waiters();
   readonly removals = new Waiters();
-  readonly #onRemoved: (id: string) => void;
+  readonly #listener: LifecycleListener;
+  readonly #restarts: Restarts;
+  readonly #freezing: Freezing;
+  readonly #ending: Ending;
   #closing = false;
 
-  /** `onRemoved` is told of each container that is gone for good. */
-  constructor(ports: ContainerPorts, table: ContainerTable, onRemoved: (id: string) => void) {
+  constructor(ports: ContainerPorts, table: ContainerTable, listener: LifecycleListener) {
     this.#ports = ports;
     this.#table = table;
-    this.#onRemoved = onRemoved;
+    this.#listener = listener;
+    this.#restarts = new Restarts((entry) => this.#restartNow(entry), ports.log);
+    this.#freezing = new Freezing(ports, table, this.#locks, listener);
+    this.#ending = new Ending(ports, this.exits, this.#freezing);
     this.#sweeps = new Sweeps(ports.log);
     this.#seccomp = new CompiledSeccomp(ports.settings().execRoot);
   }
@@ -53,19 +63,21 @@ export class Lifecycle {
     await this.#locks.run(entry.record.id, async () => {
       this.#refuseGone(entry);
       const { state } = entry.record;
-      if (state.status === "running") {
-        if (state.paused) throw new GantryError("conflict", "cannot start a paused container, try unpause instead");
+      if (state.status === "running" && state.paused) {
+        throw new GantryError("conflict", "cannot start a paused container, try unpause instead");
+      }
+      if (state.status === "running" || entry.transient.restarting) {
         throw new GantryError("not-modified", `container ${entry.record.id} is running already`);
       }
-      this.#cancelRestart(entry);
       entry.transient.backoffMs = 0;
       entry.transient.manuallyStopped = false;
-      await this.#startLocked(entry);
+      await this.#startLocked(entry, { restartCount: 0 });
     });
   }
 
-  async #startLocked(entry: Entry): Promise<void> {
+  async #startLocked(entry: Entry, change: Pick<ContainerRecord, "restartCount">): Promise<void> {
     const { id } = entry.record;
+    entry.transient.stopTold = false;
     await this.#sweeps.of(id);
     try {
       const jail = await makeJail(this.#ports, this.#table, this.#seccomp, entry.record);
@@ -76,6 +88,9 @@ export class Lifecycle {
       const recorded = this.#table.updateSoon(entry, {
         state: { status: "running", pid, startedAt: timestamp(), paused: false, networks, ports, sandboxKey },
         stoppedByUser: false,
+        restartWanted: false,
+        health: healthAtStart(entry.record.config, entry.record.health),
+        ...change,
       });
       failpoint("containers.start.recorded");
       recorded.catch(() => {});
@@ -89,6 +104,7 @@ export class Lifecycle {
     }
     publishVolumeEvents(this.#ports.events, entry.record, "mount");
     publishContainerEvent(this.#ports.events, entry.record, "start");
+    this.#listener.running(entry);
   }
 
   #startFailed(entry: Entry, error: unknown): void {
@@ -125,6 +141,9 @@ export class Lifecycle {
   async #exitedLocked(entry: Entry, exit: ProcessExit): Promise<void> {
     const { record, transient } = entry;
     if (record.state.status !== "running" || this.#table.get(record.id) !== entry) return;
+    this.#listener.halted(record.id);
+    await transient.signalling;
+    transient.signalling = undefined;
     const { startedAt } = record.state;
     const ranMs = exit.at - Date.parse(startedAt);
     const exitCode = exit.code ?? UNKNOWN_EXIT_CODE;
@@ -136,7 +155,7 @@ export class Lifecycle {
       oomKilled: exit.oomKilled,
       error: exit.code === undefined ? UNKNOWN_EXIT : "",
     };
-    const removes = record.hostConfig.AutoRemove;
+    const removes = record.hostConfig.AutoRemove && record.restartWanted !== true;
     const recorded = this.#recordExit(entry, state);
     failpoint("containers.exit.recorded");
     if (exit.oomKilled) publishContainerEvent(this.#ports.events, entry.record, "oom");
@@ -145,60 +164,63 @@ export class Lifecycle {
       execDuration: String(Math.max(0, Math.floor(ranMs / 1000))),
     });
     publishVolumeEvents(this.#ports.events, entry.record, "unmount");
-    if (transient.manuallyStopped) publishContainerEvent(this.#ports.events, entry.record, "stop");
+    if (transient.stopTold) publishContainerEvent(this.#ports.events, entry.record, "stop");
     if (removes) {
       const removal = this.#removeLocked(entry, { volumes: true, running: true });
       this.exits.notify(record.id, exitCode);
       await removal;
       return;
     }
-    if (!this.#closing && shouldRestart(entry.record, exitCode, transient.manuallyStopped)) {
-      transient.restarting = true;
-      transient.backoffMs = nextBackoff(transient.backoffMs, ranMs);
-      await this.#dismantle(record.id);
-      await recorded;
-      this.exits.notify(record.id, exitCode);
-      this.#restartLater(entry);
-      return;
-    }
+    const restarts = !this.#closing && shouldRestart(entry.record, exitCode, transient.manuallyStopped);
+    if (restarts) this.#restarts.plan(entry, ranMs);
     await this.#dismantle(record.id);
     await recorded;
     this.exits.notify(record.id, exitCode);
+    if (restarts) this.#restarts.arm(entry);
   }
 
   /** What ended has ended, also when the disk is full: boot learns it again from what the supervisor wrote. */
   async #recordExit(entry: Entry, state: ExitedState): Promise<void> {
     const { record } = entry;
-    entry.record = { ...record, state };
+    const health = healthUnwatched(record.health);
+    entry.record = { ...record, state, health };
     // A container that goes with its exit needs no record of it: a crash here finds it running and comes by again.
-    if (record.hostConfig.AutoRemove) return;
+    if (record.hostConfig.AutoRemove && record.restartWanted !== true) return;
     try {
-      await this.#table.updateSoon(entry, { state });
+      await this.#table.updateSoon(entry, { state, health });
     } catch (error) {
       this.#ports.log.error(`cannot record an exit: ${messageOf(error)}`, { container: record.id });
     }
   }
 
-  #restartLater(entry: Entry): void {
-    const { transient } = entry;
-    transient.restartTimer = setTimeout(() => {
-      const restarted = this.#locks.run(entry.record.id, async () => {
-        if (!transient.restarting || this.#table.get(entry.record.id) !== entry) return;
-        transient.restarting = false;
-        transient.restartTimer = undefined;
-        this.#table.update(entry, { restartCount: entry.record.restartCount + 1 });
-        await this.#startLocked(entry);
-      });
-      restarted.catch((error: unknown) =>
-        this.#ports.log.error(`cannot restart: ${messageOf(error)}`, { container: entry.record.id }),
-      );
-    }, transient.backoffMs);
+  /** The policy may have been changed during the wait: it is asked again. */
+  async #restartNow(entry: Entry): Promise<void> {
+    await this.#locks.run(entry.record.id, async () => {
+      const { record, transient } = entry;
+      if (!transient.restarting || this.#table.get(record.id) !== entry) return;
+      this.#restarts.cancel(entry);
+      const { exitCode } = record.state as ExitedState;
+      if (!shouldRestart(record, exitCode, transient.manuallyStopped)) {
+        this.exits.notify(record.id, exitCode);
+        return;
+      }
+      await this.#startLocked(entry, { restartCount: record.restartCount + 1 });
+    });
   }
 
-  #cancelRestart(entry: Entry): void {
-    clearTimeout(entry.transient.restartTimer);
-    entry.transient.restartTimer = undefined;
-    entry.transient.restarting = false;
+  /** To be called when the restart policy was changed: a restart that it no longer wants is not waited for. */
+  policyChanged(entry: Entry): void {
+    const { record, transient } = entry;
+    if (!transient.restarting || record.state.status !== "exited") return;
+    if (!shouldRestart(record, record.state.exitCode, transient.manuallyStopped)) this.#giveUpRestart(entry);
+  }
+
+  /** True if it waited for one: then it has ended for good, and those who wait are told. */
+  #giveUpRestart(entry: Entry): boolean {
+    if (!this.#restarts.cancel(entry)) return false;
+    const { id, state } = entry.record;
+    this.exits.notify(id, state.status === "running" ? 0 : state.exitCode);
+    return true;
   }
 
   /** Frees what others may want at once, addresses and ports; the rest of the jail goes while nobody waits. */
@@ -220,115 +242,71 @@ export class Lifecycle {
   async stop(entry: Entry, options: StopOptions): Promise<void> {
     const { record } = entry;
     if (entry.transient.restarting) {
-      this.#cancelRestart(entry);
-      this.#table.update(entry, { stoppedByUser: true });
+      this.#table.update(entry, { stoppedByUser: true, restartWanted: false });
+      this.#giveUpRestart(entry);
+      publishContainerEvent(this.#ports.events, entry.record, "stop");
       return;
     }
     if (record.state.status !== "running") {
       throw new GantryError("not-modified", `container ${record.id} is not running`);
     }
-    await this.#end(entry, options);
+    await this.#stopRunning(entry, options);
   }
 
-  async #end(entry: Entry, options: StopOptions): Promise<void> {
-    const { record } = entry;
-    const signal = parseSignal(options.signal || record.config.StopSignal || "SIGTERM");
-    const seconds = options.timeoutSeconds ?? record.config.StopTimeout ?? 10;
-    const ended = this.#whenEnded(entry);
+  async #stopRunning(entry: Entry, options: StopOptions): Promise<void> {
+    this.#listener.halted(entry.record.id);
     entry.transient.manuallyStopped = true;
+    entry.transient.stopTold = true;
     // On the disk with the exit at the latest, which is what the caller waits for.
-    void this.#table.updateSoon(entry, { stoppedByUser: true }).catch(() => {});
-    await this.#signal(entry, signal);
-    const inTime = seconds < 0 ? ended.then(() => true) : within(ended, seconds * 1000);
-    if (await inTime) return;
-    await this.#killAndWait(entry, ended);
-  }
-
-  async #killAndWait(entry: Entry, ended: Promise<unknown>): Promise<void> {
-    await this.#signal(entry, SIGKILL);
-    if (!(await within(ended, KILL_PATIENCE_MS))) {
-      throw new GantryError(
-        "internal",
-        `tried to kill container ${entry.record.id}, but did not receive an exit event: its process is stuck in the kernel`,
-      );
-    }
-  }
-
-  /** Resolves when the process has ended and its end is recorded. */
-  #whenEnded(entry: Entry): Promise<unknown> {
-    return entry.record.state.status === "running" ? this.exits.next(entry.record.id, undefined) : Promise.resolve();
-  }
-
-  async #signal(entry: Entry, signal: number): Promise<void> {
-    const { state, id } = entry.record;
-    // A frozen process would take the signal only when it thaws.
-    const paused = state.status === "running" && state.paused;
-    try {
-      await this.#ports.runtime.kill(id, signal);
-    } catch (error) {
-      // It ended by itself a moment ago: what the caller wants is the case.
-      if (!isKind(error, "not-found") && !isKind(error, "conflict")) throw error;
-      return;
-    }
-    if (paused) await this.#thaw(entry);
-    publishContainerEvent(this.#ports.events, entry.record, "kill", { signal: String(signal) });
-  }
-
-  async #thaw(entry: Entry): Promise<void> {
-    await this.#locks.run(entry.record.id, async () => {
-      if (entry.record.state.status !== "running" || !entry.record.state.paused) return;
-      await this.#ports.runtime.resume(entry.record.id);
-      if (entry.record.state.status !== "running") return;
-      this.#table.update(entry, { state: { ...entry.record.state, paused: false } });
-    });
+    void this.#table.updateSoon(entry, { stoppedByUser: true, restartWanted: false }).catch(() => {});
+    await this.#ending.stop(entry, options);
   }
 
   async kill(entry: Entry, signalText: string): Promise<void> {
     const signal = parseSignal(signalText === "" ? "SIGKILL" : signalText);
-    const { record } = entry;
-    if (record.state.status !== "running") {
+    const { record, transient } = entry;
+    if (record.state.status !== "running" && !transient.restarting) {
       throw new GantryError("conflict", `cannot kill container: ${record.name}: container ${record.id} is not running`);
     }
-    if (signal === SIGKILL || signal === parseSignal(record.config.StopSignal || "SIGTERM")) {
-      entry.transient.manuallyStopped = true;
-      this.#table.update(entry, { stoppedByUser: true });
+    if (endsIt(entry, signal)) {
+      transient.manuallyStopped = true;
+      this.#table.update(entry, { stoppedByUser: true, restartWanted: false });
     }
-    if (signal !== SIGKILL) {
-      await this.#ports.runtime.kill(record.id, signal);
-      publishContainerEvent(this.#ports.events, record, "kill", { signal: String(signal) });
-      return;
-    }
-    const ended = this.#whenEnded(entry);
-    await this.#signal(entry, SIGKILL);
-    // Docker answers when the process is gone; one that is stuck in the kernel must not keep the caller for ever.
-    await within(ended, KILL_PATIENCE_MS);
+    if (!transient.restarting) await this.#ending.signal(entry, signal);
+    else if (endsIt(entry, signal)) this.#giveUpRestart(entry);
   }
 
   async restart(entry: Entry, options: StopOptions): Promise<void> {
-    if (entry.transient.restarting) this.#cancelRestart(entry);
-    else if (entry.record.state.status === "running") await this.#end(entry, options);
+    if (!this.#restarts.cancel(entry) && entry.record.state.status === "running") {
+      await this.#stopRunning(entry, options);
+    }
     await this.start(entry);
     publishContainerEvent(this.#ports.events, entry.record, "restart");
   }
 
+  /** What its health check's failure asks for; a restart comes after a wait if failures come quickly. */
+  async unhealthy(entry: Entry, action: Exclude<OnFailure, "none">): Promise<void> {
+    if (entry.record.state.status !== "running" || entry.transient.manuallyStopped) return;
+    switch (action) {
+      case "kill":
+        await this.#ending.kill(entry);
+        return;
+      case "stop":
+        await this.#stopRunning(entry, {});
+        return;
+      case "restart":
+        this.#listener.halted(entry.record.id);
+        await this.#table.updateSoon(entry, { restartWanted: true });
+        await this.#ending.stop(entry, {});
+    }
+  }
+
   async pause(entry: Entry): Promise<void> {
-    await this.#locks.run(entry.record.id, async () => {
-      const { state, id, name } = entry.record;
-      if (state.status !== "running") throw new GantryError("conflict", `container ${name} is not running`);
-      if (state.paused) throw new GantryError("conflict", `container ${name} is already paused`);
-      await this.#ports.runtime.pause(id);
-      this.#table.update(entry, { state: { ...state, paused: true } });
-      publishContainerEvent(this.#ports.events, entry.record, "pause");
-    });
+    await this.#freezing.pause(entry);
   }
 
   async unpause(entry: Entry): Promise<void> {
-    const { state, name } = entry.record;
-    if (state.status !== "running" || !state.paused) {
-      throw new GantryError("conflict", `container ${name} is not paused`);
-    }
-    await this.#thaw(entry);
-    publishContainerEvent(this.#ports.events, entry.record, "unpause");
+    await this.#freezing.unpause(entry);
   }
 
   async remove(entry: Entry, options: { readonly force: boolean; readonly volumes: boolean }): Promise<void> {
@@ -336,17 +314,10 @@ export class Lifecycle {
     if (transient.removing) {
       throw new GantryError("conflict", `removal of container ${record.name} is already in progress`);
     }
-    if (record.state.status === "running" && !options.force) {
-      throw new GantryError(
-        "conflict",
-        record.state.paused
-          ? `cannot remove container "/${record.name}": container is paused and must be unpaused first`
-          : `cannot remove container "/${record.name}": container is running: stop the container before removing or force remove`,
-      );
-    }
+    if (!options.force) refuseUp(entry);
     // A restart policy, or another caller, may start it between its end and its removal: then it is ended again.
     for (let gone = false; !gone; ) {
-      this.#cancelRestart(entry);
+      this.#restarts.cancel(entry);
       transient.manuallyStopped = true;
       if (entry.record.state.status === "running") await this.#killForRemoval(entry);
       gone = await this.#locks.run(record.id, async () => {
@@ -363,8 +334,9 @@ export class Lifecycle {
   }
 
   async #killForRemoval(entry: Entry): Promise<void> {
+    this.#listener.halted(entry.record.id);
     try {
-      await this.#killAndWait(entry, this.#whenEnded(entry));
+      await this.#ending.kill(entry);
     } catch (error) {
       const why = `could not kill: ${messageOf(error)}`;
       throw new GantryError("internal", `cannot remove container "/${entry.record.name}": ${why}`);
@@ -384,7 +356,7 @@ export class Lifecycle {
       entry.transient.dead = true;
       throw error;
     }
-    this.#onRemoved(id);
+    this.#listener.removed(id);
     publishContainerEvent(this.#ports.events, entry.record, "destroy");
     const code = state.status === "running" ? 0 : state.exitCode;
     this.exits.notify(id, code);
@@ -420,14 +392,14 @@ export class Lifecycle {
 
   /** Brings back, after boot, what its restart policy wants up. */
   async revive(entry: Entry): Promise<void> {
-    await this.#locks.run(entry.record.id, () => this.#startLocked(entry));
+    await this.#locks.run(entry.record.id, () => this.#startLocked(entry, { restartCount: 0 }));
   }
 
   /** Stops every container; from now on nothing restarts or removes itself: the engine is about to end. */
   async stopAll(timeoutSeconds: number): Promise<void> {
     this.#closing = true;
     const running = this.#table.all().filter((entry) => entry.record.state.status === "running");
-    for (const entry of this.#table.all()) this.#cancelRestart(entry);
+    for (const entry of this.#table.all()) this.#restarts.cancel(entry);
     const results = await Promise.allSettled(running.map((entry) => this.#stopForShutdown(entry, timeoutSeconds)));
     for (const result of results) {
       if (result.status === "rejected") this.#ports.log.error(`cannot stop: ${messageOf(result.reason)}`);
@@ -435,22 +407,23 @@ export class Lifecycle {
   }
 
   async #stopForShutdown(entry: Entry, timeoutSeconds: number): Promise<void> {
-    const ended = this.#whenEnded(entry);
-    await this.#signal(entry, parseSignal(entry.record.config.StopSignal || "SIGTERM"));
-    const seconds = Math.min(entry.record.config.StopTimeout ?? 10, timeoutSeconds);
-    if (!(await within(ended, seconds * 1000))) await this.#killAndWait(entry, ended);
+    this.#listener.halted(entry.record.id);
+    const own = entry.record.config.StopTimeout ?? 10;
+    await this.#ending.stop(entry, { timeoutSeconds: own < 0 ? timeoutSeconds : Math.min(own, timeoutSeconds) });
     await this.#locks.run(entry.record.id, () => {});
   }
 }
 
-/** True if `ended` came before the time was up. */
-async function within(ended: Promise<unknown>, ms: number): Promise<boolean> {
-  const stop = new AbortController();
-  try {
-    return await Promise.race([ended.then(() => true), delay(ms, false, { signal: stop.signal }).catch(() => false)]);
-  } finally {
-    stop.abort();
-  }
+/** Without force only what is down can be removed. */
+function refuseUp({ record, transient }: Entry): void {
+  const { state, name } = record;
+  const refuse = (why: string): never => {
+    throw new GantryError("conflict", `cannot remove container "/${name}": container is ${why}`);
+  };
+  if (transient.restarting) refuse("restarting: stop the container before removing or force remove");
+  if (state.status !== "running") return;
+  if (state.paused) refuse("paused and must be unpaused first");
+  refuse("running: stop the container before removing or force remove");
 }
 
 function isoOf(unixMs: number): string {

@@ -1,5 +1,6 @@
 import type { ContainerConfig, EndpointSettings, HostConfig, Mount, MountPoint, PortMap } from "../api/container.ts";
 import { realtimeNano } from "../kernel/clock.ts";
+import type { HealthRecord } from "./health.ts";
 
 /** What the store holds of a container. Written whole at each change; in memory it is replaced, never edited. */
 export interface ContainerRecord {
@@ -27,6 +28,10 @@ export interface ContainerRecord {
   readonly pending: boolean;
   /** An OCI runtime's name; empty for the engine's default at each start. */
   readonly runtime: string;
+  /** Missing until a container with a health check has started. */
+  readonly health?: HealthRecord | undefined;
+  /** Its health asked for a restart, which is to come even if the engine dies before it. */
+  readonly restartWanted?: boolean;
 }
 
 /** Where a mount point's content comes from, as settled at create. */
@@ -82,8 +87,12 @@ export interface Transient {
   removing: boolean;
   /** A removal failed half-way: docker's `dead`. */
   dead: boolean;
-  /** The running process has been asked to end by stop, kill or restart. */
+  /** The running process has been asked to end by stop, kill, restart or removal: no restart policy brings it back. */
   manuallyStopped: boolean;
+  /** It was stop or restart that asked: its end is told as `stop`. */
+  stopTold: boolean;
+  /** A signal that is being sent, and told of: its effects are told after it. */
+  signalling: Promise<unknown> | undefined;
   /** Milliseconds to wait before the next restart. */
   backoffMs: number;
   restartTimer: NodeJS.Timeout | undefined;

@@ -8,6 +8,7 @@ const STEADY_MS = 10_000;
 /** Does the policy bring a container back that has just ended? */
 export function shouldRestart(record: ContainerRecord, exitCode: number, manuallyStopped: boolean): boolean {
   const { Name, MaximumRetryCount } = record.hostConfig.RestartPolicy;
+  if (record.restartWanted === true) return true;
   switch (Name) {
     case "always":
     case "unless-stopped":
@@ -23,7 +24,7 @@ export function shouldRestart(record: ContainerRecord, exitCode: number, manuall
 export function shouldRevive(record: ContainerRecord): boolean {
   const { Name } = record.hostConfig.RestartPolicy;
   if (record.state.status === "created") return false;
-  if (Name === "always") return true;
+  if (Name === "always" || record.restartWanted === true) return true;
   if (record.stoppedByUser || record.state.status !== "exited") return false;
   return Name === "unless-stopped" || (Name === "on-failure" && record.state.exitCode !== 0);
 }

@@ -91,6 +91,13 @@ export class ContainerTable {
     return this.flushed(entry);
   }
 
+  /** As `updateSoon`, for what a power loss may take back: it outlives this process, and nothing is synced for it. */
+  updateRelaxed(entry: Entry, change: Partial<ContainerRecord>): void {
+    const record = { ...entry.record, ...change };
+    this.#store.relaxed(() => this.#records.put(record.id, record));
+    entry.record = record;
+  }
+
   /** Resolves when what was written of this container is on the disk. */
   async flushed(entry: Entry): Promise<void> {
     if (!entry.record.hostConfig.AutoRemove) await this.#store.flush();
@@ -110,6 +117,8 @@ export class ContainerTable {
         removing: false,
         dead: false,
         manuallyStopped: false,
+        stopTold: false,
+        signalling: undefined,
         backoffMs: 0,
         restartTimer: undefined,
         execIds: new Set(),

@@ -13,6 +13,7 @@ import type {
 import { EMPTY_ENDPOINT } from "../api/endpoint.ts";
 import { humanDuration } from "../base/units.ts";
 import { etcFilesIn } from "./files.ts";
+import { type HealthRecord, shownHealth } from "./health.ts";
 import { toMountPoint } from "./mounts.ts";
 import { type ContainerRecord, NEVER, type Transient } from "./record.ts";
 
@@ -50,6 +51,7 @@ function stateOf(record: ContainerRecord, transient: Transient): ContainerState 
     Error: state.status === "running" ? "" : state.error,
     StartedAt: state.status === "created" ? NEVER : state.startedAt,
     FinishedAt: state.status === "exited" ? state.finishedAt : NEVER,
+    ...shownHealth(record.health),
   };
 }
 
@@ -62,12 +64,17 @@ function statusText(record: ContainerRecord, transient: Transient, nowMs = Date.
   if (status === "dead") return "Dead";
   switch (state.status) {
     case "running":
-      return `Up ${ago(state.startedAt)}${state.paused ? " (Paused)" : ""}`;
+      return `Up ${ago(state.startedAt)}${state.paused ? " (Paused)" : healthNote(record.health)}`;
     case "exited":
       return `${status === "restarting" ? "Restarting" : "Exited"} (${state.exitCode}) ${ago(state.finishedAt)} ago`;
     case "created":
       return "Created";
   }
+}
+
+function healthNote(health: HealthRecord | undefined): string {
+  if (health === undefined) return "";
+  return ` (${health.status === "starting" ? "health: starting" : health.status})`;
 }
 
 export function inspectOf(record: ContainerRecord, transient: Transient, context: ViewContext): ContainerInspect {

@@ -4,7 +4,7 @@ import type { ParsedFlags } from "../flags/parse.ts";
 import { cutAt } from "./csv.ts";
 import { parseBytesRate, parseDevices, parseGpus, parseOperationsRate, parseWeight } from "./devices.ts";
 import { pairs, readEnvironment, readLabels } from "./environment.ts";
-import { parseHealth } from "./health.ts";
+import { onFailureLabel, parseHealth } from "./health.ts";
 import { parseMount, parseVolumes } from "./mounts.ts";
 import { checkMac, parseNetworking } from "./networks.ts";
 import { parsePorts } from "./ports.ts";
@@ -60,7 +60,7 @@ function config(
     WorkingDir: flags.text("workdir"),
     Entrypoint: flags.changed("entrypoint") ? [flags.text("entrypoint")] : null,
     OnBuild: null,
-    Labels: readLabels(flags.list("label-file"), flags.list("label")),
+    Labels: { ...readLabels(flags.list("label-file"), flags.list("label")), ...onFailureLabel(flags) },
     ...(flags.text("stop-signal") === "" ? {} : { StopSignal: flags.text("stop-signal") }),
     ...(flags.changed("stop-timeout") ? { StopTimeout: flags.int("stop-timeout") } : {}),
   };

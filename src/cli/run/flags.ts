@@ -13,6 +13,7 @@ import {
 import { cutAt } from "./csv.ts";
 import { checkDeviceRule, checkedBy, parseBytesRate, parseGpus, parseOperationsRate, parseWeight } from "./devices.ts";
 import { checkEnv, checkLabel } from "./environment.ts";
+import { checkOnFailure } from "./health.ts";
 import { parseMount } from "./mounts.ts";
 import { checkAddress, checkExtraHost, checkLink, checkSearchDomain, parseNetwork } from "./networks.ts";
 
@@ -82,6 +83,9 @@ export const CREATE_FLAGS: readonly FlagSpec[] = [
   listFlag("group-add", "Add groups for the process"),
   textFlag("health-cmd", "Command that checks the container's health"),
   durationFlag("health-interval", "Time between two checks (ms|s|m|h)"),
+  textFlag("health-on-failure", "What to do when the container turns unhealthy (none|kill|restart|stop)", {
+    check: checkOnFailure,
+  }),
   intFlag("health-retries", "Failures in a row that mean unhealthy"),
   durationFlag("health-start-interval", "Time between two checks while starting (ms|s|m|h)", { since: "1.44" }),
   durationFlag("health-start-period", "Time to start in, before failures count (ms|s|m|h)", { since: "1.29" }),

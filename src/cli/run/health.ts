@@ -28,3 +28,17 @@ export function parseHealth(flags: ParsedFlags): HealthConfig | undefined {
   const set = Object.fromEntries(Object.entries(numbers).filter(([, value]) => value !== 0));
   return { ...(command === "" ? {} : { Test: ["CMD-SHELL", command] }), ...set };
 }
+
+/** Where the engine looks for what to do about a container that turns unhealthy. */
+const ON_FAILURE_LABEL = "gantry.health.on-failure";
+const ON_FAILURE: readonly string[] = ["none", "kill", "restart", "stop"];
+
+export function checkOnFailure(text: string): string {
+  if (ON_FAILURE.includes(text)) return text;
+  throw new Error(`use one of ${ON_FAILURE.join(", ")}`);
+}
+
+/** The label that `--health-on-failure` stands for. */
+export function onFailureLabel(flags: ParsedFlags): Record<string, string> {
+  return flags.changed("health-on-failure") ? { [ON_FAILURE_LABEL]: flags.text("health-on-failure") } : {};
+}

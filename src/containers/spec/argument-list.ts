@@ -12,7 +12,10 @@ const POINTER = 8;
  * Refuses what the kernel would refuse to execute. The runtime would notice only after the container was told as
  * started, and takes time by the square of the number of variables to come so far.
  */
-export function checkArgumentList(process: Pick<SpecProcess, "args" | "env" | "rlimits">): void {
+export function checkArgumentList(
+  process: Pick<SpecProcess, "args" | "env" | "rlimits">,
+  what: "create" | "exec" = "create",
+): void {
   const strings = [...process.args, ...process.env].map((text) => Buffer.byteLength(text) + 1);
   const given = process.rlimits?.find(({ type }) => type === "RLIMIT_STACK")?.soft;
   const stack = typeof given === "number" ? given : ownStackLimit();
@@ -22,7 +25,7 @@ export function checkArgumentList(process: Pick<SpecProcess, "args" | "env" | "r
   const name = (process.args[0] ?? "").slice(0, 200);
   throw new GantryError(
     "invalid",
-    `OCI runtime create failed: unable to start container process: exec: ${JSON.stringify(name)}: argument list too long`,
+    `OCI runtime ${what} failed: unable to start container process: exec: ${JSON.stringify(name)}: argument list too long`,
   );
 }
 

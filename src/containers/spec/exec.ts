@@ -1,5 +1,6 @@
 import type { ContainerConfig, ExecConfig, HostConfig } from "../../api/container.ts";
 import type { SpecProcess } from "../../oci/runtime-spec.ts";
+import { checkArgumentList } from "./argument-list.ts";
 import { hostFacts } from "./host.ts";
 import { rereadUlimits } from "./ulimits.ts";
 import { resolveUser } from "./user.ts";
@@ -26,7 +27,7 @@ export function execProcess(input: ExecInput): SpecProcess {
   const [rows, columns] = input.size ?? [0, 0];
   const isRoot = user.uid === 0;
   const caps = privileged ? { bounding: all, effective: all, permitted: all } : own.capabilities;
-  return {
+  const process: SpecProcess = {
     ...own,
     terminal: config.Tty,
     consoleSize: config.Tty && rows > 0 && columns > 0 ? { height: rows, width: columns } : undefined,
@@ -44,6 +45,8 @@ export function execProcess(input: ExecInput): SpecProcess {
       ambient: [],
     },
   };
+  checkArgumentList(process, "exec");
+  return process;
 }
 
 /** Later entries win, so each name stands once. */

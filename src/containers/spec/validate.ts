@@ -2,6 +2,7 @@ import { posix } from "node:path";
 import type { ContainerConfig, ContainerCreateRequest, HealthConfig, HostConfig } from "../../api/container.ts";
 import { GantryError, messageOf } from "../../base/errors.ts";
 import { parseExtraHost } from "../files.ts";
+import { ON_FAILURE_LABEL, onFailureOf } from "../health.ts";
 import { parseSignal } from "../signal.ts";
 import { normalizeCapabilities } from "./capabilities.ts";
 import { parseDeviceRule } from "./devices.ts";
@@ -98,6 +99,10 @@ function checkConfig(config: ContainerConfig): void {
     refuse(`hostname "${config.Hostname}" is too long (maximum ${MAX_HOSTNAME} bytes)`);
   }
   if (config.Healthcheck !== undefined) checkHealth(config.Healthcheck);
+  if (onFailureOf(config.Labels) === undefined) {
+    const asked = (config.Labels?.[ON_FAILURE_LABEL] ?? "").slice(0, 100);
+    refuse(`invalid label ${ON_FAILURE_LABEL}=${asked}: use one of none, kill, restart, stop`);
+  }
 }
 
 /** The durations and the retries; the test's own form is what runs it to judge. */

@@ -25,6 +25,7 @@ export function containerRoutes(containers: ContainerController): ContainerRoute
     containerPrune: async ({ query }) => json(await containers.prune(query.filters)),
     containerInspect: async ({ params, query }) => json(await containers.inspect(params.id!, { size: query.size })),
     containerTop: async ({ params, query }) => json(await containers.top(params.id!, query.ps_args ?? "")),
+    containerHealthcheck: async ({ params }) => json(await containers.healthcheck(params.id!)),
     containerStats: (request) => stats(containers, request),
     containerLogs: (request) => logs(containers, request),
     containerStart: async ({ params }) => {
