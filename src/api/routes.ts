@@ -145,6 +145,22 @@ export const ROUTES = {
   swarmTaskList: noSwarm("/tasks", "List the tasks of the swarm"),
   swarmSecretList: noSwarm("/secrets", "List the secrets of the swarm"),
   swarmConfigList: noSwarm("/configs", "List the configs of the swarm"),
+  diskUsage: {
+    method: "GET",
+    path: "/system/df",
+    summary: "Show what takes up the disk",
+    access: "read",
+    query: { type: "texts" },
+    answer: { json: "DiskUsage" },
+  },
+  metrics: {
+    method: "GET",
+    path: "/metrics",
+    summary: "Show what the engine counts, in Prometheus's format",
+    access: "read",
+    query: none,
+    answer: { media: "text/plain; version=0.0.4; charset=utf-8" },
+  },
 
   containerList: {
     method: "GET",
@@ -290,15 +306,6 @@ export const ROUTES = {
     query: none,
     body: { json: "ContainerUpdateRequest" },
     answer: { json: "ContainerUpdateResponse" },
-    errors: [404, 409],
-  },
-  containerHealthcheck: {
-    method: "POST",
-    path: "/gantry/containers/:id/healthcheck",
-    summary: "Run a container's health check at once",
-    access: "write",
-    query: none,
-    answer: { json: "HealthcheckResult" },
     errors: [404, 409],
   },
   containerResize: {

@@ -2,13 +2,24 @@ export type LogLevel = "debug" | "info" | "warn" | "error" | "fatal";
 
 const RANK: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3, fatal: 4 };
 
-/** Structured lines of JSON on standard error, one object a line: `time`, `level`, `msg`, then the given fields. */
+export type LogFormat = "json" | "text";
+
+/**
+ * Structured lines on standard error: `time`, `level`, `msg`, then the given fields, as one JSON object a line, or as
+ * `name=value` pairs.
+ */
 export class Logger {
   #level: LogLevel;
+  readonly #lineOf: (row: Readonly<Record<string, unknown>>) => string;
   readonly #write: (line: string) => void;
 
-  constructor(level: LogLevel = "info", write: (line: string) => void = (line) => process.stderr.write(line)) {
+  constructor(
+    level: LogLevel = "info",
+    write: (line: string) => void = (line) => process.stderr.write(line),
+    format: LogFormat = "json",
+  ) {
     this.#level = level;
+    this.#lineOf = format === "json" ? (row) => JSON.stringify(row) : pairs;
     this.#write = write;
   }
 
@@ -34,6 +45,18 @@ export class Logger {
 
   #log(level: LogLevel, msg: string, fields?: Readonly<Record<string, unknown>>): void {
     if (RANK[level] < RANK[this.#level]) return;
-    this.#write(`${JSON.stringify({ time: new Date().toISOString(), level, msg, ...fields })}\n`);
+    const head = { time: new Date().toISOString(), level, msg };
+    // Named twice: first in the line, and not to be hidden by a field of the same name.
+    this.#write(`${this.#lineOf({ ...head, ...fields, ...head })}\n`);
   }
+}
+
+function pairs(row: Readonly<Record<string, unknown>>): string {
+  return Object.entries(row)
+    .map(([name, value]) => `${name}=${quoted(typeof value === "string" ? value : (JSON.stringify(value) ?? ""))}`)
+    .join(" ");
+}
+
+function quoted(text: string): string {
+  return /^[A-Za-z0-9_./@^+-]+$/.test(text) ? text : JSON.stringify(text);
 }

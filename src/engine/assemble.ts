@@ -16,11 +16,14 @@ import { SupervisorClient } from "../runtime/supervisor-client.ts";
 import { openSnapshotter } from "../snapshots/open.ts";
 import { openSqlite } from "../state/sqlite.ts";
 import { LocalVolumes } from "../volumes/local.ts";
+import { DiskUsageReader } from "./disk-usage.ts";
 import { engineHandlers } from "./handlers.ts";
 import { readHost } from "./host.ts";
 import { engineIdentity } from "./identity.ts";
 import { closeAll, listenAll, readTls } from "./listen.ts";
 import { refuseLostRecords } from "./lost-records.ts";
+import { describeEngine, engineMetrics } from "./metrics.ts";
+import { serveMetrics } from "./metrics-server.ts";
 import type { EngineConfig } from "./options.ts";
 import { remoteSettings } from "./remote-settings.ts";
 import type { Roots } from "./roots.ts";
@@ -64,6 +67,7 @@ export async function startEngine(
     // One of its own for each engine, so that it can be told whose cgroups are whose.
     cgroupParent: `/gantry-${engineId.slice(0, 8)}`,
   };
+  const metrics = engineMetrics();
   let settings = containerSettings(config, roots, found);
   await using undo = new AsyncDisposableStack();
 
@@ -155,10 +159,11 @@ export async function startEngine(
   undo.use(collectAfterRemovals(events, images, log));
 
   const runtimeVersion = await versionOf(found.runtimes.get(config.defaultRuntime)?.path ?? "");
+  const host = readHost();
   const system = engineSystem({
     engineId,
     engineVersion: ENGINE_VERSION,
-    host: readHost(),
+    host,
     runtimeVersion,
     config: () => config,
     runtimes: () => settings.runtimes,
@@ -168,14 +173,46 @@ export async function startEngine(
     snapshots,
     events,
   });
-  const handlers = engineHandlers({ containers: made, images, networks, volumes, registries, events, system });
+  const diskUsage = new DiskUsageReader({
+    images,
+    containers: made,
+    volumes,
+    usersOf: (name) => made.usersOfVolume(name),
+  });
+  describeEngine(metrics.registry, {
+    engineId,
+    engineVersion: ENGINE_VERSION,
+    host,
+    dataRoot,
+    containers: made,
+    images,
+    snapshots,
+    events,
+  });
+  const handlers = engineHandlers({
+    containers: made,
+    images,
+    networks,
+    volumes,
+    registries,
+    events,
+    system,
+    diskUsage,
+    metrics,
+  });
+  if (config.metricsAddr !== "") {
+    const server = await serveMetrics(config.metricsAddr, metrics.registry, log);
+    undo.defer(() => closeAll([server]));
+  }
+  const onAnswered = (route: string, method: string, status: number) =>
+    metrics.httpRequests.add({ route, method, status: String(status) });
   const servers: readonly Server[] = await listenAll({
     hosts: config.hosts,
     passed: passedSockets,
     group: config.group,
     tls,
     createServer: (options, access) =>
-      createEngineServer({ handlers, log, engineVersion: ENGINE_VERSION, tls: options, access }),
+      createEngineServer({ handlers, log, engineVersion: ENGINE_VERSION, tls: options, access, onAnswered }),
     log,
   });
   const lifetime = undo.move();

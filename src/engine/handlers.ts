@@ -6,7 +6,9 @@ import { imageRoutes } from "./routes/images.ts";
 import { networkRoutes } from "./routes/networks.ts";
 import { registryRoutes } from "./routes/registry.ts";
 import { systemRoutes } from "./routes/system.ts";
+import { usageRoutes } from "./routes/usage.ts";
 import { volumeRoutes } from "./routes/volumes.ts";
+import { timedHandlers } from "./timed-handlers.ts";
 
 /** A handler for each route of the API's table; a missing one fails to compile. */
 export function engineHandlers(ports: EnginePorts): Handlers {
@@ -15,7 +17,7 @@ export function engineHandlers(ports: EnginePorts): Handlers {
     const users = await containers.list({ all: true, limit: undefined, size: false, filters: { volume: [name] } });
     return users.length > 0;
   };
-  return {
+  const handlers = {
     ...systemRoutes(ports.system, ports.events),
     ...containerRoutes(containers),
     ...execRoutes(containers),
@@ -23,5 +25,7 @@ export function engineHandlers(ports: EnginePorts): Handlers {
     ...networkRoutes(ports.networks),
     ...registryRoutes(ports.registries),
     ...volumeRoutes(ports.volumes, usesVolume),
+    ...usageRoutes(ports.diskUsage, ports.metrics.registry),
   };
+  return timedHandlers(handlers, ports.metrics.containerActions);
 }

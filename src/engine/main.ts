@@ -1,5 +1,5 @@
 import { GantryError, messageOf } from "../base/errors.ts";
-import { Logger, type LogLevel } from "../base/log.ts";
+import { type LogFormat, Logger, type LogLevel } from "../base/log.ts";
 import { type Engine, startEngine } from "./assemble.ts";
 import { loadConfig, reloadConfig } from "./config.ts";
 import { type GivenFlags, helpText, parseFlags } from "./flags.ts";
@@ -28,7 +28,8 @@ async function main(args: readonly string[]): Promise<void> {
   if (process.getuid?.() !== 0) {
     throw new GantryError("forbidden", "gantryd needs to be started with root privileges");
   }
-  const log = new Logger(config.debug ? "debug" : (config.logLevel as LogLevel));
+  const write = (line: string) => process.stderr.write(line);
+  const log = new Logger(config.debug ? "debug" : (config.logLevel as LogLevel), write, config.logFormat as LogFormat);
   process.on("unhandledRejection", (error) => log.error("a task failed unheard", { error: stackOf(error) }));
   // A signal that comes early must find what was begun finished and then end it.
   const ended = Promise.withResolvers<NodeJS.Signals>();

@@ -42,6 +42,8 @@ export interface EngineConfig {
   readonly hosts: readonly string[];
   readonly pidfile: string;
   readonly logLevel: string;
+  readonly logFormat: string;
+  readonly metricsAddr: string;
   readonly debug: boolean;
   readonly labels: readonly string[];
   readonly dns: readonly string[];
@@ -88,6 +90,10 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
   hosts: listOption("host", { short: "H", key: "hosts", help: "Socket(s) to listen on: unix://, tcp://, fd://" }, host),
   pidfile: textOption("pidfile", "", { short: "p", help: "File of the engine's process id" }, absolute),
   logLevel: textOption("log-level", "info", { short: "l", help: "debug, info, warn, error or fatal" }, logLevel),
+  logFormat: textOption("log-format", "json", { help: "json or text" }, (text) =>
+    oneOf(text, ["json", "text"], `invalid log format: ${text}`),
+  ),
+  metricsAddr: textOption("metrics-addr", "", { help: "address:port to serve Prometheus metrics at" }, metricsAddress),
   debug: switchOption("debug", false, { short: "D", help: "Log at debug level" }),
   labels: listOption("label", { key: "labels", help: "key=value label of the engine" }, (text) => {
     asPair(text);
@@ -197,6 +203,12 @@ function oneOf(text: string, words: readonly string[], why: string): string {
 
 function logLevel(text: string): string {
   return oneOf(text, ["debug", "info", "warn", "error", "fatal"], `invalid logging level: ${text}`);
+}
+
+function metricsAddress(text: string): string {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s[\]]*)):(\d{1,5})$/.exec(text);
+  if (text === "" || (match !== null && Number(match[3]) <= 65_535)) return text;
+  throw new Error(`${text} is no address:port`);
 }
 
 function address(text: string): string {

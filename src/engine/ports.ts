@@ -5,6 +5,8 @@ import type { ImageRegistry } from "../images/image.ts";
 import type { NetworkController } from "../networks/network.ts";
 import type { Registries } from "../remote/registry.ts";
 import type { VolumeStore } from "../volumes/volume.ts";
+import type { DiskUsageReader } from "./disk-usage.ts";
+import type { EngineMetrics } from "./metrics.ts";
 
 /** What the engine says about itself. */
 export interface EngineSystem {
@@ -21,4 +23,6 @@ export interface EnginePorts {
   readonly registries: Registries;
   readonly events: EventBus;
   readonly system: EngineSystem;
+  readonly diskUsage: DiskUsageReader;
+  readonly metrics: EngineMetrics;
 }

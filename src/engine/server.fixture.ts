@@ -11,7 +11,9 @@ import type { NetworkController } from "../networks/network.ts";
 import type { Registries } from "../remote/registry.ts";
 import { openMemory } from "../state/memory.ts";
 import { LocalVolumes } from "../volumes/local.ts";
+import { DiskUsageReader } from "./disk-usage.ts";
 import { engineHandlers } from "./handlers.ts";
+import { engineMetrics } from "./metrics.ts";
 import { createEngineServer } from "./server.ts";
 
 /** A server on a socket of its own, with containers that only echo. */
@@ -71,13 +73,17 @@ export async function startTestServer(
       };
     },
   }) as ContainerController;
+  const images = {} as ImageRegistry;
+  const volumes = new LocalVolumes({ root: join(root, "volumes"), store: openMemory(), events, usersOf: () => [] });
   const server = createEngineServer({
     handlers: engineHandlers({
       containers,
-      images: {} as ImageRegistry,
+      images,
       networks: { list: () => [] } as unknown as NetworkController,
       registries: {} as Registries,
-      volumes: new LocalVolumes({ root: join(root, "volumes"), store: openMemory(), events, usersOf: () => [] }),
+      volumes,
+      diskUsage: new DiskUsageReader({ images, containers, volumes, usersOf: () => [] }),
+      metrics: engineMetrics(),
       events,
       system: {
         version: () => ({ Version: "0.0.0", ApiVersion: "1.51", MinAPIVersion: "1.24" }) as never,

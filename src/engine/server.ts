@@ -21,6 +21,8 @@ export interface ServerOptions {
   readonly tls?: TlsOptions;
   /** `read` serves only what changes nothing, to whoever reaches the socket. Default `all`. */
   readonly access?: Access;
+  /** Told of each answer that is whole: the route's name or `none`; 101 for a connection that was taken over. */
+  readonly onAnswered?: (route: string, method: string, status: number) => void;
   /** How long a client may take over a request's head. Default 20,000. */
   readonly headersTimeoutMs?: number;
 }
@@ -141,6 +143,8 @@ export function createEngineServer(options: ServerOptions): Server {
         return;
       }
       finishError(message, response, error);
+    } finally {
+      options.onAnswered?.(found?.name ?? "none", message.method ?? "", exchange.taken() ? 101 : response.statusCode);
     }
   }
 

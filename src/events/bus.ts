@@ -20,6 +20,7 @@ export class EventBus {
   readonly #capacity: number;
   #lastNano = 0n;
   #text = 0;
+  #published = 0;
 
   constructor(capacity = 4096) {
     this.#capacity = capacity;
@@ -42,6 +43,7 @@ export class EventBus {
       time: Number(nano / 1_000_000_000n),
       timeNano: Number(nano),
     };
+    this.#published++;
     this.#past.push(event);
     this.#text += textOf(event);
     while (this.#past.length > this.#capacity || this.#text > MOST_TEXT) this.#text -= textOf(this.#past.shift()!);
@@ -57,6 +59,11 @@ export class EventBus {
   subscribe(listener: (event: EventMessage) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** How many events there were. */
+  get published(): number {
+    return this.#published;
   }
 
   /** How many subscriptions there are. */

@@ -85,6 +85,14 @@ export class ImageStore implements ImageRegistry {
     return listImages(this.#context.records, options, this.#context.inUse());
   }
 
+  count(): number {
+    return this.#context.records.count();
+  }
+
+  layersSize(): number {
+    return this.#context.records.layersSize();
+  }
+
   tag(nameOrId: string, repository: string, tag: string): void {
     const { events, records } = this.#context;
     const image = findImage(records, nameOrId);

@@ -46,6 +46,9 @@ export interface ImageRegistry {
   inspect(nameOrId: string): ImageInspect;
   history(nameOrId: string): ImageHistoryRow[];
   list(options: ImageListOptions): Promise<ImageSummary[]>;
+  count(): number;
+  /** Bytes of the layers of all images unpacked, each counted once. */
+  layersSize(): number;
   tag(nameOrId: string, repository: string, tag: string): void;
   remove(nameOrId: string, options: { force: boolean; prune: boolean }): Promise<ImageDeleteRow[]>;
   prune(filters: Filters): Promise<{ deleted: ImageDeleteRow[]; spaceReclaimed: number }>;

@@ -141,6 +141,17 @@ export class ImageRecords {
     return blobs;
   }
 
+  count(): number {
+    return this.#imageById.size;
+  }
+
+  /** Bytes of all layers unpacked, those of several images once. */
+  layersSize(): number {
+    const sizes = new Map<string, number>();
+    for (const { layers } of this.#imageById.values()) for (const { chainId, size } of layers) sizes.set(chainId, size);
+    return sizes.values().reduce((total, size) => total + size, 0);
+  }
+
   /** Every snapshot that some image needs. */
   chains(): Set<string> {
     return new Set(this.all().flatMap((image) => image.layers.map((layer) => layer.chainId)));

@@ -5,6 +5,7 @@ import type { Lifecycle } from "../lifecycle.ts";
 import type { ContainerPorts } from "../ports.ts";
 import { hostFacts } from "../spec/host.ts";
 import { settleLimits } from "../spec/limits.ts";
+import { buildResources } from "../spec/resources.ts";
 import { checkRestartPolicy } from "../spec/validate.ts";
 import { controllersOf } from "../spec-of.ts";
 import type { ContainerTable, Entry } from "../table.ts";
@@ -41,6 +42,8 @@ export async function updateContainer(
     let takeBack = () => {};
     try {
       const next = mergeUpdate(record.hostConfig, request);
+      // Of one that does not run too: a device that is not there would keep it from ever starting.
+      buildResources(next);
       if (record.state.status === "running") {
         const place = controllersOf(id, ports.settings());
         const changed = Object.keys(changedLimits(request)) as Changeable[];

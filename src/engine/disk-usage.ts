@@ -1,0 +1,60 @@
+import type { DiskUsage, DiskUsageType } from "../api/disk-usage.ts";
+import type { Volume } from "../api/volume.ts";
+import { SingleFlight } from "../base/single-flight.ts";
+import type { ContainerController } from "../containers/controller.ts";
+import type { ImageRegistry } from "../images/image.ts";
+import { folderUsage } from "../volumes/usage.ts";
+import type { VolumeStore } from "../volumes/volume.ts";
+
+export interface DiskUsagePorts {
+  readonly images: Pick<ImageRegistry, "list" | "layersSize">;
+  readonly containers: Pick<ContainerController, "list">;
+  readonly volumes: Pick<VolumeStore, "list">;
+  /** Ids of the containers that use a volume. */
+  readonly usersOf: (volume: string) => readonly string[];
+}
+
+/**
+ * What takes up the disk. Of images the store knows; what containers and volumes hold is walked, once for all who ask
+ * at the same time.
+ */
+export class DiskUsageReader {
+  readonly #ports: DiskUsagePorts;
+  readonly #containers: SingleFlight<NonNullable<DiskUsage["Containers"]>>;
+  readonly #volumes: SingleFlight<Volume[]>;
+
+  constructor(ports: DiskUsagePorts) {
+    this.#ports = ports;
+    this.#containers = new SingleFlight(() =>
+      ports.containers.list({ all: true, limit: undefined, size: true, filters: {} }),
+    );
+    this.#volumes = new SingleFlight(() => this.#measureVolumes());
+  }
+
+  async read(types: ReadonlySet<DiskUsageType>): Promise<DiskUsage> {
+    const { images } = this.#ports;
+    const [Images, Containers, Volumes] = await Promise.all([
+      types.has("image") ? images.list({ sharedSize: true }) : null,
+      types.has("container") ? this.#containers.run() : null,
+      types.has("volume") ? this.#volumes.run() : null,
+    ]);
+    return {
+      LayersSize: types.has("image") ? images.layersSize() : 0,
+      Images,
+      Containers,
+      Volumes,
+      BuildCache: types.has("build-cache") ? [] : null,
+    };
+  }
+
+  async #measureVolumes(): Promise<Volume[]> {
+    const measured: Volume[] = [];
+    for (const volume of this.#ports.volumes.list()) {
+      // What is mounted for a volume with options lies somewhere else.
+      const isOwn = Object.keys(volume.Options ?? {}).length === 0;
+      const Size = isOwn ? await folderUsage(volume.Mountpoint) : -1;
+      measured.push({ ...volume, UsageData: { Size, RefCount: this.#ports.usersOf(volume.Name).length } });
+    }
+    return measured;
+  }
+}
