@@ -1,26 +1,60 @@
 import { FUNCTIONS, type TemplateFunction } from "./functions.ts";
 import { TemplateError } from "./lex.ts";
-import { type BlockNode, type Chain, type Node, type Operand, type Pipe, parseTemplate } from "./parse.ts";
-import { goText, isTrue, printed } from "./values.ts";
+import { type BlockNode, type Command, type Node, type Operand, type Pipe, shownText } from "./nodes.ts";
+import { parseTemplate, type Templates } from "./parse.ts";
+import { goText, isTrue, printed, typeName } from "./values.ts";
 
 export interface TemplateOptions {
+  /** Its name in errors; "" unless given. */
+  readonly name?: string;
+  /** Where in the text it begins; what is before counts only for the places that errors name. Default 0. */
+  readonly start?: number;
+  /** What errors call the type of the data. */
+  readonly type?: string;
   /** Replaces functions of the same name, as the header of a table needs it. */
   readonly functions?: Readonly<Record<string, TemplateFunction>>;
-  /** What a field that the value hasn't got means: a value, or an error that it throws. */
-  readonly missing?: (receiver: Readonly<Record<string, unknown>>, field: string) => unknown;
+  /** What a field that the value hasn't got means: a value, or an error whose message is put into Go's form. */
+  readonly missing?: (receiver: Readonly<Record<string, unknown>>, field: string, isData: boolean) => unknown;
+  /** Steps and letters of output that one use may take, for templates of people who are not trusted; default 2^24. */
+  readonly limit?: number;
 }
 
 export type Template = (data: unknown) => string;
 
+const MAX_CALLS = 500;
+const DEFAULT_LIMIT = 2 ** 24;
+
 /** Compiles a template; a fault in its text is thrown here, one in its use when it is called. */
 export function compileTemplate(text: string, options: TemplateOptions = {}): Template {
   const functions = { ...FUNCTIONS, ...options.functions };
-  const nodes = parseTemplate(text, new Set([...Object.keys(functions), "and", "or"]));
+  const name = options.name ?? "";
+  const templates = parseTemplate(name, text, options.start ?? 0, new Set([...Object.keys(functions), "and", "or"]));
+  const shared: Shared = {
+    name,
+    text,
+    templates,
+    functions,
+    type: options.type,
+    missing: options.missing,
+    data: undefined,
+    left: options.limit ?? DEFAULT_LIMIT,
+  };
   return (data) => {
-    const run = new Run(data, functions, options.missing);
-    run.list(nodes, data);
+    const run = new Run({ ...shared, data }, name, data, 0);
+    run.list(templates.get(name) ?? [], data);
     return run.output;
   };
+}
+
+interface Shared {
+  readonly name: string;
+  readonly text: string;
+  readonly templates: Templates;
+  readonly functions: Readonly<Record<string, TemplateFunction>>;
+  readonly type: string | undefined;
+  readonly missing: TemplateOptions["missing"];
+  readonly data: unknown;
+  left: number;
 }
 
 type Scope = Map<string, unknown>;
@@ -32,34 +66,85 @@ class LoopEnd {
   }
 }
 
+/** One template under way. */
 class Run {
   output = "";
-  readonly #functions: Readonly<Record<string, TemplateFunction>>;
-  readonly #missing: TemplateOptions["missing"];
+  readonly #shared: Shared;
+  readonly #name: string;
   readonly #scopes: Scope[];
+  readonly #calls: number;
+  /** What is being evaluated, for errors. */
+  #piece: Operand | Command | Node | undefined;
 
-  constructor(
-    data: unknown,
-    functions: Readonly<Record<string, TemplateFunction>>,
-    missing: TemplateOptions["missing"],
-  ) {
-    this.#functions = functions;
-    this.#missing = missing;
+  constructor(shared: Shared, name: string, data: unknown, calls: number) {
+    this.#shared = shared;
+    this.#name = name;
+    this.#calls = calls;
     this.#scopes = [new Map([["$", data]])];
   }
 
   list(nodes: readonly Node[], dot: unknown): void {
     for (const node of nodes) {
-      if (node.kind === "text") this.output += node.text;
-      else if (node.kind === "print") {
-        const value = this.#pipe(node.pipe, dot);
-        if (node.pipe.variables.length === 0) this.output += printed(value);
-      } else if ("body" in node) this.#block(node, dot);
-      else throw new LoopEnd(node.kind);
+      this.#spend(1);
+      switch (node.kind) {
+        case "text":
+          this.#print(node.text);
+          break;
+        case "print": {
+          this.#piece = node;
+          const value = this.#pipe(node.pipe, dot);
+          if (node.pipe.variables.length === 0) this.#print(printed(value));
+          break;
+        }
+        case "break":
+        case "continue":
+          throw new LoopEnd(node.kind);
+        case "template":
+          this.#template(node, dot);
+          break;
+        default:
+          this.#block(node, dot);
+      }
     }
   }
 
+  #print(text: string): void {
+    this.#spend(text.length);
+    this.output += text;
+  }
+
+  #spend(steps: number): void {
+    this.#shared.left -= steps;
+    if (this.#shared.left < 0) throw this.#error("the template takes too long or prints too much");
+  }
+
+  #error(why: string): TemplateError {
+    const piece = this.#piece;
+    if (piece === undefined) return new TemplateError(`template: ${this.#shared.name}: ${why}`);
+    const before = this.#shared.text.slice(0, piece.at);
+    const newline = before.lastIndexOf("\n");
+    const line = before.split("\n").length;
+    const column = Buffer.byteLength(before.slice(newline + 1));
+    const shown = shownText(piece);
+    const context = [...shown].length > 20 ? `${[...shown].slice(0, 20).join("")}...` : shown;
+    return new TemplateError(
+      `template: ${this.#shared.name}:${line}:${column}: executing ${JSON.stringify(this.#name)} at <${context}>: ${why}`,
+    );
+  }
+
+  #template(node: Node & { kind: "template" }, dot: unknown): void {
+    this.#piece = node;
+    const nodes = this.#shared.templates.get(node.name);
+    if (nodes === undefined) throw this.#error(`template ${JSON.stringify(node.name)} not defined`);
+    if (this.#calls >= MAX_CALLS) throw this.#error(`exceeded maximum template depth (${MAX_CALLS})`);
+    const data = node.pipe === undefined ? undefined : this.#pipe(node.pipe, dot);
+    const inner = new Run(this.#shared, node.name, data, this.#calls + 1);
+    inner.list(nodes, data);
+    this.output += inner.output;
+  }
+
   #block(node: BlockNode, dot: unknown): void {
+    this.#piece = node;
     const depth = this.#scopes.length;
     this.#scopes.push(new Map());
     try {
@@ -76,23 +161,17 @@ class Run {
   }
 
   #range(node: BlockNode, dot: unknown): void {
+    const { variables, assigns } = node.pipe;
     const value = this.#pipe({ ...node.pipe, variables: [] }, dot);
-    let rows: [unknown, unknown][];
-    if (Array.isArray(value)) rows = value.map((item, at) => [at, item]);
-    else if (typeof value === "number")
-      rows = Array.from({ length: Math.min(Math.max(0, value), 1e6) }, (_, at) => [at, at]);
-    else if (typeof value === "object" && value !== null)
-      rows = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
-    else if (value === null || value === undefined) rows = [];
-    else throw new TemplateError(`range can't iterate over ${goText(value)}`);
-    if (rows.length === 0) this.list(node.other, dot);
-    const [first, second] = node.pipe.variables;
-    for (const [key, item] of rows) {
+    const [first, second] = variables;
+    let empty = true;
+    for (const [key, item] of this.#items(value)) {
+      empty = false;
+      this.#spend(1);
       const depth = this.#scopes.length;
-      const scope: Scope = new Map();
-      if (first !== undefined) scope.set(first, second === undefined ? item : key);
-      if (second !== undefined) scope.set(second, item);
-      this.#scopes.push(scope);
+      this.#scopes.push(new Map());
+      if (first !== undefined) this.#set(first, second === undefined ? item : key, assigns);
+      if (second !== undefined) this.#set(second, item, assigns);
       try {
         this.list(node.body, item);
       } catch (error) {
@@ -102,81 +181,144 @@ class Run {
         this.#scopes.length = depth;
       }
     }
+    if (empty) this.list(node.other, dot);
+  }
+
+  *#items(value: unknown): Generator<readonly [unknown, unknown]> {
+    if (Array.isArray(value)) yield* value.entries();
+    else if (typeof value === "number" && Number.isInteger(value)) for (let at = 0; at < value; at++) yield [at, at];
+    else if (typeof value === "object" && value !== null) {
+      yield* Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+    } else if (value !== null && value !== undefined) throw this.#error(`range can't iterate over ${goText(value)}`);
+  }
+
+  #set(name: string, value: unknown, assigns: boolean): void {
+    const scope = assigns ? this.#scopes.findLast((entry) => entry.has(name)) : this.#scopes.at(-1);
+    scope?.set(name, value);
   }
 
   #pipe(pipe: Pipe, dot: unknown): unknown {
     let value: unknown;
-    let piped = false;
-    for (const stage of pipe.stages) {
-      value = this.#stage(stage, dot, piped ? [value] : []);
-      piped = true;
-    }
+    pipe.commands.forEach((command, stage) => {
+      value = this.#command(command, dot, stage === 0 ? [] : [value]);
+    });
     const name = pipe.variables[0];
-    if (name !== undefined) {
-      const scope = pipe.assigns ? this.#scopes.findLast((entry) => entry.has(name)) : this.#scopes.at(-1);
-      if (scope === undefined) throw new TemplateError(`undefined variable ${JSON.stringify(name)}`);
-      scope.set(name, value);
-    }
+    if (name !== undefined) this.#set(name, value, pipe.assigns);
     return value;
   }
 
-  #stage(stage: readonly Chain[], dot: unknown, piped: readonly unknown[]): unknown {
-    const [first, ...rest] = stage;
-    if (first === undefined) return undefined;
-    if (first.base.kind === "function" && first.fields.length === 0) {
-      const name = first.base.name;
-      if (name === "and" || name === "or") return this.#shortCircuit(name, rest, dot, piped);
-      return this.#functions[name]?.(...rest.map((chain) => this.#chain(chain, dot, [])), ...piped);
+  #command(command: Command, dot: unknown, piped: readonly unknown[]): unknown {
+    const [first, ...rest] = command.operands;
+    this.#piece = first;
+    if (first.kind === "function") return this.#call(command, first.name, rest, dot, piped);
+    const takesArguments = first.kind === "field" || first.kind === "chain" || first.kind === "variable";
+    if (takesArguments && (first.kind !== "variable" || first.names.length > 0)) {
+      return this.#operand(first, dot, () => [...rest.map((operand) => this.#argument(operand, dot)), ...piped]);
     }
-    const args = [...rest.map((chain) => this.#chain(chain, dot, [])), ...piped];
-    if (args.length > 0 && first.fields.length === 0) {
-      throw new TemplateError(`can't give argument to non-function ${goText(this.#operand(first.base, dot))}`);
-    }
-    return this.#chain(first, dot, args);
+    if (rest.length + piped.length > 0) throw this.#error(`can't give argument to non-function ${shownText(first)}`);
+    if (first.kind === "nil") throw this.#error("nil is not a command");
+    return this.#operand(first, dot);
   }
 
-  #shortCircuit(name: "and" | "or", chains: readonly Chain[], dot: unknown, piped: readonly unknown[]): unknown {
-    let value: unknown;
-    for (const chain of chains) {
-      value = this.#chain(chain, dot, []);
-      if (isTrue(value) === (name === "or")) return value;
-    }
-    return piped.length > 0 ? piped[0] : value;
+  #argument(operand: Operand, dot: unknown): unknown {
+    this.#piece = operand;
+    if (operand.kind === "function")
+      return this.#call({ at: operand.at, operands: [operand] }, operand.name, [], dot, []);
+    return this.#operand(operand, dot);
   }
 
-  #chain(chain: Chain, dot: unknown, args: readonly unknown[]): unknown {
-    let value = this.#operand(chain.base, dot);
-    chain.fields.forEach((field, at) => {
-      value = this.#field(value, field, at === chain.fields.length - 1 ? args : []);
+  #call(
+    command: Command,
+    name: string,
+    operands: readonly Operand[],
+    dot: unknown,
+    piped: readonly unknown[],
+  ): unknown {
+    if (name === "and" || name === "or") {
+      if (operands.length + piped.length === 0)
+        throw this.#error(`wrong number of args for ${name}: want at least 1 got 0`);
+      let value: unknown;
+      for (const operand of operands) {
+        value = this.#argument(operand, dot);
+        if (isTrue(value) === (name === "or")) return value;
+      }
+      return piped.length > 0 ? piped[0] : value;
+    }
+    const values = [...operands.map((operand) => this.#argument(operand, dot)), ...piped];
+    this.#piece = command;
+    try {
+      return this.#shared.functions[name]?.(...values);
+    } catch (error) {
+      if (!(error instanceof TemplateError)) throw error;
+      throw this.#error(error.message);
+    }
+  }
+
+  #operand(operand: Operand, dot: unknown, args?: () => readonly unknown[]): unknown {
+    switch (operand.kind) {
+      case "dot":
+        return dot;
+      case "nil":
+        return null;
+      case "literal":
+        return operand.value;
+      case "pipe":
+        return this.#pipe(operand.pipe, dot);
+      case "function":
+        return this.#argument(operand, dot);
+      case "field":
+        return this.#fields(operand, dot, operand.names, args);
+      case "chain": {
+        const base = this.#operand(operand.base, dot);
+        return this.#fields(operand, base, operand.names, args);
+      }
+      case "variable": {
+        const scope = this.#scopes.findLast((entry) => entry.has(operand.name));
+        return this.#fields(operand, scope?.get(operand.name), operand.names, args);
+      }
+    }
+  }
+
+  #fields(operand: Operand, base: unknown, names: readonly string[], args?: () => readonly unknown[]): unknown {
+    let value = base;
+    names.forEach((name, at) => {
+      this.#piece = operand;
+      value = this.#field(operand, value, name, at === names.length - 1 ? args : undefined);
     });
     return value;
   }
 
-  #operand(operand: Operand, dot: unknown): unknown {
-    if (operand.kind === "dot") return dot;
-    if (operand.kind === "nil") return null;
-    if (operand.kind === "literal") return operand.value;
-    if (operand.kind === "pipe") return this.#pipe(operand.pipe, dot);
-    if (operand.kind === "function") return this.#functions[operand.name]?.();
-    const scope = this.#scopes.findLast((entry) => entry.has(operand.name));
-    if (scope === undefined)
-      throw new TemplateError(`template: :1: undefined variable ${JSON.stringify(operand.name)}`);
-    return scope.get(operand.name);
-  }
-
-  #field(receiver: unknown, field: string, args: readonly unknown[]): unknown {
-    if (receiver === null || receiver === undefined) {
-      throw new TemplateError(`nil pointer evaluating interface {}.${field}`);
-    }
+  #field(operand: Operand, receiver: unknown, field: string, args?: () => readonly unknown[]): unknown {
+    // What a map hasn't got has no fields that could be wrong.
+    if (receiver === undefined) return undefined;
+    if (receiver === null) throw this.#error(`nil pointer evaluating interface {}.${field}`);
+    const isData = receiver === this.#shared.data;
     if (typeof receiver !== "object" || Array.isArray(receiver)) {
-      const type = Array.isArray(receiver) ? "[]interface {}" : typeof receiver === "number" ? "int" : typeof receiver;
-      throw new TemplateError(`can't evaluate field ${field} in type ${type}`);
+      const type = isData ? (this.#shared.type ?? typeName(receiver)) : typeName(receiver);
+      throw this.#error(`can't evaluate field ${field} in type ${type}`);
     }
     const record = receiver as Readonly<Record<string, unknown>>;
-    if (!Object.hasOwn(record, field)) return this.#missing?.(record, field);
+    const values = args?.() ?? [];
+    this.#piece = operand;
+    if (!Object.hasOwn(record, field)) {
+      if (isData && this.#shared.type !== undefined && this.#shared.missing === undefined) {
+        throw this.#error(`can't evaluate field ${field} in type ${this.#shared.type}`);
+      }
+      try {
+        return this.#shared.missing?.(record, field, isData);
+      } catch (error) {
+        throw error instanceof Error ? this.#error(error.message) : error;
+      }
+    }
     const value = record[field];
-    if (typeof value === "function") return (value as TemplateFunction)(...args);
-    if (args.length > 0) throw new TemplateError(`${field} has arguments but cannot be invoked as function`);
+    if (typeof value === "function") {
+      const method = value as TemplateFunction;
+      if (values.length !== method.length) {
+        throw this.#error(`wrong number of args for ${field}: want ${method.length} got ${values.length}`);
+      }
+      return method(...values);
+    }
+    if (values.length > 0) throw this.#error(`${field} has arguments but cannot be invoked as function`);
     return value;
   }
 }

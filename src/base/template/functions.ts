@@ -1,36 +1,62 @@
 import { TemplateError } from "./lex.ts";
 import { sprintf } from "./printf.ts";
-import { goJson, goText, isTrue } from "./values.ts";
+import { goJson, goText, isTrue, typeName } from "./values.ts";
 
 export type TemplateFunction = (...args: unknown[]) => unknown;
 
-function textOf(value: unknown, name: string): string {
+/** Most spaces that one call of `pad` adds on a side. */
+const MOST_PADDING = 1_000_000;
+
+function textOf(value: unknown): string {
   if (typeof value === "string") return value;
-  throw new TemplateError(`error calling ${name}: wrong type for value; expected string; got ${typeName(value)}`);
+  if (value === null || value === undefined) throw new TemplateError("invalid value; expected string");
+  throw new TemplateError(`wrong type for value; expected string; got ${typeName(value)}`);
 }
 
-function numberOf(value: unknown, name: string): number {
-  if (typeof value === "number") return value;
-  throw new TemplateError(`error calling ${name}: expected integer; found ${goText(value)}`);
+function numberOf(value: unknown): number {
+  if (typeof value === "number" && Number.isInteger(value)) return value;
+  throw new TemplateError(`expected integer; found ${goText(value)}`);
 }
 
-function typeName(value: unknown): string {
-  if (value === null || value === undefined) return "nil";
-  if (Array.isArray(value)) return "[]interface {}";
-  if (typeof value === "object") return "map[string]interface {}";
-  return typeof value === "number" ? "int" : typeof value === "boolean" ? "bool" : typeof value;
+/** A place in a list, as `index` and `slice` take it. */
+function placeOf(value: unknown, name: string): number {
+  if (value === null || value === undefined) throw failed(name, "cannot index slice/array with nil");
+  if (typeof value === "number" && Number.isInteger(value)) return value;
+  throw failed(name, `cannot index slice/array with type ${typeName(value)}`);
+}
+
+function failed(name: string, why: string): TemplateError {
+  return new TemplateError(`error calling ${name}: ${why}`);
+}
+
+/** Throws unless as many arguments were given; `most` undefined is any number. */
+function checkCount(name: string, args: readonly unknown[], least: number, most?: number): void {
+  if (args.length >= least && (most === undefined || args.length <= most)) return;
+  const wanted = most === least ? String(least) : `at least ${least}`;
+  throw new TemplateError(`wrong number of args for ${name}: want ${wanted} got ${args.length}`);
+}
+
+function isNumber(value: unknown): value is number | bigint {
+  return typeof value === "number" || typeof value === "bigint";
 }
 
 function compare(name: string, a: unknown, b: unknown): number {
   if (typeof a === "string" && typeof b === "string") return a < b ? -1 : a > b ? 1 : 0;
-  if (typeof a === "number" && typeof b === "number") return a - b;
-  throw new TemplateError(`error calling ${name}: incompatible types for comparison`);
+  if (isNumber(a) && isNumber(b)) return a < b ? -1 : a > b ? 1 : 0;
+  const isBasic = (value: unknown): boolean =>
+    typeof value === "string" || isNumber(value) || typeof value === "boolean";
+  if (!isBasic(a) || !isBasic(b)) throw failed(name, "invalid type for comparison");
+  throw failed(name, typeof a === typeof b ? "invalid type for comparison" : "incompatible types for comparison");
 }
 
-function same(a: unknown, b: unknown): boolean {
+function same(name: string, a: unknown, b: unknown): boolean {
   if ((a ?? null) === (b ?? null)) return true;
   if (a === null || a === undefined || b === null || b === undefined) return false;
-  if (typeof a !== typeof b) throw new TemplateError("error calling eq: incompatible types for comparison");
+  if (typeof a === "object" || typeof b === "object")
+    throw failed(name, `non-comparable type ${goText(a)}: ${typeName(a)}`);
+  // biome-ignore lint/suspicious/noDoubleEquals: an int may be one or the other, and 1n == 1
+  if (isNumber(a) && isNumber(b)) return a == b;
+  if (typeof a !== typeof b) throw failed(name, "incompatible types for comparison");
   return false;
 }
 
@@ -38,42 +64,60 @@ function index(value: unknown, ...keys: unknown[]): unknown {
   let item = value;
   for (const key of keys) {
     if (Array.isArray(item) || typeof item === "string") {
-      const at = numberOf(key, "index");
-      if (at < 0 || at >= item.length) throw new TemplateError(`error calling index: index out of range: ${at}`);
-      item = typeof item === "string" ? item.charCodeAt(at) : item[at];
+      const at = placeOf(key, "index");
+      const bytes = typeof item === "string" ? Buffer.from(item) : item;
+      if (at < 0 || at >= bytes.length) throw failed("index", `index out of range: ${at}`);
+      item = bytes[at];
     } else if (typeof item === "object" && item !== null) {
+      if (typeof key !== "string") {
+        throw failed(
+          "index",
+          key === null || key === undefined
+            ? "value is nil; should be of type string"
+            : `value has type ${typeName(key)}; should be string`,
+        );
+      }
       const map = item as Record<string, unknown>;
       // The zero value of Go's map[string]string, which labels and options are, is the empty text.
       const missing = Object.values(map).every((entry) => typeof entry === "string") ? "" : undefined;
-      item = Object.hasOwn(map, String(key)) ? map[String(key)] : missing;
+      item = Object.hasOwn(map, key) ? map[key] : missing;
     } else if (item === null || item === undefined) {
-      throw new TemplateError("error calling index: index of untyped nil");
+      throw failed("index", "index of untyped nil");
     } else {
-      throw new TemplateError(`error calling index: can't index item of type ${typeName(item)}`);
+      throw failed("index", `can't index item of type ${typeName(item)}`);
     }
   }
   return item;
 }
 
-function slice(value: unknown, from?: unknown, to?: unknown): unknown {
+function slice(value: unknown, ...places: unknown[]): unknown {
+  if (value === null || value === undefined) throw failed("slice", "slice of untyped nil");
+  if (places.length > 3) throw failed("slice", `too many slice indexes: ${places.length}`);
   if (!Array.isArray(value) && typeof value !== "string") {
-    throw new TemplateError(`error calling slice: can't slice item of type ${typeName(value)}`);
+    throw failed("slice", `can't slice item of type ${typeName(value)}`);
   }
-  const start = from === undefined ? 0 : numberOf(from, "slice");
-  const end = to === undefined ? value.length : numberOf(to, "slice");
-  if (start < 0 || end > value.length || start > end) {
-    throw new TemplateError(`error calling slice: index out of range: ${start > value.length ? start : end}`);
-  }
-  return value.slice(start, end);
+  if (typeof value === "string" && places.length === 3) throw failed("slice", "cannot 3-index slice a string");
+  const bytes = typeof value === "string" ? Buffer.from(value) : value;
+  const [start = 0, end = bytes.length] = places.map((place) => {
+    const at = placeOf(place, "slice");
+    if (at < 0 || at > bytes.length) throw failed("slice", `index out of range: ${at}`);
+    return at;
+  });
+  if (start > end) throw failed("slice", `invalid slice index: ${start} > ${end}`);
+  return typeof value === "string" ? (bytes as Buffer).toString("utf8", start, end) : value.slice(start, end);
 }
 
 function length(value: unknown): number {
   if (typeof value === "string") return Buffer.byteLength(value);
   if (Array.isArray(value)) return value.length;
   if (typeof value === "object" && value !== null) return Object.keys(value).length;
-  throw new TemplateError(
-    `error calling len: len of ${value === undefined || value === null ? "nil pointer" : `type ${typeName(value)}`}`,
-  );
+  throw failed("len", value === undefined || value === null ? "len of nil pointer" : `len of type ${typeName(value)}`);
+}
+
+function call(target: unknown, ...args: unknown[]): unknown {
+  if (target === null || target === undefined) throw failed("call", "call of nil");
+  if (typeof target !== "function") throw failed("call", `non-function . of type ${typeName(target)}`);
+  return (target as TemplateFunction)(...args);
 }
 
 function title(text: string): string {
@@ -83,52 +127,121 @@ function title(text: string): string {
   );
 }
 
+const HTML: Readonly<Record<string, string>> = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  '"': "&#34;",
+  "'": "&#39;",
+  "\0": "\uFFFD",
+};
+
 function escapeHtml(text: string): string {
-  return text
-    .replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`)
-    .replace(/&#38;/g, "&amp;")
-    .replace(/&#60;/g, "&lt;")
-    .replace(/&#62;/g, "&gt;");
+  return text.replace(/[&<>"'\0]/g, (char) => HTML[char] ?? char);
+}
+
+const SCRIPT: Readonly<Record<string, string>> = {
+  "\\": "\\\\",
+  "'": "\\'",
+  '"': '\\"',
+  "<": "\\u003C",
+  ">": "\\u003E",
+  "&": "\\u0026",
+  "=": "\\u003D",
+};
+
+function escapeScript(text: string): string {
+  return text.replace(/[\\'"<>&=]|[^\P{C}]/gu, (char) => {
+    const known = SCRIPT[char];
+    if (known !== undefined) return known;
+    return [...Array(char.length).keys()]
+      .map((at) => `\\u${char.charCodeAt(at).toString(16).toUpperCase().padStart(4, "0")}`)
+      .join("");
+  });
+}
+
+function escapeQuery(text: string): string {
+  return encodeURIComponent(text)
+    .replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
+    .replaceAll("%20", "+");
+}
+
+/** What `print` makes of its arguments: spaces only between two that are no strings. */
+function joined(args: readonly unknown[]): string {
+  return args
+    .map((arg, at) => {
+      const spaced = at > 0 && typeof arg !== "string" && typeof args[at - 1] !== "string";
+      return `${spaced ? " " : ""}${goText(arg)}`;
+    })
+    .join("");
+}
+
+function counted(name: string, least: number, most: number | undefined, act: TemplateFunction): TemplateFunction {
+  return (...args) => {
+    checkCount(name, args, least, most);
+    return act(...args);
+  };
+}
+
+function padding(value: unknown): string {
+  return " ".repeat(Math.min(MOST_PADDING, Math.max(0, numberOf(value))));
+}
+
+const BUILTIN: Readonly<Record<string, readonly [least: number, most: number | undefined, TemplateFunction]>> = {
+  json: [1, 1, (value) => goJson(value)],
+  split: [2, 2, (text, separator) => splitText(textOf(text), textOf(separator))],
+  join: [
+    2,
+    2,
+    (items, separator) => (Array.isArray(items) ? items.map(goText).join(textOf(separator)) : goText(items)),
+  ],
+  title: [1, 1, (text) => title(textOf(text))],
+  lower: [1, 1, (text) => textOf(text).toLowerCase()],
+  upper: [1, 1, (text) => textOf(text).toUpperCase()],
+  pad: [
+    3,
+    3,
+    (text, before, after) => (textOf(text) === "" ? "" : `${padding(before)}${textOf(text)}${padding(after)}`),
+  ],
+  truncate: [
+    2,
+    2,
+    (text, count) =>
+      Buffer.from(textOf(text))
+        .subarray(0, Math.max(0, numberOf(count)))
+        .toString(),
+  ],
+  print: [0, undefined, (...args) => joined(args)],
+  println: [0, undefined, (...args) => `${args.map(goText).join(" ")}\n`],
+  printf: [1, undefined, (format, ...args) => sprintf(textOf(format), args)],
+  len: [1, 1, length],
+  index: [1, undefined, index],
+  slice: [1, undefined, slice],
+  call: [1, undefined, call],
+  not: [1, 1, (value) => !isTrue(value)],
+  eq: [
+    1,
+    undefined,
+    (first, ...others) => {
+      if (others.length === 0) throw failed("eq", "missing argument for comparison");
+      return others.some((other) => same("eq", first, other));
+    },
+  ],
+  ne: [2, 2, (a, b) => !same("ne", a, b)],
+  lt: [2, 2, (a, b) => compare("lt", a, b) < 0],
+  le: [2, 2, (a, b) => compare("le", a, b) <= 0],
+  gt: [2, 2, (a, b) => compare("gt", a, b) > 0],
+  ge: [2, 2, (a, b) => compare("ge", a, b) >= 0],
+  html: [0, undefined, (...args) => escapeHtml(joined(args))],
+  urlquery: [0, undefined, (...args) => escapeQuery(joined(args))],
+  js: [0, undefined, (...args) => escapeScript(joined(args))],
+};
+
+function splitText(text: string, separator: string): readonly string[] {
+  return separator === "" ? [...text] : text.split(separator);
 }
 
 /** What templates may call; `and` and `or` are the evaluator's, since they stop early. */
-export const FUNCTIONS: Readonly<Record<string, TemplateFunction>> = {
-  json: (value) => goJson(value),
-  split: (text, separator) => textOf(text, "split").split(textOf(separator, "split")),
-  join: (items, separator) =>
-    Array.isArray(items) ? items.map(goText).join(textOf(separator, "join")) : goText(items),
-  title: (text) => title(textOf(text, "title")),
-  lower: (text) => textOf(text, "lower").toLowerCase(),
-  upper: (text) => textOf(text, "upper").toUpperCase(),
-  pad: (text, before, after) => {
-    const value = textOf(text, "pad");
-    if (value === "") return "";
-    return " ".repeat(Math.max(0, numberOf(before, "pad"))) + value + " ".repeat(Math.max(0, numberOf(after, "pad")));
-  },
-  truncate: (text, count) => {
-    const value = textOf(text, "truncate");
-    return value.slice(0, Math.max(0, Math.min(value.length, numberOf(count, "truncate"))));
-  },
-  print: (...args) => {
-    const isText = args.map((arg) => typeof arg === "string");
-    return args.map((arg, at) => (at > 0 && !isText[at] && !isText[at - 1] ? ` ${goText(arg)}` : goText(arg))).join("");
-  },
-  println: (...args) => `${args.map(goText).join(" ")}\n`,
-  printf: (format, ...args) => sprintf(textOf(format, "printf"), args),
-  len: length,
-  index,
-  slice,
-  not: (value) => !isTrue(value),
-  eq: (first, ...others) => {
-    if (others.length === 0) throw new TemplateError("error calling eq: missing argument for comparison");
-    return others.some((other) => same(first, other));
-  },
-  ne: (a, b) => !same(a, b),
-  lt: (a, b) => compare("lt", a, b) < 0,
-  le: (a, b) => compare("le", a, b) <= 0,
-  gt: (a, b) => compare("gt", a, b) > 0,
-  ge: (a, b) => compare("ge", a, b) >= 0,
-  html: (...args) => escapeHtml(args.map(goText).join("")),
-  urlquery: (...args) => encodeURIComponent(args.map(goText).join("")).replace(/%20/g, "+"),
-  js: (...args) => JSON.stringify(args.map(goText).join("")).slice(1, -1).replace(/'/g, "\\'").replace(/</g, "\\u003C"),
-};
+export const FUNCTIONS: Readonly<Record<string, TemplateFunction>> = Object.fromEntries(
+  Object.entries(BUILTIN).map(([name, [least, most, act]]) => [name, counted(name, least, most, act)]),
+);

@@ -5,13 +5,25 @@ export function isTrue(value: unknown): boolean {
   return Boolean(value);
 }
 
+/** What Go calls the type of a JSON value. */
+export function typeName(value: unknown): string {
+  if (value === null || value === undefined) return "nil";
+  if (Array.isArray(value)) return "[]interface {}";
+  if (typeof value === "object") return "map[string]interface {}";
+  if (typeof value === "number") return Number.isInteger(value) ? "int" : "float64";
+  if (typeof value === "bigint") return "int";
+  return typeof value === "boolean" ? "bool" : typeof value;
+}
+
 /** A value as `%v` prints it; nil inside another value is `<nil>`. */
 export function goText(value: unknown): string {
   if (value === undefined || value === null) return "<nil>";
   if (typeof value === "number") return numberText(value);
   if (Array.isArray(value)) return `[${value.map(goText).join(" ")}]`;
   if (typeof value === "object") {
-    const rows = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+    const rows = Object.entries(value)
+      .filter(([, item]) => typeof item !== "function")
+      .sort(([a], [b]) => (a < b ? -1 : 1));
     return `map[${rows.map(([key, item]) => `${key}:${goText(item)}`).join(" ")}]`;
   }
   return String(value);
@@ -22,12 +34,30 @@ export function printed(value: unknown): string {
   return value === undefined || value === null ? "<no value>" : goText(value);
 }
 
-function numberText(value: number): string {
+/** As Go's `%v` of an int or, with the shortest digits that tell it from others, of a float64. */
+export function numberText(value: number): string {
   if (Number.isInteger(value) && Math.abs(value) < 1e21) return value.toFixed(0);
-  return String(value).replace(/e([+-])(\d)$/, "e$10$2");
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "+Inf" : "-Inf";
+  if (Math.abs(value) >= 1e21 || Math.abs(value) < 1e-4) return exponent(value.toExponential());
+  return String(value);
 }
 
-/** JSON as Go writes it: keys of maps sorted, `<`, `>` and `&` as they are. */
+/** Go writes at least two digits of an exponent. */
+export function exponent(text: string): string {
+  return text.replace(/e([+-])(\d)$/, "e$10$2");
+}
+
+/** JSON as Go writes it for templates: keys in their order, `<`, `>` and `&` as they are. */
 export function goJson(value: unknown): string {
-  return JSON.stringify(value ?? null, (_, item: unknown) => (typeof item === "function" ? undefined : item));
+  if (!hasBig(value, 0)) return JSON.stringify(value ?? null);
+  if (typeof value === "bigint") return String(value);
+  if (Array.isArray(value)) return `[${value.map(goJson).join(",")}]`;
+  const rows = Object.entries(value as object).filter(([, item]) => item !== undefined && typeof item !== "function");
+  return `{${rows.map(([key, item]) => `${JSON.stringify(key)}:${goJson(item)}`).join(",")}}`;
+}
+
+function hasBig(value: unknown, depth: number): boolean {
+  if (typeof value === "bigint") return true;
+  if (typeof value !== "object" || value === null || depth > 100) return false;
+  return Object.values(value).some((item) => hasBig(item, depth + 1));
 }

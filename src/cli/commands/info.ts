@@ -1,6 +1,7 @@
 import { bytesSize } from "../../base/units.ts";
 import { VERSION } from "../../base/version.ts";
-import type { Command } from "../command.ts";
+import { clientVersion } from "../client-version.ts";
+import type { Call, Command } from "../command.ts";
 import { errorLine } from "../error-line.ts";
 import { textFlag } from "../flags/spec.ts";
 import { complain, print } from "../output/print.ts";
@@ -25,20 +26,37 @@ export const info: Command = {
       complain(format === "" ? `${errorLine(error)}\nerrors pretty printing info` : errorLine(error));
       return 1;
     }
-    if (format === "json") print(`${JSON.stringify(found)}\n`);
+    if (format === "json") print(`${JSON.stringify({ ...found, ClientInfo: clientInfo(call) })}\n`);
     else if (format === "") print(infoText(found));
     else {
-      const { compileTemplate } = await import("../../base/template/evaluate.ts");
-      const data = {
-        ClientInfo: { Version: VERSION, Context: call.settings.context, Debug: call.settings.debug },
-        ...found,
-      };
-      print(`${compileTemplate(format, { missing: () => undefined })(data)}\n`);
+      const { printValue } = await import("../output/value.ts");
+      const { ClientInfo: _, ...server } = found;
+      const data = { ...server, ClientInfo: clientInfo(call) };
+      printValue(data, format, { type: "system.dockerInfo", fields: INFO_FIELDS });
     }
     for (const warning of (found.Warnings as readonly string[] | null | undefined) ?? []) complain(warning);
     return 0;
   },
 };
+
+/** Fields that engines may leave out, of which a template can ask all the same. */
+const INFO_FIELDS = new Set(
+  (
+    "Warnings Labels HttpProxy HttpsProxy NoProxy RegistryConfig GenericResources Swarm ProductLicense Isolation " +
+    "InitBinary ContainerdCommit RuncCommit InitCommit SecurityOptions DefaultAddressPools FirewallBackend CDISpecDirs " +
+    "DiscoveredDevices Containerd ClusterAdvertise ClusterStore DriverStatus SystemStatus KernelMemory KernelMemoryTCP " +
+    "DefaultRuntime Runtimes Plugins OSVersion ServerErrors"
+  ).split(" "),
+);
+
+function clientInfo(call: Call): Readonly<Record<string, unknown>> {
+  return {
+    Debug: call.settings.debug,
+    ...clientVersion(call),
+    Plugins: [],
+    Warnings: null,
+  };
+}
 
 /** Lines in Docker's order: indent, label, and the value's key, left out where the engine says nothing. */
 function infoText(found: Info): string {

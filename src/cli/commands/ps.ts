@@ -61,6 +61,7 @@ export const ps: Command = {
       columns: ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names", ...(size ? ["Size"] : [])],
       headings: HEADINGS,
       type: "*formatter.ContainerContext",
+      faults: ["failed to parse template", "failed to execute template"],
       rows: containers.map((container) => rowOf(container, full)),
     });
     return 0;

@@ -1,6 +1,5 @@
-import { VERSION } from "../../base/version.ts";
-import { API_VERSION } from "../../client/client.ts";
-import type { Command } from "../command.ts";
+import { clientVersion } from "../client-version.ts";
+import { type Command, ExitError } from "../command.ts";
 import { errorLine } from "../error-line.ts";
 import { textFlag } from "../flags/spec.ts";
 import { complain, print } from "../output/print.ts";
@@ -36,29 +35,22 @@ export const version: Command = {
     } catch (error) {
       failure = error;
     }
-    const client = {
-      Version: VERSION,
-      ApiVersion: call.client.version,
-      DefaultAPIVersion: API_VERSION,
-      Os: process.platform,
-      Arch: process.arch === "x64" ? "amd64" : process.arch,
-      Context: call.settings.context,
-    };
+    const client = clientVersion(call);
     const format = call.flags.text("format");
     const data = { Client: client, Server: server ?? null };
     if (format === "json") print(`${JSON.stringify(data)}\n`);
     else if (format !== "") {
-      const { compileTemplate } = await import("../../base/template/evaluate.ts");
-      const template = compileTemplate(format, { missing: goField });
+      const { printValue } = await import("../output/value.ts");
       try {
-        print(`${template(data)}\n`);
+        printValue(data, format, { name: "version", type: "system.versionInfo" });
       } catch (error) {
-        if (failure === undefined) throw error;
+        // Without an engine there is nothing to ask of it; that is what is complained of.
+        if (failure === undefined || error instanceof ExitError) throw error;
       }
     } else {
       const rows = [
-        [" Version:", client.Version],
-        [" API version:", client.ApiVersion],
+        [" Version:", client.Version ?? ""],
+        [" API version:", downgraded(client)],
         [" OS/Arch:", `${client.Os}/${client.Arch}`],
         [" Context:", client.Context],
       ];
@@ -71,9 +63,9 @@ export const version: Command = {
   },
 };
 
-/** Docker's templates see Go's names, and this one differs from JSON's. */
-function goField(value: unknown, field: string): unknown {
-  return field === "APIVersion" ? (value as { readonly ApiVersion?: string } | null)?.ApiVersion : undefined;
+function downgraded(client: Readonly<Record<string, string>>): string {
+  const { ApiVersion = "", DefaultAPIVersion = "" } = client;
+  return ApiVersion === DefaultAPIVersion ? ApiVersion : `${ApiVersion} (downgraded from ${DefaultAPIVersion})`;
 }
 
 function serverText(server: ServerVersion): string {

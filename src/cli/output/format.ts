@@ -1,3 +1,4 @@
+import { messageOf } from "../../base/errors.ts";
 import type { TemplateFunction } from "../../base/template/functions.ts";
 import { print } from "./print.ts";
 import { aligned } from "./table.ts";
@@ -14,6 +15,8 @@ export interface Listing {
   readonly headings: Readonly<Record<string, string>>;
   /** The name that an unknown field's error gives the rows. */
   readonly type: string;
+  /** What errors in the template begin with, those of its text and those of its use; both alike unless given. */
+  readonly faults?: readonly [parse: string, run: string];
   readonly rows: readonly Row[];
 }
 
@@ -34,7 +37,7 @@ export async function printListing(listing: Listing): Promise<void> {
     return;
   }
   const isTable = /^table\s/.test(format);
-  await printTemplate(listing, isTable ? format.slice(5).trim() : format, isTable);
+  await printTemplate(listing, format, isTable);
 }
 
 function jsonOf(row: Row): string {
@@ -44,24 +47,31 @@ function jsonOf(row: Row): string {
 
 async function printTemplate(listing: Listing, text: string, isTable: boolean): Promise<void> {
   const { compileTemplate } = await import("../../base/template/evaluate.ts");
+  const { goJson } = await import("../../base/template/values.ts");
+  const body = isTable ? text.slice(5).trim() : text;
   const { HEADER_FUNCTIONS } = await import("./header-functions.ts");
-  const missing = (_: unknown, field: string): never => {
-    throw new Error(
-      `template: :1:2: executing "" at <.${field}>: can't evaluate field ${field} in type ${listing.type}`,
-    );
-  };
   const functions = {
-    json: (value: unknown): string => (isRow(value) ? jsonOf(value) : JSON.stringify(value ?? null)),
+    json: (value: unknown): string => (isRow(value) ? jsonOf(value) : goJson(value)),
   };
+  const fault = (error: unknown, at: string): Error =>
+    new Error(`${listing.faults?.[at === "parse" ? 0 : 1] ?? "template parsing error"}: ${messageOf(error)}`);
   let template: (data: unknown) => string;
   try {
-    template = compileTemplate(text, { missing, functions });
+    template = compileTemplate(text, { type: listing.type, functions, start: text.length - body.length });
   } catch (error) {
-    throw new Error(`failed to parse template: ${(error as Error).message}`);
+    throw fault(error, "parse");
   }
-  const lines = listing.rows.map((row) => `${template(row)}\n`);
+  const lines: string[] = [];
+  for (const row of listing.rows) {
+    try {
+      lines.push(`${template(row)}
+`);
+    } catch (error) {
+      throw fault(error, "run");
+    }
+  }
   if (!isTable) return print(lines.join(""));
-  const header = compileTemplate(text, { functions: HEADER_FUNCTIONS, missing: () => "" });
+  const header = compileTemplate(body, { functions: HEADER_FUNCTIONS });
   const label = (name: unknown): string => {
     const words = String(name).split(/[.-]/);
     return words[words.length - 1] ?? "";

@@ -70,12 +70,11 @@ async function templateFor(format: string, type?: string): Promise<(data: unknow
     if (key !== undefined) return record[key];
     // In a map that users fill, such as labels, a missing key is no mistake.
     if (Object.keys(record).some((name) => !/^[A-Z]/.test(name)) || Object.keys(record).length === 0) return undefined;
-    if (type !== undefined) throw new Error(`can't evaluate field ${field} in type ${type}`);
     throw new Error(`map has no entry for key ${JSON.stringify(field)}`);
   };
   let template: (data: unknown) => string;
   try {
-    template = compileTemplate(format, { missing });
+    template = compileTemplate(format, type === undefined ? { missing } : { type });
   } catch (error) {
     throw new ExitError(64, `template parsing error: ${messageOf(error)}`);
   }
@@ -83,7 +82,7 @@ async function templateFor(format: string, type?: string): Promise<(data: unknow
     try {
       return template(data);
     } catch (error) {
-      throw new ExitError(1, `template parsing error: template: :1: executing "" at <${format}>: ${messageOf(error)}`);
+      throw new ExitError(1, `template parsing error: ${messageOf(error)}`);
     }
   };
 }
