@@ -51,6 +51,22 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       "sectors_recursive",
     ],
   },
+  BuildCacheRow: {
+    description: "One row of the builder's cache.",
+    type: "object",
+    properties: {
+      ID: { type: "string" },
+      Type: { type: "string" },
+      Description: { type: "string" },
+      InUse: { type: "boolean" },
+      Shared: { type: "boolean" },
+      Size: { description: "Bytes.", type: "integer", format: "int64" },
+      CreatedAt: { type: "string" },
+      LastUsedAt: { type: ["string", "null"] },
+      UsageCount: { type: "integer", format: "int64" },
+    },
+    required: ["ID", "Type", "Description", "InUse", "Shared", "Size", "CreatedAt", "LastUsedAt", "UsageCount"],
+  },
   ContainerConfig: {
     description: "What the image and the user say about the process; an image's `config` has the same shape.",
     type: "object",
@@ -371,6 +387,23 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       Capabilities: { type: ["array", "null"], items: { type: "array", items: { type: "string" } } },
       Options: { type: ["object", "null"], additionalProperties: { type: "string" } },
     },
+  },
+  DiskUsage: {
+    description: "GET /system/df. null for what was not asked for.",
+    type: "object",
+    properties: {
+      LayersSize: {
+        description: "Bytes of all layers of images, each counted once.",
+        type: "integer",
+        format: "int64",
+      },
+      Images: { type: ["array", "null"], items: { $ref: "#/components/schemas/ImageSummary" } },
+      Containers: { type: ["array", "null"], items: { $ref: "#/components/schemas/ContainerSummary" } },
+      Volumes: { type: ["array", "null"], items: { $ref: "#/components/schemas/Volume" } },
+      BuildCache: { type: ["array", "null"], items: { $ref: "#/components/schemas/BuildCacheRow" } },
+      BuilderSize: { description: "Before API 1.42.", type: "integer", format: "int64" },
+    },
+    required: ["LayersSize", "Images", "Containers", "Volumes", "BuildCache"],
   },
   DistributionInspect: {
     description: "GET /distribution/{name}/json.",
@@ -1383,6 +1416,15 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       Warnings: { type: ["array", "null"], items: { type: "string" } },
     },
     required: ["Volumes", "Warnings"],
+  },
+  VolumesPruneResponse: {
+    description: "POST /volumes/prune.",
+    type: "object",
+    properties: {
+      VolumesDeleted: { type: "array", items: { type: "string" } },
+      SpaceReclaimed: { description: "Bytes.", type: "integer", format: "int64" },
+    },
+    required: ["VolumesDeleted", "SpaceReclaimed"],
   },
   WeightDevice: {
     type: "object",

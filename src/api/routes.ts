@@ -17,6 +17,8 @@ export interface Route {
   /** What attaches, runs or changes anything is a write, whatever its method. */
   readonly access: "read" | "write";
   readonly query: QuerySpec;
+  /** Parameters that came later or are gone: to other versions they are unknown, and ignored as all unknown ones. */
+  readonly paramVersions?: Readonly<Record<string, VersionRange>>;
   readonly body?: BodySpec;
   readonly answer: AnswerSpec;
   /** Further statuses of refusals. */
@@ -25,6 +27,12 @@ export interface Route {
   readonly since?: string;
   /** The answer may take the connection over: bytes as they are, or WebSocket's messages. */
   readonly hijacks?: true | "websocket";
+}
+
+/** From a version on, or up to before one. */
+export interface VersionRange {
+  readonly since?: string;
+  readonly until?: string;
 }
 
 /** A JSON body by the name of its shape, or bytes of a media type. */
@@ -45,6 +53,7 @@ const none = {} as const;
 const TAR = "application/x-tar";
 const nothing = { status: 204 } as const;
 const stopQuery = { signal: "text", t: "int" } as const;
+const stopVersions = { signal: { since: "1.42" } } as const;
 const sizeQuery = { h: "text", w: "text" } as const;
 const attachQuery = {
   stdin: "bool",
@@ -145,6 +154,7 @@ export const ROUTES = {
   swarmTaskList: noSwarm("/tasks", "List the tasks of the swarm"),
   swarmSecretList: noSwarm("/secrets", "List the secrets of the swarm"),
   swarmConfigList: noSwarm("/configs", "List the configs of the swarm"),
+
   diskUsage: {
     method: "GET",
     path: "/system/df",
@@ -176,6 +186,7 @@ export const ROUTES = {
     summary: "Create a container",
     access: "write",
     query: { name: "text", platform: "text" },
+    paramVersions: { platform: { since: "1.41" } },
     body: { json: "ContainerCreateRequest" },
     answer: { status: 201, json: "ContainerCreateResponse" },
     errors: [404, 409],
@@ -223,6 +234,7 @@ export const ROUTES = {
     summary: "Read what a container printed",
     access: "read",
     query: logsQuery,
+    paramVersions: { until: { since: "1.35" } },
     answer: { media: MULTIPLEXED_STREAM },
     errors: [404],
   },
@@ -241,6 +253,7 @@ export const ROUTES = {
     summary: "Stop a container",
     access: "write",
     query: stopQuery,
+    paramVersions: stopVersions,
     answer: nothing,
     errors: [304, 404],
   },
@@ -250,6 +263,7 @@ export const ROUTES = {
     summary: "Stop a container and start it again",
     access: "write",
     query: stopQuery,
+    paramVersions: stopVersions,
     answer: nothing,
     errors: [404],
   },
@@ -286,6 +300,7 @@ export const ROUTES = {
     summary: "Wait for the end of a container",
     access: "read",
     query: { condition: { oneOf: ["not-running", "next-exit", "removed"], refusal: "invalid condition" } },
+    paramVersions: { condition: { since: "1.30" } },
     answer: { json: "ContainerWaitResponse" },
     errors: [404],
   },
@@ -306,6 +321,15 @@ export const ROUTES = {
     query: none,
     body: { json: "ContainerUpdateRequest" },
     answer: { json: "ContainerUpdateResponse" },
+    errors: [404, 409],
+  },
+  containerHealthcheck: {
+    method: "POST",
+    path: "/gantry/containers/:id/healthcheck",
+    summary: "Run a container's health check at once",
+    access: "write",
+    query: none,
+    answer: { json: "HealthcheckResult" },
     errors: [404, 409],
   },
   containerResize: {
@@ -393,6 +417,7 @@ export const ROUTES = {
     summary: "List images",
     access: "read",
     query: { all: "bool", filters: "filters", filter: "text", "shared-size": "bool" },
+    paramVersions: { "shared-size": { since: "1.42" }, filter: { until: "1.41" } },
     answer: { json: "ImageSummary[]" },
   },
   imageSaveMany: {
@@ -401,6 +426,7 @@ export const ROUTES = {
     summary: "Read images as one archive",
     access: "read",
     query: { names: "texts", platform: "text" },
+    paramVersions: { platform: { since: "1.48" } },
     answer: { media: TAR },
     errors: [404],
   },
@@ -428,6 +454,7 @@ export const ROUTES = {
     summary: "Read an image as an archive",
     access: "read",
     query: { platform: "text" },
+    paramVersions: { platform: { since: "1.48" } },
     answer: { media: TAR },
     errors: [404],
   },
@@ -446,6 +473,7 @@ export const ROUTES = {
     summary: "Import an image from a root filesystem, or pull one",
     access: "write",
     query: importQuery,
+    paramVersions: { platform: { since: "1.32" } },
     body: { media: TAR },
     answer: { lines: "ProgressMessage" },
     errors: [404],
@@ -552,6 +580,26 @@ export const ROUTES = {
     body: { json: "VolumeCreateRequest" },
     answer: { status: 201, json: "Volume" },
     errors: [409],
+  },
+  volumePrune: {
+    method: "POST",
+    path: "/volumes/prune",
+    summary: "Remove unused volumes",
+    access: "write",
+    query: { filters: "filters" },
+    answer: { json: "VolumesPruneResponse" },
+    errors: [409],
+    since: "1.25",
+  },
+  volumeUpdate: {
+    method: "PUT",
+    path: "/volumes/:name",
+    summary: "Change a cluster's volume",
+    access: "write",
+    query: { version: "text" },
+    answer: { status: 200 },
+    errors: [404, 503],
+    since: "1.42",
   },
   volumeRemove: {
     method: "DELETE",

@@ -16,3 +16,10 @@ export interface VolumeListResponse {
   readonly Volumes: readonly Volume[];
   readonly Warnings: readonly string[] | null;
 }
+
+/** POST /volumes/prune. */
+export interface VolumesPruneResponse {
+  readonly VolumesDeleted: string[];
+  /** Bytes. */
+  readonly SpaceReclaimed: number;
+}

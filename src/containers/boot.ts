@@ -34,6 +34,7 @@ export async function settle(ports: ContainerPorts, table: ContainerTable, lifec
   }
 
   const isLive = (id: string) => table.get(id)?.record.state.status === "running";
+  await ports.volumes.adopt(volumesInUse(table));
   const strays = new Set([...processes.keys(), ...listFolder(join(execRoot, "bundles"))]);
   for (const id of strays) {
     if (isLive(id)) continue;
@@ -63,6 +64,12 @@ export async function settle(ports: ContainerPorts, table: ContainerTable, lifec
     }
   }
   await lifecycle.quiet();
+}
+
+/** Names of the volumes that running containers have, by the container. */
+function volumesInUse(table: ContainerTable): ReadonlyMap<string, readonly string[]> {
+  const running = table.all().filter(({ record }) => record.state.status === "running");
+  return new Map(running.map(({ record }) => [record.id, record.mounts.flatMap(({ name }) => name ?? [])]));
 }
 
 /** Starts, at boot, what its restart policy wants up. */

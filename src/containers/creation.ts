@@ -110,13 +110,16 @@ async function fillVolumes(ports: ContainerPorts, table: ContainerTable, entry: 
   mkdirSync(rootfs, { recursive: true, mode: 0o711 });
   await using _ = {
     [Symbol.asyncDispose]: async () => {
+      await ports.volumes.release(id);
       await ports.snapshots.unmount(rootfs);
       rmSync(bundle, { recursive: true, force: true });
     },
   };
   await ports.snapshots.mount(id, rootfs);
   for (const mount of mounts) {
-    if (takesContent(mount)) await copyUp(rootfs, mount.destination, mount.source);
+    if (!takesContent(mount)) continue;
+    if (mount.name !== undefined) await ports.volumes.mount(mount.name, id);
+    await copyUp(rootfs, mount.destination, mount.source);
   }
   table.update(entry, { pending: false });
 }

@@ -48,6 +48,9 @@ export async function makeJail(
   undo.defer(() => ports.snapshots.unmount(rootfs));
   failpoint("containers.start.mounted");
 
+  undo.defer(() => ports.volumes.release(id));
+  for (const { name } of record.mounts) if (name !== undefined) await ports.volumes.mount(name, id);
+
   const network = await joinNetworks(ports, record, undo);
   failpoint("containers.start.networked");
 
@@ -157,5 +160,6 @@ export async function sweepJail(ports: ContainerPorts, id: string): Promise<void
     }),
     ports.snapshots.unmount(join(bundle, "rootfs")),
   ]);
+  await ports.volumes.release(id);
   await rm(bundle, { recursive: true, force: true });
 }

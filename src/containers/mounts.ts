@@ -1,11 +1,13 @@
 import { existsSync, mkdirSync, statSync } from "node:fs";
 import { posix } from "node:path";
 import type { HostConfig, Mount, MountPoint } from "../api/container.ts";
+import type { Volume } from "../api/volume.ts";
 import { GantryError } from "../base/errors.ts";
 import type { VolumeStore } from "../volumes/volume.ts";
 import type { ResolvedMount } from "./record.ts";
 
 const PROPAGATIONS = new Set(["private", "rprivate", "shared", "rshared", "slave", "rslave"]);
+const KEPT_FLAGS = new Set(["nosuid", "nodev", "noexec"]);
 const CONSISTENCIES = new Set(["consistent", "cached", "delegated", "default"]);
 
 export interface MountInput {
@@ -78,7 +80,7 @@ function depth(path: string): number {
   return path === "/" ? 0 : path.split("/").length;
 }
 
-type MakeVolume = (name: string | undefined, mount: Mount | undefined) => { Name: string; Mountpoint: string };
+type MakeVolume = (name: string | undefined, mount: Mount | undefined) => Volume;
 
 function parseBind(raw: string, volume: MakeVolume): ResolvedMount {
   const invalid = () => new GantryError("invalid", `invalid volume specification: '${raw}'`);
@@ -124,7 +126,7 @@ function parseBind(raw: string, volume: MakeVolume): ResolvedMount {
     ...volumeMount(created.Name, created.Mountpoint, destination, { anonymous: false }),
     readonly: parsed.readonly,
     mode: mode === "" ? "z" : mode,
-    options: parsed.nocopy ? ["nocopy"] : [],
+    options: [...(parsed.nocopy ? ["nocopy"] : []), ...mountFlags(created)],
   };
 }
 
@@ -204,7 +206,7 @@ function resolveMount(mount: Mount, volume: MakeVolume): ResolvedMount {
         ...volumeMount(created.Name, created.Mountpoint, destination, { anonymous: name === undefined }),
         readonly: mount.ReadOnly === true,
         mode: "z",
-        options: mount.VolumeOptions?.NoCopy ? ["nocopy"] : [],
+        options: [...(mount.VolumeOptions?.NoCopy ? ["nocopy"] : []), ...mountFlags(created)],
         from: mount,
       };
     }
@@ -248,6 +250,11 @@ function bindMount(mount: Mount, destination: string, refuse: (why: string) => G
     anonymous: false,
     from: mount,
   };
+}
+
+/** What a volume's options forbid holds in containers too: crun would give it back. */
+function mountFlags({ Options }: Volume): string[] {
+  return (Options?.o ?? "").split(",").filter((word) => KEPT_FLAGS.has(word));
 }
 
 function volumeMount(

@@ -2,15 +2,21 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { Filters } from "../api/filters.ts";
 import type { Volume } from "../api/volume.ts";
 import { syncFolder } from "../base/atomic-file.ts";
-import { GantryError } from "../base/errors.ts";
+import { GantryError, isKind } from "../base/errors.ts";
+import { KeyedLock } from "../base/keyed-lock.ts";
 import type { EventBus } from "../events/bus.ts";
+import { detachMount, isMountPoint, listMounts, MNT, unmount } from "../kernel/mount.ts";
 import type { Collection, Store } from "../state/store.ts";
-import type { VolumeStore } from "./volume.ts";
+import { checkDeviceOptions, deviceOf, mountDevice } from "./device.ts";
+import { checkVolumeName } from "./name.ts";
+import { pruneChoice } from "./prune.ts";
+import { folderUsage } from "./usage.ts";
+import type { VolumeRequest, VolumeStore } from "./volume.ts";
 
 const ANONYMOUS_LABEL = "com.docker.volume.anonymous";
-const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 
 export interface VolumePorts {
   /** Folder of the volumes, `<data root>/volumes`. */
@@ -21,11 +27,15 @@ export interface VolumePorts {
   readonly usersOf: (name: string) => readonly string[];
 }
 
-/** The `local` driver: a folder `<root>/<name>/_data` a volume. */
+/** The `local` driver: a folder `<root>/<name>/_data` a volume, with what its options name mounted there in use. */
 export class LocalVolumes implements VolumeStore {
   readonly #ports: VolumePorts;
   readonly #records: Collection<Volume>;
   readonly #volumes = new Map<string, Volume>();
+  /** Who holds a volume of a device mounted, by its name. */
+  readonly #holders = new Map<string, Set<string>>();
+  readonly #locks = new KeyedLock();
+  #isPruning = false;
 
   constructor(ports: VolumePorts) {
     this.#ports = ports;
@@ -43,35 +53,20 @@ export class LocalVolumes implements VolumeStore {
     return [...this.#volumes.values()].sort((a, b) => (a.Name < b.Name ? -1 : 1));
   }
 
-  create(request: {
-    name?: string;
-    labels?: Record<string, string>;
-    options?: Record<string, string>;
-    driver?: string;
-  }): Volume {
-    const driver = request.driver === undefined || request.driver === "" ? "local" : request.driver;
-    if (driver !== "local") {
-      throw new GantryError("not-found", `error looking up volume plugin ${driver}: plugin "${driver}" not found`);
-    }
-    const option = Object.keys(request.options ?? {})[0];
-    if (option !== undefined) {
-      throw new GantryError("invalid", `invalid option: "${option}": the local driver takes no options yet`);
-    }
+  create(request: VolumeRequest): Volume {
     const anonymous = request.name === undefined || request.name === "";
     const name = anonymous ? randomBytes(32).toString("hex") : (request.name as string);
-    const existing = this.#volumes.get(name);
-    if (existing !== undefined) return existing;
-    if (name.length === 1 || !NAME.test(name)) {
-      const shown = JSON.stringify(name);
+    const driver = request.driver === undefined || request.driver === "" ? "local" : request.driver;
+    if (driver !== "local") {
       throw new GantryError(
-        "invalid",
-        name.length === 1
-          ? "volume name is too short, names should be at least two alphanumeric characters"
-          : `create ${name}: ${shown} includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path`,
+        "not-found",
+        `create ${name}: error looking up volume plugin ${driver}: plugin "${driver}" not found`,
       );
     }
-    if (name.length > 255)
-      throw new GantryError("invalid", `cannot create volume ${name}: a name has 255 characters at most`);
+    const existing = this.#volumes.get(name);
+    if (existing !== undefined) return existing;
+    checkVolumeName(name);
+    if (request.options !== undefined) checkDeviceOptions(name, request.options);
     const folder = join(this.#ports.root, name);
     const volume: Volume = {
       CreatedAt: new Date().toISOString().replace(/\.\d+Z$/, "Z"),
@@ -79,7 +74,7 @@ export class LocalVolumes implements VolumeStore {
       Labels: anonymous ? { ...request.labels, [ANONYMOUS_LABEL]: "" } : (request.labels ?? null),
       Mountpoint: join(folder, "_data"),
       Name: name,
-      Options: null,
+      Options: request.options ?? null,
       Scope: "local",
     };
     mkdirSync(folder, { mode: 0o701, recursive: true });
@@ -102,6 +97,7 @@ export class LocalVolumes implements VolumeStore {
     if (users.length > 0) {
       throw new GantryError("conflict", `remove ${name}: volume is in use - [${users.join(", ")}]`);
     }
+    this.#unmountForRemoval(name, volume);
     this.#volumes.delete(name);
     this.#records.delete(name);
     const folder = join(this.#ports.root, name);
@@ -111,8 +107,90 @@ export class LocalVolumes implements VolumeStore {
     this.#publish("destroy", name);
   }
 
+  async prune(filters: Filters): Promise<{ readonly deleted: string[]; readonly spaceReclaimed: number }> {
+    const isChosen = pruneChoice(filters, (name) => this.isAnonymous(name));
+    if (this.#isPruning) throw new GantryError("conflict", "a prune operation is already running");
+    this.#isPruning = true;
+    const deleted: string[] = [];
+    let spaceReclaimed = 0;
+    try {
+      for (const volume of this.list().filter(isChosen)) {
+        if (this.#ports.usersOf(volume.Name).length > 0) continue;
+        const size = (await this.usage(volume.Name)) ?? 0;
+        if (!(await this.#removeUnlessUsed(volume.Name))) continue;
+        deleted.push(volume.Name);
+        spaceReclaimed += size;
+      }
+    } finally {
+      this.#isPruning = false;
+    }
+    const attributes = { reclaimed: String(spaceReclaimed) };
+    this.#ports.events.publish({ type: "volume", action: "prune", id: "", attributes });
+    return { deleted, spaceReclaimed };
+  }
+
+  async usage(name: string): Promise<number | undefined> {
+    const volume = this.#volumes.get(name);
+    if (volume === undefined || deviceOf(volume.Options) !== undefined) return undefined;
+    return folderUsage(volume.Mountpoint);
+  }
+
   isAnonymous(name: string): boolean {
     return this.#volumes.get(name)?.Labels?.[ANONYMOUS_LABEL] !== undefined;
+  }
+
+  async mount(name: string, holder: string): Promise<void> {
+    const volume = this.#volumes.get(name);
+    if (volume === undefined) throw new GantryError("not-found", `get ${name}: no such volume`);
+    const device = deviceOf(volume.Options);
+    if (device === undefined) return;
+    await this.#locks.run(name, async () => {
+      const holders = this.#holders.get(name) ?? new Set();
+      if (holders.size === 0 && !isMountPoint(volume.Mountpoint)) await mountDevice(device, volume.Mountpoint);
+      this.#holders.set(name, holders.add(holder));
+    });
+  }
+
+  async release(holder: string): Promise<void> {
+    const held = [...this.#holders].filter(([, holders]) => holders.has(holder)).map(([name]) => name);
+    for (const name of held) {
+      await this.#locks.run(name, async () => {
+        const holders = this.#holders.get(name);
+        if (holders?.delete(holder) !== true || holders.size > 0) return;
+        this.#holders.delete(name);
+        const volume = this.#volumes.get(name);
+        if (volume !== undefined) await detachMount(volume.Mountpoint);
+      });
+    }
+  }
+
+  async adopt(holders: ReadonlyMap<string, readonly string[]>): Promise<void> {
+    const devices = this.list().filter(({ Options }) => deviceOf(Options) !== undefined);
+    for (const { Name, Mountpoint } of devices) {
+      const live = [...holders].filter(([, names]) => names.includes(Name)).map(([holder]) => holder);
+      if (live.length > 0) this.#holders.set(Name, new Set(live));
+      else if (isMountPoint(Mountpoint)) await detachMount(Mountpoint);
+    }
+  }
+
+  async #removeUnlessUsed(name: string): Promise<boolean> {
+    try {
+      await this.remove(name, { force: false });
+      return true;
+    } catch (error) {
+      // Taken into use, or removed by another, a moment ago.
+      if (isKind(error, "conflict") || isKind(error, "not-found")) return false;
+      throw error;
+    }
+  }
+
+  /** What is mounted there is somebody else's data: it must be gone before the folder's files are. */
+  #unmountForRemoval(name: string, { Mountpoint, Options }: Volume): void {
+    if (deviceOf(Options) === undefined) return;
+    if ((this.#holders.get(name)?.size ?? 0) > 0) {
+      throw new GantryError("conflict", `remove ${name}: volume is in use - []`);
+    }
+    unmountBelow(Mountpoint);
   }
 
   #publish(action: string, name: string): void {
@@ -122,7 +200,14 @@ export class LocalVolumes implements VolumeStore {
   /** Folders without a record were being made or removed when the engine died: nobody was told of them. */
   #sweep(): void {
     for (const entry of readdirSync(this.#ports.root)) {
-      if (!this.#volumes.has(entry)) rmSync(join(this.#ports.root, entry), { recursive: true, force: true });
+      if (this.#volumes.has(entry)) continue;
+      unmountBelow(join(this.#ports.root, entry));
+      rmSync(join(this.#ports.root, entry), { recursive: true, force: true });
     }
   }
+}
+
+/** Unmounts all at or below a path; throws if something stays. */
+function unmountBelow(path: string): void {
+  for (const { target } of listMounts(path).toReversed()) unmount(target, MNT.DETACH | MNT.NOFOLLOW);
 }

@@ -39,7 +39,7 @@ export interface InputMount {
   readonly recursive: boolean;
   /** Read-only for the first mount only, not for those beneath it. */
   readonly readonlyNonRecursive?: boolean;
-  /** Of a tmpfs: `size=64m`, `exec` … */
+  /** Of a tmpfs: `size=64m`, `exec` …; of a volume those of `nosuid`, `nodev` and `noexec` that hold. */
   readonly options: readonly string[];
 }
 

@@ -118,6 +118,7 @@ function userMount(mount: InputMount, recursiveReadonly: boolean): SpecMount {
     options.push(deep ? "rro" : "ro");
   }
   if (mount.propagation !== "") options.push(mount.propagation);
+  options.push(...mount.options.filter((option) => /^no(suid|dev|exec)$/.test(option)));
   return { destination, type: "bind", source: mount.source, options };
 }
 

@@ -1,8 +1,10 @@
 import { decodeJson } from "../../api/decode.ts";
 import { checkFilters, type Filters, matchLabels } from "../../api/filters.ts";
 import { volumeCreateRequest } from "../../api/request.ts";
+import { compareVersions } from "../../api/version.ts";
 import type { Volume } from "../../api/volume.ts";
 import { GantryError } from "../../base/errors.ts";
+import { linearPattern } from "../../base/linear-pattern.ts";
 import type { VolumeStore } from "../../volumes/volume.ts";
 import { empty, json } from "../answer.ts";
 import type { Handlers } from "../route-request.ts";
@@ -33,6 +35,17 @@ export function volumeRoutes(volumes: VolumeStore, isUsed: (name: string) => Pro
       });
       return json(volume, 201);
     },
+    volumePrune: async ({ query, version }) => {
+      const isOld = compareVersions(version, "1.42") < 0;
+      if (isOld && query.filters.all !== undefined) throw new GantryError("invalid", "invalid filter 'all'");
+      // Before API 1.42 a prune took volumes with a name too.
+      const filters: Filters = isOld ? { ...query.filters, all: ["true"] } : query.filters;
+      const { deleted, spaceReclaimed } = await volumes.prune(filters);
+      return json({ VolumesDeleted: deleted, SpaceReclaimed: spaceReclaimed });
+    },
+    volumeUpdate: () => {
+      throw new GantryError("unavailable", "volume update only valid for cluster volumes, but swarm is unavailable");
+    },
     volumeRemove: async ({ params, query }) => {
       await volumes.remove(params.name!, { force: query.force });
       return empty();
@@ -43,11 +56,22 @@ export function volumeRoutes(volumes: VolumeStore, isUsed: (name: string) => Pro
 function matches(volume: Volume, filters: Filters): boolean {
   const any = (values: readonly string[] | undefined, test: (value: string) => boolean) =>
     values === undefined || values.length === 0 || values.some(test);
+  const named = (value: string) => value === volume.Name || isPatternOf(value, volume.Name);
   return (
     matchLabels(volume.Labels, filters.label ?? []) &&
-    any(filters.name, (value) => volume.Name.includes(value)) &&
+    any(filters.name, named) &&
     any(filters.driver, (value) => volume.Driver === value)
   );
+}
+
+/** What is no expression is compared as it is written. */
+function isPatternOf(value: string, name: string): boolean {
+  try {
+    return linearPattern(value)(name);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return name.includes(value);
+  }
 }
 
 async function byUse(

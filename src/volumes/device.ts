@@ -1,0 +1,161 @@
+import { execFile } from "node:child_process";
+import { statSync } from "node:fs";
+import { promisify } from "node:util";
+import { GantryError, hasCode } from "../base/errors.ts";
+import { ramInBytes } from "../base/units.ts";
+import { bindMount, detachMount, MS, mount } from "../kernel/mount.ts";
+
+/** What is mounted at a volume's mount point while it is used. */
+export interface Device {
+  readonly type: string;
+  readonly device: string;
+  /** As mount(8) takes them behind `-o`. */
+  readonly options: string;
+}
+
+const KNOWN: ReadonlySet<string> = new Set(["type", "o", "device", "size"]);
+const NEEDS: readonly (readonly [string, readonly string[]])[] = [
+  ["device", ["type"]],
+  ["type", ["device"]],
+  ["o", ["device", "type"]],
+];
+/** File systems of the kernel alone: mounting them waits for nobody. */
+const PROMPT: ReadonlySet<string> = new Set(["tmpfs", "ramfs", "overlay"]);
+/** A server that doesn't answer holds whoever mounts it. */
+const PATIENCE_MS = 60_000;
+
+const FLAGS: Readonly<Record<string, { readonly set?: number; readonly clear?: number }>> = {
+  defaults: {},
+  async: { clear: MS.SYNCHRONOUS },
+  atime: { clear: MS.NOATIME },
+  bind: { set: MS.BIND },
+  dev: { clear: MS.NODEV },
+  diratime: { clear: MS.NODIRATIME },
+  dirsync: { set: MS.DIRSYNC },
+  exec: { clear: MS.NOEXEC },
+  mand: { set: MS.MANDLOCK },
+  noatime: { set: MS.NOATIME },
+  nodev: { set: MS.NODEV },
+  nodiratime: { set: MS.NODIRATIME },
+  noexec: { set: MS.NOEXEC },
+  nomand: { clear: MS.MANDLOCK },
+  norelatime: { clear: MS.RELATIME },
+  nostrictatime: { clear: MS.STRICTATIME },
+  nosuid: { set: MS.NOSUID },
+  rbind: { set: MS.BIND | MS.REC },
+  relatime: { set: MS.RELATIME },
+  ro: { set: MS.RDONLY },
+  rw: { clear: MS.RDONLY },
+  strictatime: { set: MS.STRICTATIME },
+  suid: { clear: MS.NOSUID },
+  sync: { set: MS.SYNCHRONOUS },
+};
+
+/** Checks the options of a new volume. Throws `invalid` in Docker's words. */
+export function checkDeviceOptions(name: string, options: Readonly<Record<string, string>>): void {
+  const refuse = (why: string) => new GantryError("invalid", `create ${name}: ${why}`);
+  for (const option of Object.keys(options)) {
+    if (!KNOWN.has(option)) throw refuse(`invalid option: ${JSON.stringify(option)}`);
+  }
+  if (options.size !== undefined) {
+    let bytes: number;
+    try {
+      bytes = ramInBytes(options.size);
+    } catch (error) {
+      throw refuse((error as Error).message);
+    }
+    if (bytes > 0) throw refuse("quota size requested but no quota support");
+  }
+  for (const [option, needed] of NEEDS) {
+    if (options[option] === undefined) continue;
+    const missing = needed.find((each) => options[each] === undefined);
+    if (missing !== undefined) throw refuse(`missing required option: ${JSON.stringify(missing)}`);
+  }
+  for (const [option, value] of Object.entries(options)) {
+    if (value.includes("\0")) throw refuse(`the option ${JSON.stringify(option)} has a NUL byte`);
+  }
+}
+
+/** The device of a volume's options; undefined for a volume that is a folder and no more. */
+export function deviceOf(options: Readonly<Record<string, string>> | null): Device | undefined {
+  if (!options?.device) return undefined;
+  return { type: options.type ?? "", device: options.device, options: options.o ?? "" };
+}
+
+/** Mounts a device. Throws `internal` with Docker's sentence around the kernel's reason. */
+export async function mountDevice(device: Device, target: string): Promise<void> {
+  const { flags, data } = readOptions(device.options);
+  try {
+    if ((flags & MS.BIND) !== 0) bindDevice(device.device, target, flags);
+    else if (PROMPT.has(device.type)) mount(device.device, target, device.type, flags, data);
+    else await mountSlowly(device, target);
+  } catch (error) {
+    const shown = `${flags === 0 ? "" : `, flags: 0x${flags.toString(16)}`}${data === "" ? "" : `, data: ${hideSecrets(data)}`}`;
+    throw new GantryError(
+      "internal",
+      `error while mounting volume '${target}': failed to mount local volume: mount ${device.device}:${target}${shown}: ${reasonOf(error)}`,
+      { cause: error },
+    );
+  }
+}
+
+function bindDevice(source: string, target: string, flags: number): void {
+  statSync(source);
+  bindMount(source, target, { recursive: (flags & MS.REC) !== 0, readonly: (flags & MS.RDONLY) !== 0 });
+  const others = flags & (MS.NOSUID | MS.NODEV | MS.NOEXEC | MS.NOATIME | MS.NODIRATIME);
+  if (others === 0) return;
+  try {
+    mount("", target, "", MS.REMOUNT | MS.BIND | others | (flags & MS.RDONLY));
+  } catch (error) {
+    void detachMount(target);
+    throw error;
+  }
+}
+
+/**
+ * By mount(8) without its helpers, which makes the same call: in a process of its own, as the kernel may wait for a
+ * server.
+ */
+async function mountSlowly({ type, device, options }: Device, target: string): Promise<void> {
+  const args = ["-i", "-n", ...(type === "" ? [] : ["-t", type]), ...(options === "" ? [] : ["-o", options])];
+  await promisify(execFile)("mount", [...args, "--", device, target], {
+    timeout: PATIENCE_MS,
+    killSignal: "SIGKILL",
+    maxBuffer: 64 << 10,
+    env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" },
+  });
+}
+
+function readOptions(text: string): { readonly flags: number; readonly data: string } {
+  let flags = 0;
+  const data: string[] = [];
+  for (const word of text.split(",")) {
+    const known = Object.hasOwn(FLAGS, word) ? FLAGS[word] : undefined;
+    if (known !== undefined) flags = (flags | (known.set ?? 0)) & ~(known.clear ?? 0);
+    else if (word !== "") data.push(word);
+  }
+  return { flags, data: data.join(",") };
+}
+
+/** Shares are mounted with a password among the options. */
+function hideSecrets(data: string): string {
+  return data.replace(/\b(password2?|pass)=[^,]*/gi, "$1=****");
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: "no such file or directory",
+  ENOTDIR: "not a directory",
+  EPERM: "operation not permitted",
+  EACCES: "permission denied",
+  EINVAL: "invalid argument",
+  ENODEV: "no such device",
+};
+
+function reasonOf(error: unknown): string {
+  const code = Object.keys(REASONS).find((each) => hasCode(error, each));
+  if (code !== undefined) return REASONS[code] ?? "";
+  const { stderr, killed, message } = error as { stderr?: string; killed?: boolean; message: string };
+  if (killed === true) return `no answer within ${PATIENCE_MS / 1000} seconds`;
+  const said = stderr?.trim().split("\n").at(-1) ?? "";
+  return said === "" ? message : said.replace(/^mount: /, "");
+}

@@ -1,0 +1,117 @@
+import assert from "node:assert/strict";
+import { linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, test } from "node:test";
+import type { EventMessage } from "../api/event.ts";
+import { GantryError } from "../base/errors.ts";
+import { EventBus } from "../events/bus.ts";
+import { openMemory } from "../state/memory.ts";
+import { LocalVolumes } from "./local.ts";
+
+let root = "";
+let users: Record<string, string[]> = {};
+let seen: EventMessage[] = [];
+let volumes: LocalVolumes;
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), "gantry-volumes-"));
+  users = {};
+  seen = [];
+  const events = new EventBus();
+  events.subscribe((event) => seen.push(event));
+  volumes = new LocalVolumes({ root, store: openMemory(), events, usersOf: (name) => users[name] ?? [] });
+});
+
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+function refusal(kind: string, message: string): (error: unknown) => boolean {
+  return (error) => {
+    assert.ok(error instanceof GantryError, String(error));
+    assert.deepEqual([error.kind, error.message], [kind, message]);
+    return true;
+  };
+}
+
+const REFUSALS: readonly [string, Readonly<Record<string, string>> | undefined, string][] = [
+  ["a", undefined, "create a: volume name is too short, names should be at least two alphanumeric characters"],
+  [
+    "../up",
+    undefined,
+    'create ../up: "../up" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path',
+  ],
+  ["v1", { foo: "x" }, 'create v1: invalid option: "foo"'],
+  ["v2", { type: "tmpfs" }, 'create v2: missing required option: "device"'],
+  ["v3", { o: "bind", device: "/tmp" }, 'create v3: missing required option: "type"'],
+  ["v4", { o: "bind" }, 'create v4: missing required option: "device"'],
+  ["v5", { size: "10m" }, "create v5: quota size requested but no quota support"],
+  ["v6", { type: "tmpfs", device: "x\0y" }, 'create v6: the option "device" has a NUL byte'],
+];
+
+for (const [name, options, message] of REFUSALS) {
+  test(`refuses ${JSON.stringify({ name, options })}`, () => {
+    assert.throws(() => volumes.create({ name, ...(options && { options }) }), refusal("invalid", message));
+    assert.deepEqual(readdirSync(root), []);
+  });
+}
+
+test("keeps the options that it was made with, whatever is asked for later", () => {
+  const options = { type: "tmpfs", device: "tmpfs", o: "size=1m" };
+  assert.deepEqual(volumes.create({ name: "keep", options }).Options, options);
+  assert.deepEqual(volumes.create({ name: "keep", options: { ...options, o: "size=2m" } }).Options, options);
+  assert.deepEqual(volumes.create({ name: "empty", options: {} }).Options, {});
+  assert.throws(
+    () => volumes.create({ name: "keep", driver: "other" }),
+    refusal("not-found", 'create keep: error looking up volume plugin other: plugin "other" not found'),
+  );
+  assert.deepEqual(
+    seen.map(({ Action, Actor }) => [Action, Actor.ID]),
+    [
+      ["create", "keep"],
+      ["create", "empty"],
+    ],
+  );
+});
+
+test("counts each file once, and follows no link out of the volume", async () => {
+  const { Mountpoint } = volumes.create({ name: "counted" });
+  mkdirSync(join(Mountpoint, "in/deep"), { recursive: true });
+  writeFileSync(join(Mountpoint, "in/deep/ten"), "0123456789");
+  linkSync(join(Mountpoint, "in/deep/ten"), join(Mountpoint, "again"));
+  symlinkSync("/usr", join(Mountpoint, "usr"));
+  writeFileSync(join(Mountpoint, "three"), "abc");
+  assert.equal(await volumes.usage("counted"), 13);
+});
+
+test("prunes what has no name and no user, and with all what has no user", async () => {
+  const kept = volumes.create({ labels: { keep: "1" } });
+  const gone = volumes.create({});
+  const used = volumes.create({});
+  volumes.create({ name: "named" });
+  volumes.create({ name: "device", options: { type: "tmpfs", device: "tmpfs" } });
+  users = { [used.Name]: ["c".repeat(64)] };
+  writeFileSync(join(gone.Mountpoint, "file"), "0123456789");
+  await assert.rejects(volumes.prune({ dangling: ["true"] }), refusal("invalid", "invalid filter 'dangling'"));
+  await assert.rejects(volumes.prune({ all: ["maybe"] }), refusal("invalid", "invalid filter 'all=[maybe]'"));
+  assert.deepEqual(await volumes.prune({ "label!": ["keep"] }), { deleted: [gone.Name], spaceReclaimed: 10 });
+  assert.deepEqual(await volumes.prune({ label: ["other"] }), { deleted: [], spaceReclaimed: 0 });
+  assert.deepEqual((await volumes.prune({ all: ["1"] })).deleted.sort(), [kept.Name, "named"].sort());
+  assert.deepEqual(
+    volumes
+      .list()
+      .map(({ Name }) => Name)
+      .sort(),
+    ["device", used.Name].sort(),
+  );
+  assert.deepEqual(
+    seen.filter(({ Action }) => Action === "prune").map(({ Actor }) => Actor.Attributes.reclaimed),
+    ["10", "0", "0"],
+  );
+});
+
+test("runs one prune at a time", async () => {
+  volumes.create({});
+  const first = volumes.prune({});
+  await assert.rejects(volumes.prune({}), refusal("conflict", "a prune operation is already running"));
+  assert.equal((await first).deleted.length, 1);
+});
