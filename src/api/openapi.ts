@@ -1,8 +1,8 @@
 import { ANSWER_SCHEMAS } from "./answer-schemas.ts";
 import { BODIES } from "./bodies.ts";
 import type { JsonSchema } from "./json-schema.ts";
-import { type Choice, type QueryKind, readsAs } from "./query.ts";
-import { type AnswerSpec, type BodySpec, ROUTES, type Route } from "./routes.ts";
+import { type Choice, type QueryKind, type Reading, readsAs } from "./query.ts";
+import { type AnswerSpec, type BodySpec, ROUTES, type Route, type VersionRange } from "./routes.ts";
 import { API_VERSION } from "./version.ts";
 
 /** The whole API as an OpenAPI 3.1 document, made of the table of routes. */
@@ -59,7 +59,7 @@ function operation(name: string, route: Route): object {
       description: whole?.startsWith("*") ? "May have slashes in it." : undefined,
       schema: { type: "string", minLength: 1 },
     })),
-    ...Object.entries(route.query).map(([param, kind]) => queryParameter(param, kind)),
+    ...Object.entries(route.query).map(([param, kind]) => queryParameter(param, kind, route.paramVersions?.[param])),
   ];
   return {
     operationId: name,
@@ -73,13 +73,18 @@ function operation(name: string, route: Route): object {
   };
 }
 
-function queryParameter(name: string, kind: QueryKind | Choice): object {
-  if (typeof kind === "object") return { name, in: "query", schema: { type: "string", enum: kind.oneOf } };
-  const { schema, description, json } = readsAs[kind];
+function queryParameter(name: string, kind: QueryKind | Choice, versions: VersionRange = {}): object {
+  const { schema, description, json }: Reading =
+    typeof kind === "object" ? { schema: { type: "string", enum: kind.oneOf } } : readsAs[kind];
+  const told = [
+    description,
+    versions.since && `Since API version ${versions.since}.`,
+    versions.until && `Before API version ${versions.until}.`,
+  ].filter((text) => text !== undefined);
   return {
     name,
     in: "query",
-    ...(description === undefined ? {} : { description }),
+    ...(told.length === 0 ? {} : { description: told.join(" ") }),
     ...(json ? { content: { "application/json": { schema } } } : { schema }),
   };
 }

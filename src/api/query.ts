@@ -33,9 +33,13 @@ export type Query<S extends QuerySpec> = {
       : never;
 };
 
-/** Reads a request's query by its specification. Parameters that it doesn't name are ignored, as Docker does. */
-export function readQuery<S extends QuerySpec>(spec: S, search: string): Query<S> {
+/**
+ * Reads a request's query by its specification. Parameters that it doesn't name are ignored, as Docker does, and so are
+ * those that `isKnown` denies.
+ */
+export function readQuery<S extends QuerySpec>(spec: S, search: string, isKnown?: (name: string) => boolean): Query<S> {
   const given = new URLSearchParams(search);
+  if (isKnown !== undefined) for (const name of Object.keys(spec)) if (!isKnown(name)) given.delete(name);
   const values: [string, QueryValues[QueryKind]][] = [];
   for (const [name, kind] of Object.entries(spec)) {
     values.push([name, typeof kind === "string" ? readers[kind](given, name) : asChoice(kind, given.get(name) ?? "")]);
@@ -56,7 +60,7 @@ const readers: { readonly [K in QueryKind]: (given: URLSearchParams, name: strin
   nanos: (given, name) => asNanos(name, given.get(name) ?? ""),
 };
 
-interface Reading {
+export interface Reading {
   readonly schema: JsonSchema;
   readonly description?: string;
   /** The value is a JSON document. */

@@ -2,7 +2,8 @@ import type { IncomingMessage } from "node:http";
 import type { Readable } from "node:stream";
 import { BODY_LIMIT, checkJsonType } from "../api/decode.ts";
 import { readQuery } from "../api/query.ts";
-import { ROUTES, type RouteName, type RouteQuery } from "../api/routes.ts";
+import { ROUTES, type Route, type RouteName, type RouteQuery } from "../api/routes.ts";
+import { compareVersions } from "../api/version.ts";
 import { GantryError } from "../base/errors.ts";
 import type { Hijack } from "../containers/controller.ts";
 import type { Answer } from "./answer.ts";
@@ -19,6 +20,8 @@ export interface RouteRequest<N extends RouteName> {
   readonly signal: AbortSignal;
   /** The JSON body as text, its type checked and its size bounded; empty if there is none. Throws invalid. */
   document(): Promise<string>;
+  /** Bytes of the body as announced; undefined if they come in chunks. */
+  readonly contentLength: number | undefined;
   /** The body as it comes, for archives. */
   body(): Readable;
   /** A header by its lower-case name, the first of several. */
@@ -45,9 +48,10 @@ export interface RequestParts {
 export function routeRequest(parts: RequestParts): RouteRequest<RouteName> {
   let controller: AbortController | undefined;
   const { message, match } = parts;
+  const route: Route = ROUTES[match.name];
   return {
     params: match.params,
-    query: readQuery(ROUTES[match.name].query, parts.search) as RouteQuery<RouteName>,
+    query: readQuery(route.query, parts.search, knownParams(route, parts.version)) as RouteQuery<RouteName>,
     version: parts.version,
     // Made on demand: most requests never ask, and it is a tenth of their cost.
     get signal() {
@@ -62,12 +66,25 @@ export function routeRequest(parts: RequestParts): RouteRequest<RouteName> {
       checkJsonType(message.headers["content-type"], hasBody(message));
       return parts.document ?? readText(message);
     },
+    contentLength:
+      message.headers["transfer-encoding"] === undefined ? Number(message.headers["content-length"] ?? 0) : undefined,
     body: () => message,
     header: (name) => {
       const value = message.headers[name];
       return Array.isArray(value) ? value[0] : value;
     },
     hijack: parts.hijack,
+  };
+}
+
+function knownParams({ paramVersions }: Route, version: string): ((name: string) => boolean) | undefined {
+  if (paramVersions === undefined) return undefined;
+  return (name) => {
+    const { since, until } = paramVersions[name] ?? {};
+    return (
+      (since === undefined || compareVersions(version, since) >= 0) &&
+      (until === undefined || compareVersions(version, until) < 0)
+    );
   };
 }
 

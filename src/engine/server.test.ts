@@ -216,6 +216,25 @@ test("an upgrade that no route offers is passed over, and garbage after a refuse
   assert.match(await garbage.all(), /^HTTP\/1\.1 404 Not Found[\s\S]*No such container: missing/);
 });
 
+test("clients of older versions get answers and are read as in their time", async () => {
+  await using server = await startTestServer({ stop: async () => undefined });
+  const ask = async (line: string, rest = "") => {
+    const client = new RawClient(server.path);
+    client.send(`${line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${rest}\r\n`);
+    return client.all();
+  };
+  await ask("POST /v1.41/containers/c/stop?signal=INT&t=3");
+  assert.deepEqual(server.calls.at(-1)?.args[1], { signal: undefined, timeoutSeconds: 3 });
+  await ask("POST /v1.42/containers/c/stop?signal=INT&t=3");
+  assert.deepEqual(server.calls.at(-1)?.args[1], { signal: "INT", timeoutSeconds: 3 });
+  assert.match(await ask("POST /v1.24/containers/c/wait?condition=bogus"), /^HTTP\/1\.1 200 /);
+  assert.match(await ask("POST /v1.30/containers/c/wait?condition=bogus"), /400[\s\S]*invalid condition: \\"bogus\\"/);
+  assert.match(
+    await ask("POST /v1.24/containers/c/start", 'Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{"a": 10}'),
+    /400[\s\S]*starting container with non-empty request body was deprecated since API v1\.22 and removed in v1\.24/,
+  );
+});
+
 test("a body is asked for with 100-continue, its type checked and its size bounded", async () => {
   await using server = await startTestServer();
   const post = (rest: string) => {

@@ -2,7 +2,8 @@ import { createServer, type IncomingMessage, type Server, ServerResponse } from 
 import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
 import type { TlsOptions } from "node:tls";
-import { ROUTES, type Route } from "../api/routes.ts";
+import { olderAnswer } from "../api/older-answers.ts";
+import { ROUTES, type Route, type RouteName } from "../api/routes.ts";
 import { API_VERSION, checkVersion, compareVersions } from "../api/version.ts";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
@@ -134,7 +135,7 @@ export function createEngineServer(options: ServerOptions): Server {
       const answer = await answerOf(message, found, () =>
         routeRequest({ message, match: found!, search: target.search, version, hijack, document, onLeft }),
       );
-      await writeAnswer(response, answer);
+      await writeAnswer(response, found === undefined ? answer : asOf(answer, found.name, version));
     } catch (error) {
       if (exchange.taken()) {
         // Its owner failed: there is nobody left to end it.
@@ -244,6 +245,12 @@ function refuseConnection(error: Error, socket: Socket): void {
     `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${status}`,
     () => socket.destroy(),
   );
+}
+
+/** An answer as the version of its client has it. */
+function asOf(answer: Answer, route: RouteName, version: string): Answer {
+  if (answer.kind !== "json" || version === API_VERSION) return answer;
+  return { ...answer, value: olderAnswer(route, version, answer.value) };
 }
 
 function hijacksOf(found: RouteMatch | undefined): Route["hijacks"] {

@@ -1,5 +1,6 @@
 import { decodeCreateRequest, updateBody } from "../../api/create-request.ts";
 import { decodeJson } from "../../api/decode.ts";
+import { olderCreateRequest } from "../../api/older-requests.ts";
 import { asDimension } from "../../api/query.ts";
 import { compareVersions, MULTIPLEXED_STREAM, RAW_STREAM } from "../../api/version.ts";
 import { GantryError } from "../../base/errors.ts";
@@ -19,7 +20,7 @@ export function containerRoutes(containers: ContainerController): ContainerRoute
     },
     containerCreate: async (request) => {
       const { name, platform } = request.query;
-      const body = decodeCreateRequest(await request.document());
+      const body = olderCreateRequest(request.version, decodeCreateRequest(await request.document()));
       return json(await containers.create(name === "" ? undefined : name, body, { platform }), 201);
     },
     containerPrune: async ({ query }) => json(await containers.prune(query.filters)),
@@ -28,7 +29,12 @@ export function containerRoutes(containers: ContainerController): ContainerRoute
     containerHealthcheck: async ({ params }) => json(await containers.healthcheck(params.id!)),
     containerStats: (request) => stats(containers, request),
     containerLogs: (request) => logs(containers, request),
-    containerStart: async ({ params }) => {
+    containerStart: async ({ params, contentLength }) => {
+      // Clients of old sent a HostConfig; the least that says anything has seven bytes. To ignore it would mislead.
+      if (contentLength === undefined || contentLength > 7) {
+        const why = "was deprecated since API v1.22 and removed in v1.24";
+        throw new GantryError("invalid", `starting container with non-empty request body ${why}`);
+      }
       await containers.start(params.id!);
       return empty();
     },
