@@ -112,6 +112,11 @@ export const COMMANDS: readonly CommandRow[] = [
     async () => (await import("./commands/lifecycle.ts")).rm,
   ),
   row(
+    "container stats =stats",
+    "Display a live stream of what containers use",
+    async () => (await import("./commands/stats.ts")).stats,
+  ),
+  row(
     "container stop =stop",
     "Stop one or more running containers",
     async () => (await import("./commands/lifecycle.ts")).stop,
@@ -125,6 +130,11 @@ export const COMMANDS: readonly CommandRow[] = [
     "container unpause =unpause",
     "Unpause all processes within one or more containers",
     async () => (await import("./commands/lifecycle.ts")).unpause,
+  ),
+  row(
+    "container update =update",
+    "Change the limits and the restart policy of containers",
+    async () => (await import("./commands/update.ts")).update,
   ),
   row(
     "container wait =wait",
@@ -176,6 +186,7 @@ export const COMMANDS: readonly CommandRow[] = [
     async () => (await import("./commands/inspect.ts")).inspectNetworks,
   ),
   row("network ls list", "List networks", async () => (await import("./commands/networks.ts")).networks),
+  row("system df", "Show disk usage", async () => (await import("./commands/disk-usage.ts")).diskUsage),
   row(
     "system events =events",
     "Get real time events from the engine",

@@ -7,7 +7,7 @@ import { portsText } from "../output/ports.ts";
 import { printLine } from "../output/print.ts";
 import { agoText, ellipsis, FORMAT_USAGE, labelsText, shortId, sizeText, timeText } from "../output/text.ts";
 
-const HEADINGS = {
+export const HEADINGS = {
   ID: "CONTAINER ID",
   Names: "NAMES",
   Image: "IMAGE",
@@ -68,7 +68,7 @@ export const ps: Command = {
   },
 };
 
-function rowOf(container: ContainerSummary, full: boolean): Row {
+export function rowOf(container: ContainerSummary, full: boolean): Row {
   const names = container.Names.map((name) => name.replace(/^\//, ""));
   const mounts = (container.Mounts ?? []).map((mount) => mount.Name || mount.Source);
   const command = full ? container.Command : ellipsis(container.Command, 20);

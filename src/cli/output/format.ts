@@ -22,30 +22,32 @@ export interface Listing {
 
 const TABLE = { minWidth: 10, padding: 3 };
 
-/** Prints a list in the format that the user chose. The template engine is loaded only if there is a template. */
+/** Prints a list in the format that the user chose. */
 export async function printListing(listing: Listing): Promise<void> {
+  print(await listingText(listing));
+}
+
+/** A list in the format that the user chose. The template engine is loaded only if there is a template. */
+export async function listingText(listing: Listing): Promise<string> {
   const format = listing.format.replaceAll("\\t", "\t").replaceAll("\\n", "\n").trim();
   if (format === "" || format === "table") {
     const text = (row: Row, column: string): string => String(row[column] ?? "");
     const lines = [listing.columns.map((column) => listing.headings[column] ?? column)];
     for (const row of listing.rows) lines.push(listing.columns.map((column) => text(row, column)));
-    print(aligned(lines, TABLE));
-    return;
+    return aligned(lines, TABLE);
   }
-  if (format === "json") {
-    for (const row of listing.rows) print(`${jsonOf(row)}\n`);
-    return;
-  }
+  if (format === "json") return listing.rows.map((row) => `${jsonOf(row)}\n`).join("");
   const isTable = /^table\s/.test(format);
-  await printTemplate(listing, format, isTable);
+  return templateText(listing, format, isTable);
 }
 
-function jsonOf(row: Row): string {
+/** A row as JSON, its keys in order. */
+export function jsonOf(row: Row): string {
   const plain = Object.entries(row).filter(([, value]) => typeof value !== "function");
   return JSON.stringify(Object.fromEntries(plain.sort(([a], [b]) => (a < b ? -1 : 1))));
 }
 
-async function printTemplate(listing: Listing, text: string, isTable: boolean): Promise<void> {
+async function templateText(listing: Listing, text: string, isTable: boolean): Promise<string> {
   const { compileTemplate } = await import("../../base/template/evaluate.ts");
   const { goJson } = await import("../../base/template/values.ts");
   const body = isTable ? text.slice(5).trim() : text;
@@ -70,7 +72,7 @@ async function printTemplate(listing: Listing, text: string, isTable: boolean): 
       throw fault(error, "run");
     }
   }
-  if (!isTable) return print(lines.join(""));
+  if (!isTable) return lines.join("");
   const header = compileTemplate(body, { functions: HEADER_FUNCTIONS });
   const label = (name: unknown): string => {
     const words = String(name).split(/[.-]/);
@@ -78,11 +80,9 @@ async function printTemplate(listing: Listing, text: string, isTable: boolean): 
   };
   const head = `${header({ ...listing.headings, Label: label })}\n`;
   const cells = [head, ...lines].join("").replace(/\n$/, "").split("\n");
-  print(
-    aligned(
-      cells.map((line) => line.split("\t")),
-      TABLE,
-    ),
+  return aligned(
+    cells.map((line) => line.split("\t")),
+    TABLE,
   );
 }
 

@@ -224,7 +224,7 @@ function namespaceModes(flags: ParsedFlags): Pick<HostConfig, "PidMode" | "UTSMo
 }
 
 /** `no`, `always`, `unless-stopped` or `on-failure[:count]`; which names there are is the engine's to say. */
-function parseRestart(text: string): RestartPolicy {
+export function parseRestart(text: string): RestartPolicy {
   if (text === "") return { Name: "", MaximumRetryCount: 0 };
   const [name, count] = cutAt(text, ":");
   if (count !== undefined && name === "")
