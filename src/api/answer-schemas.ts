@@ -329,7 +329,11 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     description: "POST /containers/prune.",
     type: "object",
     properties: {
-      ContainersDeleted: { type: "array", items: { type: "string" } },
+      ContainersDeleted: {
+        description: "null when there was nothing to remove.",
+        type: ["array", "null"],
+        items: { type: "string" },
+      },
       SpaceReclaimed: { description: "Bytes.", type: "integer", format: "int64" },
     },
     required: ["ContainersDeleted", "SpaceReclaimed"],

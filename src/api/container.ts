@@ -418,7 +418,8 @@ export interface TopResponse {
 
 /** POST /containers/prune. */
 export interface ContainersPruneResponse {
-  ContainersDeleted: string[];
+  /** null when there was nothing to remove. */
+  ContainersDeleted: string[] | null;
   /** Bytes. */
   SpaceReclaimed: number;
 }

@@ -33,6 +33,7 @@ test("until is an age, Unix seconds or a date", () => {
   const now = 1_000_000_000;
   assert.equal(untilFilter({}, now), undefined);
   assert.equal(untilFilter({ until: ["1h30m"] }, now), now - 5_400_000);
+  assert.equal(untilFilter({ until: ["-5m"] }, now), now + 300_000);
   assert.equal(untilFilter({ until: ["10"] }, now), 10_000);
   assert.equal(untilFilter({ until: ["1970-01-01T00:00:10Z"] }, now), 10_000);
   assert.equal(untilFilter({ until: ["2020-02-03"] }, now), new Date(2020, 1, 3).getTime());

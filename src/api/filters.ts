@@ -65,9 +65,9 @@ const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
 function duration(text: string): number | undefined {
-  if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) return undefined;
+  if (!/^[+-]?(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) return undefined;
   let total = 0;
   for (const [, amount, unit] of text.matchAll(/([\d.]+)(ms|s|m|h)/g))
     total += Number(amount) * (UNITS[unit ?? ""] ?? 0);
-  return total;
+  return text.startsWith("-") ? -total : total;
 }

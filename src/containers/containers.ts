@@ -3,6 +3,7 @@ import type {
   ContainerCreateResponse,
   ContainerInspect,
   ContainerSummary,
+  ContainersPruneResponse,
   ContainerUpdateRequest,
   ContainerUpdateResponse,
   ExecConfig,
@@ -241,7 +242,7 @@ export class Containers implements ContainerController {
     await this.#execs.resize(execId, rows, columns);
   }
 
-  prune(filters: Filters): Promise<{ ContainersDeleted: string[]; SpaceReclaimed: number }> {
+  prune(filters: Filters): Promise<ContainersPruneResponse> {
     return pruneContainers({ ports: this.#ports, table: this.#table, lifecycle: this.#lifecycle }, filters);
   }
 

@@ -15,6 +15,7 @@ import type { ContainerSettings } from "./ports.ts";
 import { type HostFacts, hostFacts } from "./spec/host.ts";
 import { defaultPaths } from "./spec/masked-paths.ts";
 import { cgroupnsMode } from "./spec/namespaces.ts";
+import { isPortKey } from "./spec/ports.ts";
 
 /** A new container's id: 64 hex digits, never all decimal in its first twelve (it would read as a number). */
 export function newId(): string {
@@ -42,13 +43,13 @@ export function mergeConfig(
     ...user,
     Hostname: hostname(user, id, hostConfig),
     User: user.User === "" ? (image.User ?? "") : user.User,
-    Env: mergeEnv(image.Env ?? [], user.Env ?? []),
+    Env: emptyListToNull(mergeEnv(image.Env ?? [], user.Env ?? [])),
     Entrypoint,
     Cmd: Cmd !== null && Cmd.length === 0 ? null : Cmd,
     WorkingDir: user.WorkingDir === "" ? (image.WorkingDir ?? "") : user.WorkingDir,
     Labels: { ...image.Labels, ...user.Labels },
     Volumes: emptyToNull({ ...image.Volumes, ...user.Volumes }),
-    ExposedPorts: emptyToUndefined({ ...image.ExposedPorts, ...user.ExposedPorts, ...portsOf(hostConfig) }),
+    ExposedPorts: emptyToUndefined({ ...soundPorts(image.ExposedPorts), ...user.ExposedPorts, ...portsOf(hostConfig) }),
     StopSignal: user.StopSignal || image.StopSignal || undefined,
     StopTimeout: user.StopTimeout ?? image.StopTimeout,
     Healthcheck: mergeHealth(user.Healthcheck, image.Healthcheck),
@@ -92,8 +93,18 @@ function mergeHealth(user: HealthConfig | undefined, image: HealthConfig | undef
   };
 }
 
+/** Without what is no port: nothing checks what an image declares, and a container of it must start all the same. */
+function soundPorts(declared: ImageProcess["ExposedPorts"]): Record<string, Record<string, never>> {
+  const sound = Object.keys(declared ?? {}).filter(isPortKey);
+  return Object.fromEntries(sound.map((port) => [port, {}]));
+}
+
 function portsOf(hostConfig: HostConfig): Record<string, Record<string, never>> {
   return Object.fromEntries(Object.keys(hostConfig.PortBindings ?? {}).map((port) => [port, {}]));
+}
+
+function emptyListToNull<T>(list: T[]): T[] | null {
+  return list.length === 0 ? null : list;
 }
 
 function emptyToNull<T>(record: Record<string, T>): Record<string, T> | null {

@@ -103,9 +103,11 @@ const FILTERS: Readonly<Record<string, MakeFilter>> = {
     }
     return (record) => values.includes(record.health?.status ?? "none");
   },
+  // Means something on Windows only.
+  isolation: () => () => true,
   "is-task": (values) => {
     const unknown = values.find((value) => !["true", "false", "1", "0"].includes(value));
-    if (unknown !== undefined) throw new GantryError("invalid", `invalid filter 'is-task=${unknown}'`);
+    if (unknown !== undefined) throw new GantryError("invalid", `invalid filter 'is-task=[${values.join(" ")}]'`);
     return () => values.some((value) => value === "false" || value === "0");
   },
 };

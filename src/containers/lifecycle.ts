@@ -16,6 +16,7 @@ import { removeContainer } from "./remove.ts";
 import { shouldRestart } from "./restart-policy.ts";
 import { Restarts } from "./restarts.ts";
 import { parseSignal } from "./signal.ts";
+import { joinedNames } from "./spec-of.ts";
 import { Sweeps } from "./sweeps.ts";
 import type { ContainerTable, Entry } from "./table.ts";
 import { Waiters } from "./waiters.ts";
@@ -78,6 +79,9 @@ export class Lifecycle {
   async #startLocked(entry: Entry, change: Pick<ContainerRecord, "restartCount">): Promise<void> {
     const { id } = entry.record;
     entry.transient.stopTold = false;
+    if (!this.#ports.snapshots.has(id)) {
+      throw new GantryError("internal", `cannot start container ${id}: its files are gone from the data root`);
+    }
     await this.#sweeps.of(id);
     try {
       const jail = await makeJail(this.#ports, this.#table, this.#seccomp, entry.record);
@@ -89,9 +93,11 @@ export class Lifecycle {
         state: { status: "running", pid, startedAt: timestamp(), paused: false, networks, ports, sandboxKey },
         stoppedByUser: false,
         restartWanted: false,
+        config: { ...entry.record.config, ...joinedNames(this.#table, entry.record) },
         health: healthAtStart(entry.record.config, entry.record.health),
         ...change,
       });
+      entry.transient.restarting = false;
       failpoint("containers.start.recorded");
       recorded.catch(() => {});
       await this.#ports.runtime.start(id);
@@ -198,20 +204,30 @@ export class Lifecycle {
     await this.#locks.run(entry.record.id, async () => {
       const { record, transient } = entry;
       if (!transient.restarting || this.#table.get(record.id) !== entry) return;
-      this.#restarts.cancel(entry);
       const { exitCode } = record.state as ExitedState;
       if (!shouldRestart(record, exitCode, transient.manuallyStopped)) {
-        this.exits.notify(record.id, exitCode);
+        this.#giveUpRestart(entry);
         return;
       }
-      await this.#startLocked(entry, { restartCount: record.restartCount + 1 });
+      transient.comingBack = true;
+      try {
+        await this.#startLocked(entry, { restartCount: record.restartCount + 1 });
+      } finally {
+        transient.comingBack = false;
+        transient.restarting = false;
+      }
     });
   }
 
   /** To be called when the restart policy was changed: a restart that it no longer wants is not waited for. */
+  /** A restart whose wait is over can't be taken back any more; it takes no longer than a start. */
+  async #settled(entry: Entry): Promise<void> {
+    if (entry.transient.comingBack) await this.#locks.run(entry.record.id, () => {});
+  }
+
   policyChanged(entry: Entry): void {
     const { record, transient } = entry;
-    if (!transient.restarting || record.state.status !== "exited") return;
+    if (!transient.restarting || transient.comingBack || record.state.status !== "exited") return;
     if (!shouldRestart(record, record.state.exitCode, transient.manuallyStopped)) this.#giveUpRestart(entry);
   }
 
@@ -241,6 +257,7 @@ export class Lifecycle {
   /** Ends the process: its stop signal, then after the timeout SIGKILL. Resolves when it has ended. */
   async stop(entry: Entry, options: StopOptions): Promise<void> {
     const { record } = entry;
+    await this.#settled(entry);
     if (entry.transient.restarting) {
       this.#table.update(entry, { stoppedByUser: true, restartWanted: false });
       this.#giveUpRestart(entry);
@@ -265,6 +282,7 @@ export class Lifecycle {
   async kill(entry: Entry, signalText: string): Promise<void> {
     const signal = parseSignal(signalText === "" ? "SIGKILL" : signalText);
     const { record, transient } = entry;
+    await this.#settled(entry);
     if (record.state.status !== "running" && !transient.restarting) {
       throw new GantryError("conflict", `cannot kill container: ${record.name}: container ${record.id} is not running`);
     }
@@ -278,6 +296,7 @@ export class Lifecycle {
 
   async restart(entry: Entry, options: StopOptions): Promise<void> {
     if (!this.#restarts.cancel(entry) && entry.record.state.status === "running") {
+    await this.#settled(entry);
       await this.#stopRunning(entry, options);
     }
     await this.start(entry);
@@ -399,6 +418,7 @@ export class Lifecycle {
   async stopAll(timeoutSeconds: number): Promise<void> {
     this.#closing = true;
     const running = this.#table.all().filter((entry) => entry.record.state.status === "running");
+    await Promise.all(this.#table.all().map((entry) => this.#settled(entry)));
     for (const entry of this.#table.all()) this.#restarts.cancel(entry);
     const results = await Promise.allSettled(running.map((entry) => this.#stopForShutdown(entry, timeoutSeconds)));
     for (const result of results) {

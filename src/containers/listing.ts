@@ -69,7 +69,7 @@ async function sizes(
   { snapshots, images }: ContainerPorts,
   record: ContainerRecord,
 ): Promise<{ SizeRw: number; SizeRootFs: number }> {
-  const SizeRw = await snapshots.usage(record.id);
+  const SizeRw = snapshots.has(record.id) ? await snapshots.usage(record.id) : 0;
   let image = 0;
   try {
     image = images.inspect(record.imageId).Size;

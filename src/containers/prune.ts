@@ -1,3 +1,4 @@
+import type { ContainersPruneResponse } from "../api/container.ts";
 import type { Filters } from "../api/filters.ts";
 import { messageOf } from "../base/errors.ts";
 import { pruneFilter } from "./filter.ts";
@@ -9,7 +10,7 @@ import type { ContainerTable } from "./table.ts";
 export async function pruneContainers(
   parts: { readonly ports: ContainerPorts; readonly table: ContainerTable; readonly lifecycle: Lifecycle },
   filters: Filters,
-): Promise<{ ContainersDeleted: string[]; SpaceReclaimed: number }> {
+): Promise<ContainersPruneResponse> {
   const { ports, table, lifecycle } = parts;
   const isChosen = pruneFilter(filters);
   const ContainersDeleted: string[] = [];
@@ -17,7 +18,7 @@ export async function pruneContainers(
   for (const entry of table.all()) {
     const { record, transient } = entry;
     if (record.state.status === "running" || transient.restarting || transient.removing || !isChosen(record)) continue;
-    const size = await ports.snapshots.usage(record.id);
+    const size = ports.snapshots.has(record.id) ? await ports.snapshots.usage(record.id) : 0;
     try {
       await lifecycle.remove(entry, { force: false, volumes: false });
     } catch (error) {
@@ -33,5 +34,5 @@ export async function pruneContainers(
     id: "",
     attributes: { reclaimed: String(SpaceReclaimed) },
   });
-  return { ContainersDeleted, SpaceReclaimed };
+  return { ContainersDeleted: ContainersDeleted.length === 0 ? null : ContainersDeleted, SpaceReclaimed };
 }

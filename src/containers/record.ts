@@ -82,8 +82,10 @@ export interface ExitedState {
 
 /** What of a container lives in this process only. */
 export interface Transient {
-  /** Waiting to be started again by its restart policy. */
+  /** Waiting to be started again by its restart policy, or being started. */
   restarting: boolean;
+  /** The wait is over: it is being started, and whoever wants it otherwise waits for that. */
+  comingBack: boolean;
   removing: boolean;
   /** A removal failed half-way: docker's `dead`. */
   dead: boolean;

@@ -28,7 +28,8 @@ export function removeContainer(
   };
   ports.store.relaxed(forget);
   failpoint("containers.remove.forgotten");
-  sweeping.push(ports.snapshots.remove(id, { after: unmounted }));
+  // Somebody who cleaned up may have taken it.
+  if (ports.snapshots.has(id)) sweeping.push(ports.snapshots.remove(id, { after: unmounted }));
   const swept = Promise.allSettled(sweeping);
   return async () => {
     await rm(containerFolder(ports.settings().dataRoot, id), { recursive: true, force: true });

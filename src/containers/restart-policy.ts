@@ -22,11 +22,13 @@ export function shouldRestart(record: ContainerRecord, exitCode: number, manuall
 
 /** Does the policy want it up when the engine boots, its process being gone? */
 export function shouldRevive(record: ContainerRecord): boolean {
-  const { Name } = record.hostConfig.RestartPolicy;
+  const { Name, MaximumRetryCount } = record.hostConfig.RestartPolicy;
   if (record.state.status === "created") return false;
   if (Name === "always" || record.restartWanted === true) return true;
   if (record.stoppedByUser || record.state.status !== "exited") return false;
-  return Name === "unless-stopped" || (Name === "on-failure" && record.state.exitCode !== 0);
+  if (Name === "unless-stopped") return true;
+  const mayRetry = MaximumRetryCount === 0 || record.restartCount < MaximumRetryCount;
+  return Name === "on-failure" && record.state.exitCode !== 0 && mayRetry;
 }
 
 /** Milliseconds until the next start: 100, doubling, a minute at most. */

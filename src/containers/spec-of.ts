@@ -13,6 +13,7 @@ import type { ContainerRecord } from "./record.ts";
 import { buildSpec } from "./spec/build.ts";
 import { execProcess } from "./spec/exec.ts";
 import type { EngineDefaults } from "./spec/input.ts";
+import { joinedContainer } from "./spec/modes.ts";
 import type { ContainerTable } from "./table.ts";
 import { containerFolder } from "./view.ts";
 
@@ -44,7 +45,7 @@ export function specOf(request: SpecRequest): { readonly spec: RuntimeSpec; read
   return buildSpec({
     id: record.id,
     // Containers that share a network share its names as well.
-    config: net === undefined ? record.config : { ...record.config, ...namesOf(net.record.config) },
+    config: { ...record.config, ...joinedNames(table, record) },
     hostConfig,
     rootfs: request.rootfs,
     mounts: record.mounts.map((mount) => ({
@@ -60,7 +61,14 @@ export function specOf(request: SpecRequest): { readonly spec: RuntimeSpec; read
   });
 }
 
-function namesOf({ Hostname, Domainname }: ContainerConfig): Pick<ContainerConfig, "Hostname" | "Domainname"> {
+/** The names of the container whose network it shares; empty for one with a network of its own. */
+export function joinedNames(
+  table: ContainerTable,
+  { hostConfig }: ContainerRecord,
+): Partial<Pick<ContainerConfig, "Hostname" | "Domainname">> {
+  const name = joinedContainer(hostConfig.NetworkMode);
+  if (name === undefined) return {};
+  const { Hostname, Domainname } = table.find(name).record.config;
   return { Hostname, Domainname };
 }
 

@@ -114,6 +114,7 @@ export class ContainerTable {
       record,
       transient: {
         restarting: false,
+        comingBack: false,
         removing: false,
         dead: false,
         manuallyStopped: false,

@@ -42,7 +42,7 @@ function concerns(event: EventMessage, key: string, value: string): boolean {
   if (key === "image" && event.Type === "container") return sameImage(Attributes.image ?? "", value);
   if (event.Type !== key) return false;
   if (key === "image") return ID === value || sameImage(ID, value) || sameImage(Attributes.name ?? "", value);
-  return ID.startsWith(value) || Attributes.name === value;
+  return ID.startsWith(value) || (Attributes.name ?? "").startsWith(value);
 }
 
 /** A name without a tag stands for each of its tags. */

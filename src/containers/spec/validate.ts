@@ -94,6 +94,7 @@ function checkConfig(config: ContainerConfig): void {
   for (const entry of config.Env ?? []) {
     if (entry === "" || entry.startsWith("=")) refuse(`invalid environment variable: ${entry}`);
     if (entry.includes("\0")) refuse("invalid environment variable: it holds a NUL byte");
+  checkPorts(Object.fromEntries(Object.keys(config.ExposedPorts ?? {}).map((port) => [port, null])));
   }
   if (Buffer.byteLength(config.Hostname) > MAX_HOSTNAME) {
     refuse(`hostname "${config.Hostname}" is too long (maximum ${MAX_HOSTNAME} bytes)`);

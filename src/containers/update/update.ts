@@ -57,6 +57,7 @@ export async function updateContainer(
       entry.record = { ...entry.record, hostConfig: record.hostConfig };
       throw cannot(id, error);
     }
+    lifecycle.policyChanged(entry);
     publishContainerEvent(ports.events, entry.record, "update");
     return { Warnings: warnings.length === 0 ? null : warnings };
   });

@@ -63,6 +63,13 @@ const BACKLOG = 4096;
 function follow(events: EventBus, { query, signal }: RouteRequest<"events">): Answer {
   const matches = eventFilter(query.filters);
   const until = query.until === undefined ? Number.POSITIVE_INFINITY : Number(query.until);
+  if (query.since !== undefined && query.until !== undefined && query.since > query.until) {
+    const seconds = (nanos: bigint) => String(Number(nanos) / 1e9);
+    throw new GantryError(
+      "invalid",
+      `\`since\` time (${seconds(query.since)}) cannot be after \`until\` time (${seconds(query.until)})`,
+    );
+  }
   const replay = query.since !== undefined || query.until !== undefined;
   const waiting: EventMessage[] = [];
   const wake = new EventEmitter();
