@@ -47,7 +47,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const words = consumed[0] === "help" ? consumed.slice(1) : consumed;
   if (words[0] === undefined) {
     const { rootHelp } = await import("./help.ts");
-    print(rootHelp(GLOBALS));
+    (wantsHelp ? printLine : complain)(rootHelp(GLOBALS).trimEnd());
     return 0;
   }
   return await dispatch(globals, words, wantsHelp);
@@ -75,7 +75,8 @@ async function dispatch(globals: ParsedFlags, words: readonly string[], wantsHel
   const second = words[1];
   if (second === undefined || isHelp(second) || second === "help") {
     const { groupHelp } = await import("./help.ts");
-    print(groupHelp(first));
+    // Asked for, help is what the command prints; else it says what is missing.
+    (second === undefined && !wantsHelp ? complain : printLine)(groupHelp(first).trimEnd());
     return 0;
   }
   const command = findCommand(first, second);
@@ -130,9 +131,11 @@ async function invoke(
     print(commandHelp(name, row, command, await knownVersion(globals, command)));
     return 0;
   }
+  for (const text of flags.deprecations) complain(text);
   const wrong = argumentComplaint(command.args, flags.args.length);
   if (wrong !== undefined) {
-    complain(`gantry: '${name}' ${wrong}\n\nUsage:  ${usage}\n\nRun '${name} --help' for more information`);
+    const where = command.args.rule === "at-least" ? "See" : "Run";
+    complain(`gantry: '${name}' ${wrong}\n\nUsage:  ${usage}\n\n${where} '${name} --help' for more information`);
     return 1;
   }
   try {

@@ -2,7 +2,7 @@
 export function nearest(word: string, candidates: readonly string[]): readonly string[] {
   return candidates
     .map((candidate) => ({ candidate, distance: candidate.startsWith(word) ? 0 : distance(word, candidate) }))
-    .filter((row) => row.distance <= 2 && row.distance < row.candidate.length)
+    .filter((row) => row.distance <= (word.length < 4 ? 1 : 2) && row.distance < row.candidate.length)
     .sort((a, b) => a.distance - b.distance || (a.candidate < b.candidate ? -1 : 1))
     .slice(0, 3)
     .map((row) => row.candidate);

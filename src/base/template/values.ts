@@ -1,5 +1,21 @@
+/** A value that prints as `text` and is `json` in JSON: a struct with a text of its own, or a pointer to none. */
+export class Shown {
+  readonly text: string;
+  readonly json: unknown;
+
+  constructor(text: string, json: unknown) {
+    this.text = text;
+    this.json = json;
+  }
+
+  toJSON(): unknown {
+    return this.json;
+  }
+}
+
 /** Go's truth: false, zero, empty and nil are false. */
 export function isTrue(value: unknown): boolean {
+  if (value instanceof Shown) return value.json !== null;
   if (Array.isArray(value)) return value.length > 0;
   if (typeof value === "object" && value !== null) return Object.keys(value).length > 0;
   return Boolean(value);
@@ -20,6 +36,7 @@ export function goText(value: unknown): string {
   if (value === undefined || value === null) return "<nil>";
   if (typeof value === "number") return numberText(value);
   if (Array.isArray(value)) return `[${value.map(goText).join(" ")}]`;
+  if (value instanceof Shown) return value.text;
   if (typeof value === "object") {
     const rows = Object.entries(value)
       .filter(([, item]) => typeof item !== "function")

@@ -249,14 +249,12 @@ export const listContexts: Command = {
       rows.push({ Name: current, Description: "", DockerEndpoint: "", Current: true, Error: why });
     }
     rows.sort((a, b) => a.Name.localeCompare(b.Name, "en", { numeric: true }));
-    if (call.flags.bool("quiet")) {
-      for (const { Name } of rows) printLine(Name);
-      return 0;
-    }
     const format = call.flags.text("format");
-    const isTable = format === "" || format === "table";
+    const isTable = (format === "" || format === "table") && !call.flags.bool("quiet");
     await printListing({
       format,
+      quiet: call.flags.bool("quiet"),
+      raw: [["name", "Name"]],
       columns: ["Name", "Description", "DockerEndpoint", "Error"],
       headings: HEADINGS,
       type: "*formatter.clientContextContext",

@@ -1,4 +1,5 @@
 import type { ImageDeleteRow } from "../../api/image.ts";
+import { messageOf } from "../../base/errors.ts";
 import { EngineError } from "../../client/client.ts";
 import type { Command } from "../command.ts";
 import { errorLine } from "../error-line.ts";
@@ -41,7 +42,13 @@ export const tag: Command = {
   flags: [],
   async run(call) {
     const [source = "", target = ""] = call.args;
-    const reference = familiarReference(target);
+    let reference: string | undefined;
+    try {
+      reference = familiarReference(target);
+    } catch (error) {
+      const why = messageOf(error);
+      throw new Error(`Error parsing reference: ${JSON.stringify(target)} is not a valid repository/tag: ${why}`);
+    }
     if (reference === undefined || reference.includes("@"))
       throw new Error("refusing to create a tag with a digest reference");
     const { name, tag: tagName } = splitTag(reference);

@@ -1,9 +1,9 @@
 import type { ImageSummary } from "../../api/image.ts";
-import { type Command, ExitError } from "../command.ts";
+import { humanSize } from "../../base/units.ts";
+import type { Command } from "../command.ts";
 import { boolFlag, filterFlag, textFlag } from "../flags/spec.ts";
 import { filtersOf } from "../output/filters.ts";
 import { printListing, type Row } from "../output/format.ts";
-import { printLine } from "../output/print.ts";
 import { agoText, FORMAT_USAGE, shortId, sizeText, timeText } from "../output/text.ts";
 
 const HEADINGS = {
@@ -20,6 +20,15 @@ const HEADINGS = {
   UniqueSize: "UNIQUE SIZE",
 };
 
+const RAW = [
+  ["repository", "Repository"],
+  ["tag", "Tag"],
+  ["digest", "Digest"],
+  ["image_id", "ID"],
+  ["created_at", "CreatedAt"],
+  ["virtual_size", "Size"],
+] as const;
+
 export const images: Command = {
   usage: "[OPTIONS] [REPOSITORY[:TAG]]",
   args: { rule: "at-most", count: 1 },
@@ -30,12 +39,15 @@ export const images: Command = {
     textFlag("format", FORMAT_USAGE),
     boolFlag("no-trunc", "Don't truncate output"),
     boolFlag("q,quiet", "Only show image IDs"),
-    boolFlag("tree", "Show images as a tree of platforms", { hidden: true }),
+    boolFlag("tree", "Show images as a tree of platforms (experimental)", { since: "1.47" }),
   ],
   async run(call) {
     const { flags } = call;
-    if (flags.bool("tree")) throw new ExitError(1, "--tree is not supported");
     const reference = call.args[0];
+    if (flags.bool("tree")) {
+      const { showTree } = await import("./image-tree.ts");
+      return await showTree(call);
+    }
     const summaries = await call.client.json<ImageSummary[]>("GET", "/images/json", {
       query: {
         all: flags.bool("all"),
@@ -45,12 +57,10 @@ export const images: Command = {
     const full = flags.bool("no-trunc");
     const format = flags.text("format") || (flags.bool("quiet") ? "" : (call.settings.config().imagesFormat ?? ""));
     const rows = summaries.flatMap((image) => rowsOf(image, full, flags.bool("digests") || format.includes(".Digest")));
-    if (flags.bool("quiet") && format === "") {
-      for (const row of rows) printLine(String(row.ID));
-      return 0;
-    }
     await printListing({
       format,
+      quiet: flags.bool("quiet"),
+      raw: flags.bool("quiet") ? RAW.slice(3) : RAW.filter(([label]) => label !== "digest" || flags.bool("digests")),
       columns: ["Repository", "Tag", ...(flags.bool("digests") ? ["Digest"] : []), "ID", "CreatedSince", "Size"],
       headings: HEADINGS,
       type: "*formatter.imageContext",
@@ -97,7 +107,7 @@ function rowsOf(image: ImageSummary, full: boolean, digests: boolean): readonly 
       return timeText(image.Created);
     },
     Size: sizeText(image.Size),
-    VirtualSize: sizeText(image.Size),
+    VirtualSize: humanSize(image.Size),
     Containers: image.Containers === -1 || image.Containers === undefined ? "N/A" : String(image.Containers),
     SharedSize: image.SharedSize === -1 || image.SharedSize === undefined ? "N/A" : sizeText(image.SharedSize),
     UniqueSize:

@@ -2,6 +2,7 @@ import { EngineError } from "../../client/client.ts";
 import { type Call, type Command, ExitError } from "../command.ts";
 import { boolFlag, textFlag } from "../flags/spec.ts";
 import { inspectValues } from "../output/inspection.ts";
+import { complain } from "../output/print.ts";
 import { platformJson } from "../run/platform.ts";
 import { segment } from "./lifecycle.ts";
 
@@ -40,10 +41,12 @@ const anyKind: Lookup = async (call, name) => {
   for (const [kind, lookup] of Object.entries(LOOKUPS)) {
     if (type !== "" && type !== kind) continue;
     try {
-      return await lookup(call, name);
+      const text = await lookup(call, name);
+      if (kind !== "container" && call.flags.bool("size")) complain(`WARNING: --size ignored for ${kind}`);
+      return text;
     } catch (error) {
       const absent = error instanceof EngineError && (error.status === 404 || error.status === 501);
-      if (!absent || (type !== "" && error.status !== 404)) throw error;
+      if (!absent || type !== "") throw error;
     }
   }
   throw new Error(type === "" ? `Error: No such object: ${name}` : `Error: No such ${type}: ${name}`);
@@ -84,5 +87,6 @@ export const inspectNetworks = ofKind("network", [boolFlag("v,verbose", "Verbose
 export const inspectVolumes = ofKind("volume", []);
 
 async function inspectAll(call: Call, lookup: Lookup): Promise<number> {
-  return await inspectValues(call.args, (name) => lookup(call, name), call.flags.text("format"));
+  const type = lookup === LOOKUPS.volume ? "volume.Volume" : undefined;
+  return await inspectValues(call.args, (name) => lookup(call, name), call.flags.text("format"), type);
 }

@@ -40,21 +40,30 @@ const OPTIONS_NAMES = { ...NAMES, usage: `[OPTIONS] ${NAMES.usage}` } as const;
 const STOP_FLAGS = [
   textFlag("s,signal", "Signal to send to the container"),
   intFlag("t,timeout", "Seconds to wait before the container is killed"),
-  intFlag("time", "Seconds to wait before the container is killed", { hidden: true, into: "timeout" }),
+  intFlag("time", "Seconds to wait before the container is killed", {
+    hidden: true,
+    into: "timeout",
+    deprecated: "use --timeout instead",
+  }),
 ];
 
 function stopping(verb: "stop" | "restart"): Command {
   return {
     ...OPTIONS_NAMES,
     flags: STOP_FLAGS,
-    run: (call) =>
-      forEachName(call, async (name) => {
+    run: async (call) => {
+      // Of the two spellings the values of one are counted as the other's.
+      if (call.flags.changed("time") && call.flags.list("timeout").length > 1) {
+        throw new ExitError(1, "conflicting options: cannot specify both --timeout and --time");
+      }
+      return await forEachName(call, async (name) => {
         const t = call.flags.changed("timeout") ? call.flags.int("timeout") : undefined;
         await call.client.done("POST", `/containers/${segment(name)}/${verb}`, {
           query: { signal: call.flags.text("signal"), t },
         });
         return undefined;
-      }),
+      });
+    },
   };
 }
 

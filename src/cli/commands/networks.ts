@@ -3,7 +3,6 @@ import type { Command } from "../command.ts";
 import { boolFlag, filterFlag, textFlag } from "../flags/spec.ts";
 import { filtersOf } from "../output/filters.ts";
 import { printListing } from "../output/format.ts";
-import { printLine } from "../output/print.ts";
 import { FORMAT_USAGE, labelsText, shortId, timeText } from "../output/text.ts";
 
 const HEADINGS = {
@@ -35,12 +34,15 @@ export const networks: Command = {
     const id = (network: NetworkInspect): string => (flags.bool("no-trunc") ? network.Id : shortId(network.Id));
     found.sort((a, b) => a.Name.localeCompare(b.Name, "en", { numeric: true }));
     const format = flags.text("format") || (flags.bool("quiet") ? "" : (call.settings.config().networksFormat ?? ""));
-    if (flags.bool("quiet") && format === "") {
-      for (const network of found) printLine(id(network));
-      return 0;
-    }
     await printListing({
       format,
+      quiet: flags.bool("quiet"),
+      raw: [
+        ["network_id", "ID"],
+        ["name", "Name"],
+        ["driver", "Driver"],
+        ["scope", "Scope"],
+      ],
       columns: ["ID", "Name", "Driver", "Scope"],
       headings: HEADINGS,
       type: "*network.networkContext",
@@ -54,7 +56,7 @@ export const networks: Command = {
         Internal: String(network.Internal),
         Labels: labelsText(network.Labels),
         Label: (name: unknown) => network.Labels?.[String(name)] ?? "",
-        CreatedAt: timeText(Date.parse(network.Created) / 1000),
+        CreatedAt: timeText(Date.parse(network.Created) / 1000, /\.\d+/.exec(network.Created)?.[0]),
       })),
     });
     return 0;

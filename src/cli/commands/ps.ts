@@ -1,10 +1,11 @@
 import type { ContainerSummary } from "../../api/container.ts";
+import { Shown } from "../../base/template/values.ts";
 import type { Command } from "../command.ts";
 import { boolFlag, filterFlag, intFlag, textFlag } from "../flags/spec.ts";
 import { filtersOf } from "../output/filters.ts";
 import { printListing, type Row } from "../output/format.ts";
 import { portsText } from "../output/ports.ts";
-import { printLine } from "../output/print.ts";
+import { complain } from "../output/print.ts";
 import { agoText, ellipsis, FORMAT_USAGE, labelsText, shortId, sizeText, timeText } from "../output/text.ts";
 
 export const HEADINGS = {
@@ -25,6 +26,18 @@ export const HEADINGS = {
   Platform: "PLATFORM",
 };
 
+const RAW = [
+  ["container_id", "ID"],
+  ["image", "Image"],
+  ["command", "Command"],
+  ["created_at", "CreatedAt"],
+  ["state", "State"],
+  ["status", "Status"],
+  ["names", "Names"],
+  ["labels", "Labels"],
+  ["ports", "Ports"],
+] as const;
+
 export const ps: Command = {
   usage: "[OPTIONS]",
   args: { rule: "none" },
@@ -40,8 +53,12 @@ export const ps: Command = {
   ],
   async run(call) {
     const { flags } = call;
-    const format = flags.text("format") || (flags.bool("quiet") ? "" : (call.settings.config().psFormat ?? ""));
-    const size = flags.bool("size") || /\.Size\b/.test(format);
+    const given = flags.text("format") || (flags.bool("quiet") ? "" : (call.settings.config().psFormat ?? ""));
+    if (flags.bool("quiet") && flags.text("format") !== "") {
+      complain("WARNING: Ignoring custom format, because both --format and --quiet are set.");
+    }
+    const format = flags.bool("quiet") && given !== "raw" ? "" : given;
+    const size = flags.bool("size") || /\.Size\b|\bjson \.[\s})|]/.test(format);
     const last = flags.bool("latest") && flags.int("last") === -1 ? 1 : flags.int("last");
     const containers = await call.client.json<ContainerSummary[]>("GET", "/containers/json", {
       query: {
@@ -52,12 +69,10 @@ export const ps: Command = {
       },
     });
     const full = flags.bool("no-trunc");
-    if (flags.bool("quiet") && format === "") {
-      for (const container of containers) printLine(full ? container.Id : shortId(container.Id));
-      return 0;
-    }
     await printListing({
       format,
+      quiet: flags.bool("quiet"),
+      raw: size ? [...RAW, ["size", "Size"]] : RAW,
       columns: ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names", ...(size ? ["Size"] : [])],
       headings: HEADINGS,
       type: "*formatter.ContainerContext",
@@ -98,5 +113,23 @@ export function rowOf(container: ContainerSummary, full: boolean): Row {
     Mounts: mounts.map((mount) => (full ? mount : ellipsis(mount, 15))).join(","),
     LocalVolumes: String((container.Mounts ?? []).filter((mount) => mount.Driver === "local").length),
     Networks: Object.keys(container.NetworkSettings?.Networks ?? {}).join(","),
+    Platform: platformOf(container),
   };
+}
+
+/** The platform of the image, where the engine says it. */
+function platformOf(container: ContainerSummary): Shown {
+  const { platform } =
+    (container as { ImageManifestDescriptor?: { platform?: Platform } }).ImageManifestDescriptor ?? {};
+  if (platform === undefined) return new Shown("<nil>", null);
+  const parts = [platform.os, platform.architecture, platform.variant].filter(
+    (part) => part !== undefined && part !== "",
+  );
+  return new Shown(parts.join("/"), platform);
+}
+
+interface Platform {
+  readonly os: string;
+  readonly architecture: string;
+  readonly variant?: string;
 }

@@ -42,12 +42,13 @@ export const volumes: Command = {
       .filter((volume) => !flags.bool("cluster") || volume.ClusterVolume)
       .sort((a, b) => a.Name.localeCompare(b.Name, "en", { numeric: true }));
     const format = flags.text("format") || (flags.bool("quiet") ? "" : (call.settings.config().volumesFormat ?? ""));
-    if (flags.bool("quiet") && format === "") {
-      for (const volume of found) printLine(volume.Name);
-      return 0;
-    }
     await printListing({
       format,
+      quiet: flags.bool("quiet"),
+      raw: [
+        ["name", "Name"],
+        ["driver", "Driver"],
+      ],
       columns: flags.bool("cluster") ? ["Name", "Group", "Driver", "Availability", "Status"] : ["Driver", "Name"],
       headings: HEADINGS,
       type: "*formatter.volumeContext",
@@ -139,7 +140,7 @@ export const updateVolume: Command = {
     const [name = ""] = call.args;
     const path = `/volumes/${segment(name)}`;
     const cluster = (await call.client.json<{ readonly ClusterVolume?: ClusterVolume }>("GET", path)).ClusterVolume;
-    if (cluster === undefined) throw new ExitError(1, "Can only update cluster volumes");
+    if (cluster === undefined) throw new ExitError(1, "can only update cluster volumes");
     const spec = call.flags.changed("availability")
       ? { ...cluster.Spec, Availability: call.flags.text("availability") }
       : cluster.Spec;

@@ -1,5 +1,5 @@
 import { messageOf } from "../../base/errors.ts";
-import type { FlagSpec } from "./spec.ts";
+import { boolFlag, type FlagSpec } from "./spec.ts";
 
 /** The command line is wrong; `message` is what pflag says. */
 export class FlagError extends Error {
@@ -24,6 +24,13 @@ export class ParsedFlags {
     this.#given = given;
     this.args = args;
     this.help = help;
+  }
+
+  /** What to tell of flags that were given but should not be any more. */
+  get deprecations(): readonly string[] {
+    return [...this.#specs.values()]
+      .filter((spec) => spec.deprecated !== undefined && this.changed(spec.name))
+      .map((spec) => `Flag --${spec.name} has been deprecated, ${spec.deprecated}`);
   }
 
   changed(name: string): boolean {
@@ -59,13 +66,8 @@ export function parseFlags(specs: readonly FlagSpec[], argv: readonly string[], 
   const given = new Map<string, string[]>();
   const args: string[] = [];
   const set = (spec: FlagSpec, value: string): void => {
-    let checked: string;
-    try {
-      checked = spec.check === undefined ? value : spec.check(value);
-    } catch (error) {
-      const name = spec.short === undefined ? `--${spec.name}` : `-${spec.short}, --${spec.name}`;
-      throw new FlagError(`invalid argument ${JSON.stringify(value)} for "${name}" flag: ${messageOf(error)}`);
-    }
+    const checked = checkedValue(spec, value);
+    if (spec.into !== undefined) given.set(spec.name, [checked]);
     const values = given.get(spec.into ?? spec.name);
     if (values === undefined) given.set(spec.into ?? spec.name, [checked]);
     else values.push(checked);
@@ -94,7 +96,12 @@ export function parseFlags(specs: readonly FlagSpec[], argv: readonly string[], 
       if (name === "" || name.startsWith("-")) throw new FlagError(`bad flag syntax: ${word}`);
       const spec = byName.get(name);
       if (spec === undefined) {
-        if (name === "help") return new ParsedFlags(byName, given, args, "long");
+        if (name === "help") {
+          if (equals === -1 || checkedValue(HELP, word.slice(equals + 1)) === "true") {
+            return new ParsedFlags(byName, given, args, "long");
+          }
+          continue;
+        }
         throw new FlagError(`unknown flag: --${name}`);
       }
       if (equals !== -1) set(spec, word.slice(equals + 1));
@@ -124,4 +131,15 @@ export function parseFlags(specs: readonly FlagSpec[], argv: readonly string[], 
     }
   }
   return new ParsedFlags(byName, given, args, "no");
+}
+
+const HELP = boolFlag("help", "Print usage");
+
+function checkedValue(spec: FlagSpec, value: string): string {
+  try {
+    return spec.check === undefined ? value : spec.check(value);
+  } catch (error) {
+    const name = spec.short === undefined ? `--${spec.name}` : `-${spec.short}, --${spec.name}`;
+    throw new FlagError(`invalid argument ${JSON.stringify(value)} for "${name}" flag: ${messageOf(error)}`);
+  }
 }

@@ -17,6 +17,8 @@ export interface FlagSpec {
   readonly hidden?: boolean;
   /** The API version that the engine must know for it; the help of an older one hides it, its use is refused. */
   readonly since?: string;
+  /** It should not be used any more: what to use instead. */
+  readonly deprecated?: string;
   /** Of engines on Windows only: hidden in the help. */
   readonly windows?: boolean;
   /** An older spelling: its values count as this flag's. */

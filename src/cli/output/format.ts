@@ -1,14 +1,19 @@
 import { messageOf } from "../../base/errors.ts";
 import type { TemplateFunction } from "../../base/template/functions.ts";
+import type { Shown } from "../../base/template/values.ts";
 import { print } from "./print.ts";
 import { aligned } from "./table.ts";
 
 /** A row of a list: each field's text by its name in templates; a function takes the template's arguments. */
-export type Row = Readonly<Record<string, string | number | boolean | TemplateFunction>>;
+export type Row = Readonly<Record<string, string | number | boolean | Shown | TemplateFunction>>;
 
 export interface Listing {
   /** `--format`: empty or `table` for the default, `json`, `raw`, a template, or `table` with a template. */
   readonly format: string;
+  /** Only the first of the raw fields is wanted, in the table alone: `--quiet`. */
+  readonly quiet?: boolean;
+  /** The lines of the format `raw`: what is before the colon, and the field. The first is what `--quiet` shows. */
+  readonly raw?: readonly (readonly [label: string, field: string])[];
   /** The default table's fields, in order. */
   readonly columns: readonly string[];
   /** Headings by field, for tables of any template. */
@@ -30,8 +35,21 @@ export async function printListing(listing: Listing): Promise<void> {
 /** A list in the format that the user chose. The template engine is loaded only if there is a template. */
 export async function listingText(listing: Listing): Promise<string> {
   const format = listing.format.replaceAll("\\t", "\t").replaceAll("\\n", "\n").trim();
+  const text = (row: Row, column: string): string => String(row[column] ?? "");
+  const [first] = listing.raw ?? [];
+  if ((format === "" || format === "table") && listing.quiet && first !== undefined) {
+    return listing.rows.map((row) => `${text(row, first[1])}\n`).join("");
+  }
+  if (format === "raw" && listing.raw !== undefined && first !== undefined) {
+    const line = (row: Row, [label, field]: readonly [string, string]): string =>
+      `${label}:${text(row, field) === "" ? "" : ` ${text(row, field)}`}\n`;
+    const fields = listing.raw;
+    const lines = listing.rows.map((row) =>
+      listing.quiet ? line(row, first) : `${fields.map((field) => line(row, field)).join("")}\n`,
+    );
+    return lines.join("");
+  }
   if (format === "" || format === "table") {
-    const text = (row: Row, column: string): string => String(row[column] ?? "");
     const lines = [listing.columns.map((column) => listing.headings[column] ?? column)];
     for (const row of listing.rows) lines.push(listing.columns.map((column) => text(row, column)));
     return aligned(lines, TABLE);
@@ -44,7 +62,9 @@ export async function listingText(listing: Listing): Promise<string> {
 /** A row as JSON, its keys in order. */
 export function jsonOf(row: Row): string {
   const plain = Object.entries(row).filter(([, value]) => typeof value !== "function");
-  return JSON.stringify(Object.fromEntries(plain.sort(([a], [b]) => (a < b ? -1 : 1))));
+  const text = JSON.stringify(Object.fromEntries(plain.sort(([a], [b]) => (a < b ? -1 : 1))));
+  // As Go's encoder writes them: only in strings can they be.
+  return text.replace(/[<>&\u2028\u2029]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 async function templateText(listing: Listing, text: string, isTable: boolean): Promise<string> {

@@ -2,7 +2,7 @@ import { messageOf } from "../../base/errors.ts";
 import { ExitError } from "../command.ts";
 import { errorLine } from "../error-line.ts";
 import { indentJson } from "./indent.ts";
-import { complain, print } from "./print.ts";
+import { complain, print, printLine } from "./print.ts";
 
 /**
  * Looks each name up and prints what was found: as JSON, on one line for the format `json`, or by a template. What was
@@ -82,6 +82,7 @@ async function templateFor(format: string, type?: string): Promise<(data: unknow
     try {
       return template(data);
     } catch (error) {
+      printLine("");
       throw new ExitError(1, `template parsing error: ${messageOf(error)}`);
     }
   };

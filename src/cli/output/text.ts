@@ -13,8 +13,8 @@ export function ellipsis(text: string, width: number): string {
   return letters.length <= width ? text : `${letters.slice(0, width - 1).join("")}…`;
 }
 
-/** Unix seconds as Docker prints a time: `2026-01-02 15:04:05 +0000 UTC`, in the local zone. */
-export function timeText(seconds: number): string {
+/** Unix seconds as Docker prints a time: `2026-01-02 15:04:05.1 +0000 UTC`, in the local zone. */
+export function timeText(seconds: number, fraction = ""): string {
   const date = new Date(seconds * 1000);
   const two = (value: number): string => String(value).padStart(2, "0");
   const offset = -date.getTimezoneOffset();
@@ -22,7 +22,7 @@ export function timeText(seconds: number): string {
   const name = /\(([^)]+)\)/.exec(date.toString())?.[1] ?? "";
   const short = offset === 0 ? "UTC" : /^[A-Z]{2,5}$/.test(name) ? name : zone.replace(/00$/, "");
   const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
-  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())} ${zone} ${short}`;
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}${fraction.replace(/\.?0+$/, "")} ${zone} ${short}`;
 }
 
 export function agoText(seconds: number): string {
