@@ -772,6 +772,17 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       { type: "object", properties: { Deleted: { type: "string" } }, required: ["Deleted"] },
     ],
   },
+  ImageDescriptor: {
+    description: "What a manifest is by content: OCI's descriptor.",
+    type: "object",
+    properties: {
+      mediaType: { type: "string" },
+      digest: { type: "string" },
+      size: { type: "integer", format: "int64" },
+      platform: { $ref: "#/components/schemas/ImagePlatform" },
+    },
+    required: ["mediaType", "digest", "size"],
+  },
   ImageHistoryRow: {
     type: "object",
     properties: {
@@ -819,6 +830,14 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
         required: ["Type"],
       },
       Metadata: { type: "object", properties: { LastTagTime: { type: "string" } }, required: ["LastTagTime"] },
+      Descriptor: { description: "Since API 1.48.", $ref: "#/components/schemas/ImageDescriptor" },
+      Manifests: {
+        description: "Only where they were asked for.",
+        type: "array",
+        items: { $ref: "#/components/schemas/ImageManifestSummary" },
+      },
+      Container: { description: "Before API 1.45.", type: "string" },
+      ContainerConfig: { anyOf: [{ $ref: "#/components/schemas/ContainerConfig" }, { type: "null" }] },
     },
     required: [
       "Id",
@@ -838,6 +857,47 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       "Metadata",
     ],
   },
+  ImageManifestSummary: {
+    description: "A manifest that an image has, since API 1.47.",
+    type: "object",
+    properties: {
+      ID: { type: "string" },
+      Descriptor: { $ref: "#/components/schemas/ImageDescriptor" },
+      Available: { description: "All of its content is here.", type: "boolean" },
+      Size: {
+        description: "Bytes: of the blobs, and of them and what they unpack to.",
+        type: "object",
+        properties: { Content: { type: "integer", format: "int64" }, Total: { type: "integer", format: "int64" } },
+        required: ["Content", "Total"],
+      },
+      Kind: { type: "string", enum: ["image"] },
+      ImageData: {
+        type: "object",
+        properties: {
+          Platform: { $ref: "#/components/schemas/ImagePlatform" },
+          Containers: { description: "Ids of the containers made of it.", type: "array", items: { type: "string" } },
+          Size: {
+            type: "object",
+            properties: { Unpacked: { type: "integer", format: "int64" } },
+            required: ["Unpacked"],
+          },
+        },
+        required: ["Platform", "Containers", "Size"],
+      },
+    },
+    required: ["ID", "Descriptor", "Available", "Size", "Kind", "ImageData"],
+  },
+  ImagePlatform: {
+    type: "object",
+    properties: {
+      architecture: { type: "string" },
+      os: { type: "string" },
+      "os.version": { type: "string" },
+      "os.features": { type: "array", items: { type: "string" } },
+      variant: { type: "string" },
+    },
+    required: ["architecture", "os"],
+  },
   ImageSummary: {
     description: "One row of GET /images/json.",
     type: "object",
@@ -851,7 +911,13 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       SharedSize: { description: "-1 when not asked for.", type: "integer", format: "int64" },
       VirtualSize: { type: "integer", format: "int64" },
       Labels: { type: ["object", "null"], additionalProperties: { type: "string" } },
-      Containers: { description: "-1 when not counted.", type: "integer", format: "int64" },
+      Containers: { description: "-1 before API 1.51.", type: "integer", format: "int64" },
+      Descriptor: { description: "Since API 1.48.", $ref: "#/components/schemas/ImageDescriptor" },
+      Manifests: {
+        description: "Only where they were asked for.",
+        type: "array",
+        items: { $ref: "#/components/schemas/ImageManifestSummary" },
+      },
     },
     required: ["Id", "ParentId", "RepoTags", "RepoDigests", "Created", "Size", "SharedSize", "Labels", "Containers"],
   },

@@ -21,6 +21,46 @@ export interface ImageInspect {
   GraphDriver: { Name: string; Data: Record<string, string> | null };
   RootFS: { Type: "layers"; Layers?: string[] };
   Metadata: { LastTagTime: string };
+  /** Since API 1.48. */
+  Descriptor?: ImageDescriptor;
+  /** Only where they were asked for. */
+  Manifests?: ImageManifestSummary[];
+  /** Before API 1.45. */
+  Container?: string;
+  ContainerConfig?: ContainerConfig | null;
+}
+
+/** What a manifest is by content: OCI's descriptor. */
+export interface ImageDescriptor {
+  mediaType: string;
+  digest: string;
+  size: number;
+  platform?: ImagePlatform;
+}
+
+export interface ImagePlatform {
+  architecture: string;
+  os: string;
+  "os.version"?: string;
+  "os.features"?: string[];
+  variant?: string;
+}
+
+/** A manifest that an image has, since API 1.47. */
+export interface ImageManifestSummary {
+  ID: string;
+  Descriptor: ImageDescriptor;
+  /** All of its content is here. */
+  Available: boolean;
+  /** Bytes: of the blobs, and of them and what they unpack to. */
+  Size: { Content: number; Total: number };
+  Kind: "image";
+  ImageData: {
+    Platform: ImagePlatform;
+    /** Ids of the containers made of it. */
+    Containers: string[];
+    Size: { Unpacked: number };
+  };
 }
 
 /** One row of GET /images/json. */
@@ -36,8 +76,12 @@ export interface ImageSummary {
   SharedSize: number;
   VirtualSize?: number;
   Labels: Record<string, string> | null;
-  /** -1 when not counted. */
+  /** -1 before API 1.51. */
   Containers: number;
+  /** Since API 1.48. */
+  Descriptor?: ImageDescriptor;
+  /** Only where they were asked for. */
+  Manifests?: ImageManifestSummary[];
 }
 
 export interface ImageHistoryRow {

@@ -21,7 +21,7 @@ export function engineHandlers(ports: EnginePorts): Handlers {
     ...systemRoutes(ports.system, ports.events),
     ...containerRoutes(containers),
     ...execRoutes(containers),
-    ...imageRoutes(ports.images),
+    ...imageRoutes(ports.images, ports.registries),
     ...networkRoutes(ports.networks),
     ...registryRoutes(ports.registries),
     ...volumeRoutes(ports.volumes, usesVolume),

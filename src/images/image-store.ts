@@ -3,19 +3,29 @@ import type { Readable } from "node:stream";
 import type { Filters } from "../api/filters.ts";
 import type { ImageDeleteRow, ImageHistoryRow, ImageInspect, ImageSummary } from "../api/image.ts";
 import { GantryError } from "../base/errors.ts";
+import type { Platform } from "../oci/image.ts";
 import { familiarString, parseNormalized, tagNameOnly, withTag } from "../oci/reference.ts";
 import { bootstrapBusybox } from "./bootstrap-busybox.ts";
 import { bootstrapDebian } from "./bootstrap-debian.ts";
 import { Claims } from "./claims.ts";
 import { publishImageEvent } from "./event.ts";
-import type { ImageListOptions, ImageRegistry, ImportOptions, Progress, ResolvedImage } from "./image.ts";
+import type {
+  ImageInspectOptions,
+  ImageListOptions,
+  ImageRegistry,
+  ImportOptions,
+  Progress,
+  ResolvedImage,
+} from "./image.ts";
 import { importImage } from "./import.ts";
 import { imageHistory, inspectImage } from "./inspect.ts";
 import { listImages } from "./list.ts";
 import { loadImages } from "./load.ts";
+import { manifestsOf } from "./manifests.ts";
+import { requirePlatform } from "./platform.ts";
 import type { ImageContext, ImagePorts } from "./ports.ts";
 import { type Pruned, pruneImages } from "./prune.ts";
-import { ImageRecords } from "./record.ts";
+import { type ImageRecord, ImageRecords } from "./record.ts";
 import { type RemoveOptions, removeImage } from "./remove.ts";
 import { findImage } from "./resolve.ts";
 import { saveImages } from "./save.ts";
@@ -72,13 +82,15 @@ export class ImageStore implements ImageRegistry {
     };
   }
 
-  inspect(nameOrId: string): ImageInspect {
-    const { records, snapshots } = this.#context;
-    return inspectImage(findImage(records, nameOrId), records, snapshots);
+  inspect(nameOrId: string, options: ImageInspectOptions = {}): ImageInspect {
+    const { inUse, records, snapshots } = this.#context;
+    const image = this.#find(nameOrId, options.platform);
+    const inspected = inspectImage(image, records, snapshots);
+    return options.manifests === true ? { ...inspected, Manifests: manifestsOf(image, inUse()) } : inspected;
   }
 
-  history(nameOrId: string): ImageHistoryRow[] {
-    return imageHistory(findImage(this.#context.records, nameOrId), this.#context.records);
+  history(nameOrId: string, options: { platform?: Platform | undefined } = {}): ImageHistoryRow[] {
+    return imageHistory(this.#find(nameOrId, options.platform), this.#context.records);
   }
 
   async list(options: ImageListOptions): Promise<ImageSummary[]> {
@@ -106,7 +118,11 @@ export class ImageStore implements ImageRegistry {
     publishImageEvent(events, "tag", image, familiarString(reference));
   }
 
-  async remove(nameOrId: string, options: RemoveOptions): Promise<ImageDeleteRow[]> {
+  async remove(
+    nameOrId: string,
+    options: RemoveOptions & { readonly platforms?: readonly Platform[] },
+  ): Promise<ImageDeleteRow[]> {
+    for (const platform of options.platforms ?? []) this.#find(nameOrId, platform);
     return removeImage(this.#context, nameOrId, options);
   }
 
@@ -124,12 +140,18 @@ export class ImageStore implements ImageRegistry {
     return importImage(this.#context, archive, options, progress);
   }
 
-  async load(archive: Readable, progress: Progress): Promise<void> {
-    await loadImages(this.#context, archive, progress);
+  async load(archive: Readable, progress: Progress, options: { platform?: Platform | undefined } = {}): Promise<void> {
+    await loadImages(this.#context, archive, progress, options.platform);
   }
 
-  save(names: readonly string[], options: { platform?: string } = {}): AsyncIterable<Uint8Array> {
+  save(names: readonly string[], options: { platform?: Platform | undefined } = {}): AsyncIterable<Uint8Array> {
     return saveImages(this.#context, names, options);
+  }
+
+  #find(nameOrId: string, platform: Platform | undefined): ImageRecord {
+    const image = findImage(this.#context.records, nameOrId);
+    if (platform !== undefined) requirePlatform(image, nameOrId, platform);
+    return image;
   }
 
   async bootstrap(what: string, progress: Progress): Promise<string> {

@@ -1,7 +1,7 @@
 import type { Readable } from "node:stream";
 import type { Filters } from "../api/filters.ts";
 import type { ImageDeleteRow, ImageHistoryRow, ImageInspect, ImageSummary, ProgressMessage } from "../api/image.ts";
-import type { ImageConfig } from "../oci/image.ts";
+import type { ImageConfig, Platform } from "../oci/image.ts";
 
 /** An image as `containers` needs it to make one of it. */
 export interface ResolvedImage {
@@ -18,12 +18,22 @@ export interface ImageListOptions {
   readonly all?: boolean;
   readonly filters?: Filters;
   readonly sharedSize?: boolean;
+  /** Show what manifests each image has. */
+  readonly manifests?: boolean;
+}
+
+export interface ImageInspectOptions {
+  readonly manifests?: boolean;
+  /** Refuse with not-found if the image is for another platform. */
+  readonly platform?: Platform | undefined;
 }
 
 export interface ImportOptions {
   /** Dockerfile instructions: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR. */
   readonly changes: readonly string[];
   readonly message: string;
+  /** Where it comes from, for the image's comment; `-` unless it is said. */
+  readonly source?: string;
   /** `repository[:tag]`; empty leaves it untagged. */
   readonly reference: string;
   readonly platform?: string;
@@ -43,19 +53,24 @@ export interface ImageUse {
 /** The images of one engine. Errors carry Docker's texts ("No such image: x:latest", "conflict: unable to …"). */
 export interface ImageRegistry {
   resolve(nameOrId: string): ResolvedImage;
-  inspect(nameOrId: string): ImageInspect;
-  history(nameOrId: string): ImageHistoryRow[];
+  inspect(nameOrId: string, options?: ImageInspectOptions): ImageInspect;
+  history(nameOrId: string, options?: { platform?: Platform | undefined }): ImageHistoryRow[];
   list(options: ImageListOptions): Promise<ImageSummary[]>;
   count(): number;
   /** Bytes of the layers of all images unpacked, each counted once. */
   layersSize(): number;
   tag(nameOrId: string, repository: string, tag: string): void;
-  remove(nameOrId: string, options: { force: boolean; prune: boolean }): Promise<ImageDeleteRow[]>;
+  /** With `platforms`, only if the image is for them. */
+  remove(
+    nameOrId: string,
+    options: { force: boolean; prune: boolean; platforms?: readonly Platform[] },
+  ): Promise<ImageDeleteRow[]>;
   prune(filters: Filters): Promise<{ deleted: ImageDeleteRow[]; spaceReclaimed: number }>;
   import(archive: Readable, options: ImportOptions, progress: Progress): Promise<string>;
-  load(archive: Readable, progress: Progress): Promise<void>;
+  /** With `platform`, the images for it and no others; refuses an archive that has none. */
+  load(archive: Readable, progress: Progress, options?: { platform?: Platform | undefined }): Promise<void>;
   /** A tar that both `docker load` and OCI tools read. */
-  save(names: readonly string[], options?: { platform?: string }): AsyncIterable<Uint8Array>;
+  save(names: readonly string[], options?: { platform?: Platform | undefined }): AsyncIterable<Uint8Array>;
   /** Makes `debian:SUITE` or `busybox` of the machine's own package sources. Resolves with the image's id. */
   bootstrap(what: string, progress: Progress): Promise<string>;
 }

@@ -35,7 +35,7 @@ export async function importImage(
   const platform = options.platform === undefined ? hostPlatform() : parsePlatform(options.platform);
   if (platform.os !== "linux") throw new GantryError("invalid", "operating system is not supported");
   const config = applyChanges({}, options.changes);
-  const comment = options.message === "" ? "Imported from -" : options.message;
+  const comment = options.message === "" ? `Imported from ${options.source ?? "-"}` : options.message;
   const id = await withClaims(context, async (scope) => {
     // Both: what waits for the archive's first bytes reads the one, what comes after reads the other.
     using _archive = archive instanceof Readable ? cancelOnAbort(progress.signal, archive) : undefined;

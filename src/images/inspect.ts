@@ -3,6 +3,7 @@ import type { ImageHistoryRow, ImageInspect } from "../api/image.ts";
 import { GantryError } from "../base/errors.ts";
 import type { ImageConfig, ImageProcess } from "../oci/image.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
+import { descriptorOf } from "./manifests.ts";
 import { type ImageRecord, type ImageRecords, sizeOf } from "./record.ts";
 
 const NO_TIME = "0001-01-01T00:00:00Z";
@@ -34,6 +35,7 @@ export function inspectImage(image: ImageRecord, records: ImageRecords, snapshot
       ...(config.rootfs.diff_ids.length > 0 && { Layers: config.rootfs.diff_ids }),
     },
     Metadata: { LastTagTime: image.lastTagged ?? NO_TIME },
+    Descriptor: descriptorOf(image),
   };
 }
 

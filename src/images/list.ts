@@ -2,6 +2,7 @@ import { booleanFilter, checkFilters, type Filters, matchLabels, untilFilter } f
 import type { ImageSummary } from "../api/image.ts";
 import { familiarName, familiarString, type Reference } from "../oci/reference.ts";
 import type { ImageListOptions, ImageUse } from "./image.ts";
+import { descriptorOf, manifestsOf } from "./manifests.ts";
 import { familiarPattern } from "./name-pattern.ts";
 import { createdAt, type ImageRecord, type ImageRecords, sizeOf } from "./record.ts";
 import { findImage } from "./resolve.ts";
@@ -29,7 +30,8 @@ export function listImages(
       const isStep = records.childrenOf(image.id).length > 0;
       if (filters.reference?.length || dangling === false || (isStep && (options.all !== true || dangling))) continue;
     } else if (dangling === true && tags.length > 0) continue;
-    summaries.push(summaryOf(image, tags, digests, inUse.get(image.id)?.length ?? 0));
+    const summary = summaryOf(image, tags, digests, inUse.get(image.id)?.length ?? 0);
+    summaries.push(options.manifests === true ? { ...summary, Manifests: manifestsOf(image, inUse) } : summary);
   }
   if (options.sharedSize === true) addSharedSizes(records, summaries);
   return summaries.sort((one, other) => other.Created - one.Created || (one.Id < other.Id ? -1 : 1));
@@ -71,6 +73,7 @@ function summaryOf(image: ImageRecord, tags: string[], digests: string[], contai
     VirtualSize: size,
     Labels: image.config.config?.Labels ?? null,
     Containers: containers,
+    Descriptor: descriptorOf(image),
   };
 }
 

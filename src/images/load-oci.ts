@@ -1,5 +1,5 @@
 import { GantryError } from "../base/errors.ts";
-import { type Descriptor, MEDIA_TYPE } from "../oci/image.ts";
+import { type Descriptor, MEDIA_TYPE, type Platform } from "../oci/image.ts";
 import { parseImageConfig, parseIndex, parseManifest } from "../oci/image-config.ts";
 import { choosePlatform, formatPlatform, hostPlatform } from "../oci/platform.ts";
 import { parseNormalized, type Reference, tagNameOnly } from "../oci/reference.ts";
@@ -15,12 +15,12 @@ const MANIFESTS: ReadonlySet<string> = new Set([MEDIA_TYPE.ociManifest, MEDIA_TY
  * The images of an OCI image layout. Of an index of several platforms the one that suits this machine is taken; what
  * isn't an image (attestations, other artifacts) is passed over.
  */
-export async function readOciArchive(archive: ImageArchive): Promise<ArchivedImage[]> {
+export async function readOciArchive(archive: ImageArchive, wanted?: Platform): Promise<ArchivedImage[]> {
   const { manifests } = parseIndex(await archive.document("index.json"));
   const byName = Map.groupBy(manifests.filter(isImage), (descriptor) => nameOf(descriptor) ?? descriptor.digest);
   const images = new Map<string, { image: ArchivedImage; names: Reference[] }>();
   for (const descriptors of byName.values()) {
-    const descriptor = await choose(archive, descriptors, 0);
+    const descriptor = await choose(archive, descriptors, 0, wanted);
     const [first] = descriptors;
     const name = first === undefined ? undefined : nameOf(first);
     const entry = images.get(descriptor.digest) ?? { image: await readImage(archive, descriptor), names: [] };
@@ -31,8 +31,13 @@ export async function readOciArchive(archive: ImageArchive): Promise<ArchivedIma
   return [...images.values()].map(({ image, names }) => ({ ...image, names }));
 }
 
-async function choose(archive: ImageArchive, descriptors: readonly Descriptor[], depth: number): Promise<Descriptor> {
-  const host = hostPlatform();
+async function choose(
+  archive: ImageArchive,
+  descriptors: readonly Descriptor[],
+  depth: number,
+  wanted: Platform | undefined,
+): Promise<Descriptor> {
+  const host = wanted ?? hostPlatform();
   const [only] = descriptors;
   const chosen =
     descriptors.length === 1 && (depth === 0 || only?.platform == null)
@@ -49,7 +54,7 @@ async function choose(archive: ImageArchive, descriptors: readonly Descriptor[],
   if (depth === MAX_NESTING)
     throw new GantryError("invalid", "cannot load the archive: its indexes are nested too deeply");
   const { manifests } = parseIndex(await blob(archive, chosen));
-  return choose(archive, manifests.filter(isImage), depth + 1);
+  return choose(archive, manifests.filter(isImage), depth + 1, wanted);
 }
 
 async function readImage(archive: ImageArchive, descriptor: Descriptor): Promise<ArchivedImage> {

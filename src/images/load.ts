@@ -2,6 +2,8 @@ import type { Readable } from "node:stream";
 import { GantryError } from "../base/errors.ts";
 import { decompress } from "../oci/compression.ts";
 import { chainId } from "../oci/digest.ts";
+import type { Platform } from "../oci/image.ts";
+import { formatPlatform } from "../oci/platform.ts";
 import { familiarString, type Reference } from "../oci/reference.ts";
 import { type ArchivedImage, ImageArchive } from "./archive.ts";
 import type { ClaimScope } from "./claims.ts";
@@ -11,6 +13,7 @@ import type { Progress } from "./image.ts";
 import { readDockerArchive } from "./load-docker.ts";
 import { readLegacyArchive } from "./load-legacy.ts";
 import { readOciArchive } from "./load-oci.ts";
+import { isFor } from "./platform.ts";
 import type { ImageContext } from "./ports.ts";
 import type { ImageRecord, LayerRecord } from "./record.ts";
 import { shortId } from "./resolve.ts";
@@ -21,11 +24,16 @@ import { commitLayer, digestOf, unpackWhile } from "./unpack.ts";
  * Loads the images of an archive, Docker's or an OCI layout, compressed or not. All of them become visible at once at
  * the end, or nothing of them stays.
  */
-export async function loadImages(context: ImageContext, source: Readable, progress: Progress): Promise<void> {
+export async function loadImages(
+  context: ImageContext,
+  source: Readable,
+  progress: Progress,
+  platform?: Platform,
+): Promise<void> {
   await withClaims(context, async (scope) => {
     const archive = await ImageArchive.read(context, scope, source, progress.signal);
     const loaded: { readonly image: ImageRecord; readonly names: readonly Reference[] }[] = [];
-    for (const archived of await readArchive(archive)) {
+    for (const archived of await readArchive(archive, platform)) {
       if (archived.config.os !== "linux") {
         throw new GantryError("invalid", `cannot load ${archived.config.os} image on linux`);
       }
@@ -36,9 +44,20 @@ export async function loadImages(context: ImageContext, source: Readable, progre
   });
 }
 
-async function readArchive(archive: ImageArchive): Promise<ArchivedImage[]> {
+async function readArchive(archive: ImageArchive, wanted: Platform | undefined): Promise<ArchivedImage[]> {
+  const images = await readImages(archive, wanted);
+  if (wanted === undefined) return images;
+  const suitable = images.filter(({ config }) => isFor(config, wanted));
+  if (suitable.length > 0) return suitable;
+  throw new GantryError(
+    "not-found",
+    `cannot load the archive: it has no image for the platform ${formatPlatform(wanted)}`,
+  );
+}
+
+async function readImages(archive: ImageArchive, wanted: Platform | undefined): Promise<ArchivedImage[]> {
   // An archive may be both kinds at once; only the OCI's has the manifests that the images came with.
-  if (archive.has("oci-layout") && archive.has("index.json")) return readOciArchive(archive);
+  if (archive.has("oci-layout") && archive.has("index.json")) return readOciArchive(archive, wanted);
   if (archive.has("manifest.json")) return readDockerArchive(archive);
   if (archive.has("repositories")) return readLegacyArchive(archive);
   throw new GantryError(

@@ -1,6 +1,5 @@
 import { GantryError } from "../base/errors.ts";
-import { type Descriptor, MEDIA_TYPE } from "../oci/image.ts";
-import { formatPlatform, parsePlatform, suitablePlatforms } from "../oci/platform.ts";
+import { type Descriptor, MEDIA_TYPE, type Platform } from "../oci/image.ts";
 import {
   familiarName,
   familiarString,
@@ -11,6 +10,7 @@ import {
 } from "../oci/reference.ts";
 import { type TarOutput, writeTar } from "../oci/tar/writer.ts";
 import { publishImageEvent } from "./event.ts";
+import { requirePlatform } from "./platform.ts";
 import type { ImageContext } from "./ports.ts";
 import type { ImageRecord } from "./record.ts";
 import { findImage, isIdOf } from "./resolve.ts";
@@ -29,10 +29,12 @@ interface SavedImage {
 export function saveImages(
   context: ImageContext,
   names: readonly string[],
-  options: { readonly platform?: string } = {},
+  options: { readonly platform?: Platform | undefined } = {},
 ): AsyncIterable<Uint8Array> {
   const images = chooseImages(context, names);
-  if (options.platform !== undefined) checkPlatform(images, options.platform);
+  if (options.platform !== undefined) {
+    for (const { image } of images) requirePlatform(image, image.id, options.platform);
+  }
   return write(context, images);
 }
 
@@ -84,17 +86,6 @@ function repositoryTags(context: ImageContext, text: string): [ImageRecord, Refe
       .filter(({ reference }) => repositoryOf(reference) === repositoryOf(wanted))
       .map(({ reference }): [ImageRecord, Reference] => [image, reference]),
   );
-}
-
-function checkPlatform(images: readonly SavedImage[], platform: string): void {
-  const suitable = suitablePlatforms(parsePlatform(platform));
-  for (const { image } of images) {
-    if (suitable.includes(formatPlatform(image.config))) continue;
-    throw new GantryError(
-      "not-found",
-      `image with reference ${image.id} was found but does not provide the specified platform (${platform})`,
-    );
-  }
 }
 
 async function* members(context: ImageContext, images: readonly SavedImage[]): AsyncGenerator<TarOutput> {

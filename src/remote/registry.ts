@@ -2,6 +2,7 @@ import { GantryError } from "../base/errors.ts";
 import type { Reference } from "../oci/reference.ts";
 import { Caller } from "./caller.ts";
 import { ANONYMOUS, type Credentials } from "./credentials.ts";
+import { type Download, download } from "./download.ts";
 import { type Endpoint, endpointsOf } from "./endpoint.ts";
 import { RefusedError, UnreachableError } from "./failure.ts";
 import { type LoginResult, login } from "./login.ts";
@@ -60,6 +61,11 @@ export class Registries {
       credentials,
       waiting,
     );
+  }
+
+  /** What a client names by a URL of its own, for an import. */
+  download(url: string, waiting: Waiting): Promise<Download> {
+    return download(this.#transport, url, waiting);
   }
 
   close(): void {

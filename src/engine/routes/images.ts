@@ -1,32 +1,55 @@
+import { Readable } from "node:stream";
+import type { ProgressMessage } from "../../api/image.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { ImageRegistry } from "../../images/image.ts";
+import type { Platform } from "../../oci/image.ts";
+import { formatReference, parseNormalized, withTag } from "../../oci/reference.ts";
+import type { Registries } from "../../remote/registry.ts";
 import { type Answer, empty, json, stream } from "../answer.ts";
 import { progressAnswer } from "../progress.ts";
 import type { Handlers, RouteRequest } from "../route-request.ts";
+import { inspectAsOf, summaryAsOf } from "./image-versions.ts";
+import { platformOf } from "./platform-query.ts";
+
+/** Bytes between two lines of progress. */
+const PROGRESS_STEP = 1 << 20;
 
 type ImageRoutes = Pick<Handlers, Extract<keyof Handlers, `image${string}`>>;
 
-export function imageRoutes(images: ImageRegistry): ImageRoutes {
+export function imageRoutes(images: ImageRegistry, registries: Pick<Registries, "download">): ImageRoutes {
   return {
-    imageList: async ({ query }) => {
+    imageList: async ({ query, version }) => {
       // `filter` is what clients of before API 1.41 name a reference by.
       const filters = query.filter ? { ...query.filters, reference: [query.filter] } : query.filters;
-      return json(await images.list({ all: query.all, filters, sharedSize: query["shared-size"] }));
+      const { all, manifests } = query;
+      const found = await images.list({ all, filters, sharedSize: query["shared-size"], manifests });
+      return json(found.map((summary) => summaryAsOf(version, summary)));
     },
-    imageInspect: ({ params }) => json(images.inspect(params.name!)),
-    imageHistory: ({ params }) => json(images.history(params.name!)),
-    imageSave: ({ params, query }) => save(images, [params.name!], query.platform),
+    imageInspect: ({ params, query, version }) => {
+      const platform = platformOf(query.platform);
+      if (query.manifests && platform !== undefined) {
+        throw new GantryError("invalid", "conflicting options: manifests and platform options cannot both be set");
+      }
+      return json(inspectAsOf(version, images.inspect(params.name!, { manifests: query.manifests, platform })));
+    },
+    imageHistory: ({ params, query }) => json(images.history(params.name!, { platform: platformOf(query.platform) })),
+    imageSave: ({ params, query }) => save(images, [params.name!], platformOf(query.platform)),
     imageSaveMany: ({ query }) => {
       if (query.names.length === 0) throw new GantryError("invalid", "no image was named: give at least one by names=");
-      return save(images, query.names, query.platform);
+      return save(images, query.names, platformOf(query.platform));
     },
     imageLoad: (request) => {
-      const { signal } = request;
+      const { query, signal } = request;
+      const platform = platformOf(query.platform);
       return progressAnswer((onProgress) =>
-        images.load(request.body(), { signal, onProgress: request.query.quiet ? quietly(onProgress) : onProgress }),
+        images.load(
+          request.body(),
+          { signal, onProgress: query.quiet ? quietly(onProgress) : onProgress },
+          { platform },
+        ),
       );
     },
-    imageCreate: (request) => create(images, request),
+    imageCreate: (request) => create(images, registries, request),
     imagePrune: async ({ query }) => {
       const { deleted, spaceReclaimed } = await images.prune(query.filters);
       return json({ ImagesDeleted: deleted.length === 0 ? null : deleted, SpaceReclaimed: spaceReclaimed });
@@ -35,8 +58,10 @@ export function imageRoutes(images: ImageRegistry): ImageRoutes {
       images.tag(params.name!, query.repo ?? "", query.tag ?? "");
       return empty(201);
     },
-    imageRemove: async ({ params, query }) =>
-      json(await images.remove(params.name!, { force: query.force, prune: !query.noprune })),
+    imageRemove: async ({ params, query }) => {
+      const platforms = query.platforms.flatMap((text) => platformOf(text) ?? []);
+      return json(await images.remove(params.name!, { force: query.force, prune: !query.noprune, platforms }));
+    },
     imageBootstrap: ({ query, signal }) =>
       progressAnswer(async (onProgress) => {
         await images.bootstrap(query.name ?? "", { signal, onProgress });
@@ -44,26 +69,59 @@ export function imageRoutes(images: ImageRegistry): ImageRoutes {
   };
 }
 
-function create(images: ImageRegistry, request: RouteRequest<"imageCreate">): Promise<Answer> {
+function create(
+  images: ImageRegistry,
+  registries: Pick<Registries, "download">,
+  request: RouteRequest<"imageCreate">,
+): Promise<Answer> {
   const { query, signal } = request;
   if (query.fromImage) {
     const name = query.tag ? `${query.fromImage}${query.tag.includes(":") ? "@" : ":"}${query.tag}` : query.fromImage;
-    throw new GantryError("unavailable", `cannot pull ${name}: this engine has no registry client yet`);
+    throw new GantryError("unavailable", `cannot pull ${name}: this engine does not pull images yet`);
   }
-  if (query.fromSrc !== "-") {
-    throw new GantryError(
-      "unsupported",
-      `cannot import from ${JSON.stringify(query.fromSrc ?? "")}: an archive is read from the request's body only ("-")`,
-    );
-  }
-  const reference = query.repo ? `${query.repo}${query.tag ? `:${query.tag}` : ""}` : "";
+  const source = query.fromSrc ?? "";
+  const options = {
+    changes: query.changes,
+    message: query.message ?? "",
+    source,
+    reference: importName(query.repo ?? "", query.tag ?? ""),
+    platform: query.platform || undefined,
+  };
   return progressAnswer(async (onProgress) => {
-    await images.import(
-      request.body(),
-      { changes: query.changes, message: query.message ?? "", reference, platform: query.platform || undefined },
-      { signal, onProgress },
-    );
+    if (source === "-") {
+      await images.import(request.body(), options, { signal, onProgress });
+      return;
+    }
+    const { url, size, pieces } = await registries.download(source, { signal });
+    onProgress({ status: `Downloading from ${url}` });
+    const archive = Readable.from(counted(pieces, size, onProgress), { objectMode: false });
+    await images.import(archive, { ...options, source: url }, { signal, onProgress });
   });
+}
+
+/** A tag takes the place of the one that the repository has. */
+function importName(repository: string, tag: string): string {
+  if (repository === "") return "";
+  const reference = parseNormalized(repository);
+  if (reference.digest !== undefined) throw new GantryError("invalid", "cannot import digest reference");
+  return formatReference(tag === "" ? reference : withTag(reference, tag));
+}
+
+async function* counted(
+  pieces: AsyncIterable<Uint8Array>,
+  total: number | undefined,
+  onProgress: (message: ProgressMessage) => void,
+): AsyncGenerator<Uint8Array> {
+  let current = 0;
+  let told = 0;
+  for await (const piece of pieces) {
+    current += piece.length;
+    if (current - told >= PROGRESS_STEP || current === total) {
+      told = current;
+      onProgress({ status: "Importing", progressDetail: { current, ...(total !== undefined && { total }) } });
+    }
+    yield piece;
+  }
 }
 
 /** Leaves out what draws progress bars; says still what was loaded. */
@@ -74,8 +132,8 @@ function quietly<M extends { progressDetail?: unknown }>(onProgress: (message: M
 }
 
 /** Waits for the first piece, so that an image that isn't there is a status and not a broken archive. */
-async function save(images: ImageRegistry, names: readonly string[], platform: string | undefined): Promise<Answer> {
-  const pieces = images.save(names, platform ? { platform } : {})[Symbol.asyncIterator]();
+async function save(images: ImageRegistry, names: readonly string[], platform: Platform | undefined): Promise<Answer> {
+  const pieces = images.save(names, { platform })[Symbol.asyncIterator]();
   const first = await pieces.next();
   return stream("application/x-tar", resume(first, pieces));
 }
