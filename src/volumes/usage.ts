@@ -1,53 +1,78 @@
-import { closeSync, constants, openSync, readdirSync } from "node:fs";
+import { closeSync, constants, type Dir, type Dirent, opendirSync, openSync } from "node:fs";
 import { Breath } from "../base/breath.ts";
+import { bytesToName } from "../base/byte-string.ts";
 import { hasCode } from "../base/errors.ts";
-import { type FileStat, fstatat, O_CLOEXEC, openat } from "../kernel/at.ts";
+import { type FileStat, fstatat, openat } from "../kernel/path.ts";
 
-const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW | O_CLOEXEC;
+const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+/** Each level has descriptors while it is walked: one who nests folders without end isn't followed for ever. */
+const DEEPEST = 512;
+const BATCH = 256;
+
+interface Level {
+  readonly fd: number;
+  readonly entries: Dir;
+}
 
 /**
- * Bytes of the files in a folder, each counted once however many names it has; other file systems that are mounted
- * within are left out. Links that a container puts in the way are never followed.
+ * Bytes of what lies in a folder, each file counted once however many names it has; other file systems that are
+ * mounted within are left out. Links that a container puts in the way are never followed, and what it removes meanwhile
+ * is passed over; 0 if the folder itself is not there.
  */
 export async function folderUsage(path: string): Promise<number> {
   const breath = new Breath();
-  const seen = new Set<number>();
-  const root = openSync(path, FOLDER);
+  const seen = new Set<string>();
+  const levels: Level[] = [];
+  let bytes = 0;
   try {
-    let total = 0;
-    for (const stat of filesIn(root)) {
-      if (stat !== undefined && (stat.nlink < 2 || !seen.has(stat.ino))) {
-        if (stat.nlink > 1) seen.add(stat.ino);
-        total += stat.size;
-      }
+    enter(levels, () => openSync(path, FOLDER));
+    for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
       await breath.take();
+      const { fd, entries } = level;
+      const entry = entries.readSync();
+      if (entry === null) {
+        close(levels.pop()!);
+        continue;
+      }
+      const name = bytesToName((entry as unknown as Dirent<Buffer>).name);
+      const stat = ifThere(() => fstatat(fd, name));
+      if (stat === undefined || stat.isMountRoot) continue;
+      if ((stat.mode & constants.S_IFMT) !== constants.S_IFDIR) bytes += isNew(stat, seen) ? stat.size : 0;
+      else if (levels.length < DEEPEST) enter(levels, () => openat(fd, name, FOLDER));
     }
-    return total;
+    return bytes;
   } finally {
-    closeSync(root);
+    levels.forEach(close);
   }
 }
 
-/** Undefined for what is no file: whoever counts gets his turn there too. */
-function* filesIn(dir: number): Generator<FileStat | undefined> {
-  for (const name of readdirSync(`/proc/self/fd/${dir}`)) {
-    const stat = gone(() => fstatat(dir, name));
-    if (stat === undefined || stat.isMountRoot) continue;
-    const type = stat.mode & constants.S_IFMT;
-    yield type === constants.S_IFREG ? stat : undefined;
-    if (type !== constants.S_IFDIR) continue;
-    const child = gone(() => openat(dir, name, FOLDER));
-    if (child === undefined) continue;
-    try {
-      yield* filesIn(child);
-    } finally {
-      closeSync(child);
-    }
+function enter(levels: Level[], open: () => number): void {
+  const fd = ifThere(open);
+  if (fd === undefined) return;
+  try {
+    // "buffer" is one of the encodings that names come in, which the types don't say: names are bytes.
+    const encoding = "buffer" as BufferEncoding;
+    levels.push({ fd, entries: opendirSync(`/proc/self/fd/${fd}`, { encoding, bufferSize: BATCH }) });
+  } catch (error) {
+    closeSync(fd);
+    throw error;
   }
 }
 
-/** A container may remove or replace anything while it is counted. */
-function gone<T>(act: () => T): T | undefined {
+function close({ fd, entries }: Level): void {
+  entries.closeSync();
+  closeSync(fd);
+}
+
+function isNew({ nlink, dev, ino }: FileStat, seen: Set<string>): boolean {
+  if (nlink === 1) return true;
+  const inode = `${dev}/${ino}`;
+  if (seen.has(inode)) return false;
+  seen.add(inode);
+  return true;
+}
+
+function ifThere<T>(act: () => T): T | undefined {
   try {
     return act();
   } catch (error) {

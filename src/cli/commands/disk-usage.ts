@@ -133,6 +133,7 @@ const CACHE_HEADINGS = {
   Shared: "SHARED",
 };
 
+/** As Docker does: what is one document, not a list of rows, ends without a newline. */
 async function printDetails(usage: DiskUsage, format: string): Promise<void> {
   const isTable = format === "" || format === "table";
   const rows = {
@@ -143,7 +144,7 @@ async function printDetails(usage: DiskUsage, format: string): Promise<void> {
   };
   if (format === "json") {
     const lists = Object.entries(rows).map(([name, list]) => `"${name}":[${list.map(jsonOf).join(",")}]`);
-    return print(`{${lists.join(",")}}\n`);
+    return print(`{${lists.join(",")}}`);
   }
   if (!isTable) {
     const { compileTemplate } = await import("../../base/template/evaluate.ts");
