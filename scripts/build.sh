@@ -41,7 +41,7 @@ bundle() {
 what="the CLI"
 bundle --compile --bytecode --minify --format=cjs src/cli/main.ts --outfile "$work/gantry"
 what="the engine"
-bundle --target=node --external koffi --root src --outdir "$work/js" src/engine/main.ts src/runtime/supervisor/main.ts
+bundle --target=node --external koffi --root src --outdir "$work/js" src/engine/main.ts src/runtime/supervisor/main.ts src/runtime/shipper/main.ts
 
 mv "$work/gantry" dist/gantry
 rm -rf dist/engine dist/runtime dist/cache

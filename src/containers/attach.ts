@@ -4,7 +4,7 @@ import { GantryError } from "../base/errors.ts";
 import type { AttachOptions } from "./controller.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { publishContainerEvent } from "./event.ts";
-import { logStream, logTargetOf } from "./log.ts";
+import { logStream, logTargetOf, readableLogOf } from "./log.ts";
 import type { ContainerPorts } from "./ports.ts";
 import type { Entry } from "./table.ts";
 
@@ -50,8 +50,9 @@ export async function attachContainer(ports: ContainerPorts, entry: Entry, optio
 }
 
 async function replay(ports: ContainerPorts, entry: Entry, options: AttachOptions, socket: Duplex): Promise<void> {
-  const target = logTargetOf(entry.record, ports.settings());
-  if (target === undefined) return;
+  // Docker says nothing of a log that can't be read when somebody attaches.
+  if (logTargetOf(entry.record, ports.settings()) === undefined) return;
+  const target = readableLogOf(entry.record, ports.settings());
   const past = { stdout: options.stdout, stderr: options.stderr, signal: options.signal };
   const whole = {
     since: undefined,

@@ -3,8 +3,11 @@ import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
 import type { LiveSandbox } from "../networks/network.ts";
 import { sweepJail } from "./jail.ts";
+import { chosenDns } from "./joining.ts";
 import type { Lifecycle } from "./lifecycle.ts";
+import { refreshFiles } from "./network-files.ts";
 import type { ContainerPorts } from "./ports.ts";
+import type { ContainerRecord, RunningState } from "./record.ts";
 import { shouldRevive } from "./restart-policy.ts";
 import type { ContainerTable } from "./table.ts";
 
@@ -45,9 +48,11 @@ export async function settle(ports: ContainerPorts, table: ContainerTable, lifec
   const live = new Map<string, LiveSandbox>();
   for (const { record } of table.all()) {
     if (record.state.status === "running")
-      live.set(record.id, { containerName: record.name, networks: record.state.networks, ports: record.state.ports });
+      live.set(record.id, liveSandbox(ports, record, record.state));
   }
   await ports.networks.reconcile(live);
+  // A crash may have come between a change of networks and that of the files that tell the container of it.
+  for (const id of live.keys()) refreshFiles(ports, table.get(id)!.record);
   await ports.snapshots.recover(new Set(table.all().map((entry) => entry.record.id)));
   for (const id of listFolder(join(dataRoot, "containers"))) {
     if (table.get(id) === undefined) rmSync(join(dataRoot, "containers", id), { recursive: true, force: true });
@@ -63,6 +68,7 @@ export async function settle(ports: ContainerPorts, table: ContainerTable, lifec
       ports.log.error("the files of a container are gone: it can't be started any more", { container: record.id });
     }
   }
+  await ports.shippedLogs.resume(table.all().map(({ record }) => record));
   await lifecycle.quiet();
 }
 
@@ -82,6 +88,17 @@ export function revive(ports: ContainerPorts, table: ContainerTable, lifecycle: 
         ports.log.error(`cannot start again: ${messageOf(error)}`, { container: entry.record.id }),
       );
   }
+}
+
+function liveSandbox(ports: ContainerPorts, record: ContainerRecord, state: RunningState): LiveSandbox {
+  return {
+    containerName: record.name,
+    hostname: record.config.Hostname,
+    networks: state.networks,
+    ports: state.ports,
+    dns: chosenDns(ports, record),
+    hasResolver: state.hasResolver,
+  };
 }
 
 function listFolder(path: string): string[] {

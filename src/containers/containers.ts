@@ -37,11 +37,10 @@ import { refuseRestarting } from "./freezing.ts";
 import { HealthMonitor } from "./health-monitor.ts";
 import { Lifecycle, UNKNOWN_EXIT } from "./lifecycle.ts";
 import { inspectContainer, listContainers } from "./listing.ts";
-import { logStream, logTargetOf } from "./log.ts";
+import { logDetails, logStream, readableLogOf } from "./log.ts";
 import { checkName } from "./name.ts";
 import type { ContainerPorts } from "./ports.ts";
 import { pruneContainers } from "./prune.ts";
-import type { ContainerRecord } from "./record.ts";
 import { usersOf } from "./remove.ts";
 import { processesOf } from "./spec-of.ts";
 import { ContainerMeter } from "./stats/stats.ts";
@@ -135,6 +134,16 @@ export class Containers implements ContainerController {
     return updateContainer(parts, this.#table.find(id), request);
   }
 
+  async connectNetwork(id: string, network: string, settings: Partial<EndpointSettings>): Promise<void> {
+    const parts = { ports: this.#ports, table: this.#table, lifecycle: this.#lifecycle };
+    await connectContainer(parts, id, network, settings);
+  }
+
+  async disconnectNetwork(id: string, network: string, options: { readonly force: boolean }): Promise<void> {
+    const parts = { ports: this.#ports, table: this.#table, lifecycle: this.#lifecycle };
+    await disconnectContainer(parts, id, network, options);
+  }
+
   async rename(id: string, name: string): Promise<void> {
     const entry = this.#table.find(id);
     if (name === "") throw new GantryError("invalid", "Neither old nor new names may be empty");
@@ -196,15 +205,12 @@ export class Containers implements ContainerController {
     if (!options.stdout && !options.stderr) {
       throw new GantryError("invalid", "Bad parameters: you must choose at least one stream");
     }
-    const target = logTargetOf(entry.record, this.#ports.settings());
-    if (target === undefined) {
-      throw new GantryError("unsupported", "configured logging driver does not support reading");
-    }
+    const target = readableLogOf(entry.record, this.#ports.settings());
     const isUp = entry.record.state.status === "running" || entry.transient.restarting;
     const ended = isUp
       ? this.#lifecycle.exits.next(entry.record.id, options.signal).then(ignore, ignore)
       : Promise.resolve();
-    const details = options.details ? detailsOf(entry.record) : "";
+    const details = options.details ? logDetails(entry.record) : "";
     return {
       tty: entry.record.config.Tty,
       stream: logStream(target, entry.record.config.Tty, options, details, ended),
@@ -288,22 +294,6 @@ export class Containers implements ContainerController {
     }
     return entry;
   }
-}
-
-/** `logs --details`: the labels and variables that the log options name, as `key=value` pairs and a space. */
-function detailsOf(record: ContainerRecord): string {
-  const options = record.hostConfig.LogConfig.Config ?? {};
-  const pairs: string[] = [];
-  for (const key of (options.labels ?? "").split(",").filter((key) => key !== "")) {
-    const value = record.config.Labels?.[key];
-    if (value !== undefined) pairs.push(`${key}=${value}`);
-  }
-  for (const key of (options.env ?? "").split(",").filter((key) => key !== "")) {
-    const found = record.config.Env?.find((entry) => entry.startsWith(`${key}=`));
-    if (found !== undefined) pairs.push(found);
-  }
-  // The space is there without any pair as well: who asks for details cuts the line at it.
-  return `${pairs.join(",")} `;
 }
 
 function ignore(): void {}

@@ -1,13 +1,14 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { EndpointSettings, PortMap } from "../api/container.ts";
 import { GantryError, isKind } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { detachMount, MS, mount } from "../kernel/mount.ts";
 import type { CompiledSeccomp } from "../runtime/compiled-seccomp.ts";
 import { bundleFolder } from "./bundle.ts";
 import { etcFilesIn, writeEtcFiles } from "./files.ts";
+import { type Joined, joinNetworks } from "./joining.ts";
+import { resolveLinks } from "./link.ts";
 import { logTargetOf } from "./log.ts";
 import type { ContainerPorts } from "./ports.ts";
 import type { ContainerRecord } from "./record.ts";
@@ -18,9 +19,7 @@ import { containerFolder } from "./view.ts";
 /** A jail that is made and waits for its process to be let go. */
 export interface Jail {
   readonly pid: number;
-  readonly networks: Readonly<Record<string, EndpointSettings>>;
-  readonly ports: PortMap;
-  readonly sandboxKey: string;
+  readonly network: Joined;
   readonly warnings: readonly string[];
   /** Takes the jail down again: for a start that fails later. */
   readonly undo: AsyncDisposableStack;
@@ -51,6 +50,7 @@ export async function makeJail(
   undo.defer(() => ports.volumes.release(id));
   for (const { name } of record.mounts) if (name !== undefined) await ports.volumes.mount(name, id);
 
+  const links = resolveLinks(table, record);
   const network = await joinNetworks(ports, record, undo);
   failpoint("containers.start.networked");
 
@@ -62,6 +62,8 @@ export async function makeJail(
     config: record.config,
     hostConfig: record.hostConfig,
     networks: network.networks,
+    hasResolver: network.hasResolver,
+    links,
     engineDns: settings.dns,
     hostGateway: hostGateway(ports),
   });
@@ -73,10 +75,23 @@ export async function makeJail(
     mount("shm", shmPath, "tmpfs", MS.NOSUID | MS.NODEV | MS.NOEXEC, `mode=1777,size=${record.hostConfig.ShmSize}`);
     undo.defer(() => detachMount(shmPath));
   }
-  const { spec, warnings } = specOf({ record, table, settings, rootfs, files, netns: network.path, shmPath });
+  const { spec, warnings } = specOf({
+    record: withEnvironment(
+      record,
+      links.flatMap(({ environment }) => environment),
+    ),
+    table,
+    settings,
+    rootfs,
+    files,
+    netns: network.path,
+    shmPath,
+  });
   writeFileSync(join(bundle, "config.json"), JSON.stringify(seccomp.use(spec, runtime)), { mode: 0o600 });
   failpoint("containers.start.bundled");
 
+  await ports.shippedLogs.begin(record);
+  undo.defer(() => ports.shippedLogs.ended(id));
   const { pid } = await ports.runtime.create({
     id,
     bundle,
@@ -91,52 +106,16 @@ export async function makeJail(
   failpoint("containers.start.created");
   return {
     pid,
-    networks: network.networks,
-    ports: network.ports,
-    sandboxKey: network.path ?? "",
+    network,
     warnings,
     undo: undo.move(),
   };
 }
 
-interface Joined {
-  readonly path: string | undefined;
-  readonly networks: Record<string, EndpointSettings>;
-  readonly ports: PortMap;
-}
-
-async function joinNetworks(
-  ports: ContainerPorts,
-  record: ContainerRecord,
-  undo: AsyncDisposableStack,
-): Promise<Joined> {
-  const mode = record.hostConfig.NetworkMode;
-  const { id } = record;
-  if (mode.startsWith("container:")) return { path: undefined, networks: {}, ports: {} };
-  const networks: Record<string, EndpointSettings> = {};
-  const connect = async (name: string, wanted: Partial<EndpointSettings>) => {
-    networks[name] = await ports.networks.connect(id, name, {
-      containerName: record.name,
-      hostname: record.config.Hostname,
-      macAddress: wanted.MacAddress || record.config.MacAddress || undefined,
-      ipv4Address: wanted.IPAMConfig?.IPv4Address || undefined,
-      ipv6Address: wanted.IPAMConfig?.IPv6Address || undefined,
-      aliases: wanted.Aliases ?? undefined,
-    });
-  };
-  // The host's own namespace needs no sandbox; `none` is a sandbox of its own with loopback only.
-  undo.defer(() => ports.networks.release(id));
-  const path = mode === "host" ? undefined : ports.networks.createSandbox(id).path;
-  for (const [name, wanted] of Object.entries(record.endpoints)) await connect(name, wanted);
-  const publishes = mode !== "host" && mode !== "none";
-  const published = publishes
-    ? await ports.networks.publish(id, {
-        bindings: record.hostConfig.PortBindings ?? {},
-        exposed: Object.keys(record.config.ExposedPorts ?? {}),
-        publishAll: record.hostConfig.PublishAllPorts,
-      })
-    : {};
-  return { path, networks, ports: published };
+/** The record as its process is to see it; what the user set wins. */
+function withEnvironment(record: ContainerRecord, more: readonly string[]): ContainerRecord {
+  if (more.length === 0) return record;
+  return { ...record, config: { ...record.config, Env: [...more, ...(record.config.Env ?? [])] } };
 }
 
 function hostGateway(ports: ContainerPorts): string | undefined {

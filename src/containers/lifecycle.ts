@@ -16,6 +16,7 @@ import { removeContainer } from "./remove.ts";
 import { shouldRestart } from "./restart-policy.ts";
 import { Restarts } from "./restarts.ts";
 import { parseSignal } from "./signal.ts";
+import { refreshLinks } from "./network-files.ts";
 import { joinedNames } from "./spec-of.ts";
 import { Sweeps } from "./sweeps.ts";
 import type { ContainerTable, Entry } from "./table.ts";
@@ -87,10 +88,20 @@ export class Lifecycle {
       const jail = await makeJail(this.#ports, this.#table, this.#seccomp, entry.record);
       await using undo = jail.undo;
       for (const warning of jail.warnings) this.#ports.log.warn(warning, { container: id });
-      const { pid, networks, ports, sandboxKey } = jail;
+      const { pid, network } = jail;
       // Before the process is let go: a crash after this finds a record to settle, one before it finds nothing told.
       const recorded = this.#table.updateSoon(entry, {
-        state: { status: "running", pid, startedAt: timestamp(), paused: false, networks, ports, sandboxKey },
+        state: {
+          status: "running",
+          pid,
+          startedAt: timestamp(),
+          paused: false,
+          networks: network.networks,
+          ports: network.ports,
+          sandboxKey: network.path ?? "",
+          hasResolver: network.hasResolver,
+        },
+        endpoints: network.endpoints,
         stoppedByUser: false,
         restartWanted: false,
         config: { ...entry.record.config, ...joinedNames(this.#table, entry.record) },
@@ -109,6 +120,7 @@ export class Lifecycle {
       throw error;
     }
     publishVolumeEvents(this.#ports.events, entry.record, "mount");
+    refreshLinks(this.#ports, this.#table, entry.record);
     publishContainerEvent(this.#ports.events, entry.record, "start");
     this.#listener.running(entry);
   }
@@ -171,6 +183,7 @@ export class Lifecycle {
     });
     publishVolumeEvents(this.#ports.events, entry.record, "unmount");
     if (transient.stopTold) publishContainerEvent(this.#ports.events, entry.record, "stop");
+    this.#ports.shippedLogs.ended(record.id);
     if (removes) {
       const removal = this.#removeLocked(entry, { volumes: true, running: true });
       this.exits.notify(record.id, exitCode);
@@ -219,12 +232,12 @@ export class Lifecycle {
     });
   }
 
-  /** To be called when the restart policy was changed: a restart that it no longer wants is not waited for. */
   /** A restart whose wait is over can't be taken back any more; it takes no longer than a start. */
   async #settled(entry: Entry): Promise<void> {
     if (entry.transient.comingBack) await this.#locks.run(entry.record.id, () => {});
   }
 
+  /** To be called when the restart policy was changed: a restart that it no longer wants is not waited for. */
   policyChanged(entry: Entry): void {
     const { record, transient } = entry;
     if (!transient.restarting || transient.comingBack || record.state.status !== "exited") return;
@@ -256,8 +269,8 @@ export class Lifecycle {
 
   /** Ends the process: its stop signal, then after the timeout SIGKILL. Resolves when it has ended. */
   async stop(entry: Entry, options: StopOptions): Promise<void> {
-    const { record } = entry;
     await this.#settled(entry);
+    const { record } = entry;
     if (entry.transient.restarting) {
       this.#table.update(entry, { stoppedByUser: true, restartWanted: false });
       this.#giveUpRestart(entry);
@@ -281,8 +294,8 @@ export class Lifecycle {
 
   async kill(entry: Entry, signalText: string): Promise<void> {
     const signal = parseSignal(signalText === "" ? "SIGKILL" : signalText);
-    const { record, transient } = entry;
     await this.#settled(entry);
+    const { record, transient } = entry;
     if (record.state.status !== "running" && !transient.restarting) {
       throw new GantryError("conflict", `cannot kill container: ${record.name}: container ${record.id} is not running`);
     }
@@ -295,8 +308,8 @@ export class Lifecycle {
   }
 
   async restart(entry: Entry, options: StopOptions): Promise<void> {
-    if (!this.#restarts.cancel(entry) && entry.record.state.status === "running") {
     await this.#settled(entry);
+    if (!this.#restarts.cancel(entry) && entry.record.state.status === "running") {
       await this.#stopRunning(entry, options);
     }
     await this.start(entry);
@@ -389,14 +402,27 @@ export class Lifecycle {
         throw new GantryError("invalid", "Renaming a container with the same name as its current name");
       }
       this.#table.reserve(name, id);
+      const { networks } = this.#ports;
+      networks.rename(id, name);
       try {
-        this.#table.update(entry, { name });
+        const { state } = entry.record;
+        const renamed = state.status === "running" ? { state: { ...state, networks: networks.state(id).networks } } : {};
+        this.#table.update(entry, { name, ...renamed });
       } catch (error) {
+        networks.rename(id, before);
         this.#table.release(name, id);
         throw error;
       }
       this.#table.release(before, id);
       publishContainerEvent(this.#ports.events, entry.record, "rename", { oldName: `/${before}` });
+    });
+  }
+
+  /** Runs `act` while nothing else changes the container; refuses for one that is gone or going. */
+  async exclusively<T>(entry: Entry, act: () => Promise<T>): Promise<T> {
+    return await this.#locks.run(entry.record.id, () => {
+      this.#refuseGone(entry);
+      return act();
     });
   }
 
@@ -417,8 +443,8 @@ export class Lifecycle {
   /** Stops every container; from now on nothing restarts or removes itself: the engine is about to end. */
   async stopAll(timeoutSeconds: number): Promise<void> {
     this.#closing = true;
-    const running = this.#table.all().filter((entry) => entry.record.state.status === "running");
     await Promise.all(this.#table.all().map((entry) => this.#settled(entry)));
+    const running = this.#table.all().filter((entry) => entry.record.state.status === "running");
     for (const entry of this.#table.all()) this.#restarts.cancel(entry);
     const results = await Promise.allSettled(running.map((entry) => this.#stopForShutdown(entry, timeoutSeconds)));
     for (const result of results) {

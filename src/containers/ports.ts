@@ -8,6 +8,7 @@ import type { Snapshotter } from "../snapshots/snapshotter.ts";
 import type { Store } from "../state/store.ts";
 import type { VolumeStore } from "../volumes/volume.ts";
 import type { EngineDns } from "./files.ts";
+import type { ContainerRecord } from "./record.ts";
 
 /** What the containers are built on. */
 export interface ContainerPorts {
@@ -19,8 +20,24 @@ export interface ContainerPorts {
   readonly networks: NetworkController;
   readonly volumes: VolumeStore;
   readonly runtime: ProcessRuntime;
+  readonly shippedLogs: LogForwarding;
   /** Read anew at each use: a reload may have changed it. */
   readonly settings: () => ContainerSettings;
+}
+
+/** Sends the logs of the containers whose driver is a log service; of others it does nothing. */
+export interface LogForwarding {
+  /**
+   * To be called before the container's process is let go. Throws what Docker says of a driver that can't begin: an
+   * option that can't be, a service that is not there.
+   */
+  begin(record: ContainerRecord): Promise<void>;
+  /** The container has ended: what is left is sent while nobody waits. */
+  ended(id: string): void;
+  /** Gives the container's files free: what is left is sent first if that goes soon. */
+  release(id: string): Promise<void>;
+  /** Takes up, at the start of the engine, what runs and what did not get through before. */
+  resume(records: readonly ContainerRecord[]): Promise<void>;
 }
 
 /** The engine's configuration as far as it shapes containers. */
@@ -33,7 +50,7 @@ export interface ContainerSettings {
   /** Bytes. */
   readonly defaultShmSize: number;
   readonly dns: EngineDns;
-  /** `local`, `json-file` or `none`. */
+  /** One of `LOG_DRIVERS`. */
   readonly logDriver: string;
   readonly logOptions: Readonly<Record<string, string>>;
   /** Path of the init that --init puts first; undefined when the host has none. */

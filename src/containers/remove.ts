@@ -32,6 +32,7 @@ export function removeContainer(
   if (ports.snapshots.has(id)) sweeping.push(ports.snapshots.remove(id, { after: unmounted }));
   const swept = Promise.allSettled(sweeping);
   return async () => {
+    await ports.shippedLogs.release(id);
     await rm(containerFolder(ports.settings().dataRoot, id), { recursive: true, force: true });
     for (const result of await swept) if (result.status === "rejected") throw result.reason;
     failpoint("containers.remove.swept");

@@ -25,6 +25,8 @@ export interface ViewContext {
   /** False when the name the container was made with now means another image, or none. */
   readonly imageNameStands: boolean;
   readonly networkIds: Readonly<Record<string, string>>;
+  /** The container's links as they are shown. */
+  readonly links: string[] | null;
 }
 
 export function statusOf(record: ContainerRecord, transient: Transient): ContainerStatus {
@@ -90,7 +92,7 @@ export function inspectOf(record: ContainerRecord, transient: Transient, context
     ResolvConfPath: files.resolvConf,
     HostnamePath: files.hostname,
     HostsPath: files.hosts,
-    LogPath: "",
+    LogPath: logPathOf(record, context.folder),
     Name: `/${record.name}`,
     RestartCount: record.restartCount,
     Driver: context.driver,
@@ -99,12 +101,17 @@ export function inspectOf(record: ContainerRecord, transient: Transient, context
     ProcessLabel: "",
     AppArmorProfile: "",
     ExecIDs: transient.execIds.size === 0 ? null : [...transient.execIds],
-    HostConfig: shownHostConfig(record.hostConfig),
+    HostConfig: { ...shownHostConfig(record.hostConfig), Links: context.links },
     GraphDriver: { Name: context.driver, Data: context.graphData },
     Mounts: record.mounts.filter((mount) => mount.type !== "tmpfs" || mount.from !== undefined).map(toMountPoint),
     Config: record.config,
     NetworkSettings: networkSettings(record, context),
   };
+}
+
+/** Shown of the one driver whose file is for others to read, once there is one. */
+function logPathOf({ id, hostConfig, state }: ContainerRecord, folder: string): string {
+  return hostConfig.LogConfig.Type === "json-file" && state.status !== "created" ? jsonLogPath(folder, id) : "";
 }
 
 /** Docker leaves out an init that nobody decided on. */
@@ -193,4 +200,9 @@ function portsOf(ports: PortMap): PortSummary[] {
 /** Where a container's files lie under the data root. */
 export function containerFolder(dataRoot: string, id: string): string {
   return join(dataRoot, "containers", id);
+}
+
+/** Where Docker's tools look for a container's log. */
+export function jsonLogPath(folder: string, id: string): string {
+  return join(folder, `${id}-json.log`);
 }

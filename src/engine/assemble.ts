@@ -6,12 +6,14 @@ import { promisify } from "node:util";
 import { messageOf } from "../base/errors.ts";
 import type { Logger, LogLevel } from "../base/log.ts";
 import { Containers } from "../containers/containers.ts";
+import { ShippedLogs } from "../containers/shipped-logs.ts";
 import { ContentStore } from "../content/content-store.ts";
 import { EventBus } from "../events/bus.ts";
 import { ImageStore } from "../images/image-store.ts";
 import { cgroupAt, removeCgroup } from "../kernel/cgroup.ts";
 import { Networks } from "../networks/networks.ts";
 import { Registries } from "../remote/registry.ts";
+import { LogShipper } from "../runtime/log-shipper.ts";
 import { SupervisorClient } from "../runtime/supervisor-client.ts";
 import { openSnapshotter } from "../snapshots/open.ts";
 import { openSqlite } from "../state/sqlite.ts";
@@ -41,10 +43,14 @@ export interface Engine {
   stop(): Promise<void>;
 }
 
-/** The supervisor's program lies where this one does: beside the sources, or in what they were bundled to. */
-const SUPERVISOR = fileURLToPath(
-  new URL(`../runtime/supervisor/main${extname(fileURLToPath(import.meta.url))}`, import.meta.url),
-);
+/** The helpers' programs lie where this one does: beside the sources, or in what they were bundled to. */
+const SUPERVISOR = besideUs("supervisor");
+const SHIPPER = besideUs("shipper");
+
+function besideUs(helper: string): string {
+  const own = fileURLToPath(import.meta.url);
+  return fileURLToPath(new URL(`../runtime/${helper}/main${extname(own)}`, import.meta.url));
+}
 
 /** Snapshots that a removed container was the last to need are looked for this long after a removal. */
 const COLLECT_AFTER_MS = 10_000;
@@ -129,6 +135,10 @@ export async function startEngine(
   });
   const registries = new Registries({ settings: () => remoteSettings(config, process.env) });
   undo.defer(() => registries.close());
+  const shipper = new LogShipper({ execRoot, nodePath: process.execPath, shipperScript: SHIPPER, log });
+  undo.defer(() => shipper.close());
+  const shippedLogs = new ShippedLogs({ shipping: shipper, events, log, settings: () => settings });
+  shipper.onEvent((event) => shippedLogs.told(event));
   const made = new Containers({
     store,
     events,
@@ -138,11 +148,13 @@ export async function startEngine(
     networks,
     volumes,
     runtime,
+    shippedLogs,
     settings: () => settings,
   });
   containers = made;
   const takeDown = async () => {
     await quietly(log, "take the networks down", () => networks.shutdown());
+    await quietly(log, "end the log shipper", () => shipper.shutdown());
     await quietly(log, "end the supervisor", () => runtime.shutdown());
     await quietly(log, "remove the cgroups", () => removeCgroup(cgroupAt(found.cgroupParent)));
   };

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
+import { checkLogOptions } from "../containers/log-options.ts";
 import { flagTitle, type GivenFlags } from "./flags.ts";
 import type { Option } from "./option.ts";
 import { type EngineConfig, OPTIONS } from "./options.ts";
@@ -142,6 +143,11 @@ function settle(config: EngineConfig): EngineConfig {
       "invalid",
       "you specified --bridge and --bip, which exclude each other: the address of an existing bridge is its own",
     );
+  }
+  try {
+    checkLogOptions(config.logDriver, config.logOpts);
+  } catch (error) {
+    throw new GantryError("invalid", `failed to set log opts: ${messageOf(error)}`);
   }
   const seen = new Map<string, string>();
   for (const label of config.labels) {

@@ -1,6 +1,7 @@
 import { isIP, isIPv4 } from "node:net";
 import { isAbsolute } from "node:path";
 import { parseUlimit } from "../base/units.ts";
+import { LOG_DRIVERS } from "../containers/log-options.ts";
 import { parseBindAddress } from "./bind-address.ts";
 import {
   asObject,
@@ -144,8 +145,8 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
       return { path: nonEmpty(asText(path)), args: runtimeArgs.map(asText) };
     },
   ),
-  logDriver: textOption("log-driver", "json-file", { help: "json-file, local or none" }, (text) =>
-    oneOf(text, ["json-file", "local", "none"], `logger: no log driver named '${text}' is registered`),
+  logDriver: textOption("log-driver", "local", { help: LOG_DRIVERS.join(", ") }, (text) =>
+    oneOf(text, LOG_DRIVERS, `logger: no log driver named '${text}' is registered`),
   ),
   logOpts: recordOption(
     "log-opt",

@@ -2,6 +2,7 @@ import { cpus, hostname } from "node:os";
 import type { RegistryIndex, SystemInfo, VersionInfo } from "../api/system.ts";
 import { API_VERSION, MIN_API_VERSION } from "../api/version.ts";
 import type { ContainerController } from "../containers/controller.ts";
+import { LOG_DRIVERS } from "../containers/log-options.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { ImageRegistry } from "../images/image.ts";
 import { maskProxy } from "../remote/proxy.ts";
@@ -75,7 +76,8 @@ async function systemInfo(ports: SystemPorts): Promise<SystemInfo> {
       Volume: ["local"],
       Network: ["bridge", "host", "null"],
       Authorization: null,
-      Log: ["json-file", "local", "none"],
+      // `none` is a word for having none.
+      Log: LOG_DRIVERS.filter((name) => name !== "none"),
     },
     MemoryLimit: memory,
     SwapLimit: host.swapLimit,

@@ -4,11 +4,13 @@ import { check, errnoError, libc, syscallError } from "./libc.ts";
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
+const SOCK_NONBLOCK = 0o4000;
 const MSG_NOSIGNAL = 0x4000;
 const PATH_MAX = 107;
 const ENAMETOOLONG = 36;
 
 const socket = libc("int socket(int domain, int type, int protocol)");
+const connect = libc("int connect(int fd, const void *address, uint32_t size)");
 const sendto = libc(
   "ssize_t sendto(int fd, const void *bytes, size_t size, int flags, const void *address, uint32_t length)",
 );
@@ -26,6 +28,19 @@ export function sendUnixDatagram(path: string, text: string): void {
   } finally {
     closeSync(fd);
   }
+}
+
+/**
+ * A non-blocking datagram socket that is connected to the Unix socket at `path`, the caller's to close. Throws as
+ * `sendUnixDatagram`.
+ */
+export function connectUnixDatagram(path: string): number {
+  const address = datagramAddress(path);
+  const fd = check("socket", socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (connect(fd, address, address.length) === 0) return fd;
+  const error = errnoError("connect", path);
+  closeSync(fd);
+  throw error;
 }
 
 /** An abstract name begins with a zero byte and ends with the address; a path ends with a zero byte. */

@@ -8,6 +8,7 @@ const F_SETFD = 2;
 const F_SETPIPE_SZ = 1031;
 const FD_CLOEXEC = 1;
 const TIOCSWINSZ = 0x5414;
+const SIOCOUTQ = 0x5411;
 const SOL_SOCKET = 1;
 const SO_SNDBUFFORCE = 32;
 const SO_DOMAIN = 39;
@@ -182,4 +183,11 @@ export function closeOnExec(fd: number, on = true): void {
 /** Sets the size of a terminal, in characters. */
 export function setTerminalSize(fd: number, rows: number, columns: number): void {
   check("ioctl TIOCSWINSZ", c.ioctl(fd, TIOCSWINSZ, new Uint16Array([rows, columns, 0, 0])));
+}
+
+/** How many bytes that were written to a socket its peer has not taken: of TCP the peer's kernel, of Unix the peer. */
+export function unsentBytes(fd: number): number {
+  const count = new Int32Array(1);
+  check("ioctl SIOCOUTQ", c.ioctl(fd, SIOCOUTQ, count));
+  return count[0]!;
 }

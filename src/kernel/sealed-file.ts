@@ -12,7 +12,11 @@ const cFcntl = libc("int fcntl(int fd, int command, int argument)");
 
 /** A copy of a file in memory that nobody can write to (memfd_create(2)). The descriptor is the caller's to close. */
 export function sealedCopy(path: string, name: string): number {
-  const bytes = readFileSync(path);
+  return sealedBytes(readFileSync(path), name);
+}
+
+/** As `sealedCopy`, of bytes. */
+export function sealedBytes(bytes: Uint8Array, name: string): number {
   const fd = check("memfd_create", cMemfdCreate(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), name);
   try {
     let done = 0;

@@ -1,9 +1,7 @@
-import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, fstatSync, openSync, statSync } from "node:fs";
 import { hasCode } from "../base/errors.ts";
-import { FRAME_OVERHEAD, HEADER_SIZE, MAX_CHUNK, readHeader, TRAILER_SIZE } from "./log-format.ts";
+import { headOf, type LogHead, openUnpacked, readPackedHead, WHOLE_HEAD } from "./log-pack.ts";
 import type { LogTarget } from "./process.ts";
-
-const BUFFER_SIZE = 2 * MAX_CHUNK;
 
 export interface LogFrame {
   /** 0 is a gap. */
@@ -12,78 +10,165 @@ export interface LogFrame {
   readonly bytes: Buffer;
 }
 
-export interface LogFile {
-  readonly fd: number;
-  readonly inode: number;
+/** A place in a file, which whoever reads from it moves. */
+export interface LogPlace {
+  at: number;
+}
+
+/** How a log file's bytes are read. */
+export interface LogReading {
+  /** The whole frames from `place` on, to the end of what is written now; moves `place` behind each. */
+  frames(fd: number, place: LogPlace): Generator<LogFrame>;
+  /** The offset behind the last whole frame of a file of `size` bytes. */
+  wholeEnd(fd: number, size: number): number;
+  /** Walks back from `end` over the frames of the wanted streams, newest first. */
+  backwards(fd: number, end: number, wanted: readonly boolean[]): Generator<TailFrame>;
+}
+
+/** A frame as it is met on the way back. */
+export interface TailFrame {
+  readonly at: number;
+  readonly stream: number;
+  readonly newlines: number;
+  readonly endsLine: boolean;
+}
+
+export interface LogFile extends LogHead {
+  /** Undefined until it is opened: a packed file is unpacked only for who gets that far. */
+  fd: number | undefined;
+  readonly path: string;
+}
+
+export interface OpenLogFile extends LogFile {
+  fd: number;
   readonly size: number;
 }
 
 /** A place in a log of several files, which goes on through rotations. */
 export class LogCursor implements Disposable {
   readonly #target: LogTarget;
+  readonly #reading: LogReading;
   #files: LogFile[];
-  #at = 0;
+  readonly #place: LogPlace = { at: 0 };
+  /** The first file was renamed: its writer had closed it before, so that its next reading is the last. */
+  #isFinal = false;
+  #hadGap = false;
 
-  constructor(target: LogTarget) {
+  constructor(target: LogTarget, reading: LogReading) {
     this.#target = target;
-    this.#files = openLog(target);
+    this.#reading = reading;
+    this.#files = listLog(target);
   }
 
-  /** Oldest first, as they were when they were opened. */
+  /** Oldest first, as they were when they were listed. */
   get files(): readonly LogFile[] {
     return this.#files;
   }
 
-  seek(file: number, at: number): void {
-    for (const left of this.#files.splice(0, file)) closeSync(left.fd);
-    this.#at = at;
+  /** The first of `files`, and where in it the next frame begins. Undefined before the first byte of the log. */
+  get position(): { readonly file: LogFile; readonly at: number } | undefined {
+    const file = this.#files[0];
+    return file === undefined ? undefined : { file, at: this.#place.at };
   }
 
-  /** All whole frames from here to the end of what is written now. Each fill has a buffer of its own. */
+  async open(index: number): Promise<OpenLogFile> {
+    const file = this.#files[index]!;
+    file.fd ??= await openUnpacked(file.path);
+    return { ...file, fd: file.fd, size: fstatSync(file.fd).size };
+  }
+
+  seek(file: number, at: number): void {
+    for (const left of this.#files.splice(0, file)) closeFile(left);
+    this.#place.at = at;
+    this.#isFinal = false;
+  }
+
+  /** The whole frames from here to the end of this file. Each fill has a buffer of its own. */
   *frames(): Generator<LogFrame> {
-    for (;;) {
-      const file = this.#files[0];
-      if (file === undefined) {
-        this.#files = openLog(this.#target);
-        if (this.#files.length === 0) return;
-        continue;
-      }
-      yield* this.#framesOf(file.fd);
-      if (this.#files.length === 1) {
-        if (!this.#wasRotated(file)) return;
-        // The writer closed it before it was renamed: now it is final.
-        yield* this.#framesOf(file.fd);
-        this.#followRotation(file);
-        if (this.#files.length === 1) return;
-      }
-      this.#files.shift();
-      closeSync(file.fd);
-      this.#at = 0;
+    const fd = this.#files[0]?.fd;
+    if (fd !== undefined) yield* this.#reading.frames(fd, this.#place);
+  }
+
+  /** Goes on behind what `frames` gave. False at the end of what is written now. */
+  async next(): Promise<boolean> {
+    const file = this.#files[0];
+    if (file === undefined) {
+      this.#files = listLog(this.#target);
+      if (this.#files.length === 0) return false;
+      await this.#openFirst();
+      return true;
     }
+    if (file.fd === undefined) {
+      await this.#openFirst();
+      return true;
+    }
+    if (this.#files.length === 1) {
+      if (!this.#wasRotated(file)) return false;
+      if (!this.#isFinal) {
+        this.#isFinal = true;
+        return true;
+      }
+      this.#followRotation(file);
+      if (this.#files.length === 1) return false;
+    }
+    this.#files.shift();
+    closeFile(file);
+    this.#place.at = 0;
+    this.#isFinal = false;
+    await this.#openFirst();
+    return true;
+  }
+
+  /** The beginning of the first file: one that was empty when it was listed has it by now. */
+  learnHead(): string {
+    const file = this.#files[0];
+    if (file === undefined) return "";
+    if (file.head.length < WHOLE_HEAD && file.fd !== undefined)
+      this.#files[0] = { ...file, head: headOf(file.fd).head };
+    return this.#files[0]!.head;
+  }
+
+  /** True once if a file came and went without having been seen. */
+  takeGap(): boolean {
+    const had = this.#hadGap;
+    this.#hadGap = false;
+    return had;
+  }
+
+  /** Lists, and so holds, what was rotated since: files that were rotated away are still there for this cursor. */
+  follow(): void {
+    const newest = this.#files.at(-1);
+    if (newest === undefined) this.#files = listLog(this.#target);
+    else if (this.#wasRotated(newest)) this.#followRotation(newest);
+  }
+
+  /** Gives the first file up, unread from `at` on; the caller closes it. */
+  async giveUpFirst(): Promise<{ readonly fd: number; readonly at: number }> {
+    const { fd } = await this.open(0);
+    const { at } = this.#place;
+    this.#files.shift();
+    this.#place.at = 0;
+    this.#isFinal = false;
+    await this.#openFirst();
+    return { fd, at };
   }
 
   [Symbol.dispose](): void {
-    for (const file of this.#files.splice(0)) closeSync(file.fd);
+    for (const file of this.#files.splice(0)) closeFile(file);
   }
 
-  *#framesOf(fd: number): Generator<LogFrame> {
+  /** A packed file that is rotated away before it is opened is over. */
+  async #openFirst(): Promise<void> {
     for (;;) {
-      const left = fstatSync(fd).size - this.#at;
-      if (left < FRAME_OVERHEAD) return;
-      const block = Buffer.allocUnsafeSlow(Math.min(BUFFER_SIZE, left));
-      const held = readSync(fd, block, 0, block.length, this.#at);
-      let from = 0;
-      for (;;) {
-        const header = from + HEADER_SIZE <= held ? readHeader(block, from) : undefined;
-        if (header === undefined) break;
-        const end = from + HEADER_SIZE + header.size;
-        if (end + TRAILER_SIZE > held || block.readUInt32LE(end) !== header.size) break;
-        this.#at += header.size + FRAME_OVERHEAD;
-        yield { stream: header.stream, timeNano: header.timeNano, bytes: block.subarray(from + HEADER_SIZE, end) };
-        from = end + TRAILER_SIZE;
+      const file = this.#files[0];
+      if (file === undefined || file.fd !== undefined) return;
+      try {
+        file.fd = await openUnpacked(file.path);
+        return;
+      } catch (error) {
+        if (!hasCode(error, "ENOENT")) throw error;
+        this.#files.shift();
       }
-      // Nothing whole at the start of a full buffer: torn, or being written just now.
-      if (from === 0) return;
     }
   }
 
@@ -96,39 +181,59 @@ export class LogCursor implements Disposable {
   }
 
   #followRotation(file: LogFile): void {
-    const files = openLog(this.#target);
-    const known = files.findIndex((row) => row.inode === file.inode);
-    for (const row of files.splice(0, known + 1)) closeSync(row.fd);
+    const files = listLog(this.#target);
+    const known = files.findIndex((row) => isSame(row, file));
+    if (known < 0) this.#hadGap = true;
+    for (const row of files.splice(0, known + 1)) closeFile(row);
     this.#files.push(...files);
   }
 }
 
-function openLog(target: LogTarget): LogFile[] {
+function isSame(a: LogFile, b: LogFile): boolean {
+  return a.inode === b.inode && writtenNano(a, b) === writtenNano(b, a);
+}
+
+/** Of two files that are both not packed and both open the inode says it all. */
+function writtenNano(file: LogFile, other: LogFile): bigint | undefined {
+  if (file.writtenNano !== undefined || other.writtenNano === undefined || file.fd === undefined)
+    return file.writtenNano;
+  return fstatSync(file.fd, { bigint: true }).mtimeNs;
+}
+
+function closeFile(file: LogFile): void {
+  if (file.fd !== undefined) closeSync(file.fd);
+  file.fd = undefined;
+}
+
+function listLog(target: LogTarget): LogFile[] {
   for (;;) {
     const files: LogFile[] = [];
     let moved = false;
     // From the newest on: a rotation meanwhile shows a file twice, but hides none.
     for (let index = 0; index < Math.max(1, target.maxFiles); index++) {
-      const file = openFile(index === 0 ? target.path : `${target.path}.${index}`);
+      const file = findFile(index === 0 ? target.path : `${target.path}.${index}`);
       if (file === undefined) {
         if (index === 0) continue;
         break;
       }
-      moved ||= files.some((row) => row.inode === file.inode);
+      moved ||= files.some((row) => isSame(row, file));
       files.unshift(file);
     }
     if (!moved) return files;
-    for (const file of files) closeSync(file.fd);
+    for (const file of files) closeFile(file);
   }
 }
 
-function openFile(path: string): LogFile | undefined {
-  try {
-    const fd = openSync(path, "r");
-    const { ino, size } = fstatSync(fd);
-    return { fd, inode: ino, size };
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) return undefined;
-    throw error;
+function findFile(path: string): LogFile | undefined {
+  // Packing makes the packed one first and then removes the other: one of them is always there.
+  for (const packed of [false, true]) {
+    try {
+      if (packed) return { ...readPackedHead(`${path}.gz`), fd: undefined, path: `${path}.gz` };
+      const fd = openSync(path, "r");
+      return { ...headOf(fd), fd, path };
+    } catch (error) {
+      if (!hasCode(error, "ENOENT")) throw error;
+    }
   }
+  return undefined;
 }

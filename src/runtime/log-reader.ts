@@ -1,7 +1,9 @@
+import { JSON_LINES, JSON_LINES_TIMELESS } from "./json-lines.ts";
 import { LineSplitter, type LogLine } from "./line-splitter.ts";
 import { LogChanges } from "./log-changes.ts";
-import { LogCursor } from "./log-cursor.ts";
-import { findTail } from "./log-tail.ts";
+import { LogCursor, type LogReading } from "./log-cursor.ts";
+import { FRAMES } from "./log-frames.ts";
+import { seekTail } from "./log-tail.ts";
 import type { LogTarget } from "./process.ts";
 
 export type { LogLine } from "./line-splitter.ts";
@@ -16,6 +18,8 @@ export interface ReadLogOptions {
   readonly stderr: boolean;
   /** `data` may hold several whole lines of one time: many times faster, for who does not look at single lines. */
   readonly joined?: boolean;
+  /** With `joined`: times are not looked at either, so that lines of several may come as one. */
+  readonly timeless?: boolean;
   /** Waits for more until `ended` settles (all that was written by then is given) or `signal` aborts. */
   readonly follow?: boolean;
   readonly ended?: Promise<unknown>;
@@ -31,28 +35,28 @@ export async function* readLog(target: LogTarget, options: ReadLogOptions): Asyn
   const wanted = [false, options.stdout, options.stderr];
   const { sinceNano = 0n, untilNano = 1n << 64n, signal } = options;
   const inTime = (line: LogLine): boolean => line.timeNano >= sinceNano && line.timeNano <= untilNano;
+  const isTimed = options.joined !== true || options.timeless !== true || sinceNano > 0n || untilNano < 1n << 64n;
+  const reading = readingOf(target, isTimed);
   const splitter = new LineSplitter();
   using changes = options.follow === true ? new LogChanges(target.path, options.ended, options.signal) : undefined;
-  using cursor = new LogCursor(target);
-  let skip = 0;
-  if (options.tail !== undefined) {
-    const start = findTail(cursor.files, wanted, options.tail);
-    skip = start.skip;
-    cursor.seek(start.file, start.at);
-  }
+  using cursor = new LogCursor(target, reading);
+  let skip = options.tail === undefined ? 0 : await seekTail(cursor, reading, wanted, options.tail);
   for (;;) {
     // Asked before reading: what was written until the end came is read after it.
     const isLast = changes?.isOver ?? true;
-    for (const { stream, timeNano, bytes } of cursor.frames()) {
-      if (signal?.aborted === true) return;
-      // A line that began in time is given whole.
-      if (timeNano > untilNano && !splitter.hasBegunBy(untilNano)) return;
-      if (wanted[stream] !== true) continue;
-      for (const line of splitter.push(stream === 1 ? 1 : 2, timeNano, bytes, options.joined === true && skip === 0)) {
-        if (skip > 0) skip--;
-        else if (inTime(line)) yield line;
+    do {
+      for (const { stream, timeNano, bytes } of cursor.frames()) {
+        if (signal?.aborted === true) return;
+        // A line that began in time is given whole.
+        if (timeNano > untilNano && !splitter.hasBegunBy(untilNano)) return;
+        if (wanted[stream] !== true) continue;
+        const joined = options.joined === true && skip === 0;
+        for (const line of splitter.push(stream === 1 ? 1 : 2, timeNano, bytes, joined)) {
+          if (skip > 0) skip--;
+          else if (inTime(line)) yield line;
+        }
       }
-    }
+    } while (await cursor.next());
     if (isLast || BigInt(Date.now()) * 1_000_000n > untilNano) break;
     await changes?.next();
   }
@@ -60,4 +64,10 @@ export async function* readLog(target: LogTarget, options: ReadLogOptions): Asyn
     if (skip > 0) skip--;
     else if (inTime(line)) yield line;
   }
+}
+
+/** How the files of a log are read. Without times, lines of different times may be read as one frame. */
+export function readingOf(target: LogTarget, isTimed = true): LogReading {
+  if (target.json === undefined) return FRAMES;
+  return isTimed ? JSON_LINES : JSON_LINES_TIMELESS;
 }

@@ -1,42 +1,37 @@
-import type { LogFile } from "./log-cursor.ts";
-import { frameBefore, readExactly, wholeEnd } from "./log-file.ts";
-import { HEADER_SIZE } from "./log-format.ts";
+import type { LogCursor, LogReading } from "./log-cursor.ts";
 
-const NEWLINE = 10;
 const STREAMS = 2;
 
 /**
- * Where to begin to read for the last `count` lines of the wanted streams, and how many lines from there are too many.
- * Walks backwards, so that it costs what is at the end, not what the log holds.
+ * Puts the cursor where the last `count` lines of the wanted streams begin, and says how many lines from there are too
+ * many. Walks backwards, so that it costs what is at the end, not what the log holds.
  */
-export function findTail(
-  files: readonly LogFile[],
+export async function seekTail(
+  cursor: LogCursor,
+  reading: LogReading,
   wanted: readonly boolean[],
   count: number,
-): { readonly file: number; readonly at: number; readonly skip: number } {
+): Promise<number> {
   let lines = 0;
   const seen = new Set<number>();
-  for (let file = files.length - 1; file >= 0; file--) {
-    const { fd, size } = files[file]!;
-    let end = wholeEnd(fd, size);
-    if (count === 0) return { file, at: end, skip: 0 };
-    for (let frame = frameBefore(fd, end); frame !== undefined; frame = frameBefore(fd, end)) {
-      end = frame.at;
-      if (wanted[frame.stream] !== true) continue;
-      const bytes = readExactly(fd, frame.at + HEADER_SIZE, frame.size);
-      if (bytes === undefined) break;
-      lines += newlinesIn(bytes);
-      if (!seen.has(frame.stream) && bytes.at(-1) !== NEWLINE) lines++;
-      seen.add(frame.stream);
+  for (let index = cursor.files.length - 1; index >= 0; index--) {
+    const { fd, size } = await cursor.open(index);
+    const end = reading.wholeEnd(fd, size);
+    if (count === 0) {
+      cursor.seek(index, end);
+      return 0;
+    }
+    for (const { at, stream, newlines, endsLine } of reading.backwards(fd, end, wanted)) {
+      lines += newlines;
+      if (!seen.has(stream) && !endsLine) lines++;
+      seen.add(stream);
       // The first line of each stream may have begun before this frame: those are to be left out.
-      if (lines >= count + STREAMS) return { file, at: frame.at, skip: lines - count };
+      if (lines >= count + STREAMS) {
+        cursor.seek(index, at);
+        return lines - count;
+      }
     }
   }
-  return { file: 0, at: 0, skip: Math.max(0, lines - count) };
-}
-
-function newlinesIn(bytes: Buffer): number {
-  let count = 0;
-  for (let at = bytes.indexOf(NEWLINE); at >= 0; at = bytes.indexOf(NEWLINE, at + 1)) count++;
-  return count;
+  cursor.seek(0, 0);
+  return Math.max(0, lines - count);
 }

@@ -45,6 +45,5 @@ export type FromSupervisor =
 /** File names under the exec root. */
 export const SOCKET_NAME = "supervisor.sock";
 export const LOCK_NAME = "supervisor.lock";
-export const STDERR_NAME = "supervisor.log";
 /** The exit status of a supervisor that found another one at work. */
 export const ALREADY_RUNNING = 3;

@@ -1,11 +1,4 @@
-import { spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync } from "node:fs";
-import type { Readable } from "node:stream";
-import { GantryError, hasCode } from "../base/errors.ts";
-import { connectUnix } from "../kernel/unix-socket.ts";
-import { ALREADY_RUNNING, SOCKET_NAME, STDERR_NAME } from "./protocol.ts";
-
-const START_TIMEOUT_MS = 20_000;
+import { findHelper, type HelperPlace, startHelper } from "./helper-start.ts";
 
 export interface SupervisorPlace {
   /** Absolute; at most 90 bytes, since sockets lie in it. */
@@ -17,67 +10,11 @@ export interface SupervisorPlace {
 
 /** A connection to the living supervisor of an exec root; undefined if there is none. */
 export function findSupervisor(execRoot: string): number | undefined {
-  try {
-    return connectUnix(`${execRoot}/${SOCKET_NAME}`);
-  } catch (error) {
-    if (hasCode(error, "ENOENT", "ECONNREFUSED")) return undefined;
-    throw error;
-  }
+  return findHelper({ execRoot, name: "supervisor" });
 }
 
 /** Starts a supervisor that outlives this process, and connects to it. */
-export async function startSupervisor(place: SupervisorPlace): Promise<number> {
-  const deadline = Date.now() + START_TIMEOUT_MS;
-  mkdirSync(place.execRoot, { recursive: true, mode: 0o700 });
-  for (;;) {
-    const status = await launch(place, deadline - Date.now());
-    const fd = findSupervisor(place.execRoot);
-    if (fd !== undefined) return fd;
-    if (status !== ALREADY_RUNNING || Date.now() > deadline) {
-      const why = `it ended with status ${status ?? "unknown"}; see ${place.execRoot}/${STDERR_NAME}`;
-      throw new GantryError("unavailable", `cannot start the supervisor: ${why}`);
-    }
-    // Another one holds the lock but does not listen yet, or is about to end.
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-/** Resolves once the supervisor serves (undefined) or has ended (its exit status). */
-async function launch(place: SupervisorPlace, timeoutMs: number): Promise<number | null | undefined> {
-  const errors = openSync(`${place.execRoot}/${STDERR_NAME}`, "a", 0o600);
-  const args = ["--max-semi-space-size=4", place.supervisorScript, place.execRoot];
-  const child = spawn(place.nodePath, args, {
-    cwd: "/",
-    detached: true,
-    stdio: ["ignore", errors, errors, "pipe"],
-    env: supervisorEnv(),
-  });
-  closeSync(errors);
-  const ready = child.stdio[3] as Readable;
-  const { promise, resolve, reject } = Promise.withResolvers<number | null | undefined>();
-  const timer = setTimeout(
-    () => {
-      child.kill("SIGKILL");
-      reject(new GantryError("unavailable", "cannot start the supervisor: it does not answer"));
-    },
-    Math.max(1, timeoutMs),
-  );
-  child.once("error", (error) =>
-    reject(new GantryError("unavailable", `cannot start the supervisor: ${error.message}`)),
-  );
-  child.once("exit", (code) => resolve(code));
-  ready.once("data", () => resolve(undefined));
-  try {
-    return await promise;
-  } finally {
-    clearTimeout(timer);
-    ready.destroy();
-    child.unref();
-  }
-}
-
-/** Options meant for the engine's Node (a debugger's port, hooks) must not reach the supervisor. */
-function supervisorEnv(): NodeJS.ProcessEnv {
-  const { NODE_OPTIONS: _options, NODE_CHANNEL_FD: _channel, NODE_TEST_CONTEXT: _test, ...env } = process.env;
-  return env;
+export function startSupervisor({ execRoot, nodePath, supervisorScript }: SupervisorPlace): Promise<number> {
+  const place: HelperPlace = { name: "supervisor", execRoot, nodePath, script: supervisorScript };
+  return startHelper(place);
 }

@@ -88,7 +88,7 @@ const refusals: readonly (readonly [object, string, object?])[] = [
   ],
   [{ LogConfig: { Type: "papyrus", Config: null } }, "logger: no log driver named 'papyrus' is registered"],
   [{ LogConfig: { Type: "json-file", Config: { size: "1m" } } }, "unknown log opt 'size' for json-file log driver"],
-  [{ LogConfig: { Type: "local", Config: { tag: "x" } } }, "unknown log opt 'tag' for log driver local"],
+  [{ LogConfig: { Type: "local", Config: { size: "x" } } }, "unknown log opt 'size' for log driver local"],
   [{ Runtime: "walk" }, "unknown or invalid runtime name: walk"],
   [{ ExtraHosts: ["box"] }, 'bad format for add-host: "box"'],
   [{ Tmpfs: { "/x": "bind" } }, 'invalid tmpfs option ["bind"]'],

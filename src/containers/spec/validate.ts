@@ -3,6 +3,7 @@ import type { ContainerConfig, ContainerCreateRequest, HealthConfig, HostConfig 
 import { GantryError, messageOf } from "../../base/errors.ts";
 import { parseExtraHost } from "../files.ts";
 import { ON_FAILURE_LABEL, onFailureOf } from "../health.ts";
+import { checkLogOptions } from "../log-options.ts";
 import { parseSignal } from "../signal.ts";
 import { normalizeCapabilities } from "./capabilities.ts";
 import { parseDeviceRule } from "./devices.ts";
@@ -19,11 +20,6 @@ import { checkUlimit } from "./ulimits.ts";
 const MAX_HOSTNAME = 64;
 /** Nanoseconds. */
 const MIN_HEALTH_DURATION = 1_000_000;
-const LOG_OPTIONS: Readonly<Record<string, readonly string[]>> = {
-  "json-file": "max-file max-size compress labels labels-regex env env-regex tag mode max-buffer-size".split(" "),
-  local: "max-file max-size compress mode max-buffer-size".split(" "),
-  none: [],
-};
 
 function refuse(message: string): never {
   throw new GantryError("invalid", message);
@@ -45,7 +41,8 @@ export function checkRequest(
   const { warnings } = settleLimits(HostConfig, host);
   checkModes(HostConfig);
   checkSecurity(HostConfig);
-  checkLog(HostConfig);
+  const { Type, Config: logOptions } = HostConfig.LogConfig;
+  if (Type !== "") checkLogOptions(Type, logOptions ?? {});
   if (HostConfig.Runtime && !settings.runtimes.has(HostConfig.Runtime)) {
     refuse(`unknown or invalid runtime name: ${HostConfig.Runtime}`);
   }
@@ -94,11 +91,11 @@ function checkConfig(config: ContainerConfig): void {
   for (const entry of config.Env ?? []) {
     if (entry === "" || entry.startsWith("=")) refuse(`invalid environment variable: ${entry}`);
     if (entry.includes("\0")) refuse("invalid environment variable: it holds a NUL byte");
-  checkPorts(Object.fromEntries(Object.keys(config.ExposedPorts ?? {}).map((port) => [port, null])));
   }
   if (Buffer.byteLength(config.Hostname) > MAX_HOSTNAME) {
     refuse(`hostname "${config.Hostname}" is too long (maximum ${MAX_HOSTNAME} bytes)`);
   }
+  checkPorts(Object.fromEntries(Object.keys(config.ExposedPorts ?? {}).map((port) => [port, null])));
   if (config.Healthcheck !== undefined) checkHealth(config.Healthcheck);
   if (onFailureOf(config.Labels) === undefined) {
     const asked = (config.Labels?.[ON_FAILURE_LABEL] ?? "").slice(0, 100);
@@ -190,28 +187,4 @@ function checkModes(hostConfig: HostConfig): void {
 function checkSecurity(hostConfig: HostConfig): void {
   const { seccomp } = parseSecurityOptions(hostConfig.SecurityOpt ?? []);
   if (seccomp !== undefined && !["", "builtin", "unconfined"].includes(seccomp)) parseProfile(seccomp);
-}
-
-function checkLog({ LogConfig }: HostConfig): void {
-  if (LogConfig.Type === "") return;
-  const known = Object.hasOwn(LOG_OPTIONS, LogConfig.Type) ? LOG_OPTIONS[LogConfig.Type] : undefined;
-  if (known === undefined) refuse(`logger: no log driver named '${LogConfig.Type}' is registered`);
-  const options = LogConfig.Config ?? {};
-  // `none` keeps nothing and asks nothing.
-  for (const name of LogConfig.Type === "none" ? [] : Object.keys(options)) {
-    if (known.includes(name)) continue;
-    const driver = LogConfig.Type === "local" ? "log driver local" : `${LogConfig.Type} log driver`;
-    refuse(`unknown log opt '${name}' for ${driver}`);
-  }
-  const { mode = "", "max-file": files, "max-size": size } = options;
-  if (!["", "blocking", "non-blocking"].includes(mode)) {
-    refuse(`logger: logging mode ${JSON.stringify(mode)} not supported`);
-  }
-  if (options["max-buffer-size"] !== undefined && mode !== "non-blocking") {
-    refuse(`logger: 'max-buffer-size' option is only supported with 'mode=non-blocking'`);
-  }
-  if (files !== undefined && !/^[1-9]\d{0,5}$/.test(files)) refuse("max-file cannot be less than 1");
-  if (size !== undefined && size !== "-1" && !/^\d+(\.\d+)? ?([kmgtp]i?b?|b)?$/i.test(size)) {
-    refuse(`invalid size: '${size}'`);
-  }
 }

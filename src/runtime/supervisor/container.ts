@@ -27,7 +27,7 @@ import { runtimeWords, startFailure } from "../runtime-error.ts";
 import { ConsoleSocket } from "./console-socket.ts";
 import type { ExecSession } from "./exec-session.ts";
 import { watchStranger } from "./exit-watch.ts";
-import { LogWriter } from "./log-writer.ts";
+import { openLogWriter } from "./log-writer.ts";
 import type { SupervisorPorts } from "./ports.ts";
 import {
   type ContainerState,
@@ -64,7 +64,7 @@ export class SupervisedContainer {
     this.#ports = ports;
     this.#state = state;
     const { terminal, openStdin, stdinOnce, log } = state;
-    const writer = log === undefined ? undefined : new LogWriter({ ...log, maxSize: log.maxSize ?? 0 });
+    const writer = log === undefined ? undefined : openLogWriter({ ...log, maxSize: log.maxSize ?? 0 });
     this.streams = new ProcessStreams({ folder: this.folder, terminal, openStdin, stdinOnce, log: writer });
   }
 

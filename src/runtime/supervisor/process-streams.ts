@@ -3,7 +3,7 @@ import { makeFifo, readInto, setPipeSize, setTerminalSize } from "../../kernel/d
 import { Readiness } from "../../kernel/readiness.ts";
 import { MAX_CHUNK } from "../log-format.ts";
 import type { AttachSession, SessionTarget } from "./attach-session.ts";
-import type { LogWriter } from "./log-writer.ts";
+import type { OutputLog } from "./ports.ts";
 import { StdinWriter } from "./stdin-writer.ts";
 import { chunk, chunkAddress, DATA } from "./transfer.ts";
 
@@ -20,7 +20,7 @@ export interface StreamOptions {
   readonly openStdin: boolean;
   /** Standard input ends with the first client's. */
   readonly stdinOnce: boolean;
-  readonly log: LogWriter | undefined;
+  readonly log: OutputLog | undefined;
 }
 
 interface Output {

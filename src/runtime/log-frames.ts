@@ -1,0 +1,47 @@
+import { fstatSync, readSync } from "node:fs";
+import type { LogFrame, LogPlace, LogReading, TailFrame } from "./log-cursor.ts";
+import { frameBefore, readExactly, wholeEnd } from "./log-file.ts";
+import { FRAME_OVERHEAD, HEADER_SIZE, MAX_CHUNK, readHeader, TRAILER_SIZE } from "./log-format.ts";
+
+const BUFFER_SIZE = 2 * MAX_CHUNK;
+const NEWLINE = 10;
+
+/** Reads files of frames (log-format.ts). */
+export const FRAMES: LogReading = { frames, wholeEnd, backwards };
+
+function* frames(fd: number, place: LogPlace): Generator<LogFrame> {
+  for (;;) {
+    const left = fstatSync(fd).size - place.at;
+    if (left < FRAME_OVERHEAD) return;
+    const block = Buffer.allocUnsafeSlow(Math.min(BUFFER_SIZE, left));
+    const held = readSync(fd, block, 0, block.length, place.at);
+    let from = 0;
+    for (;;) {
+      const header = from + HEADER_SIZE <= held ? readHeader(block, from) : undefined;
+      if (header === undefined) break;
+      const end = from + HEADER_SIZE + header.size;
+      if (end + TRAILER_SIZE > held || block.readUInt32LE(end) !== header.size) break;
+      place.at += header.size + FRAME_OVERHEAD;
+      yield { stream: header.stream, timeNano: header.timeNano, bytes: block.subarray(from + HEADER_SIZE, end) };
+      from = end + TRAILER_SIZE;
+    }
+    // Nothing whole at the start of a full buffer: torn, or being written just now.
+    if (from === 0) return;
+  }
+}
+
+function* backwards(fd: number, end: number, wanted: readonly boolean[]): Generator<TailFrame> {
+  for (let frame = frameBefore(fd, end); frame !== undefined; frame = frameBefore(fd, frame.at)) {
+    if (wanted[frame.stream] !== true) continue;
+    const bytes = readExactly(fd, frame.at + HEADER_SIZE, frame.size);
+    if (bytes === undefined) return;
+    const { at, stream } = frame;
+    yield { at, stream, newlines: newlinesIn(bytes), endsLine: bytes.at(-1) === NEWLINE };
+  }
+}
+
+function newlinesIn(bytes: Buffer): number {
+  let count = 0;
+  for (let at = bytes.indexOf(NEWLINE); at >= 0; at = bytes.indexOf(NEWLINE, at + 1)) count++;
+  return count;
+}

@@ -1,0 +1,230 @@
+import { readFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { writeFileAtomic } from "../../base/atomic-file.ts";
+import { messageOf } from "../../base/errors.ts";
+import { LogChanges } from "../log-changes.ts";
+import type { LogService, Shipment, ShipmentEvent } from "../shipment.ts";
+import { openSender } from "./open-sender.ts";
+import type { LogSender, ShippedLine } from "./sender.ts";
+import { BEGINNING, type ShipBatch, type ShipMark, ShipReader } from "./ship-reader.ts";
+
+/** What went out so short before a connection broke may have been lost with it. */
+const SETTLE_MS = 1000;
+const MOST_UNSETTLED = 2 * 1024 * 1024;
+const SAVE_MS = 200;
+const LOOK_MS = 20;
+const FIRST_RETRY_MS = 200;
+const LAST_RETRY_MS = 5000;
+
+interface Sent {
+  readonly lines: readonly ShippedLine[];
+  readonly bytes: number;
+  readonly mark: ShipMark;
+  readonly at: number;
+}
+
+/**
+ * Ships one container's log: reads, sends, remembers how far it came. A service that is away or does not read is waited
+ * for, with no more than a batch in memory; lines that are rotated away meanwhile are counted and told.
+ */
+export class ShipmentRun {
+  readonly id: string;
+  readonly #shipment: Shipment;
+  readonly #tell: (event: ShipmentEvent) => void;
+  readonly #abort = new AbortController();
+  readonly #woken = Promise.withResolvers<void>();
+  #service: LogService;
+  #sender: LogSender | undefined;
+  /** Sent on this connection or the one before, and perhaps not taken. */
+  #sent: Sent[] = [];
+  #finished = false;
+  #inTrouble = false;
+  #settled: ShipMark;
+  #savedAt = 0;
+  #isSaved = false;
+  readonly #ended: Promise<void>;
+  #reader: ShipReader;
+
+  /** `sender` is connected already, if the service was asked for at all. */
+  constructor(shipment: Shipment, sender: LogSender | undefined, tell: (event: ShipmentEvent) => void) {
+    this.id = shipment.id;
+    this.#shipment = shipment;
+    this.#service = shipment.service;
+    this.#sender = sender;
+    this.#tell = tell;
+    this.#settled = readMark(shipment.cursor);
+    const { reader, isLost } = ShipReader.open(shipment.target, this.#settled);
+    this.#reader = reader;
+    if (isLost) tell({ event: "dropped", id: this.id, lines: undefined });
+    this.#ended = this.#run();
+  }
+
+  /** More will come: the container was started again, perhaps under another name. */
+  goOn(service: LogService): void {
+    this.#finished = false;
+    if (JSON.stringify(service) === JSON.stringify(this.#service)) return;
+    this.#service = service;
+    this.#sender?.close();
+    this.#sender = undefined;
+  }
+
+  finish(): void {
+    this.#finished = true;
+    this.#woken.resolve();
+  }
+
+  async stop(): Promise<void> {
+    this.#abort.abort();
+    await this.#ended;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#abort;
+    using changes = new LogChanges(this.#shipment.target.path, undefined, signal);
+    try {
+      while (!signal.aborted) {
+        // Asked before reading: what was written until the end came is read after it.
+        const isLast = this.#finished;
+        let batch = await this.#reader.next();
+        this.#report(await this.#reader.keepUp());
+        if (batch.lines.length === 0 && isLast) batch = this.#reader.rest();
+        if (batch.lines.length > 0) await this.#deliver(batch, changes);
+        else if (await this.#isDone(isLast, batch.mark)) return;
+        else await this.#rest(changes);
+      }
+    } catch (error) {
+      if (!signal.aborted) process.stderr.write(`cannot ship the log of ${this.id}: ${messageOf(error)}\n`);
+    } finally {
+      this.#sender?.close();
+      this.#reader[Symbol.dispose]();
+      this.#save(false);
+    }
+  }
+
+  /** Nothing is left to read. Settles what can be; true if the log has ended and the service has all of it. */
+  async #isDone(isLast: boolean, mark: ShipMark): Promise<boolean> {
+    this.#settle();
+    if (this.#sent.length > 0) {
+      if (this.#sender?.isBroken === true) await this.#deliver({ lines: [], mark }, undefined);
+      return false;
+    }
+    this.#settled = mark;
+    this.#save(isLast);
+    if (!isLast || !this.#finished) return false;
+    this.#tell({ event: "done", id: this.id });
+    return true;
+  }
+
+  /** Until something may be there to do. */
+  async #rest(changes: LogChanges): Promise<void> {
+    if (this.#sent.length > 0) await delay(LOOK_MS);
+    else await Promise.race([changes.next(), this.#woken.promise]);
+    if (this.#finished) await delay(LOOK_MS);
+  }
+
+  async #deliver(batch: ShipBatch, changes: LogChanges | undefined): Promise<void> {
+    const { signal } = this.#abort;
+    for (let pause = this.#firstPause(); ; pause = Math.min(LAST_RETRY_MS, pause * 2)) {
+      try {
+        await this.#keepingUp(this.#send(batch), changes);
+        if (this.#inTrouble) this.#tell({ event: "trouble", id: this.id, why: "" });
+        this.#inTrouble = false;
+        return;
+      } catch (error) {
+        this.#sender?.close();
+        this.#sender = undefined;
+        signal.throwIfAborted();
+        if (!this.#inTrouble) this.#tell({ event: "trouble", id: this.id, why: messageOf(error) });
+        this.#inTrouble = true;
+        await this.#keepingUp(delay(pause, undefined, { signal }), changes);
+      }
+    }
+  }
+
+  async #send({ lines, mark }: ShipBatch): Promise<void> {
+    const { signal } = this.#abort;
+    if (this.#sender === undefined || this.#sender.isBroken) {
+      this.#sender?.close();
+      const sender = openSender(this.#service);
+      this.#sender = sender;
+      await sender.connect(signal);
+      for (const sent of this.#sent) await sender.send(sent.lines, signal);
+      const now = Date.now();
+      this.#sent = this.#sent.map((sent) => ({ ...sent, at: now }));
+    }
+    const sender = this.#sender;
+    if (lines.length > 0) await sender.send(lines, signal);
+    if (sender.isCertain) {
+      this.#sent = [];
+      this.#settled = mark;
+      this.#isSaved = false;
+    } else if (lines.length > 0) {
+      const bytes = lines.reduce((size, { data }) => size + data.length, 0);
+      this.#sent.push({ lines, bytes, mark, at: Date.now() });
+    }
+    this.#settle();
+    if (Date.now() - this.#savedAt >= SAVE_MS) this.#save(false);
+  }
+
+  /** What a living connection took a while ago, or much else after it, has arrived. */
+  #settle(): void {
+    if (this.#sender?.isBroken !== false) return;
+    const before = Date.now() - SETTLE_MS;
+    let bytes = 0;
+    for (const sent of this.#sent) bytes += sent.bytes;
+    while (this.#sent.length > 0 && (this.#sent[0]!.at <= before || bytes > MOST_UNSETTLED)) {
+      const { mark, bytes: size } = this.#sent.shift()!;
+      bytes -= size;
+      this.#settled = mark;
+      this.#isSaved = false;
+    }
+  }
+
+  /** Waits for `work`; holds meanwhile what is rotated away. */
+  async #keepingUp<T>(work: Promise<T>, changes: LogChanges | undefined): Promise<T> {
+    let isOver = false;
+    const over = (): void => {
+      isOver = true;
+    };
+    work.then(over, over);
+    // Most work is done at once.
+    await Promise.race([work.then(over, over), delay(LOOK_MS)]);
+    while (!isOver) {
+      this.#report(await this.#reader.keepUp());
+      await Promise.race([work.then(over, over), changes?.next() ?? delay(LOOK_MS)]);
+      if (!isOver) await Promise.race([work.then(over, over), delay(LOOK_MS)]);
+    }
+    return await work;
+  }
+
+  #report(lines: number | undefined): void {
+    if (lines !== 0) this.#tell({ event: "dropped", id: this.id, lines });
+  }
+
+  #firstPause(): number {
+    return this.#service.driver === "fluentd" ? Math.max(1, this.#service.retryWaitMs) : FIRST_RETRY_MS;
+  }
+
+  #save(isWhole: boolean): void {
+    if (this.#isSaved && !isWhole) return;
+    this.#savedAt = Date.now();
+    this.#isSaved = true;
+    try {
+      const text = JSON.stringify({ ...this.#settled, done: isWhole });
+      writeFileAtomic(this.#shipment.cursor, text, { durable: false });
+    } catch {
+      // The disk is full, or the container is gone: what was sent since the last time is sent again, or never needed.
+      this.#isSaved = false;
+    }
+  }
+}
+
+function readMark(path: string): ShipMark {
+  try {
+    const { head, at, stdout, stderr } = JSON.parse(readFileSync(path, "utf8")) as Partial<ShipMark>;
+    const isMark = typeof head === "string" && [at, stdout, stderr].every((value) => Number.isSafeInteger(value));
+    return isMark ? { head, at: at!, stdout: stdout!, stderr: stderr! } : BEGINNING;
+  } catch {
+    return BEGINNING;
+  }
+}
