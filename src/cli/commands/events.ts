@@ -38,7 +38,9 @@ async function formatter(format: string): Promise<(event: EventMessage) => strin
     missing: (record, field) => {
       // Go's names of what JSON spells in lower case.
       const key = Object.keys(record).find((name) => name.toLowerCase() === field.toLowerCase());
-      return key === undefined ? undefined : record[key];
+      if (key === undefined) return undefined;
+      const value = record[key];
+      return key === "timeNano" && typeof value === "number" ? exactNanos(value) : value;
     },
   });
   return template;
@@ -52,10 +54,15 @@ function eventLine(event: EventMessage): string {
   return `${stamp(event)} ${event.Type} ${event.Action} ${event.Actor.ID}${rest}`;
 }
 
-/** RFC 3339 with nine digits, in the local zone. JSON's number has lost the last three of the nanoseconds' nine. */
+/** What the JSON's text said: a double of that size stands for another number, but shows the same digits. */
+function exactNanos(timeNano: number): bigint {
+  return BigInt(String(timeNano));
+}
+
+/** RFC 3339 with nine digits, in the local zone. */
 function stamp(event: EventMessage): string {
   const date = new Date(event.time * 1000);
-  const nanos = event.timeNano > 0 ? Number(BigInt(event.timeNano) % 1_000_000_000n) : 0;
+  const nanos = event.timeNano > 0 ? Number(exactNanos(event.timeNano) % 1_000_000_000n) : 0;
   const offset = -date.getTimezoneOffset();
   const local = new Date(date.getTime() + offset * 60_000).toISOString().slice(0, 19);
   const two = (value: number): string => String(value).padStart(2, "0");
