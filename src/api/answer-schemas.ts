@@ -1059,6 +1059,12 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     },
     required: ["Name", "EndpointID", "MacAddress", "IPv4Address", "IPv6Address"],
   },
+  NetworkCreateResponse: {
+    description: "Answer of POST /networks/create.",
+    type: "object",
+    properties: { Id: { type: "string" }, Warning: { type: "string" } },
+    required: ["Id", "Warning"],
+  },
   NetworkInspect: {
     description: "GET /networks/{id}; a row of GET /networks has the same fields.",
     type: "object",
@@ -1149,6 +1155,12 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       "MacAddress",
       "Networks",
     ],
+  },
+  NetworksPruneResponse: {
+    description: "Answer of POST /networks/prune.",
+    type: "object",
+    properties: { NetworksDeleted: { description: "Names.", type: ["array", "null"], items: { type: "string" } } },
+    required: ["NetworksDeleted"],
   },
   PidsStats: {
     type: "object",

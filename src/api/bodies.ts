@@ -1,4 +1,5 @@
 import { createBody, updateBody } from "./create-request.ts";
+import { networkConnectRequest, networkCreateRequest, networkDisconnectRequest } from "./network-request.ts";
 import { authConfig } from "./registry.ts";
 import { execConfig, execStartRequest, volumeCreateRequest } from "./request.ts";
 import type { ROUTES, RouteName } from "./routes.ts";
@@ -14,5 +15,8 @@ export const BODIES = {
   ContainerUpdateRequest: updateBody,
   ExecConfig: execConfig,
   ExecStartRequest: execStartRequest,
+  NetworkConnectRequest: networkConnectRequest,
+  NetworkCreateRequest: networkCreateRequest,
+  NetworkDisconnectRequest: networkDisconnectRequest,
   VolumeCreateRequest: volumeCreateRequest,
 } satisfies Record<Named<Rows>, Shape<unknown>>;

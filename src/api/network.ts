@@ -33,3 +33,15 @@ export interface NetworkContainer {
   IPv4Address: string;
   IPv6Address: string;
 }
+
+/** Answer of POST /networks/create. */
+export interface NetworkCreateResponse {
+  Id: string;
+  Warning: string;
+}
+
+/** Answer of POST /networks/prune. */
+export interface NetworksPruneResponse {
+  /** Names. */
+  NetworksDeleted: string[] | null;
+}

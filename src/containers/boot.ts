@@ -47,8 +47,7 @@ export async function settle(ports: ContainerPorts, table: ContainerTable, lifec
   }
   const live = new Map<string, LiveSandbox>();
   for (const { record } of table.all()) {
-    if (record.state.status === "running")
-      live.set(record.id, liveSandbox(ports, record, record.state));
+    if (record.state.status === "running") live.set(record.id, liveSandbox(ports, record, record.state));
   }
   await ports.networks.reconcile(live);
   // A crash may have come between a change of networks and that of the files that tell the container of it.

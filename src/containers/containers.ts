@@ -6,6 +6,7 @@ import type {
   ContainersPruneResponse,
   ContainerUpdateRequest,
   ContainerUpdateResponse,
+  EndpointSettings,
   ExecConfig,
   ExecInspect,
   HealthcheckResult,
@@ -38,6 +39,7 @@ import { HealthMonitor } from "./health-monitor.ts";
 import { Lifecycle, UNKNOWN_EXIT } from "./lifecycle.ts";
 import { inspectContainer, listContainers } from "./listing.ts";
 import { logDetails, logStream, readableLogOf } from "./log.ts";
+import { connectContainer, disconnectContainer } from "./membership.ts";
 import { checkName } from "./name.ts";
 import type { ContainerPorts } from "./ports.ts";
 import { pruneContainers } from "./prune.ts";
@@ -180,7 +182,7 @@ export class Containers implements ContainerController {
   }
 
   inspect(id: string, options: { readonly size: boolean }): Promise<ContainerInspect> {
-    return inspectContainer(this.#ports, this.#table.find(id), options);
+    return inspectContainer(this.#ports, this.#table, this.#table.find(id), options);
   }
 
   async healthcheck(id: string): Promise<HealthcheckResult> {

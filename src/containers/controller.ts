@@ -8,6 +8,7 @@ import type {
   ContainerUpdateRequest,
   ContainerUpdateResponse,
   ContainerWaitResponse,
+  EndpointSettings,
   ExecConfig,
   ExecInspect,
   HealthcheckResult,
@@ -42,6 +43,10 @@ export interface ContainerController {
    */
   wait(id: string, condition: WaitCondition, options: WaitOptions): Promise<WaitResult>;
   rename(id: string, name: string): Promise<void>;
+  /** At once if it runs, at its next start otherwise. */
+  connectNetwork(id: string, network: string, settings: Partial<EndpointSettings>): Promise<void>;
+  /** `force` is for containers that are gone. */
+  disconnectNetwork(id: string, network: string, options: { readonly force: boolean }): Promise<void>;
   /** Throws conflict, and changes nothing, for what can't go with what is there or what the kernel refuses. */
   update(id: string, request: ContainerUpdateRequest): Promise<ContainerUpdateResponse>;
   list(options: ContainerListOptions): Promise<ContainerSummary[]>;

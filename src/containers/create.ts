@@ -148,22 +148,6 @@ function logConfigOf({ Type, Config }: LogConfig, settings: ContainerSettings): 
   return { Type: settings.logDriver, Config: { ...settings.logOptions, ...own } };
 }
 
-/** Which networks the container joins: those of the request, else the one that its network mode names. */
-export function endpointsOf(
-  request: ContainerCreateRequest,
-  hostConfig: HostConfig,
-): Record<string, Partial<EndpointSettings>> {
-  const mode = hostConfig.NetworkMode;
-  if (mode.startsWith("container:")) return {};
-  const wanted = request.NetworkingConfig.EndpointsConfig;
-  const endpoints: Record<string, Partial<EndpointSettings>> = {};
-  for (const [name, settings] of Object.entries(wanted)) {
-    endpoints[name === "default" ? "bridge" : name] = settings ?? {};
-  }
-  if (!Object.hasOwn(endpoints, mode)) endpoints[mode] = {};
-  return endpoints;
-}
-
 /** Anonymous volumes: what the image and the user declare by path alone. */
 export function anonymousVolumes(config: ContainerConfig): string[] {
   return Object.keys(config.Volumes ?? {});

@@ -6,9 +6,11 @@ import { GantryError, isKind, messageOf } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { bundleFolder } from "./bundle.ts";
 import { copyUp } from "./copy-up.ts";
-import { anonymousVolumes, checkPlatform, completeHostConfig, endpointsOf, mergeConfig, newId } from "./create.ts";
+import { anonymousVolumes, checkPlatform, completeHostConfig, mergeConfig, newId } from "./create.ts";
+import { endpointsOf } from "./endpoints.ts";
 import { publishContainerEvent } from "./event.ts";
 import type { Lifecycle } from "./lifecycle.ts";
+import { settleLinks } from "./link.ts";
 import { resolveMounts } from "./mounts.ts";
 import { checkName, randomName } from "./name.ts";
 import type { ContainerPorts } from "./ports.ts";
@@ -43,13 +45,15 @@ export async function createContainer(
       : checkName(wantedName);
   const image = ports.images.resolve(request.Config.Image);
   checkPlatform(options.platform, image);
-  const hostConfig = completeHostConfig(request.HostConfig, settings);
+  const wished = completeHostConfig(request.HostConfig, settings);
+  const hostConfig = { ...wished, Links: settleLinks(table, { hostConfig: wished }) };
   const warnings = checkRequest({ ...request, HostConfig: hostConfig }, settings);
   const config = mergeConfig(request.Config, image.config.config ?? {}, id, hostConfig);
   for (const mode of [hostConfig.PidMode, hostConfig.IpcMode]) {
     const joined = joinedContainer(mode);
     if (joined !== undefined) peer(table, joined);
   }
+  const endpoints = endpointsOf(request, hostConfig, ports.networks);
   table.reserve(name, id);
   const folder = containerFolder(settings.dataRoot, id);
   let entry: Entry | undefined;
@@ -74,7 +78,7 @@ export async function createContainer(
         platform: "linux",
         config,
         hostConfig,
-        endpoints: endpointsOf(request, hostConfig),
+        endpoints,
         mounts,
         state: { status: "created", error: "", exitCode: 0 },
         restartCount: 0,

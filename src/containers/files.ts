@@ -3,6 +3,9 @@ import { isIP } from "node:net";
 import { join } from "node:path";
 import type { ContainerConfig, EndpointSettings, HostConfig } from "../api/container.ts";
 import { GantryError } from "../base/errors.ts";
+import { hostResolvConf, isLoopback } from "../networks/host-dns.ts";
+import { RESOLVER_ADDRESS } from "../networks/resolver.ts";
+import type { ResolvedLink } from "./link.ts";
 
 /** The files that the engine writes for a container and binds over the image's own. */
 export interface EtcFiles {
@@ -23,6 +26,9 @@ export interface EtcInput {
   readonly config: ContainerConfig;
   readonly hostConfig: HostConfig;
   readonly networks: Readonly<Record<string, EndpointSettings>>;
+  /** The engine answers for names, at 127.0.0.11. */
+  readonly hasResolver: boolean;
+  readonly links: readonly ResolvedLink[];
   readonly engineDns: EngineDns;
   /** The address that `host-gateway` stands for in --add-host; undefined where there is no bridge. */
   readonly hostGateway: string | undefined;
@@ -61,6 +67,9 @@ function hostsText(input: EtcInput): string {
     }
     lines.push(`${resolved}\t${name}`);
   }
+  for (const { hostNames, addresses } of input.links) {
+    for (const address of addresses) lines.push(`${address}\t${hostNames}`);
+  }
   const names = hostNames(config);
   for (const endpoint of Object.values(input.networks)) {
     if (endpoint.IPAddress !== "") lines.push(`${endpoint.IPAddress}\t${names}`);
@@ -70,7 +79,7 @@ function hostsText(input: EtcInput): string {
 }
 
 /** The full name and its first part, however the two were given: `-h web.example` or `-h web --domainname example`. */
-function hostNames({ Hostname, Domainname }: ContainerConfig): string {
+export function hostNames({ Hostname, Domainname }: ContainerConfig): string {
   const full = Domainname === "" ? Hostname : `${Hostname}.${Domainname}`;
   const [first = ""] = full.split(".", 1);
   return first === full ? full : `${full} ${first}`;
@@ -92,15 +101,19 @@ export function parseExtraHost(entry: string): { readonly name: string; readonly
  * The container's own --dns, else the engine's, else the host's servers. On a bridge a host's resolver on loopback
  * (systemd-resolved) cannot be reached: then what stands behind it is used, and public servers as a last resort.
  */
-function resolvText(input: EtcInput): string {
+export function resolvText(input: Pick<EtcInput, "hostConfig" | "hasResolver" | "engineDns">): string {
   const { hostConfig, engineDns } = input;
   const onHost = hostConfig.NetworkMode === "host";
-  const host = parseResolvConf(readIfThere("/etc/resolv.conf"));
+  const host = hostResolvConf();
   let servers = hostConfig.Dns ?? [];
   if (servers.length === 0) servers = [...engineDns.servers];
-  if (servers.length === 0) servers = onHost ? host.servers : reachable(host.servers);
+  if (servers.length === 0) servers = onHost ? [...host.servers] : reachable(host.servers);
+  if (input.hasResolver) servers = [RESOLVER_ADDRESS];
   const search = nonEmpty(hostConfig.DnsSearch, engineDns.search, host.search).filter((domain) => domain !== ".");
-  const options = nonEmpty(hostConfig.DnsOptions, engineDns.options, host.options);
+  const given = nonEmpty(hostConfig.DnsOptions, engineDns.options, host.options);
+  // A name without a dot is a container's before it is one of a search domain.
+  const isSettled = !input.hasResolver || given.some((option) => option.startsWith("ndots:"));
+  const options = isSettled ? given : [...given, "ndots:0"];
   const lines = servers.map((server) => `nameserver ${server}`);
   if (search.length > 0) lines.push(`search ${search.join(" ")}`);
   if (options.length > 0) lines.push(`options ${options.join(" ")}`);
@@ -108,28 +121,14 @@ function resolvText(input: EtcInput): string {
 }
 
 function reachable(servers: readonly string[]): string[] {
-  const isLocal = (server: string) => server.startsWith("127.") || server === "::1";
-  const direct = servers.filter((server) => !isLocal(server));
+  const direct = servers.filter((server) => !isLoopback(server));
   if (direct.length > 0) return direct;
-  const behind = parseResolvConf(readIfThere("/run/systemd/resolve/resolv.conf")).servers.filter((s) => !isLocal(s));
+  const behind = hostResolvConf("/run/systemd/resolve/resolv.conf").servers.filter((server) => !isLoopback(server));
   return behind.length > 0 ? behind : ["8.8.8.8", "8.8.4.4"];
 }
 
 function nonEmpty(...lists: readonly (readonly string[] | null)[]): readonly string[] {
   return lists.find((list) => list !== null && list.length > 0) ?? [];
-}
-
-function parseResolvConf(text: string): { servers: string[]; search: string[]; options: string[] } {
-  const servers: string[] = [];
-  let search: string[] = [];
-  let options: string[] = [];
-  for (const line of text.split("\n")) {
-    const [word, ...rest] = line.trim().split(/\s+/);
-    if (word === "nameserver" && rest[0] !== undefined) servers.push(rest[0]);
-    else if (word === "search" || word === "domain") search = rest;
-    else if (word === "options") options = [...options, ...rest];
-  }
-  return { servers, search, options };
 }
 
 function readIfThere(path: string): string {

@@ -418,14 +418,6 @@ export class Lifecycle {
     });
   }
 
-  /** Runs `act` while nothing else changes the container; refuses for one that is gone or going. */
-  async exclusively<T>(entry: Entry, act: () => Promise<T>): Promise<T> {
-    return await this.#locks.run(entry.record.id, () => {
-      this.#refuseGone(entry);
-      return act();
-    });
-  }
-
   #refuseGone(entry: Entry): void {
     if (this.#table.get(entry.record.id) !== entry) {
       throw new GantryError("not-found", `No such container: ${entry.record.id}`);

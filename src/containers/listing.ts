@@ -2,6 +2,7 @@ import type { ContainerInspect, ContainerSummary } from "../api/container.ts";
 import { isKind } from "../base/errors.ts";
 import type { ContainerListOptions } from "./controller.ts";
 import { containerFilter, selectRows } from "./filter.ts";
+import { shownLinks } from "./link.ts";
 import type { ContainerPorts } from "./ports.ts";
 import type { ContainerRecord } from "./record.ts";
 import type { ContainerTable, Entry } from "./table.ts";
@@ -21,7 +22,7 @@ export async function listContainers(
   const networks = networkIds(ports);
   const summaries = [];
   for (const { record, transient } of rows) {
-    const summary = summaryOf(record, transient, viewOf(ports, record, networks));
+    const summary = summaryOf(record, transient, viewOf(ports, table, record, networks));
     summaries.push(options.size ? { ...summary, ...(await sizes(ports, record)) } : summary);
   }
   return summaries;
@@ -30,15 +31,17 @@ export async function listContainers(
 /** One container as inspect shows it. */
 export async function inspectContainer(
   ports: ContainerPorts,
+  table: ContainerTable,
   { record, transient }: Entry,
   options: { readonly size: boolean },
 ): Promise<ContainerInspect> {
-  const view = inspectOf(record, transient, viewOf(ports, record, networkIds(ports)));
+  const view = inspectOf(record, transient, viewOf(ports, table, record, networkIds(ports)));
   return options.size ? { ...view, ...(await sizes(ports, record)) } : view;
 }
 
 function viewOf(
   ports: ContainerPorts,
+  table: ContainerTable,
   record: ContainerRecord,
   networks: Readonly<Record<string, string>>,
 ): ViewContext {
@@ -49,11 +52,12 @@ function viewOf(
     graphData: snapshots.has(record.id) ? snapshots.describe(record.id) : {},
     imageNameStands: imageIds(ports, record.image).includes(record.imageId),
     networkIds: networks,
+    links: shownLinks(table, record),
   };
 }
 
 function networkIds(ports: ContainerPorts): Record<string, string> {
-  return Object.fromEntries(ports.networks.list().map((network) => [network.Name, network.Id]));
+  return Object.fromEntries(ports.networks.summaries().map(({ name, id }) => [name, id]));
 }
 
 function imageIds(ports: ContainerPorts, name: string): readonly string[] {

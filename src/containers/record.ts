@@ -69,6 +69,8 @@ export interface RunningState {
   readonly networks: Readonly<Record<string, EndpointSettings>>;
   readonly ports: PortMap;
   readonly sandboxKey: string;
+  /** It asks the engine for names. */
+  readonly hasResolver?: boolean;
 }
 
 export interface ExitedState {

@@ -22,7 +22,7 @@ export function engineHandlers(ports: EnginePorts): Handlers {
     ...containerRoutes(containers),
     ...execRoutes(containers),
     ...imageRoutes(ports.images, ports.registries),
-    ...networkRoutes(ports.networks),
+    ...networkRoutes(ports.networks, containers),
     ...registryRoutes(ports.registries),
     ...volumeRoutes(ports.volumes, usesVolume),
     ...usageRoutes(ports.diskUsage, ports.metrics.registry),

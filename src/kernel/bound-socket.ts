@@ -5,6 +5,7 @@ import { addressBytes } from "./netlink/address.ts";
 const socket = libc("int socket(int domain, int type, int protocol)");
 const bind = libc("int bind(int fd, const void *address, uint32_t length)");
 const listen = libc("int listen(int fd, int backlog)");
+const connect = libc("int connect(int fd, const void *address, uint32_t length)");
 const setsockopt = libc("int setsockopt(int fd, int level, int name, const void *value, uint32_t length)");
 
 const AF = { inet: 2, inet6: 10 } as const;
@@ -19,6 +20,7 @@ const SO_REUSEADDR = 2;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const BACKLOG = 4096;
+const EINPROGRESS = 115;
 const ONE = Buffer.from([1, 0, 0, 0]);
 
 /**
@@ -44,6 +46,23 @@ export function bindSocket(kind: "tcp" | "udp" | "sctp", address: string, port: 
     closeSync(fd);
     throw error;
   }
+}
+
+/**
+ * A socket on its way to a peer: a UDP one takes datagrams of that peer alone, a TCP one is connected, or failed, when
+ * it can be written to. It belongs to the network namespace that the thread is in. The caller owns the descriptor.
+ */
+export function connectSocket(kind: "tcp" | "udp", address: string, port: number): number {
+  const raw = addressBytes(address);
+  const family = raw.length === 4 ? AF.inet : AF.inet6;
+  const { type, protocol } = KIND[kind];
+  const fd = check("socket", socket(family, type | SOCK.nonblock | SOCK.cloexec, protocol), kind);
+  const name = socketAddress(family, raw, port);
+  if (connect(fd, name, name.length) === 0) return fd;
+  const error = errnoError("connect", `${address} port ${port}`);
+  if (error.errno === EINPROGRESS) return fd;
+  closeSync(fd);
+  throw error;
 }
 
 function socketAddress(family: number, raw: Buffer, port: number): Buffer {

@@ -54,7 +54,7 @@ test("a veth's peer is born in its namespace, and both carry IPv4 and IPv6 addre
   const peer = { name: "eth0", mac: "02:42:0a:00:00:02", netnsFd };
   netlink.createVeth({ name: "near", mtu: 1300, master: bridge?.index, peer });
   closeSync(netnsFd);
-  netlink.setHairpin("near", true);
+  netlink.setBridgePort("near", { hairpin: true, isolated: true });
   const near = netlink.links().find(({ name }) => name === "near");
   assert.deepEqual([near?.kind, near?.up, near?.mtu, near?.master], ["veth", true, 1300, bridge?.index]);
 
@@ -103,7 +103,7 @@ test("of a batch that is refused in part the error says which, in the kernel's w
   assert.throws(
     () => netlink.configureLink(lo, [{ address: "10.1.1.1", prefix: 32 }], routes),
     (error: Error) => {
-      assert.match(error.message, /^netlink: ENETUNREACH: add route default: Nexthop has invalid gateway$/);
+      assert.match(error.message, /^netlink: ENETUNREACH: replace route default: Nexthop has invalid gateway$/);
       return true;
     },
   );

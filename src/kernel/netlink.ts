@@ -1,12 +1,14 @@
+import { addressBytes, addressText } from "./netlink/address.ts";
 import {
   type BridgeOptions,
+  type BridgePortOptions,
+  bridgePortRequest,
   changeLinkRequest,
   createBridgeRequest,
   createVethRequest,
   DUMP_LINKS,
   decodeLink,
   deleteLinkRequest,
-  hairpinRequest,
   type Link,
   type LinkChange,
   type VethOptions,
@@ -27,10 +29,12 @@ import {
   type Neighbour,
   type NewRoute,
   type Route,
+  replaceRouteRequest,
 } from "./netlink/route.ts";
 import { NetlinkSocket, PROTOCOL } from "./netlink/socket.ts";
 
 export type { InterfaceAddress, Link, Neighbour, NewRoute, Route, VethOptions };
+export { addressBytes, addressText };
 
 /**
  * rtnetlink of one network namespace: the one that the thread is in when this is made (see `inNetns`); it may be used
@@ -80,13 +84,25 @@ export class Netlink {
     this.changeLink(target, { up: true });
   }
 
-  /** Lets a bridge port send frames back to where they came from. */
-  setHairpin(target: string, on: boolean): void {
-    this.#socket.execute([hairpinRequest(target, on)]);
+  setBridgePort(target: string, options: BridgePortOptions): void {
+    this.#socket.execute([bridgePortRequest(target, options)]);
   }
 
   deleteLink(target: string | number): void {
     this.#socket.execute([deleteLinkRequest(target)]);
+  }
+
+  /**
+   * As `deleteLink`, with another thread waiting for the kernel. Call it in the network namespace of the link: it uses
+   * a socket of its own.
+   */
+  static async deleteLinkAside(target: string | number): Promise<void> {
+    const socket = new NetlinkSocket(PROTOCOL.route);
+    try {
+      await socket.executeAside(deleteLinkRequest(target));
+    } finally {
+      socket.close();
+    }
   }
 
   addAddress(address: InterfaceAddress): void {
@@ -101,6 +117,11 @@ export class Netlink {
     this.#socket.execute([addRouteRequest(route)]);
   }
 
+  /** Puts a route in place of the one to the same destination, if there is one. */
+  replaceRoute(route: NewRoute): void {
+    this.#socket.execute([replaceRouteRequest(route)]);
+  }
+
   deleteRoute(route: NewRoute): void {
     this.#socket.execute([deleteRouteRequest(route)]);
   }
@@ -110,7 +131,7 @@ export class Netlink {
     this.#socket.execute([addNeighbourRequest(neighbour)]);
   }
 
-  /** Link up, its addresses and routes, in one exchange with the kernel. */
+  /** Link up, its addresses and routes, in one exchange with the kernel; routes take the place of those there are. */
   configureLink(
     index: number,
     addresses: readonly Omit<InterfaceAddress, "index">[],
@@ -119,7 +140,7 @@ export class Netlink {
     this.#socket.execute([
       changeLinkRequest(index, { up: true }),
       ...addresses.map((address) => addAddressRequest({ ...address, index })),
-      ...routes.map(addRouteRequest),
+      ...routes.map(replaceRouteRequest),
     ]);
   }
 

@@ -1,27 +1,55 @@
-import type { EndpointRequest } from "./network.ts";
+import type { EndpointSettings } from "../api/container.ts";
+import type { FirewallNetwork } from "./firewall.ts";
 
 /** What a driver gave an endpoint; empty texts and 0 where the network has no such thing. */
 export interface EndpointAddress {
   readonly ipv4Address: string;
   readonly prefix: number;
   readonly gateway: string;
+  readonly ipv6Address: string;
+  readonly ipv6Prefix: number;
+  readonly ipv6Gateway: string;
   readonly macAddress: string;
 }
 
-export const NO_ADDRESS: EndpointAddress = { ipv4Address: "", prefix: 0, gateway: "", macAddress: "" };
+export const NO_ADDRESS: EndpointAddress = {
+  ipv4Address: "",
+  prefix: 0,
+  gateway: "",
+  ipv6Address: "",
+  ipv6Prefix: 0,
+  ipv6Gateway: "",
+  macAddress: "",
+};
+
+/** What an endpoint is to be. */
+export interface EndpointWish {
+  /** The user's: fixed addresses, hardware address. */
+  readonly settings: Partial<EndpointSettings>;
+  /** The sandbox's default routes are to go through this network from now on. */
+  readonly isDefault: { readonly ipv4: boolean; readonly ipv6: boolean };
+}
 
 /** One kind of network. An endpoint is told by its id. */
 export interface NetworkDriver {
   /** True if ports can be published at its endpoints. */
   readonly publishes: boolean;
+  /** Where ports are published that name no address of the host; "" for all of them. */
+  readonly hostBinding: string;
+  /** What the packet filter has to know of it. */
+  readonly firewall: FirewallNetwork | undefined;
   /** Links the sandbox at `sandbox` (undefined: the host's own namespace). All or nothing. */
-  join(endpointId: string, sandbox: string | undefined, wanted: EndpointRequest): EndpointAddress;
-  /** Takes the endpoint down; no error for what isn't there. */
+  join(endpointId: string, sandbox: string | undefined, wish: EndpointWish): EndpointAddress;
+  /** Takes the endpoint of a sandbox that ends down; no error for what isn't there. */
   leave(endpointId: string, address: EndpointAddress): void;
+  /** Takes the endpoint out of a sandbox that goes on; resolves when nothing of it is left inside. */
+  unplug(endpointId: string, address: EndpointAddress): Promise<void>;
   /** Takes over an endpoint that an earlier engine made. */
   adopt(endpointId: string, address: EndpointAddress): void;
-  /** Removes what belongs to none of these endpoints. */
+  /** Removes what belongs to none of these endpoints, and puts right what belongs to them. */
   prune(endpointIds: ReadonlySet<string>): void;
+  /** Lets 127.0.0.1 of the host reach the containers of this network. */
+  routeLoopback(): void;
   /** Removes the network's own links. */
-  close(): void;
+  close(): Promise<void>;
 }

@@ -6,6 +6,7 @@ import { Nftables, type NftCommand } from "../kernel/nftables.ts";
 import { formatSubnet, type Subnet } from "./subnet.ts";
 
 const run = promisify(execFile);
+const FAMILY = "inet";
 
 export type Protocol = "tcp" | "udp" | "sctp";
 
@@ -19,51 +20,72 @@ export interface Mapping {
   readonly containerPort: number;
 }
 
-export interface FirewallBridge {
+/** What the rules know of a network. */
+export interface FirewallNetwork {
   readonly interface: string;
-  readonly subnet: Subnet;
+  readonly subnets: readonly Subnet[];
+  /** Its containers' way out bears the host's address. */
+  readonly masquerade: boolean;
+  /** Its containers reach each other. */
+  readonly neighbours: boolean;
+  /** Nothing goes in or out. */
+  readonly internal: boolean;
 }
 
 /**
- * One nftables table an engine. Its rules never change with containers: published ports are elements of two maps.
+ * One nftables table an engine. Its rules never change: networks and published ports are elements of sets and maps.
  * What should be in the table is remembered here, so that a table that somebody flushed is made anew.
  */
 export class Firewall {
   readonly #nft = new Nftables();
   readonly #table: string;
-  readonly #bridge: FirewallBridge;
   readonly #logger: Logger;
+  readonly #networks = new Set<FirewallNetwork>();
   readonly #mappings = new Set<Mapping>();
 
-  constructor(ports: { table: string; bridge: FirewallBridge; logger: Logger }) {
+  constructor(ports: { table: string; logger: Logger }) {
     this.#table = ports.table;
-    this.#bridge = ports.bridge;
     this.#logger = ports.logger;
   }
 
-  /** Puts the whole table in place in one transaction, with just these mappings. */
+  /** Puts the whole table in place in one transaction, with the networks and just these mappings. */
   install(mappings: Iterable<Mapping>): void {
     this.#mappings.clear();
     for (const mapping of mappings) this.#mappings.add(mapping);
-    this.#nft.run(tableScript(this.#table, this.#bridge, this.#mappings));
+    this.#nft.run(this.#script());
   }
 
   /** True if a table of this engine is in the kernel. */
   exists(): boolean {
-    return rowsOf(this.#nft.run([{ list: { tables: { family: "ip" } } }]), "table").some(
+    return rowsOf(this.#nft.run([{ list: { tables: { family: FAMILY } } }]), "table").some(
       (table) => table.name === this.#table,
     );
+  }
+
+  /** Of networks that the next `install` is to begin with. */
+  remember(network: FirewallNetwork): void {
+    this.#networks.add(network);
+  }
+
+  /** The caller's object is the network's identity: hand the same one to `removeNetwork`. */
+  addNetwork(network: FirewallNetwork): void {
+    this.#networks.add(network);
+    this.#change(networkCommands(this.#table, network, "add"));
+  }
+
+  removeNetwork(network: FirewallNetwork): void {
+    if (this.#networks.delete(network)) this.#change(networkCommands(this.#table, network, "delete"));
   }
 
   /** The caller's objects are the mappings' identity: hand the same ones to `remove`. */
   add(mappings: readonly Mapping[]): void {
     for (const mapping of mappings) this.#mappings.add(mapping);
-    this.#change("add", mappings);
+    this.#change(mappings.flatMap((mapping) => mappingCommands(this.#table, mapping, "add")));
   }
 
   remove(mappings: readonly Mapping[]): void {
     const present = mappings.filter((mapping) => this.#mappings.delete(mapping));
-    this.#change("delete", present);
+    this.#change(present.flatMap((mapping) => mappingCommands(this.#table, mapping, "delete")));
   }
 
   /**
@@ -71,7 +93,7 @@ export class Firewall {
    * installed: reading other programs' rules is a risk that this process need not take, libnftables 1.0 has been seen
    * to crash on it.
    */
-  async warnOfOthers(): Promise<void> {
+  async warnOfOthers(bridge: string): Promise<void> {
     let chains: Record<string, unknown>[];
     try {
       const { stdout } = await run("nft", ["--json", "list", "chains"], { timeout: 10_000, maxBuffer: 16 << 20 });
@@ -86,7 +108,7 @@ export class Firewall {
       if (chain.hook === "forward" && chain.policy === "drop") {
         this.#logger.warn(
           "another program's firewall drops forwarded packets by default: containers can't be reached from, or reach, other machines until it accepts their bridge",
-          { chain: where, bridge: this.#bridge.interface },
+          { chain: where, bridge },
         );
       } else if (chain.name === "DOCKER-USER") {
         this.#logger.warn("another engine's forwarding rules are in place and come on top of Gantry's", {
@@ -98,22 +120,30 @@ export class Firewall {
 
   /** Takes the table away. */
   close(): void {
-    const name = `ip ${this.#table}`;
+    const name = `${FAMILY} ${this.#table}`;
     this.#nft.run(`add table ${name}\ndelete table ${name}`);
     this.#nft.close();
   }
 
-  #change(verb: "add" | "delete", mappings: readonly Mapping[]): void {
-    if (mappings.length === 0) return;
+  #change(commands: readonly string[]): void {
+    if (commands.length === 0) return;
     try {
-      this.#nft.run(mappings.flatMap((mapping) => elementCommands(this.#table, mapping, verb)).join("\n"));
+      this.#nft.run(commands.join("\n"));
     } catch (error) {
       this.#logger.warn("the packet filter's table was not as it should be: it is put in place anew", {
         table: this.#table,
         cause: messageOf(error),
       });
-      this.#nft.run(tableScript(this.#table, this.#bridge, this.#mappings));
+      this.#nft.run(this.#script());
     }
+  }
+
+  #script(): string {
+    const elements = [
+      ...[...this.#networks].flatMap((network) => networkCommands(this.#table, network, "add")),
+      ...[...this.#mappings].flatMap((mapping) => mappingCommands(this.#table, mapping, "add")),
+    ];
+    return tableScript(this.#table, elements);
   }
 }
 
@@ -121,10 +151,27 @@ function rowsOf(answer: readonly NftCommand[], kind: string): Record<string, unk
   return answer.flatMap((row) => (row[kind] === undefined ? [] : [row[kind] as Record<string, unknown>]));
 }
 
-function elementCommands(table: string, mapping: Mapping, verb: "add" | "delete"): string[] {
+function networkCommands(table: string, network: FirewallNetwork, verb: "add" | "delete"): string[] {
+  const { interface: name, subnets } = network;
+  const command = (set: string, elements: readonly string[]) =>
+    elements.length === 0 ? [] : [`${verb} element ${FAMILY} ${table} ${set} { ${elements.join(", ")} }`];
+  const four = subnets.filter(({ family }) => family === 4).map(formatSubnet);
+  const six = subnets.filter(({ family }) => family === 6).map(formatSubnet);
+  const goesOut = network.masquerade && !network.internal;
+  return [
+    ...command("bridges", [`"${name}"`]),
+    ...command("own", network.neighbours ? [`"${name}" . "${name}"`] : []),
+    ...command("internal", network.internal ? [`"${name}"`] : []),
+    ...command("subnets", four),
+    ...command("masquerade4", goesOut ? four : []),
+    ...command("masquerade6", goesOut ? six : []),
+  ];
+}
+
+function mappingCommands(table: string, mapping: Mapping, verb: "add" | "delete"): string[] {
   const { protocol, hostIp, hostPort, containerIp, containerPort } = mapping;
   const value = verb === "add" ? ` : ${containerIp} . ${containerPort}` : "";
-  const command = `${verb} element ip ${table}`;
+  const command = `${verb} element ${FAMILY} ${table}`;
   if (hostIp === "0.0.0.0") return [`${command} any { ${protocol} . ${hostPort}${value} }`];
   const key = `${hostIp} . ${protocol} . ${hostPort}`;
   const commands = [`${command} exact { ${key}${value} }`];
@@ -132,14 +179,19 @@ function elementCommands(table: string, mapping: Mapping, verb: "add" | "delete"
   return commands;
 }
 
-function tableScript(table: string, bridge: FirewallBridge, mappings: Iterable<Mapping>): string {
-  const elements = Array.from(mappings).flatMap((mapping) => elementCommands(table, mapping, "add"));
+/** `ip` was this table's family before networks had IPv6 addresses. */
+function tableScript(table: string, elements: readonly string[]): string {
   return `add table ip ${table}
 delete table ip ${table}
-table ip ${table} {
-  set bridges { type ifname; elements = { "${bridge.interface}" }; }
-  set subnets { type ipv4_addr; flags interval; elements = { ${formatSubnet(bridge.subnet)} }; }
-  set own { type ifname . ifname; elements = { "${bridge.interface}" . "${bridge.interface}" }; }
+add table ${FAMILY} ${table}
+delete table ${FAMILY} ${table}
+table ${FAMILY} ${table} {
+  set bridges { type ifname; }
+  set own { type ifname . ifname; }
+  set internal { type ifname; }
+  set subnets { type ipv4_addr; flags interval; }
+  set masquerade4 { type ipv4_addr; flags interval; }
+  set masquerade6 { type ipv6_addr; flags interval; }
   map exact { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
   set loopback { type ipv4_addr . inet_proto . inet_service; }
   map any { type inet_proto . inet_service : ipv4_addr . inet_service; }
@@ -153,6 +205,7 @@ ${elements.join("\n")}
  * A neighbour that addresses the wire to 127.0.0.1 does not get at a port published there, neither here, where another
  * program may have let 127/8 in, nor in prerouting, whose DNAT comes before the kernel's own check.
  * postrouting: out to the world, back to a container that called its own host's port, and from the host's 127.0.0.1.
+ * input: of the host's addresses an internal network has its bridge's own and no other.
  * forward: into a bridge only what was asked for or published; an accept here does not overrule other tables' drops.
  */
 const CHAINS = `  chain raw {
@@ -164,25 +217,32 @@ const CHAINS = `  chain raw {
   chain prerouting {
     type nat hook prerouting priority dstnat; policy accept;
     ip daddr 127.0.0.0/8 return
-    dnat to ip daddr . meta l4proto . th dport map @exact
-    fib daddr type local dnat to meta l4proto . th dport map @any
+    dnat ip to ip daddr . meta l4proto . th dport map @exact
+    meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map @any
   }
   chain output {
     type nat hook output priority -100; policy accept;
-    dnat to ip daddr . meta l4proto . th dport map @exact
-    fib daddr type local dnat to meta l4proto . th dport map @any
+    dnat ip to ip daddr . meta l4proto . th dport map @exact
+    meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map @any
   }
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr @subnets oifname != @bridges masquerade
+    ip saddr @masquerade4 oifname != @bridges masquerade
+    ip6 saddr @masquerade6 oifname != @bridges masquerade
     ip saddr @subnets oifname @bridges ct status dnat masquerade
     ip saddr 127.0.0.0/8 oifname @bridges masquerade
   }
+  chain input {
+    type filter hook input priority filter; policy accept;
+    iifname @internal fib daddr type local fib daddr . iif type != local drop
+  }
   chain forward {
     type filter hook forward priority filter; policy accept;
+    iifname . oifname @own accept
+    iifname @internal drop
+    oifname @internal drop
     oifname @bridges ct state established,related accept
     oifname @bridges ct status dnat accept
-    iifname . oifname @own accept
     oifname @bridges drop
   }
 `;

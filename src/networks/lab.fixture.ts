@@ -10,7 +10,8 @@ import { bindSocket } from "../kernel/bound-socket.ts";
 import { createNetns, inNetns, removeNetns } from "../kernel/namespace.ts";
 import { Netlink } from "../kernel/netlink.ts";
 import { openMemory } from "../state/memory.ts";
-import { Networks, type NetworksConfig } from "./networks.ts";
+import type { NetworksConfig } from "./config.ts";
+import { Networks } from "./networks.ts";
 import { configureInside, withNetnsFd, writeSysctl } from "./sandbox.ts";
 
 export const WANTED = { containerName: "web", hostname: "web" };
@@ -47,7 +48,7 @@ export function makeNeighbour(root: string): { readonly path: string; remove(): 
   writeSysctl("net/ipv6/conf/outside/disable_ipv6", "1");
   const link = host.links().find(({ name }) => name === "outside");
   host.addAddress({ index: link?.index ?? 0, address: "10.9.0.1", prefix: 24 });
-  configureInside(path, "eth0", { address: "10.9.0.2", prefix: 24 }, []);
+  configureInside(path, "eth0", { addresses: [{ address: "10.9.0.2", prefix: 24 }], routes: [], ipv6: false });
   return {
     path,
     remove() {

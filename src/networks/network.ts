@@ -1,40 +1,67 @@
 import type { EndpointSettings, PortMap } from "../api/container.ts";
 import type { NetworkInspect } from "../api/network.ts";
+import type { NetworkCreateRequest } from "../api/network-request.ts";
 
 /**
- * What a container's start asks of its networks. A *sandbox* is a network namespace bound under the exec root; an
- * *endpoint* is a sandbox's membership of one network. All calls are idempotent per container id, so that boot can
- * settle what a crash left half done.
+ * What the routes and a container's start ask of the networks. A *sandbox* is a network namespace bound under the exec
+ * root; an *endpoint* is a sandbox's membership of one network. Calls for one container come one at a time.
  */
 export interface NetworkController {
   /** Names, ids and id prefixes as the API takes them; refused with not-found "network X not found". */
   inspect(nameOrId: string): NetworkInspect;
   list(): NetworkInspect[];
+  /** As `inspect`, without the members. */
+  find(nameOrId: string): NetworkSummary;
+  summaries(): NetworkSummary[];
+
+  /** Resolves when the network works and is on the disk. Refusals have Docker's words. */
+  create(request: NetworkCreateRequest): Promise<{ readonly id: string; readonly warning: string }>;
+  /** Forbidden for one that is always there, or that has members. */
+  remove(nameOrId: string): Promise<void>;
+  /** Removes those without members of which `isChosen` is true; resolves with their names. */
+  prune(isChosen: (network: NetworkInspect) => boolean): Promise<string[]>;
 
   /** Makes the sandbox, its loopback and nothing else. Path is to be the `network` namespace of the container. */
-  createSandbox(containerId: string): { readonly path: string };
-  /**
-   * Joins the sandbox to a network: veth, address, routes. Resolves with the settings as inspect shows them.
-   */
+  createSandbox(containerId: string, request?: SandboxRequest): { readonly path: string };
+  /** Joins the sandbox to a network: veth, addresses, routes, names. Resolves with what inspect shows. */
   connect(containerId: string, network: string, wanted: EndpointRequest): Promise<EndpointSettings>;
+  /** Takes a sandbox that goes on out of a network; forbidden if it is not on it. */
+  disconnect(containerId: string, network: string): Promise<void>;
+  /** Refuses settings that `connect` would refuse whatever else is on the network: kind invalid. */
+  checkEndpoint(network: string, settings: Partial<EndpointSettings>): void;
   /** Publishes ports of a connected sandbox; "port is already allocated" conflicts undo all of the call. */
   publish(containerId: string, ports: PortRequest): Promise<PortMap>;
+  /** What a sandbox has now: its endpoints by their networks' names, and whether the engine answers its DNS queries. */
+  state(containerId: string): SandboxState;
+  /** The container's name has changed: names on its networks, and what `state` shows of them. */
+  rename(containerId: string, name: string): void;
   /** Takes down published ports, endpoints, addresses and the sandbox; no error for what isn't there. */
   release(containerId: string): Promise<void>;
 
   /** After a restart: keeps what belongs to `live`, removes the rest (namespaces, links, rules, addresses). */
   reconcile(live: ReadonlyMap<string, LiveSandbox>): Promise<void>;
-  /** Takes down bridges and rules, for an engine that ends with no containers left. */
+  /** Takes down bridges and rules, for an engine that ends with no containers left; records stay. */
   shutdown(): Promise<void>;
+}
+
+export interface NetworkSummary {
+  readonly id: string;
+  readonly name: string;
+  readonly driver: "bridge" | "host" | "null";
+  /** True for all but bridge, host and none. */
+  readonly isUserDefined: boolean;
+}
+
+export interface SandboxRequest {
+  /** The name servers that the user chose; empty for the host's. */
+  readonly dns: readonly string[];
 }
 
 export interface EndpointRequest {
   readonly containerName: string;
   readonly hostname: string;
-  readonly macAddress?: string;
-  readonly ipv4Address?: string;
-  readonly ipv6Address?: string;
-  readonly aliases?: readonly string[];
+  /** The user's wishes; what the engine fills in is not looked at. */
+  readonly settings?: Partial<EndpointSettings>;
 }
 
 export interface PortRequest {
@@ -45,9 +72,18 @@ export interface PortRequest {
   readonly publishAll: boolean;
 }
 
+export interface SandboxState {
+  readonly networks: Readonly<Record<string, EndpointSettings>>;
+  /** It is to ask 127.0.0.11. */
+  readonly hasResolver: boolean;
+}
+
 export interface LiveSandbox {
   /** Without the leading slash; shown by inspect. */
   readonly containerName?: string;
+  readonly hostname?: string;
   readonly networks: Readonly<Record<string, EndpointSettings>>;
   readonly ports: PortMap;
+  readonly dns?: readonly string[];
+  readonly hasResolver?: boolean;
 }

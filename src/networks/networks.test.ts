@@ -96,10 +96,13 @@ test("a container gets address, gateway and hardware address, and inspect and ev
 
 test("an address of the user's, or an unknown network, is refused in Docker's words", async () => {
   networks.createSandbox("picky");
-  await assert.rejects(networks.connect("picky", "bridge", { ...WANTED, ipv4Address: "172.17.0.9" }), {
-    kind: "invalid",
-    message: "user specified IP address is supported on user defined networks only",
-  });
+  await assert.rejects(
+    networks.connect("picky", "bridge", { ...WANTED, settings: { IPAMConfig: { IPv4Address: "172.17.0.9" } } }),
+    {
+      kind: "invalid",
+      message: "user specified IP address is supported on user defined networks only",
+    },
+  );
   await assert.rejects(networks.connect("picky", "nope", WANTED), { message: "network nope not found" });
   const none = await networks.connect("picky", "none", WANTED);
   assert.equal(none.IPAddress, "");
@@ -295,6 +298,7 @@ test("ranges give their first free port, no port gives one of the kernel's range
   });
   await networks.release("all");
   await assert.rejects(start("bad", { "80/tcp": [{ HostIp: "x; drop", HostPort: "1" }] }), { kind: "invalid" });
+  await networks.release("bad");
   await assert.rejects(start("bad", { "80/tcp": [{ HostIp: "", HostPort: "70000" }] }), { kind: "invalid" });
   await networks.release("bad");
 });

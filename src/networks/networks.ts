@@ -1,40 +1,34 @@
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
 import type { EndpointSettings, PortMap } from "../api/container.ts";
 import type { NetworkContainer, NetworkInspect } from "../api/network.ts";
+import type { NetworkCreateRequest } from "../api/network-request.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
 import type { Logger } from "../base/log.ts";
 import type { EventBus } from "../events/bus.ts";
 import { Netlink } from "../kernel/netlink.ts";
 import type { Store } from "../state/store.ts";
-import { BridgeDriver, checkBip, ensureBridge } from "./bridge.ts";
-import type { NetworkDriver } from "./driver.ts";
-import { containerRow, type Endpoint, settingsOf } from "./endpoint.ts";
+import type { NetworksConfig } from "./config.ts";
+import { addressOf, checkSettings, containerRow, dnsNamesOf, type Endpoint, settingsOf } from "./endpoint.ts";
 import { Firewall } from "./firewall.ts";
-import { hostDriver } from "./host.ts";
-import type { EndpointRequest, LiveSandbox, NetworkController, PortRequest } from "./network.ts";
-import { noneDriver } from "./none.ts";
+import { gatewayOf, leadsOut } from "./gateway.ts";
+import { HostServers, upstreamsOf } from "./host-dns.ts";
+import { Names } from "./names.ts";
+import type {
+  EndpointRequest,
+  LiveSandbox,
+  NetworkController,
+  NetworkSummary,
+  PortRequest,
+  SandboxRequest,
+  SandboxState,
+} from "./network.ts";
 import { HostPorts } from "./ports.ts";
-import { type Publication, Publications } from "./publications.ts";
-import { defaultBridgeOptions, ensureRecord, inspectNetwork, type NetworkRecord, resolveNetwork } from "./record.ts";
-import { Sandboxes, writeSysctl } from "./sandbox.ts";
-import { type AddressPoolConfig, DEFAULT_POOLS, formatSubnet } from "./subnet.ts";
-
-export interface NetworksConfig {
-  /** Short, unique to the data root, of letters, digits and hyphens. */
-  readonly engineId: string;
-  readonly execRoot: string;
-  /** The default bridge's interface, unless another engine has one of that name. */
-  readonly bridgeName: string;
-  /** `--bip`: the default bridge's address in CIDR. */
-  readonly bip?: string;
-  /** `--default-address-pool`; empty or missing: Docker's own. */
-  readonly defaultAddressPools?: readonly AddressPoolConfig[];
-  /** Default 1500. */
-  readonly mtu?: number;
-  /** Default true. */
-  readonly userlandProxy?: boolean;
-}
+import { type Publication, Publications, type PublishedPlace } from "./publications.ts";
+import { isPredefined, type NetworkRecord } from "./record.ts";
+import { NetworkRegistry } from "./registry.ts";
+import { Resolver } from "./resolver.ts";
+import { routeThrough, Sandboxes } from "./sandbox.ts";
 
 export interface NetworksPorts {
   readonly store: Store;
@@ -46,12 +40,16 @@ export interface NetworksPorts {
 /** What this engine knows of one container's networks. */
 interface Membership {
   sandbox: string | undefined;
+  /** The name servers that the user chose. */
+  dns: readonly string[];
+  /** By the networks' ids. */
   readonly endpoints: Map<string, Endpoint>;
   published: Publication | undefined;
+  resolver: Resolver | undefined;
 }
 
 /**
- * The networks of one engine: its bridge, its table of the packet filter, its sandboxes. Made before anything else
+ * The networks of one engine: its bridges, its table of the packet filter, its sandboxes. Made before anything else
  * of the engine asks for a network; call `reconcile` once then. Belongs to the network namespace it was made in.
  */
 export class Networks implements NetworkController {
@@ -59,11 +57,13 @@ export class Networks implements NetworkController {
   readonly #logger: Logger;
   readonly #netlink = new Netlink();
   #isDetached = false;
-  readonly #records = new Map<string, NetworkRecord>();
-  readonly #drivers = new Map<string, NetworkDriver>();
   readonly #members = new Map<string, Membership>();
+  /** Endpoints by the networks' ids. */
+  readonly #joined = new Map<string, Set<Endpoint>>();
+  readonly #names = new Names();
+  readonly #hostServers = new HostServers();
   readonly #sandboxes: Sandboxes;
-  readonly #bridge: BridgeDriver;
+  readonly #registry: NetworkRegistry;
   readonly #firewall: Firewall;
   readonly #publications: Publications;
 
@@ -73,65 +73,138 @@ export class Networks implements NetworkController {
     if (!/^[A-Za-z0-9-]{1,32}$/.test(config.engineId))
       throw new GantryError("invalid", `invalid engine id: ${config.engineId}`);
     this.#sandboxes = new Sandboxes(config.execRoot);
-    this.#bridge = this.#openBridge(store, config);
-    this.#register(ensureRecord(store.collection("networks"), "host", "host"), hostDriver);
-    this.#register(ensureRecord(store.collection("networks"), "none", "null"), noneDriver);
-    this.#firewall = new Firewall({ table: `gantry-${config.engineId}`, bridge: this.#bridge.bridge, logger });
+    this.#firewall = new Firewall({ table: `gantry-${config.engineId}`, logger });
+    this.#registry = new NetworkRegistry({ store, logger, config, netlink: this.#netlink, firewall: this.#firewall });
     this.#publications = new Publications({
       firewall: this.#firewall,
       ports: new HostPorts({ userlandProxy: config.userlandProxy ?? true }),
       logger,
-      routeLoopback: () => this.#bridge.routeLoopback(),
     });
-    this.#enableForwarding();
     // A table that is there serves containers that outlived the engine until reconcile knows of them.
     if (!this.#firewall.exists()) this.#firewall.install([]);
-    void this.#firewall.warnOfOthers();
+    void this.#firewall.warnOfOthers(this.#registry.defaultInterface);
   }
 
   inspect(nameOrId: string): NetworkInspect {
-    const record = resolveNetwork(this.#records.values(), nameOrId);
-    const containers: Record<string, NetworkContainer> = {};
-    for (const [containerId, { endpoints }] of this.#members) {
-      const endpoint = endpoints.get(record.id);
-      if (endpoint !== undefined) containers[containerId] = containerRow(endpoint);
-    }
-    return inspectNetwork(record, containers);
+    return this.#registry.inspect(this.#registry.find(nameOrId), this.#rowsOf(nameOrId));
   }
 
   list(): NetworkInspect[] {
-    return Array.from(this.#records.keys(), (id) => this.inspect(id));
+    return this.#registry.all().map((record) => this.#registry.inspect(record, this.#rowsOf(record.id)));
   }
 
-  createSandbox(containerId: string): { readonly path: string } {
+  find(nameOrId: string): NetworkSummary {
+    return summaryOf(this.#registry.find(nameOrId));
+  }
+
+  summaries(): NetworkSummary[] {
+    return this.#registry.all().map(summaryOf);
+  }
+
+  async create(request: NetworkCreateRequest): Promise<{ readonly id: string; readonly warning: string }> {
+    const record = await this.#registry.create(request);
+    this.#publish("create", record);
+    return { id: record.id, warning: "" };
+  }
+
+  async remove(nameOrId: string): Promise<void> {
+    const record = this.#registry.find(nameOrId);
+    if (isPredefined(record)) {
+      throw new GantryError("forbidden", `${record.name} is a pre-defined network and cannot be removed`);
+    }
+    if (this.#hasMembers(record)) {
+      const why = `network ${record.name} id ${record.id} has active endpoints`;
+      throw new GantryError("forbidden", `error while removing network: ${why}`);
+    }
+    await this.#registry.remove(record);
+    this.#publish("destroy", record);
+  }
+
+  async prune(isChosen: (network: NetworkInspect) => boolean): Promise<string[]> {
+    const removed: string[] = [];
+    for (const record of this.#registry.all()) {
+      if (isPredefined(record) || this.#hasMembers(record)) continue;
+      if (!isChosen(this.#registry.inspect(record, {}))) continue;
+      try {
+        await this.remove(record.id);
+        removed.push(record.name);
+      } catch (error) {
+        // Somebody has joined it, or another network lives by its configuration.
+        this.#logger.debug("a network was not pruned", { network: record.name, cause: messageOf(error) });
+      }
+    }
+    this.#events.publish({ type: "network", action: "prune", id: "", attributes: { reclaimed: "0" } });
+    return removed;
+  }
+
+  createSandbox(containerId: string, request: SandboxRequest = { dns: [] }): { readonly path: string } {
     const member = this.#member(containerId);
+    member.dns = request.dns;
     member.sandbox ??= this.#sandboxes.create(containerId);
     return { path: member.sandbox };
   }
 
+  checkEndpoint(network: string, settings: Partial<EndpointSettings>): void {
+    checkSettings(this.#registry.find(network), settings);
+  }
+
   async connect(containerId: string, network: string, wanted: EndpointRequest): Promise<EndpointSettings> {
-    const record = resolveNetwork(this.#records.values(), network === "default" ? "bridge" : network);
-    if ((wanted.ipv4Address ?? "") !== "" || (wanted.ipv6Address ?? "") !== "") {
-      throw new GantryError("invalid", "user specified IP address is supported on user defined networks only");
-    }
+    const record = this.#registry.find(network);
+    const { containerName, settings = {} } = wanted;
+    checkSettings(record, settings);
     const member = this.#member(containerId);
-    const present = member.endpoints.get(record.id);
-    if (present !== undefined) return settingsOf(present);
+    if (member.endpoints.has(record.id)) {
+      throw new GantryError(
+        "forbidden",
+        `endpoint with name ${containerName} already exists in network ${record.name}`,
+      );
+    }
+    const driver = this.#registry.driver(record);
+    const candidates = [...member.endpoints.values(), { network: record, settings }];
+    const isDefault = {
+      ipv4: gatewayOf(candidates, 4)?.network === record,
+      ipv6: gatewayOf(candidates, 6)?.network === record,
+    };
     const id = randomBytes(32).toString("hex");
-    const address = this.#driver(record).join(id, member.sandbox, wanted);
-    const endpoint = { id, network: record, containerName: wanted.containerName, address };
-    member.endpoints.set(record.id, endpoint);
-    this.#announce("connect", containerId, endpoint);
+    const address = driver.join(id, member.sandbox, { settings, isDefault });
+    const dnsNames = dnsNamesOf(containerId, containerName, wanted.hostname, settings.Aliases);
+    const endpoint: Endpoint = { id, network: record, containerId, containerName, settings, dnsNames, address };
+    this.#enter(member, endpoint);
+    try {
+      if (!isPredefined(record)) this.#ensureResolver(member);
+      this.#movePublication(member);
+    } catch (error) {
+      this.#forget(member, endpoint);
+      await driver.unplug(id, address);
+      this.#setGateways(member);
+      throw error;
+    }
+    this.#announce("connect", endpoint);
     return settingsOf(endpoint);
+  }
+
+  async disconnect(containerId: string, network: string): Promise<void> {
+    const record = this.#registry.find(network);
+    const member = this.#members.get(containerId);
+    const endpoint = member?.endpoints.get(record.id);
+    if (member === undefined || endpoint === undefined) {
+      throw new GantryError("forbidden", `container ${containerId} is not connected to network ${record.name}`);
+    }
+    this.#forget(member, endpoint);
+    this.#setGateways(member);
+    this.#movePublication(member);
+    failpoint("networks.disconnect.left");
+    await this.#registry.driver(record).unplug(endpoint.id, endpoint.address);
+    this.#announce("disconnect", endpoint);
   }
 
   async publish(containerId: string, request: PortRequest): Promise<PortMap> {
     const member = this.#member(containerId);
-    const endpoint = this.#publishing(member);
+    const endpoint = publishingOf(member);
     if (endpoint === undefined) return {};
     this.#unpublish(member);
     try {
-      const { publication, shown } = this.#publications.open(endpoint.address.ipv4Address, request);
+      const { publication, shown } = this.#publications.open(this.#placeOf(endpoint), request);
       member.published = publication;
       return shown;
     } catch (error) {
@@ -139,15 +212,36 @@ export class Networks implements NetworkController {
     }
   }
 
+  state(containerId: string): SandboxState {
+    const member = this.#members.get(containerId);
+    const endpoints = [...(member?.endpoints.values() ?? [])];
+    return {
+      networks: Object.fromEntries(endpoints.map((endpoint) => [endpoint.network.name, settingsOf(endpoint)])),
+      hasResolver: member?.resolver !== undefined,
+    };
+  }
+
+  rename(containerId: string, name: string): void {
+    const member = this.#members.get(containerId);
+    if (member === undefined) return;
+    for (const endpoint of [...member.endpoints.values()]) {
+      const others = endpoint.dnsNames.filter((each) => each !== endpoint.containerName && each !== name);
+      this.#forget(member, endpoint);
+      this.#enter(member, { ...endpoint, containerName: name, dnsNames: [name, ...others] });
+    }
+  }
+
   async release(containerId: string): Promise<void> {
     const member = this.#members.get(containerId);
     if (member === undefined) return this.#sandboxes.remove(containerId);
     try {
+      member.resolver?.close();
+      member.resolver = undefined;
       this.#unpublish(member);
-      for (const [networkId, endpoint] of member.endpoints) {
-        member.endpoints.delete(networkId);
-        this.#driver(endpoint.network).leave(endpoint.id, endpoint.address);
-        this.#announce("disconnect", containerId, endpoint);
+      for (const endpoint of [...member.endpoints.values()]) {
+        this.#forget(member, endpoint);
+        this.#registry.driver(endpoint.network).leave(endpoint.id, endpoint.address);
+        this.#announce("disconnect", endpoint);
       }
     } finally {
       // Whatever failed before, the links go with the namespace.
@@ -166,13 +260,16 @@ export class Networks implements NetworkController {
     for (const containerId of this.#sandboxes.list()) {
       if (!this.#members.has(containerId)) this.#sandboxes.remove(containerId);
     }
-    const kept = new Set(members.flatMap(({ endpoints }) => Array.from(endpoints.values(), ({ id }) => id)));
-    for (const driver of this.#drivers.values()) driver.prune(kept);
+    const kept = new Map<string, Set<string>>();
+    for (const [networkId, endpoints] of this.#joined) {
+      kept.set(networkId, new Set(Array.from(endpoints, ({ id }) => id)));
+    }
+    this.#registry.prune((networkId) => kept.get(networkId) ?? new Set());
   }
 
   async shutdown(): Promise<void> {
     for (const containerId of [...this.#members.keys()]) await this.release(containerId);
-    for (const driver of this.#drivers.values()) driver.close();
+    await this.#registry.close();
     this.#firewall.close();
     this.detach();
   }
@@ -181,45 +278,20 @@ export class Networks implements NetworkController {
   detach(): void {
     if (this.#isDetached) return;
     this.#isDetached = true;
-    for (const { published } of this.#members.values()) for (const port of published?.held ?? []) port.close();
+    for (const { published, resolver } of this.#members.values()) {
+      resolver?.close();
+      for (const port of published?.held ?? []) port.close();
+    }
     this.#netlink.close();
   }
 
-  #openBridge(store: Store, config: NetworksConfig): BridgeDriver {
-    const records = store.collection<NetworkRecord>("networks");
-    const record = ensureRecord(records, "bridge", "bridge");
-    const mtu = config.mtu ?? 1500;
-    const pools = config.defaultAddressPools ?? [];
-    const bridge = ensureBridge(this.#netlink, {
-      engineId: config.engineId,
-      bridgeName: config.bridgeName,
-      bip: config.bip === undefined || config.bip === "" ? undefined : checkBip(config.bip),
-      pools: pools.length === 0 ? DEFAULT_POOLS : pools,
-      mtu,
-      remembered: record.bridge,
-    });
-    const subnet = formatSubnet(bridge.subnet);
-    if (record.bridge !== undefined && record.bridge.subnet !== subnet) {
-      this.#logger.info("the default bridge has a new subnet", { before: record.bridge.subnet, now: subnet });
-    }
-    const current: NetworkRecord = {
-      ...record,
-      options: defaultBridgeOptions(bridge.interface, mtu),
-      bridge: { interface: bridge.interface, subnet, gateway: bridge.gateway },
-    };
-    if (JSON.stringify(current) !== JSON.stringify(record)) records.put(record.id, current);
-    const driver = new BridgeDriver({ netlink: this.#netlink, bridge, mtu });
-    this.#register(current, driver);
-    return driver;
+  #rowsOf(nameOrId: string): Record<string, NetworkContainer> {
+    const endpoints = this.#joined.get(this.#registry.find(nameOrId).id) ?? [];
+    return Object.fromEntries(Array.from(endpoints, (endpoint) => [endpoint.containerId, containerRow(endpoint)]));
   }
 
-  #register(record: NetworkRecord, driver: NetworkDriver): void {
-    this.#records.set(record.id, record);
-    this.#drivers.set(record.id, driver);
-  }
-
-  #driver(record: NetworkRecord): NetworkDriver {
-    return this.#drivers.get(record.id)!;
+  #hasMembers({ id }: NetworkRecord): boolean {
+    return (this.#joined.get(id)?.size ?? 0) > 0;
   }
 
   #member(containerId: string): Membership {
@@ -227,14 +299,80 @@ export class Networks implements NetworkController {
       throw new GantryError("invalid", `invalid container id: ${containerId}`);
     let member = this.#members.get(containerId);
     if (member === undefined) {
-      member = { sandbox: undefined, endpoints: new Map(), published: undefined };
+      member = { sandbox: undefined, dns: [], endpoints: new Map(), published: undefined, resolver: undefined };
       this.#members.set(containerId, member);
     }
     return member;
   }
 
-  #publishing({ endpoints }: Membership): Endpoint | undefined {
-    return endpoints.values().find(({ network }) => this.#driver(network).publishes);
+  /** Into the books: from now on it is seen, and found by its names. */
+  #enter(member: Membership, endpoint: Endpoint): void {
+    const { network } = endpoint;
+    member.endpoints.set(network.id, endpoint);
+    const joined = this.#joined.get(network.id) ?? new Set();
+    this.#joined.set(network.id, joined.add(endpoint));
+    this.#names.add(endpoint);
+  }
+
+  #forget(member: Membership, endpoint: Endpoint): void {
+    const { network } = endpoint;
+    member.endpoints.delete(network.id);
+    const joined = this.#joined.get(network.id);
+    joined?.delete(endpoint);
+    if (joined?.size === 0) this.#joined.delete(network.id);
+    this.#names.remove(endpoint);
+  }
+
+  #ensureResolver(member: Membership): void {
+    const { sandbox } = member;
+    if (sandbox === undefined || member.resolver !== undefined) return;
+    member.resolver = new Resolver({
+      sandbox,
+      names: this.#names,
+      endpoints: () => member.endpoints.values(),
+      upstreams: () => {
+        const endpoints = [...member.endpoints.values()];
+        if (!endpoints.some((endpoint) => leadsOut(endpoint, 4) || leadsOut(endpoint, 6))) return [];
+        const hasIPv6 = endpoints.some(({ address }) => address.ipv6Address !== "");
+        return upstreamsOf(member.dns, this.#hostServers.get(), hasIPv6);
+      },
+      logger: this.#logger,
+    });
+  }
+
+  /** Leads the sandbox's default routes through the endpoints that are first now. */
+  #setGateways({ sandbox, endpoints }: Membership): void {
+    if (sandbox === undefined) return;
+    const gateways = [
+      gatewayOf(endpoints.values(), 4)?.address.gateway ?? "",
+      gatewayOf(endpoints.values(), 6)?.address.ipv6Gateway ?? "",
+    ];
+    routeThrough(
+      sandbox,
+      gateways.filter((gateway) => gateway !== ""),
+    );
+  }
+
+  /** Published ports lead to the endpoint that the default route goes through. */
+  #movePublication(member: Membership): void {
+    const { published } = member;
+    if (published === undefined) return;
+    const endpoint = publishingOf(member);
+    if (endpoint === undefined) {
+      member.published = this.#publications.pause(published);
+      return;
+    }
+    const place = this.#placeOf(endpoint);
+    if (place.containerIp !== published.containerIp) member.published = this.#publications.move(published, place);
+  }
+
+  #placeOf({ network, address }: Endpoint): PublishedPlace {
+    const driver = this.#registry.driver(network);
+    return {
+      containerIp: address.ipv4Address === "" ? address.ipv6Address : address.ipv4Address,
+      hostBinding: driver.hostBinding,
+      routeLoopback: () => driver.routeLoopback(),
+    };
   }
 
   #unpublish(member: Membership): void {
@@ -244,43 +382,54 @@ export class Networks implements NetworkController {
     this.#publications.close(published);
   }
 
-  #adopt(containerId: string, { networks, ports, containerName }: LiveSandbox, bound: boolean): void {
+  #adopt(containerId: string, live: LiveSandbox, bound: boolean): void {
     const member = this.#member(containerId);
+    const containerName = live.containerName ?? "";
+    member.dns = live.dns ?? [];
     if (bound) member.sandbox ??= this.#sandboxes.path(containerId);
-    for (const settings of Object.values(networks)) {
-      const network = this.#records.get(settings.NetworkID);
+    for (const settings of Object.values(live.networks)) {
+      const network = this.#registry.get(settings.NetworkID);
       if (network === undefined || settings.EndpointID === "" || member.endpoints.has(network.id)) continue;
-      const address = {
-        ipv4Address: settings.IPAddress,
-        prefix: settings.IPPrefixLen,
-        gateway: settings.Gateway,
-        macAddress: settings.MacAddress,
-      };
-      member.endpoints.set(network.id, {
-        id: settings.EndpointID,
-        network,
-        containerName: containerName ?? "",
-        address,
-      });
-      this.#driver(network).adopt(settings.EndpointID, address);
+      const address = addressOf(settings);
+      const id = settings.EndpointID;
+      const dnsNames =
+        settings.DNSNames ?? dnsNamesOf(containerId, containerName, live.hostname ?? "", settings.Aliases);
+      this.#enter(member, { id, network, containerId, containerName, settings, dnsNames, address });
+      this.#registry.driver(network).adopt(id, address);
     }
-    const endpoint = this.#publishing(member);
-    if (endpoint !== undefined) member.published ??= this.#publications.reopen(endpoint.address.ipv4Address, ports);
+    if (live.hasResolver === true) this.#reopenResolver(containerId, member);
+    const endpoint = publishingOf(member);
+    if (endpoint !== undefined) member.published ??= this.#publications.reopen(this.#placeOf(endpoint), live.ports);
   }
 
-  #announce(action: "connect" | "disconnect", containerId: string, { network, containerName }: Endpoint): void {
-    const attributes = { container: containerId, name: network.name, type: network.driver };
-    this.#events.publish({ type: "network", action, id: network.id, attributes });
+  #reopenResolver(containerId: string, member: Membership): void {
+    try {
+      this.#ensureResolver(member);
+    } catch (error) {
+      this.#logger.error("a container's name server could not be opened again", {
+        container: containerId,
+        cause: messageOf(error),
+      });
+    }
+  }
+
+  #announce(action: "connect" | "disconnect", { network, containerId, containerName }: Endpoint): void {
+    this.#publish(action, network, { container: containerId });
     this.#logger.debug(`network ${action}`, { container: containerId, name: containerName, network: network.name });
   }
 
-  #enableForwarding(): void {
-    if (readFileSync("/proc/sys/net/ipv4/ip_forward", "utf8").trim() === "1") return;
-    writeSysctl("net/ipv4/ip_forward", "1");
-    this.#logger.warn(
-      "net.ipv4.ip_forward was off and is on now: containers need it. This host routes for its neighbours too",
-    );
+  #publish(action: string, network: NetworkRecord, more: Readonly<Record<string, string>> = {}): void {
+    const attributes = { ...more, name: network.name, type: network.driver };
+    this.#events.publish({ type: "network", action, id: network.id, attributes });
   }
+}
+
+function summaryOf(record: NetworkRecord): NetworkSummary {
+  return { id: record.id, name: record.name, driver: record.driver, isUserDefined: !isPredefined(record) };
+}
+
+function publishingOf({ endpoints }: Membership): Endpoint | undefined {
+  return gatewayOf(endpoints.values(), 4) ?? gatewayOf(endpoints.values(), 6);
 }
 
 function publishFailure({ id, containerName }: Endpoint, cause: unknown): GantryError {

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { readPortRequest } from "./port-wish.ts";
 
 const read = (HostIp: string, HostPort: string, key = "80/tcp") =>
-  readPortRequest({ bindings: { [key]: [{ HostIp, HostPort }] }, exposed: [], publishAll: false }).wishes[0];
+  readPortRequest({ bindings: { [key]: [{ HostIp, HostPort }] }, exposed: [], publishAll: false }, "").wishes[0];
 
 test("every form of a binding is read", () => {
   const rows: [string, string, string[], string[], readonly number[] | undefined][] = [

@@ -16,8 +16,14 @@ export interface PortWish {
   readonly range: readonly [number, number] | undefined;
 }
 
-/** What the request comes to, in the order of ports; `unpublished` are the keys that are only exposed. */
-export function readPortRequest(request: PortRequest): { wishes: PortWish[]; unpublished: string[] } {
+/**
+ * What the request comes to, in the order of ports; `unpublished` are the keys that are only exposed. `hostBinding` is
+ * the host's address for bindings that name none; "" for all of them.
+ */
+export function readPortRequest(
+  request: PortRequest,
+  hostBinding: string,
+): { wishes: PortWish[]; unpublished: string[] } {
   const wishes: PortWish[] = [];
   const unpublished: string[] = [];
   const keys = new Set([...Object.keys(request.bindings), ...request.exposed].map(normalKey));
@@ -32,7 +38,7 @@ export function readPortRequest(request: PortRequest): { wishes: PortWish[]; unp
         key,
         protocol,
         containerPort: port,
-        ...readHostIp(HostIp ?? ""),
+        ...readHostIp(HostIp || hostBinding),
         range: readRange(HostPort ?? ""),
       });
     }

@@ -22,6 +22,8 @@ export interface HeldPort {
   readonly hostPort: number;
   /** Serves the socket: carries to the container what the kernel does not lead there. */
   serve(containerIp: string, containerPort: number): void;
+  /** From now on to another address of the container. */
+  redirect(containerIp: string): void;
   /** Gives the port back. */
   close(): void;
 }
@@ -113,6 +115,7 @@ class Held implements HeldPort {
   readonly #forget: () => void;
   #end: (() => void) | undefined;
   #closed = false;
+  #containerIp = "";
 
   constructor(
     protocol: Protocol,
@@ -132,11 +135,17 @@ class Held implements HeldPort {
 
   serve(containerIp: string, containerPort: number): void {
     const fd = this.#fd;
+    this.#containerIp = containerIp;
     if (fd === undefined || this.#end !== undefined) return;
-    if (this.protocol === "tcp") this.#end = this.#proxy ? proxyTcp(fd, containerIp, containerPort) : refuseTcp(fd);
+    const target = () => this.#containerIp;
+    if (this.protocol === "tcp") this.#end = this.#proxy ? proxyTcp(fd, target, containerPort) : refuseTcp(fd);
     if (this.protocol === "udp" && this.#proxy) {
-      this.#end = proxyUdp(fd, isIPv4(this.hostIp) ? "udp4" : "udp6", containerIp, containerPort);
+      this.#end = proxyUdp(fd, isIPv4(this.hostIp) ? "udp4" : "udp6", target, containerPort);
     }
+  }
+
+  redirect(containerIp: string): void {
+    this.#containerIp = containerIp;
   }
 
   close(): void {

@@ -30,7 +30,7 @@ test("a client that ends its side still gets all that the server says after", as
   const target = await listen(async (socket) =>
     socket.end(`${(await text(socket)).length} bytes`.padEnd(300_000, ".")),
   );
-  ends.push(proxyTcp(bindSocket("tcp", "127.0.0.1", 7001), "127.0.0.1", target));
+  ends.push(proxyTcp(bindSocket("tcp", "127.0.0.1", 7001), () => "127.0.0.1", target));
   const client = dial(7001);
   client.end("x".repeat(2_000_000));
   const answer = await text(client);
@@ -44,7 +44,7 @@ test("a server that ends its side still gets all that the client says after", as
     socket.end("over");
     got.resolve(await text(socket));
   });
-  ends.push(proxyTcp(bindSocket("tcp", "127.0.0.1", 7002), "127.0.0.1", target));
+  ends.push(proxyTcp(bindSocket("tcp", "127.0.0.1", 7002), () => "127.0.0.1", target));
   const client = dial(7002);
   assert.equal(await text(client), "over");
   client.end("late words");
@@ -52,7 +52,7 @@ test("a server that ends its side still gets all that the client says after", as
 });
 
 test("a target that refuses, or resets, is a reset to the client", async () => {
-  ends.push(proxyTcp(bindSocket("tcp", "127.0.0.1", 7003), "127.0.0.1", 1));
+  ends.push(proxyTcp(bindSocket("tcp", "127.0.0.1", 7003), () => "127.0.0.1", 1));
   const [error] = (await once(dial(7003), "error").catch((thrown) => [thrown])) as [NodeJS.ErrnoException];
   assert.equal(error.code, "ECONNRESET");
   ends.push(refuseTcp(bindSocket("tcp", "127.0.0.1", 7004)));
@@ -62,7 +62,7 @@ test("a target that refuses, or resets, is a reset to the client", async () => {
 
 test("an ended proxy has closed its connections and given the port back", async () => {
   const target = await listen(() => {});
-  const end = proxyTcp(bindSocket("tcp", "127.0.0.1", 7005), "127.0.0.1", target);
+  const end = proxyTcp(bindSocket("tcp", "127.0.0.1", 7005), () => "127.0.0.1", target);
   const client = dial(7005);
   await once(client, "connect");
   client.write("hello");
@@ -74,7 +74,7 @@ test("an ended proxy has closed its connections and given the port back", async 
   // Accepting is the event after which there is a connection to close.
   setImmediate(() => setImmediate(end));
   await ended;
-  ends.push(proxyTcp(bindSocket("tcp", "0.0.0.0", 7005), "127.0.0.1", target));
+  ends.push(proxyTcp(bindSocket("tcp", "0.0.0.0", 7005), () => "127.0.0.1", target));
 });
 
 test("UDP clients get their own answers, however many there were before", async () => {
@@ -84,7 +84,7 @@ test("UDP clients get their own answers, however many there were before", async 
   );
   ends.push(() => server.close());
   await once(server, "listening");
-  ends.push(proxyUdp(bindSocket("udp", "::1", 7006), "udp6", "127.0.0.1", server.address().port));
+  ends.push(proxyUdp(bindSocket("udp", "::1", 7006), "udp6", () => "127.0.0.1", server.address().port));
   for (let number = 0; number < 1100; number++) {
     const client = createSocket("udp6");
     client.send(`${number}`, 7006, "::1");

@@ -1,22 +1,92 @@
 import { randomBytes } from "node:crypto";
-import type { NetworkContainer, NetworkInspect } from "../api/network.ts";
+import type { IpamConfig, NetworkContainer, NetworkInspect } from "../api/network.ts";
 import { GantryError } from "../base/errors.ts";
 import type { Collection } from "../state/store.ts";
 
-/** A network as it is kept. Driver "null" is the network none. */
+/** A network as it is kept. Driver "null" is the network none, and what only lends its configuration to others. */
 export interface NetworkRecord {
   readonly id: string;
   readonly name: string;
   /** RFC 3339. */
   readonly created: string;
   readonly driver: "bridge" | "host" | "null";
+  readonly enableIPv4: boolean;
+  readonly enableIPv6: boolean;
+  readonly internal: boolean;
+  readonly attachable: boolean;
+  /** It has no members: it only lends its configuration. */
+  readonly configOnly: boolean;
+  /** The network whose configuration it has; "" for none. */
+  readonly configFrom: string;
+  /** As the user wrote it. */
+  readonly ipam: {
+    readonly driver: string;
+    readonly options: Readonly<Record<string, string>> | null;
+    readonly config: readonly IpamConfig[];
+  };
   readonly options: Readonly<Record<string, string>>;
+  readonly labels: Readonly<Record<string, string>>;
   /** Of bridges only. */
-  readonly bridge?: { readonly interface: string; readonly subnet: string; readonly gateway: string };
+  readonly bridge?: BridgeRecord;
 }
 
-function newNetworkId(): string {
-  return randomBytes(32).toString("hex");
+/** What a bridge has in the kernel; a network without one of the families lacks its addresses. */
+export interface BridgeRecord {
+  readonly interface: string;
+  /** The interface is somebody else's: it was there before and stays. */
+  readonly isForeign?: boolean;
+  readonly ipv4?: AddressesRecord;
+  readonly ipv6?: AddressesRecord;
+}
+
+export interface AddressesRecord {
+  readonly subnet: string;
+  readonly gateway: string;
+  /** Where containers' addresses are taken from; the whole subnet if it is missing. */
+  readonly range?: string;
+  /** Addresses of others. */
+  readonly reserved?: readonly string[];
+}
+
+/** The networks that are always there. */
+export const PREDEFINED: ReadonlySet<string> = new Set(["bridge", "host", "none"]);
+
+export function isPredefined({ name }: Pick<NetworkRecord, "name">): boolean {
+  return PREDEFINED.has(name);
+}
+
+export function newNetwork(name: string, driver: NetworkRecord["driver"]): NetworkRecord {
+  return {
+    id: randomBytes(32).toString("hex"),
+    name,
+    created: new Date().toISOString(),
+    driver,
+    enableIPv4: true,
+    enableIPv6: false,
+    internal: false,
+    attachable: false,
+    configOnly: false,
+    configFrom: "",
+    ipam: { driver: "default", options: null, config: [] },
+    options: {},
+    labels: {},
+  };
+}
+
+/** A record of version 0.1's first stage: it lacked the later fields, and its bridge had one subnet. */
+type EarlyRecord = Pick<NetworkRecord, "id" | "name" | "created" | "driver" | "options"> & {
+  readonly bridge?: BridgeRecord | { readonly interface: string; readonly subnet: string; readonly gateway: string };
+};
+
+export function readRecord(stored: NetworkRecord | EarlyRecord): NetworkRecord {
+  const { bridge, ...rest } = stored;
+  const record = { ...newNetwork(stored.name, stored.driver), ...rest };
+  if (bridge === undefined) return record;
+  if (!("subnet" in bridge)) return { ...record, bridge };
+  return {
+    ...record,
+    bridge: { interface: bridge.interface, ipv4: { subnet: bridge.subnet, gateway: bridge.gateway } },
+  };
 }
 
 /** The record of one of the networks that are always there; made when it is missing. */
@@ -26,8 +96,8 @@ export function ensureRecord(
   driver: NetworkRecord["driver"],
 ): NetworkRecord {
   const found = records.list().find(({ value }) => value.name === name);
-  if (found !== undefined) return found.value;
-  const record = { id: newNetworkId(), name, created: new Date().toISOString(), driver, options: {} };
+  if (found !== undefined) return readRecord(found.value);
+  const record = newNetwork(name, driver);
   records.put(record.id, record);
   return record;
 }
@@ -50,29 +120,34 @@ export function resolveNetwork(records: Iterable<NetworkRecord>, nameOrId: strin
 }
 
 export function inspectNetwork(record: NetworkRecord, containers: Record<string, NetworkContainer>): NetworkInspect {
-  const { bridge } = record;
   return {
     Name: record.name,
     Id: record.id,
     Created: record.created,
     Scope: "local",
     Driver: record.driver,
-    EnableIPv4: true,
-    EnableIPv6: false,
-    IPAM: {
-      Driver: "default",
-      Options: null,
-      Config: bridge === undefined ? [] : [{ Subnet: bridge.subnet, Gateway: bridge.gateway }],
-    },
-    Internal: false,
-    Attachable: false,
+    EnableIPv4: record.enableIPv4,
+    EnableIPv6: record.enableIPv6,
+    IPAM: { Driver: record.ipam.driver, Options: record.ipam.options, Config: shownConfig(record) },
+    Internal: record.internal,
+    Attachable: record.attachable,
     Ingress: false,
-    ConfigFrom: { Network: "" },
-    ConfigOnly: false,
+    ConfigFrom: { Network: record.configFrom },
+    ConfigOnly: record.configOnly,
     Containers: containers,
     Options: { ...record.options },
-    Labels: {},
+    Labels: { ...record.labels },
   };
+}
+
+/** What the user wrote, and what the engine chose for a family that the user left out. */
+function shownConfig({ ipam, bridge }: NetworkRecord): IpamConfig[] {
+  const isFour = ({ Subnet }: IpamConfig) => !Subnet.includes(":");
+  const chosen = (addresses: AddressesRecord | undefined): IpamConfig[] =>
+    addresses === undefined ? [] : [{ Subnet: addresses.subnet, Gateway: addresses.gateway }];
+  const four = ipam.config.filter(isFour);
+  const six = ipam.config.filter((config) => !isFour(config));
+  return [...(four.length > 0 ? four : chosen(bridge?.ipv4)), ...(six.length > 0 ? six : chosen(bridge?.ipv6))];
 }
 
 /** The default bridge's options as inspect shows them. */

@@ -71,28 +71,49 @@ export function withNetnsFd<T>(path: string, act: (fd: number) => T): T {
   }
 }
 
-/** The next free ethN inside. */
-export function nextInterface(path: string): string {
+/** The next free name inside: the prefix and a number. */
+export function nextInterface(path: string, prefix: string): string {
   return inNetns(path, () => {
     using netlink = new Netlink();
     const names = new Set(netlink.links().map(({ name }) => name));
-    for (let number = 0; ; number++) if (!names.has(`eth${number}`)) return `eth${number}`;
+    for (let number = 0; ; number++) if (!names.has(`${prefix}${number}`)) return `${prefix}${number}`;
   });
 }
 
-/** Brings a link inside up, with an address and routes. */
-export function configureInside(
-  path: string,
-  name: string,
-  address: Omit<InterfaceAddress, "index">,
-  routes: readonly NewRoute[],
-): void {
+/** How an interface inside is to be set up. */
+export interface InsideSetup {
+  readonly addresses: readonly Omit<InterfaceAddress, "index">[];
+  /** In place of routes to the same destinations. */
+  readonly routes: readonly NewRoute[];
+  /** Its addresses are of IPv6 too; else it has none, not even a link-local one. */
+  readonly ipv6: boolean;
+}
+
+/** Brings a link inside up, with its addresses and routes. */
+export function configureInside(path: string, name: string, { addresses, routes, ipv6 }: InsideSetup): void {
   inNetns(path, () => {
     using netlink = new Netlink();
     const link = netlink.links().find((candidate) => candidate.name === name);
     if (link === undefined) throw new Error(`cannot set up ${name}: it is not in its namespace`);
-    netlink.configureLink(link.index, [address], routes);
+    if (ipv6) allowIPv6(name);
+    netlink.configureLink(link.index, addresses, routes);
   });
+}
+
+/** Puts default routes in the place of those there are; a gateway must be reached by a link inside. */
+export function routeThrough(path: string, gateways: readonly string[]): void {
+  if (gateways.length === 0) return;
+  inNetns(path, () => {
+    using netlink = new Netlink();
+    for (const gateway of gateways) netlink.replaceRoute({ destination: "default", gateway });
+  });
+}
+
+/** Of a link that is down, in the thread's namespace: its addresses work at once and nobody's advertisement counts. */
+export function allowIPv6(name: string): void {
+  writeSysctl(`net/ipv6/conf/${name}/accept_ra`, "0");
+  writeSysctl(`net/ipv6/conf/${name}/accept_dad`, "0");
+  writeSysctl(`net/ipv6/conf/${name}/disable_ipv6`, "0");
 }
 
 /** Writes a file under /proc/sys of the thread's namespace; a kernel without it (IPv6 off) has nothing to turn off. */

@@ -4,7 +4,7 @@ import { AddressPool, macOf } from "./ipam.ts";
 import { DEFAULT_POOLS, formatSubnet, freeSubnets, overlaps, parseSubnet } from "./subnet.ts";
 
 const free = (taken: string[], pools = DEFAULT_POOLS) =>
-  Array.from(freeSubnets(pools, taken.map(parseSubnet)), formatSubnet);
+  Array.from(freeSubnets(4, pools, taken.map(parseSubnet)), formatSubnet);
 
 test("Docker's pools give 15 subnets of /16, then 16 of /20", () => {
   const all = free([]);
@@ -24,7 +24,16 @@ test("a subnet that holds, lies in or equals a taken one is left out", () => {
 });
 
 test("nonsense in CIDRs and pools is refused", () => {
-  for (const bad of ["10.0.0.0", "10.0.0.0/33", "10.0.0/8", "10.0.0.0/-1", "10.0.0.0/8/8x", "::/0", ""]) {
+  for (const bad of [
+    "10.0.0.0",
+    "10.0.0.0/33",
+    "10.0.0/8",
+    "10.0.0.0/-1",
+    "10.0.0.0/8/8x",
+    "::/129",
+    "fe80::1%eth0/64",
+    "",
+  ]) {
     assert.throws(() => parseSubnet(bad), { kind: "invalid" }, bad);
   }
   for (const size of [7, 31, 9.5]) {
@@ -33,7 +42,7 @@ test("nonsense in CIDRs and pools is refused", () => {
 });
 
 test("a pool gives its lowest free address, never those of network, gateway and broadcast", () => {
-  const pool = new AddressPool(parseSubnet("10.0.0.0/29"), ["10.0.0.1"]);
+  const pool = new AddressPool(parseSubnet("10.0.0.0/29"), { reserved: ["10.0.0.1"] });
   pool.hold("10.0.0.3");
   pool.hold("192.0.2.1");
   assert.deepEqual(

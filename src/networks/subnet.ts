@@ -1,9 +1,19 @@
-import { isIPv4 } from "node:net";
+import { isIPv4, isIPv6 } from "node:net";
 import { GantryError } from "../base/errors.ts";
+import { addressBytes, addressText } from "../kernel/netlink.ts";
 
-/** An IPv4 network: its first address as an unsigned 32-bit number, and the length of its prefix. */
+export type Family = 4 | 6;
+
+/** An address as an unsigned number of 32 or 128 bits. */
+export interface Address {
+  readonly family: Family;
+  readonly value: bigint;
+}
+
+/** A network: its first address, and the length of its prefix. */
 export interface Subnet {
-  readonly base: number;
+  readonly family: Family;
+  readonly base: bigint;
   readonly prefix: number;
 }
 
@@ -24,55 +34,82 @@ export const DEFAULT_POOLS: readonly AddressPoolConfig[] = [
   { base: "192.168.0.0/16", size: 20 },
 ];
 
-export function parseAddress(text: string): number {
-  if (!isIPv4(text)) throw new GantryError("invalid", `invalid IPv4 address: ${text}`);
-  return text.split(".").reduce((sum, byte) => sum * 256 + Number(byte), 0);
+export function bitsOf(family: Family): 32 | 128 {
+  return family === 4 ? 32 : 128;
 }
 
-export function formatAddress(address: number): string {
-  return [address >>> 24, (address >>> 16) & 255, (address >>> 8) & 255, address & 255].join(".");
+/** The family of an address in text; undefined if it is none. */
+export function familyOf(text: string): Family | undefined {
+  return isIPv4(text) ? 4 : isIPv6(text) && !text.includes("%") ? 6 : undefined;
+}
+
+export function parseAddress(text: string): Address {
+  const family = familyOf(text);
+  if (family === undefined) throw new GantryError("invalid", `invalid IP address: ${text.slice(0, 100)}`);
+  return { family, value: BigInt(`0x${addressBytes(text).toString("hex")}`) };
+}
+
+export function formatAddress({ family, value }: Address): string {
+  return addressText(Buffer.from(value.toString(16).padStart(bitsOf(family) / 4, "0"), "hex"));
 }
 
 /** The network that a CIDR lies in; host bits are let go. */
 export function parseSubnet(cidr: string): Subnet {
   const [address = "", length = "", ...more] = cidr.split("/");
+  const family = familyOf(address);
   const prefix = Number(length);
-  if (!/^\d{1,2}$/.test(length) || prefix > 32 || more.length > 0)
-    throw new GantryError("invalid", `invalid CIDR address: ${cidr}`);
-  return { base: (parseAddress(address) & maskOf(prefix)) >>> 0, prefix };
+  if (family === undefined || !/^\d{1,3}$/.test(length) || prefix > bitsOf(family) || more.length > 0)
+    throw new GantryError("invalid", `invalid CIDR address: ${cidr.slice(0, 100)}`);
+  const { value } = parseAddress(address);
+  const hostBits = BigInt(bitsOf(family) - prefix);
+  return { family, base: (value >> hostBits) << hostBits, prefix };
 }
 
-export function formatSubnet({ base, prefix }: Subnet): string {
-  return `${formatAddress(base)}/${prefix}`;
+export function formatSubnet({ family, base, prefix }: Subnet): string {
+  return `${formatAddress({ family, value: base })}/${prefix}`;
 }
 
-export function sizeOf(subnet: Subnet): number {
-  return 2 ** (32 - subnet.prefix);
+export function sizeOf({ family, prefix }: Subnet): bigint {
+  return 1n << BigInt(bitsOf(family) - prefix);
 }
 
-export function contains(subnet: Subnet, address: number): boolean {
-  return address >= subnet.base && address < subnet.base + sizeOf(subnet);
+export function lastOf(subnet: Subnet): bigint {
+  return subnet.base + sizeOf(subnet) - 1n;
+}
+
+export function contains(subnet: Subnet, { family, value }: Address): boolean {
+  return family === subnet.family && value >= subnet.base && value <= lastOf(subnet);
+}
+
+/** True if `inner` lies in `outer` whole. */
+export function containsSubnet(outer: Subnet, inner: Subnet): boolean {
+  return outer.family === inner.family && inner.prefix >= outer.prefix && overlaps(outer, inner);
 }
 
 export function overlaps(a: Subnet, b: Subnet): boolean {
-  return a.base < b.base + sizeOf(b) && b.base < a.base + sizeOf(a);
+  return a.family === b.family && a.base <= lastOf(b) && b.base <= lastOf(a);
 }
 
-/** The subnets of the pools in order, without those that overlap a taken one. */
-export function* freeSubnets(pools: readonly AddressPoolConfig[], taken: readonly Subnet[]): Generator<Subnet> {
+/** The pools' subnets of one family in order, without those that overlap a taken one. */
+export function* freeSubnets(
+  family: Family,
+  pools: readonly AddressPoolConfig[],
+  taken: readonly Subnet[],
+): Generator<Subnet> {
   for (const pool of pools) {
-    const { base, prefix } = parseSubnet(pool.base);
-    if (!Number.isInteger(pool.size) || pool.size < prefix || pool.size > 30) {
+    const whole = parseSubnet(pool.base);
+    if (!Number.isInteger(pool.size) || pool.size < whole.prefix || pool.size > bitsOf(whole.family) - 2) {
       throw new GantryError("invalid", `invalid size ${pool.size} of the default address pool ${pool.base}`);
     }
-    const step = 2 ** (32 - pool.size);
-    for (let index = 0; index < 2 ** (pool.size - prefix); index++) {
-      const subnet = { base: base + index * step, prefix: pool.size };
-      if (!taken.some((other) => overlaps(subnet, other))) yield subnet;
+    if (whole.family !== family) continue;
+    const step = 1n << BigInt(bitsOf(family) - pool.size);
+    for (let base = whole.base; base <= lastOf(whole); ) {
+      const subnet = { family, base, prefix: pool.size };
+      const other = taken.find((one) => overlaps(subnet, one));
+      if (other === undefined) yield subnet;
+      // Past all of what is in the way at once: a route may cover more subnets than one could ever count.
+      const next = other === undefined ? base + step : (lastOf(other) / step + 1n) * step;
+      base = next > base ? next : base + step;
     }
   }
-}
-
-function maskOf(prefix: number): number {
-  return prefix === 0 ? 0 : (-1 << (32 - prefix)) >>> 0;
 }

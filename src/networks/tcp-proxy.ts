@@ -2,14 +2,15 @@ import { connect, createServer, type Socket } from "node:net";
 
 /**
  * Serves a listening socket by carrying each connection to a container. Ends and half-ends pass in both directions;
- * at most two buffers a connection are held. Owns `fd`. The result ends it, with all of its connections.
+ * at most two buffers a connection are held. `target` is asked for each connection. Owns `fd`. The result ends it, with
+ * all of its connections.
  */
-export function proxyTcp(fd: number, address: string, port: number): () => void {
+export function proxyTcp(fd: number, target: () => string, port: number): () => void {
   const open = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true }, (client) => {
-    const target = connect({ host: address, port, allowHalfOpen: true });
-    join(client, target);
-    for (const socket of [client, target]) {
+    const container = connect({ host: target(), port, allowHalfOpen: true });
+    join(client, container);
+    for (const socket of [client, container]) {
       socket.setNoDelay(true);
       open.add(socket);
       socket.once("close", () => open.delete(socket));

@@ -11,9 +11,10 @@ interface Flow {
 
 /**
  * Serves a bound UDP socket: each client gets a socket of its own towards the container, so that answers find their
- * way; it is dropped after 90 idle seconds, or for a newer one when there are 1,024. Owns `fd`. The result ends it.
+ * way; it is dropped after 90 idle seconds, or for a newer one when there are 1,024. `target` is asked for each packet.
+ * Owns `fd`. The result ends it.
  */
-export function proxyUdp(fd: number, family: "udp4" | "udp6", address: string, port: number): () => void {
+export function proxyUdp(fd: number, family: "udp4" | "udp6", target: () => string, port: number): () => void {
   const front = createSocket(family);
   const flows = new Map<string, Flow>();
 
@@ -21,10 +22,10 @@ export function proxyUdp(fd: number, family: "udp4" | "udp6", address: string, p
     flows.delete(key);
     flow.socket.close();
   };
-  const open = (key: string, client: RemoteInfo): Flow => {
+  const open = (key: string, client: RemoteInfo, address: string): Flow => {
     const [oldest] = flows;
     if (flows.size >= MAX_FLOWS && oldest !== undefined) drop(...oldest);
-    const socket = createSocket("udp4");
+    const socket = createSocket(address.includes(":") ? "udp6" : "udp4");
     socket.unref();
     const flow: Flow = { socket, usedAt: Date.now() };
     socket.on("message", (data, from) => {
@@ -39,8 +40,9 @@ export function proxyUdp(fd: number, family: "udp4" | "udp6", address: string, p
   };
 
   front.on("message", (data, client) => {
-    const key = `${client.address} ${client.port}`;
-    const flow = flows.get(key) ?? open(key, client);
+    const address = target();
+    const key = `${client.address} ${client.port} ${address}`;
+    const flow = flows.get(key) ?? open(key, client, address);
     flow.usedAt = Date.now();
     // To the end of the map: its order is that of last use.
     flows.delete(key);

@@ -27,7 +27,7 @@ const IFLA = {
 const INFO = { kind: 1, data: 2, portKind: 4, portData: 5 } as const;
 const VETH_PEER = 1;
 const BRIDGE_FORWARD_DELAY = 1;
-const PORT_HAIRPIN = 4;
+const PORT = { hairpin: 4, isolated: 33 } as const;
 const IFF_UP = 1;
 const ACKED = NLM_F.request | NLM_F.ack;
 const NEW = ACKED | NLM_F.create | NLM_F.excl;
@@ -57,6 +57,13 @@ export interface VethOptions {
   /** Index of the bridge that the near end becomes a port of. The near end is up from the start. */
   readonly master?: number;
   readonly peer: { readonly name: string; readonly mac?: string; readonly netnsFd?: number };
+}
+
+export interface BridgePortOptions {
+  /** Frames may go back to where they came from. */
+  readonly hairpin?: boolean;
+  /** It reaches the bridge, but no other isolated port. */
+  readonly isolated?: boolean;
 }
 
 export interface LinkChange {
@@ -108,10 +115,13 @@ export function changeLinkRequest(target: string | number, change: LinkChange): 
   return request(`change link ${target}`, RTM.newLink, ACKED, head, attributes);
 }
 
-export function hairpinRequest(target: string, on: boolean): Request {
-  const data = nest(INFO.portData, [u8(PORT_HAIRPIN, on ? 1 : 0)]);
-  const attributes = [text(IFLA.name, target), nest(IFLA.info, [text(INFO.portKind, "bridge"), data])];
-  return request(`set hairpin of ${target}`, RTM.newLink, ACKED, linkHead(), attributes);
+export function bridgePortRequest(target: string, options: BridgePortOptions): Request {
+  const settings = [];
+  if (options.hairpin !== undefined) settings.push(u8(PORT.hairpin, options.hairpin ? 1 : 0));
+  if (options.isolated !== undefined) settings.push(u8(PORT.isolated, options.isolated ? 1 : 0));
+  const info = [text(INFO.portKind, "bridge"), nest(INFO.portData, settings)];
+  const attributes = [text(IFLA.name, target), nest(IFLA.info, info)];
+  return request(`set the bridge port ${target}`, RTM.newLink, ACKED, linkHead(), attributes);
 }
 
 export function deleteLinkRequest(target: string | number): Request {

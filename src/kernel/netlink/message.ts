@@ -3,7 +3,15 @@
  * the machine's own byte order (little-endian on all that Gantry runs on).
  */
 
-export const NLM_F = { request: 1, ack: 4, dumpInterrupted: 0x10, dump: 0x300, excl: 0x200, create: 0x400 } as const;
+export const NLM_F = {
+  request: 1,
+  ack: 4,
+  dumpInterrupted: 0x10,
+  replace: 0x100,
+  excl: 0x200,
+  dump: 0x300,
+  create: 0x400,
+} as const;
 const NLA_NESTED = 0x8000;
 const NLA_TYPE_MASK = 0x3fff;
 export const HEADER = 16;

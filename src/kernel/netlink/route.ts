@@ -83,6 +83,11 @@ export function addRouteRequest(route: NewRoute): Request {
   return routeRequest("add", RTM.newRoute, NEW, route);
 }
 
+/** In place of the one that has the same destination, if there is one. */
+export function replaceRouteRequest(route: NewRoute): Request {
+  return routeRequest("replace", RTM.newRoute, ACKED | NLM_F.create | NLM_F.replace, route);
+}
+
 export function deleteRouteRequest(route: NewRoute): Request {
   return routeRequest("delete", RTM.delRoute, ACKED, route);
 }

@@ -1,5 +1,5 @@
 import { closeSync } from "node:fs";
-import type { SyscallError } from "../../base/errors.ts";
+import { GantryError, type SyscallError } from "../../base/errors.ts";
 import { check, errnoError, libc, syscallError } from "../libc.ts";
 import {
   type Attribute,
@@ -70,6 +70,24 @@ export class NetlinkSocket {
       }
     }
     if (failure !== undefined) throw failure;
+  }
+
+  /**
+   * As `execute` for one request that the kernel takes its time for: another thread waits. Nothing else may be asked of
+   * this socket meanwhile.
+   */
+  async executeAside({ what, message }: Request): Promise<void> {
+    const sequence = this.#number(message);
+    const { promise, resolve } = Promise.withResolvers<number>();
+    send.async(this.#fd, message, message.length, 0, (error: unknown, sent: unknown) =>
+      resolve(error === null || error === undefined ? Number(sent) : -1),
+    );
+    if ((await promise) < 0) throw new GantryError("internal", `cannot ${what}: the kernel did not take the request`);
+    for (const answer of this.#receive()) {
+      if (answer.sequence !== sequence || answer.type !== NLMSG_ERROR) continue;
+      const failure = refusal(answer, what);
+      if (failure !== undefined) throw failure;
+    }
   }
 
   /** All that the kernel lists for a dump request. A list that changed meanwhile is asked for again. */

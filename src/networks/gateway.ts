@@ -1,0 +1,37 @@
+import type { Endpoint } from "./endpoint.ts";
+import type { Family } from "./subnet.ts";
+
+type Candidate = Pick<Endpoint, "network" | "settings">;
+
+/**
+ * Which of a sandbox's endpoints its default route of one family goes through: the highest GwPriority, then one that
+ * has both families, then the first network by name. Undefined if none leads out.
+ */
+export function gatewayOf<T extends Candidate>(endpoints: Iterable<T>, family: Family): T | undefined {
+  let best: T | undefined;
+  for (const endpoint of endpoints) {
+    if (leadsOut(endpoint, family) && (best === undefined || isBefore(endpoint, best))) best = endpoint;
+  }
+  return best;
+}
+
+/** Endpoints in the order in which they are to be the gateway. */
+export function inGatewayOrder<T extends Candidate>(endpoints: Iterable<T>): T[] {
+  return [...endpoints].sort((a, b) => (isBefore(a, b) ? -1 : 1));
+}
+
+export function leadsOut({ network }: Candidate, family: Family): boolean {
+  if (network.driver !== "bridge" || network.internal) return false;
+  return family === 4 ? network.enableIPv4 : network.enableIPv6;
+}
+
+function isBefore(a: Candidate, b: Candidate): boolean {
+  const byPriority = (b.settings.GwPriority ?? 0) - (a.settings.GwPriority ?? 0);
+  if (byPriority !== 0) return byPriority < 0;
+  if (hasBoth(a) !== hasBoth(b)) return hasBoth(a);
+  return a.network.name < b.network.name;
+}
+
+function hasBoth({ network }: Candidate): boolean {
+  return network.enableIPv4 && network.enableIPv6;
+}

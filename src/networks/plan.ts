@@ -1,0 +1,274 @@
+import type { IpamConfig } from "../api/network.ts";
+import type { NetworkCreateRequest } from "../api/network-request.ts";
+import { GantryError } from "../base/errors.ts";
+import { type BridgeOptions, readBridgeOptions } from "./bridge-options.ts";
+import { firstHost } from "./ipam.ts";
+import { type AddressesRecord, isPredefined, type NetworkRecord, newNetwork, resolveNetwork } from "./record.ts";
+import {
+  type Address,
+  type AddressPoolConfig,
+  contains,
+  containsSubnet,
+  type Family,
+  formatAddress,
+  formatSubnet,
+  freeSubnets,
+  lastOf,
+  overlaps,
+  parseAddress,
+  parseSubnet,
+  type Subnet,
+} from "./subnet.ts";
+
+/** What there is already. */
+export interface PlanContext {
+  readonly records: readonly NetworkRecord[];
+  /** The pools of the engine's configuration, and one of unique local addresses (RFC 4193) after them. */
+  readonly pools: readonly AddressPoolConfig[];
+  /** What the host's addresses and routes cover. */
+  readonly taken: () => readonly Subnet[];
+  /** The interface of this name is there before the network. */
+  readonly isThere: (interfaceName: string) => boolean;
+}
+
+/** A network that is to be; each step of it gives one for the next subnets that are free, if it chooses any itself. */
+export interface Plan {
+  readonly record: NetworkRecord;
+  /** The subnets are the engine's choice, so that others may be taken where another program was quicker. */
+  readonly isChosen: boolean;
+}
+
+const NO_SWARM =
+  'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
+
+/** Checks a create request against what there is, in Docker's words, and says what the network will be. */
+export function planNetwork(request: NetworkCreateRequest, context: PlanContext): Plan {
+  checkKind(request, context.records);
+  const lender = lenderOf(request, context.records);
+  const wished = lender === undefined ? request : borrowed(request, lender);
+  const ipam = wished.IPAM;
+  if (ipam !== null && ipam.Driver !== "" && ipam.Driver !== "default") {
+    throw new GantryError("not-found", `plugin ${JSON.stringify(ipam.Driver)} not found`);
+  }
+  const enableIPv6 = wished.EnableIPv6 ?? false;
+  const enableIPv4 = wished.EnableIPv4 ?? true;
+  const config = ipam?.Config ?? [];
+  const complaints = config.flatMap((row) => complaintsOf(row, enableIPv6));
+  if (complaints.length > 0) throw new GantryError("invalid", `invalid network config:\n${complaints.join("\n")}`);
+
+  const base: NetworkRecord = {
+    ...newNetwork(request.Name, request.ConfigOnly ? "null" : "bridge"),
+    enableIPv4,
+    enableIPv6,
+    internal: wished.Internal,
+    attachable: wished.Attachable,
+    configOnly: request.ConfigOnly,
+    configFrom: lender?.name ?? "",
+    ipam: { driver: "default", options: ipam?.Options ?? null, config },
+    options: wished.Options ?? {},
+    labels: wished.Labels ?? {},
+  };
+  if (request.ConfigOnly) return { record: base, isChosen: false };
+  if (!enableIPv4 && !enableIPv6) throw new GantryError("invalid", "IPv4 or IPv6 must be enabled");
+  const options = readBridgeOptions(base.options);
+  checkBridge(base, options, context.records);
+
+  const given = (family: Family) => config.filter(({ Subnet }) => Subnet.includes(":") === (family === 6));
+  const ipv4 = enableIPv4 ? addressesFor(4, given(4), context) : undefined;
+  const ipv6 = enableIPv6 ? addressesFor(6, given(6), context) : undefined;
+  const name = options.name ?? `br-${base.id.slice(0, 12)}`;
+  const isForeign = options.name !== undefined && context.isThere(name);
+  const bridge = { interface: name, ...(isForeign ? { isForeign } : {}), ipv4, ipv6 };
+  const isChosen = (enableIPv4 && given(4).length === 0) || (enableIPv6 && given(6).length === 0);
+  return { record: { ...base, bridge }, isChosen };
+}
+
+function checkKind(request: NetworkCreateRequest, records: readonly NetworkRecord[]): void {
+  const { Name } = request;
+  if (Name.trim() === "") throw new GantryError("invalid", "invalid name: name is empty");
+  if (isPredefined({ name: Name })) {
+    throw new GantryError("forbidden", `operation is not permitted on predefined ${Name} network`);
+  }
+  if (request.Ingress) throw new GantryError("forbidden", "Ingress network can only be global scope network");
+  if (request.Scope === "swarm") {
+    throw new GantryError("forbidden", "cannot create a swarm scoped network when swarm is not active");
+  }
+  if (request.Scope !== "" && request.Scope !== "local") {
+    throw new GantryError("invalid", `invalid scope ${JSON.stringify(request.Scope.slice(0, 100))}: use local`);
+  }
+  if (request.Driver === "overlay") throw new GantryError("unavailable", NO_SWARM);
+  if (request.Driver === "host" || request.Driver === "null") {
+    throw new GantryError("forbidden", `only one instance of "${request.Driver}" network is allowed`);
+  }
+  if (request.Driver !== "" && request.Driver !== "bridge" && request.Driver !== "default") {
+    throw new GantryError("not-found", `plugin ${JSON.stringify(request.Driver.slice(0, 100))} not found`);
+  }
+  if (records.some(({ name }) => name === Name)) {
+    throw new GantryError("conflict", `network with name ${Name} already exists`);
+  }
+}
+
+function lenderOf(request: NetworkCreateRequest, records: readonly NetworkRecord[]): NetworkRecord | undefined {
+  const name = request.ConfigFrom?.Network ?? "";
+  if (name === "") return undefined;
+  if (request.ConfigOnly) {
+    throw new GantryError("forbidden", "a configuration network cannot depend on another configuration network");
+  }
+  let found: NetworkRecord | undefined;
+  try {
+    found = resolveNetwork(records, name);
+  } catch {
+    // Told below, with what is no configuration.
+  }
+  if (found === undefined || !found.configOnly) {
+    throw new GantryError("not-found", `configuration network ${JSON.stringify(name)} does not exist`);
+  }
+  const own =
+    (request.IPAM?.Config ?? []).length > 0 ||
+    Object.keys(request.IPAM?.Options ?? {}).length > 0 ||
+    Object.keys(request.Options ?? {}).length > 0 ||
+    Object.keys(request.Labels ?? {}).length > 0 ||
+    request.Internal ||
+    request.EnableIPv6 === true;
+  if (own) {
+    throw new GantryError(
+      "forbidden",
+      "user specified configurations are not supported if the network depends on a configuration network",
+    );
+  }
+  return found;
+}
+
+function borrowed(request: NetworkCreateRequest, lender: NetworkRecord): NetworkCreateRequest {
+  return {
+    ...request,
+    EnableIPv4: lender.enableIPv4,
+    EnableIPv6: lender.enableIPv6,
+    Internal: lender.internal,
+    Attachable: request.Attachable || lender.attachable,
+    IPAM: { Driver: lender.ipam.driver, Options: lender.ipam.options, Config: [...lender.ipam.config] },
+    Options: lender.options,
+    Labels: lender.labels,
+  };
+}
+
+function checkBridge(record: NetworkRecord, { name }: BridgeOptions, records: readonly NetworkRecord[]): void {
+  const other = records.find(({ bridge }) => name !== undefined && bridge?.interface === name);
+  if (other === undefined) return;
+  throw new GantryError(
+    "forbidden",
+    `network ${record.id} (${name}): conflicts with network ${other.id} (${other.bridge?.interface}): networks have same bridge name`,
+  );
+}
+
+/** What is wrong with one row of an IPAM configuration by itself. */
+function complaintsOf(row: IpamConfig, enableIPv6: boolean): string[] {
+  const subnet = tryRead(parseSubnet, row.Subnet ?? "");
+  if (subnet === undefined) return [`invalid subnet ${row.Subnet ?? ""}: invalid CIDR block notation`];
+  if (subnet.family === 6 && !enableIPv6) return [];
+  const wrong: string[] = [];
+  if (formatSubnet(subnet) !== canonical(row.Subnet)) {
+    wrong.push(`invalid subnet ${row.Subnet}: it should be ${formatSubnet(subnet)}`);
+  }
+  if (row.IPRange) {
+    const range = tryRead(parseSubnet, row.IPRange);
+    const why =
+      range === undefined
+        ? "invalid CIDR block notation"
+        : range.family !== subnet.family
+          ? `parent subnet is an IPv${subnet.family} block`
+          : range.prefix < subnet.prefix
+            ? `CIDR block is bigger than its parent subnet ${row.Subnet}`
+            : formatSubnet(range) !== canonical(row.IPRange)
+              ? `it should be ${formatSubnet(range)}`
+              : containsSubnet(subnet, range)
+                ? undefined
+                : `parent subnet ${row.Subnet} doesn't contain ip-range`;
+    if (why !== undefined) wrong.push(`invalid ip-range ${row.IPRange}: ${why}`);
+  }
+  const check = (what: string, text: string) => {
+    const address = tryRead(parseAddress, text);
+    const why =
+      address === undefined
+        ? "invalid address"
+        : address.family !== subnet.family
+          ? `parent subnet is an IPv${subnet.family} block`
+          : contains(subnet, address)
+            ? undefined
+            : `parent subnet ${row.Subnet} doesn't contain this address`;
+    if (why !== undefined) wrong.push(`invalid ${what} ${text}: ${why}`);
+  };
+  if (row.Gateway) check("gateway", row.Gateway);
+  for (const address of Object.values(row.AuxiliaryAddresses ?? {})) check("auxiliary address", address);
+  return wrong;
+}
+
+/** The CIDR's address in its shortest form, host bits and all. */
+function canonical(cidr: string): string {
+  const [address = "", prefix = ""] = cidr.split("/");
+  return `${formatAddress(parseAddress(address))}/${Number(prefix)}`;
+}
+
+function tryRead<T>(read: (text: string) => T, text: string): T | undefined {
+  try {
+    return read(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function addressesFor(family: Family, given: readonly IpamConfig[], context: PlanContext): AddressesRecord {
+  if (given.length > 1) throw new GantryError("forbidden", "bridge driver doesn't support multiple subnets");
+  const own = context.records.flatMap(({ bridge }) =>
+    [bridge?.ipv4, bridge?.ipv6].flatMap((addresses) => (addresses === undefined ? [] : parseSubnet(addresses.subnet))),
+  );
+  const [row] = given;
+  if (row === undefined) {
+    for (const subnet of freeSubnets(family, context.pools, [...context.taken(), ...own])) {
+      return { subnet: formatSubnet(subnet), gateway: formatAddress(firstHost(subnet, subnet)) };
+    }
+    const text = family === 4 ? "all predefined address pools have been fully subnetted" : noPool(family);
+    throw new GantryError("invalid", text);
+  }
+  const subnet = parseSubnet(row.Subnet);
+  if (own.some((other) => overlaps(subnet, other))) {
+    throw new GantryError("forbidden", "invalid pool request: Pool overlaps with other one on this address space");
+  }
+  const range = row.IPRange ? parseSubnet(row.IPRange) : undefined;
+  const reserved = Object.values(row.AuxiliaryAddresses ?? {}).map((text) => formatAddress(parseAddress(text)));
+  return {
+    subnet: formatSubnet(subnet),
+    gateway: row.Gateway ? checkedGateway(row.Gateway, subnet) : freeGateway(subnet, range ?? subnet, reserved),
+    ...(range === undefined ? {} : { range: formatSubnet(range) }),
+    ...(reserved.length === 0 ? {} : { reserved }),
+  };
+}
+
+function noPool(family: Family): string {
+  return `could not find an available, non-overlapping IPv${family} address pool among the defaults to assign to the network`;
+}
+
+function checkedGateway(text: string, subnet: Subnet): string {
+  const gateway = parseAddress(text);
+  if (isUnusable(gateway, subnet)) {
+    throw new GantryError("forbidden", `failed to allocate gateway (${text}): Address already in use`);
+  }
+  return formatAddress(gateway);
+}
+
+function freeGateway(subnet: Subnet, range: Subnet, reserved: readonly string[]): string {
+  const others = new Set(reserved);
+  for (let { value } = firstHost(range, subnet); value <= lastOf(range); value++) {
+    const text = formatAddress({ family: subnet.family, value });
+    if (others.has(text) || isUnusable({ family: subnet.family, value }, subnet)) continue;
+    return text;
+  }
+  throw new GantryError("invalid", "failed to allocate gateway (): No available addresses on this pool");
+}
+
+/** The subnet's own address, and an IPv4 network's broadcast. */
+function isUnusable({ value }: Address, subnet: Subnet): boolean {
+  const bits = subnet.family === 4 ? 32 : 128;
+  if (subnet.prefix >= bits - 1) return false;
+  return value === subnet.base || (subnet.family === 4 && value === lastOf(subnet));
+}

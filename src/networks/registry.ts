@@ -1,0 +1,305 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import type { NetworkContainer, NetworkInspect } from "../api/network.ts";
+import type { NetworkCreateRequest } from "../api/network-request.ts";
+import { GantryError, messageOf } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
+import type { Logger } from "../base/log.ts";
+import type { Netlink } from "../kernel/netlink.ts";
+import type { Collection, Store } from "../state/store.ts";
+import { BridgeDriver } from "./bridge.ts";
+import type { NetworksConfig } from "./config.ts";
+import { checkBip, type DefaultBridge, ensureDefaultBridge } from "./default-bridge.ts";
+import type { NetworkDriver } from "./driver.ts";
+import type { Firewall } from "./firewall.ts";
+import { hostDriver, noneDriver, unjoinable } from "./none.ts";
+import { planNetwork } from "./plan.ts";
+import {
+  defaultBridgeOptions,
+  ensureRecord,
+  inspectNetwork,
+  isPredefined,
+  type NetworkRecord,
+  readRecord,
+  resolveNetwork,
+} from "./record.ts";
+import { writeSysctl } from "./sandbox.ts";
+import { type AddressPoolConfig, DEFAULT_POOLS, formatSubnet, overlaps, parseSubnet, type Subnet } from "./subnet.ts";
+import { takenSubnets } from "./taken.ts";
+import { openUserBridge } from "./user-bridge.ts";
+
+const DEFAULT_MTU = 1500;
+/** How often another program may take the subnets that were chosen before it is given up. */
+const MOST_TRIES = 16;
+
+export interface RegistryPorts {
+  readonly store: Store;
+  readonly logger: Logger;
+  readonly config: NetworksConfig;
+  readonly netlink: Netlink;
+  readonly firewall: Firewall;
+}
+
+/** Which networks there are: their records, and the driver of each. */
+export class NetworkRegistry {
+  readonly #ports: RegistryPorts;
+  readonly #stored: Collection<NetworkRecord>;
+  readonly #records = new Map<string, NetworkRecord>();
+  readonly #drivers = new Map<string, NetworkDriver>();
+  /** Being removed: nobody may join any more. */
+  readonly #leaving = new Set<string>();
+  readonly #pools: readonly AddressPoolConfig[];
+  /** The default bridge's link. */
+  readonly defaultInterface: string;
+
+  constructor(ports: RegistryPorts) {
+    this.#ports = ports;
+    this.#stored = ports.store.collection<NetworkRecord>("networks");
+    const pools = ports.config.defaultAddressPools ?? [];
+    this.#pools = [...(pools.length === 0 ? DEFAULT_POOLS : pools), ownPool(ports.config.engineId)];
+    const users = this.#stored
+      .list()
+      .map(({ value }) => readRecord(value))
+      .filter((record) => !isPredefined(record));
+    this.defaultInterface = this.#openDefault(users.flatMap(subnetsOf));
+    this.#register(ensureRecord(this.#stored, "host", "host"), hostDriver);
+    this.#register(ensureRecord(this.#stored, "none", "null"), noneDriver);
+    for (const record of users) {
+      this.#register(record, this.#reopen(record));
+      const { firewall } = this.#driverOf(record);
+      if (firewall !== undefined) ports.firewall.remember(firewall);
+    }
+    this.#enableForwarding();
+  }
+
+  all(): NetworkRecord[] {
+    return [...this.#records.values()];
+  }
+
+  get(id: string): NetworkRecord | undefined {
+    return this.#records.get(id);
+  }
+
+  /** By name, id or prefix; not-found in Docker's words. `default` is the default bridge. */
+  find(nameOrId: string): NetworkRecord {
+    return resolveNetwork(this.#records.values(), nameOrId === "default" ? "bridge" : nameOrId);
+  }
+
+  inspect(record: NetworkRecord, containers: Record<string, NetworkContainer>): NetworkInspect {
+    return inspectNetwork(record, containers);
+  }
+
+  /** The network's driver; one that could not be opened before is tried again. */
+  driver(record: NetworkRecord): NetworkDriver {
+    if (this.#leaving.has(record.id)) throw new GantryError("not-found", `network ${record.name} not found`);
+    return this.#driverOf(record);
+  }
+
+  async create(request: NetworkCreateRequest): Promise<NetworkRecord> {
+    const { store } = this.#ports;
+    const record = this.#make(request);
+    try {
+      await store.flush();
+    } catch (error) {
+      await this.remove(record);
+      throw error;
+    }
+    failpoint("networks.create.flushed");
+    return record;
+  }
+
+  /** The caller has seen that it has no members. */
+  async remove(record: NetworkRecord): Promise<void> {
+    const { store, firewall } = this.#ports;
+    if (record.configOnly && this.all().some(({ configFrom }) => configFrom === record.name)) {
+      const why = `configuration network ${JSON.stringify(record.name)} is in use`;
+      throw new GantryError("forbidden", `error while removing network: ${why}`);
+    }
+    const driver = this.driver(record);
+    this.#leaving.add(record.id);
+    try {
+      if (driver.firewall !== undefined) firewall.removeNetwork(driver.firewall);
+      await driver.close();
+      failpoint("networks.remove.closed");
+      store.relaxed(() => this.#stored.delete(record.id));
+      this.#records.delete(record.id);
+      this.#drivers.delete(record.id);
+      await store.flush();
+    } catch (error) {
+      if (this.#records.has(record.id)) this.#retry(record);
+      throw error;
+    } finally {
+      this.#leaving.delete(record.id);
+    }
+  }
+
+  /** Tells each driver which endpoints there are. */
+  prune(endpointsOf: (networkId: string) => ReadonlySet<string>): void {
+    for (const [id, driver] of this.#drivers) driver.prune(endpointsOf(id));
+  }
+
+  /** Takes all links down; the records stay. */
+  async close(): Promise<void> {
+    await Promise.all(Array.from(this.#drivers.values(), (driver) => driver.close()));
+  }
+
+  /** In one go, so that nobody sees half of it and no other create chooses the same. */
+  #make(request: NetworkCreateRequest): NetworkRecord {
+    const { store, netlink, firewall } = this.#ports;
+    for (let tries = 1; ; tries++) {
+      const { record, isChosen } = planNetwork(request, {
+        records: this.all(),
+        pools: this.#pools,
+        taken: () => takenSubnets(netlink, -1),
+        isThere: (name) => netlink.links().some((link) => link.name === name && link.kind === "bridge"),
+      });
+      // The record first: what a crash leaves of the rest is made whole at boot, or found by it.
+      store.relaxed(() => this.#stored.put(record.id, record));
+      failpoint("networks.create.recorded");
+      try {
+        const driver = this.#open(record);
+        if (isChosen && driver instanceof BridgeDriver && this.#clashes(driver)) {
+          netlink.deleteLink(driver.bridge.index);
+          if (tries < MOST_TRIES) {
+            store.relaxed(() => this.#stored.delete(record.id));
+            continue;
+          }
+          throw new GantryError("conflict", "cannot find a subnet: other programs take each that is chosen");
+        }
+        failpoint("networks.create.opened");
+        if (driver.firewall !== undefined) firewall.addNetwork(driver.firewall);
+        this.#register(record, driver);
+        return record;
+      } catch (error) {
+        store.relaxed(() => this.#stored.delete(record.id));
+        throw error;
+      }
+    }
+  }
+
+  /** Another program has taken one of the subnets at the same time. */
+  #clashes({ bridge }: BridgeDriver): boolean {
+    const taken = takenSubnets(this.#ports.netlink, bridge.index);
+    return [bridge.ipv4, bridge.ipv6].some(
+      (addresses) => addresses !== undefined && taken.some((other) => overlaps(other, addresses.subnet)),
+    );
+  }
+
+  #open(record: NetworkRecord): NetworkDriver {
+    if (record.configOnly) {
+      return unjoinable(() => new GantryError("forbidden", "cannot join config-only network"));
+    }
+    const { netlink, config } = this.#ports;
+    const bridge = openUserBridge(netlink, record, { engineId: config.engineId, mtu: config.mtu ?? DEFAULT_MTU });
+    if (bridge.ipv6 !== undefined && !bridge.internal) this.#enableForwarding6(record.name);
+    return new BridgeDriver({ netlink, bridge });
+  }
+
+  /** At boot: an engine with one network that can't be had still serves all others. */
+  #reopen(record: NetworkRecord): NetworkDriver {
+    try {
+      return this.#open(record);
+    } catch (error) {
+      const cause = messageOf(error);
+      this.#ports.logger.error("a network could not be opened", { network: record.name, cause });
+      return unjoinable(() => {
+        return new GantryError("unavailable", `the network ${record.name} could not be opened: ${cause}`);
+      });
+    }
+  }
+
+  #driverOf(record: NetworkRecord): NetworkDriver {
+    const driver = this.#drivers.get(record.id);
+    if (driver === undefined) throw new GantryError("not-found", `network ${record.name} not found`);
+    if (driver.firewall === undefined && record.driver === "bridge") return this.#retry(record);
+    return driver;
+  }
+
+  #retry(record: NetworkRecord): NetworkDriver {
+    const driver = this.#reopen(record);
+    if (driver.firewall !== undefined) this.#ports.firewall.addNetwork(driver.firewall);
+    this.#drivers.set(record.id, driver);
+    return driver;
+  }
+
+  #openDefault(reserved: readonly Subnet[]): string {
+    const { config, netlink, logger, firewall } = this.#ports;
+    const record = ensureRecord(this.#stored, "bridge", "bridge");
+    const mtu = config.mtu ?? DEFAULT_MTU;
+    const own = record.bridge;
+    const bridge = ensureDefaultBridge(netlink, {
+      engineId: config.engineId,
+      bridgeName: config.bridgeName,
+      bip: config.bip === undefined || config.bip === "" ? undefined : checkBip(config.bip),
+      pools: this.#pools,
+      mtu,
+      remembered: own?.ipv4 === undefined ? undefined : { interface: own.interface, ...own.ipv4 },
+      reserved,
+    });
+    const subnet = formatSubnet(bridge.subnet);
+    if (own?.ipv4 !== undefined && own.ipv4.subnet !== subnet) {
+      logger.info("the default bridge has a new subnet", { before: own.ipv4.subnet, now: subnet });
+    }
+    const current: NetworkRecord = {
+      ...record,
+      options: defaultBridgeOptions(bridge.interface, mtu),
+      bridge: { interface: bridge.interface, ipv4: { subnet, gateway: bridge.gateway } },
+    };
+    if (JSON.stringify(current) !== JSON.stringify(record)) this.#stored.put(record.id, current);
+    const driver = new BridgeDriver({ netlink, bridge: defaultDriverBridge(bridge, mtu) });
+    this.#register(current, driver);
+    firewall.remember(driver.firewall);
+    return bridge.interface;
+  }
+
+  #register(record: NetworkRecord, driver: NetworkDriver): void {
+    this.#records.set(record.id, record);
+    this.#drivers.set(record.id, driver);
+  }
+
+  #enableForwarding(): void {
+    if (readFileSync("/proc/sys/net/ipv4/ip_forward", "utf8").trim() === "1") return;
+    writeSysctl("net/ipv4/ip_forward", "1");
+    this.#ports.logger.warn(
+      "net.ipv4.ip_forward was off and is on now: containers need it. This host routes for its neighbours too",
+    );
+  }
+
+  #enableForwarding6(network: string): void {
+    const name = "net/ipv6/conf/all/forwarding";
+    if (readFileSync(`/proc/sys/${name}`, "utf8").trim() === "1") return;
+    writeSysctl(name, "1");
+    this.#ports.logger.warn(
+      "net.ipv6.conf.all.forwarding was off and is on now: an IPv6 network needs it. This host takes no router advertisements any more, except where accept_ra is 2",
+      { network },
+    );
+  }
+}
+
+function defaultDriverBridge(bridge: DefaultBridge, mtu: number) {
+  return {
+    index: bridge.index,
+    interface: bridge.interface,
+    isForeign: false,
+    mtu,
+    ipv4: { subnet: bridge.subnet, gateway: bridge.gateway, reserved: [] },
+    ipv6: undefined,
+    internal: false,
+    neighbours: true,
+    masquerade: true,
+    hostBinding: "",
+    insidePrefix: "eth",
+  };
+}
+
+/** Unique local addresses (RFC 4193) of this engine, for IPv6 networks that name no subnet. */
+function ownPool(engineId: string): AddressPoolConfig {
+  const digest = createHash("sha256").update(`gantry addresses ${engineId}`).digest("hex");
+  return { base: `fd${digest.slice(0, 2)}:${digest.slice(2, 6)}:${digest.slice(6, 10)}::/48`, size: 64 };
+}
+
+function subnetsOf({ bridge }: NetworkRecord): Subnet[] {
+  return [bridge?.ipv4, bridge?.ipv6].flatMap((addresses) =>
+    addresses === undefined ? [] : parseSubnet(addresses.subnet),
+  );
+}

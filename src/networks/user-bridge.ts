@@ -1,0 +1,107 @@
+import { GantryError, hasCode } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
+import type { Link, Netlink } from "../kernel/netlink.ts";
+import type { Bridge, BridgeAddresses } from "./bridge.ts";
+import { readBridgeOptions } from "./bridge-options.ts";
+import { bridgeMac } from "./default-bridge.ts";
+import type { AddressesRecord, BridgeRecord, NetworkRecord } from "./record.ts";
+import { allowIPv6, writeSysctl } from "./sandbox.ts";
+import { parseSubnet } from "./subnet.ts";
+
+export interface UserBridgeContext {
+  readonly engineId: string;
+  /** Of networks that say nothing of it. */
+  readonly mtu: number;
+}
+
+/** Finds the bridge of a user's network or makes it, with just the addresses of its record. */
+export function openUserBridge(netlink: Netlink, record: NetworkRecord, context: UserBridgeContext): Bridge {
+  const own = record.bridge;
+  if (own === undefined) throw new GantryError("internal", `cannot open the network ${record.name}: it has no bridge`);
+  const options = readBridgeOptions(record.options);
+  const mtu = options.mtu === 0 ? context.mtu : options.mtu;
+  const { link, isMade } = ensureLink(netlink, own, { mac: bridgeMac(context.engineId, record.id), mtu });
+  const isForeign = own.isForeign === true && !isMade;
+  try {
+    if (isMade) netlink.changeLink(link.index, { alias: `gantry-${context.engineId} ${record.name.slice(0, 64)}` });
+    failpoint("networks.create.linked");
+    settleAddresses(netlink, link, own, { isForeign, inhibitIPv4: options.inhibitIPv4 });
+    netlink.changeLink(link.index, { up: true });
+  } catch (error) {
+    if (isMade) netlink.deleteLink(link.index);
+    throw error;
+  }
+  return {
+    index: link.index,
+    interface: link.name,
+    isForeign,
+    mtu,
+    ipv4: addressesOf(own.ipv4),
+    ipv6: addressesOf(own.ipv6),
+    internal: record.internal,
+    neighbours: options.neighbours,
+    masquerade: options.masquerade,
+    hostBinding: options.hostBinding,
+    insidePrefix: options.insidePrefix,
+  };
+}
+
+function ensureLink(
+  netlink: Netlink,
+  { interface: name, isForeign }: BridgeRecord,
+  wish: { readonly mac: string; readonly mtu: number },
+): { link: Link; isMade: boolean } {
+  const find = () => netlink.links().find((link) => link.name === name);
+  const present = find();
+  if (present !== undefined) {
+    if (present.kind !== "bridge") throw new GantryError("invalid", `existing interface ${name} is not a bridge`);
+    if (isForeign !== true && present.mac !== wish.mac) {
+      throw new GantryError("conflict", `cannot make the bridge ${name}: another program has one of this name`);
+    }
+    return { link: present, isMade: false };
+  }
+  try {
+    netlink.createBridge(name, wish);
+  } catch (error) {
+    if (!hasCode(error, "EEXIST")) throw error;
+    throw new GantryError("conflict", `cannot make the bridge ${name}: another program has just made one of this name`);
+  }
+  // Before it is up, so that the kernel gives it no addresses of its own.
+  writeSysctl(`net/ipv6/conf/${name}/disable_ipv6`, "1");
+  const made = find();
+  if (made === undefined) throw new GantryError("internal", `the bridge ${name} is gone as soon as it was made`);
+  return { link: made, isMade: true };
+}
+
+/** A bridge of somebody else's keeps what it had. */
+function settleAddresses(
+  netlink: Netlink,
+  link: Link,
+  { ipv4, ipv6 }: BridgeRecord,
+  options: { readonly isForeign: boolean; readonly inhibitIPv4: boolean },
+): void {
+  const wanted = [options.inhibitIPv4 ? undefined : ipv4, ipv6].flatMap((addresses) =>
+    addresses === undefined ? [] : { address: addresses.gateway, prefix: parseSubnet(addresses.subnet).prefix },
+  );
+  if (ipv6 !== undefined) allowIPv6(link.name);
+  const isSame = (a: { address: string; prefix: number }, b: { address: string; prefix: number }) =>
+    a.address === b.address && a.prefix === b.prefix;
+  const present = netlink.addresses().filter((row) => row.index === link.index);
+  for (const row of present) {
+    if (options.isForeign || row.address.startsWith("fe80:") || wanted.some((one) => isSame(one, row))) continue;
+    netlink.deleteAddress(row);
+  }
+  for (const one of wanted) {
+    if (!present.some((row) => isSame(one, row))) netlink.addAddress({ ...one, index: link.index });
+  }
+}
+
+function addressesOf(record: AddressesRecord | undefined): BridgeAddresses | undefined {
+  if (record === undefined) return undefined;
+  return {
+    subnet: parseSubnet(record.subnet),
+    gateway: record.gateway,
+    reserved: record.reserved ?? [],
+    ...(record.range === undefined ? {} : { range: parseSubnet(record.range) }),
+  };
+}
