@@ -47,14 +47,16 @@ export class ImageRecords {
   readonly #images: Collection<ImageRecord>;
   readonly #names: Collection<NameRecord>;
   readonly #imageById: Map<string, ImageRecord>;
-  readonly #imageByName: Map<string, string>;
+  readonly #imageByName = new Map<string, string>();
+  /** Each image's names as they are shown: a list of many images would read all of them for each. */
+  readonly #namesByImage = new Map<string, Map<string, ImageName>>();
 
   constructor(store: Store) {
     this.#store = store;
     this.#images = store.collection("images");
     this.#names = store.collection("image-names");
     this.#imageById = new Map(this.#images.list().map(({ key, value }) => [key, value]));
-    this.#imageByName = new Map(this.#names.list().map(({ key, value }) => [key, value.image]));
+    for (const { key, value } of this.#names.list()) this.#name(key, value.image);
   }
 
   all(): ImageRecord[] {
@@ -73,10 +75,8 @@ export class ImageRecords {
 
   /** The names of an image, sorted: tags and digests. */
   namesOf(id: string): ImageName[] {
-    return [...this.#imageByName]
-      .filter(([, image]) => image === id)
-      .map(([key]) => ({ key, reference: parseNormalized(key) }))
-      .sort((one, other) => (one.key < other.key ? -1 : 1));
+    const names = this.#namesByImage.get(id);
+    return names === undefined ? [] : [...names.values()].sort((one, other) => (one.key < other.key ? -1 : 1));
   }
 
   /** Names in familiar form: `tags` of the form name:tag, `digests` of the form name@digest. */
@@ -112,12 +112,12 @@ export class ImageRecords {
       for (const [reference, id] of names) this.#names.put(formatReference(reference), { image: id });
     });
     for (const [id, image] of changed) this.#imageById.set(id, image);
-    for (const [reference, id] of names) this.#imageByName.set(formatReference(reference), id);
+    for (const [reference, id] of names) this.#name(formatReference(reference), id);
   }
 
   removeName(key: string): void {
     this.#names.delete(key);
-    this.#imageByName.delete(key);
+    this.#unname(key);
   }
 
   /** Removes an image with its names. */
@@ -127,7 +127,7 @@ export class ImageRecords {
       for (const { key } of names) this.#names.delete(key);
       this.#images.delete(id);
     });
-    for (const { key } of names) this.#imageByName.delete(key);
+    for (const { key } of names) this.#unname(key);
     this.#imageById.delete(id);
   }
 
@@ -150,6 +150,26 @@ export class ImageRecords {
     const sizes = new Map<string, number>();
     for (const { layers } of this.#imageById.values()) for (const { chainId, size } of layers) sizes.set(chainId, size);
     return sizes.values().reduce((total, size) => total + size, 0);
+  }
+
+  #name(key: string, image: string): void {
+    this.#unname(key);
+    this.#imageByName.set(key, image);
+    let names = this.#namesByImage.get(image);
+    if (names === undefined) {
+      names = new Map();
+      this.#namesByImage.set(image, names);
+    }
+    names.set(key, { key, reference: parseNormalized(key) });
+  }
+
+  #unname(key: string): void {
+    const image = this.#imageByName.get(key);
+    if (image === undefined) return;
+    this.#imageByName.delete(key);
+    const names = this.#namesByImage.get(image);
+    names?.delete(key);
+    if (names?.size === 0) this.#namesByImage.delete(image);
   }
 
   /** Every snapshot that some image needs. */
