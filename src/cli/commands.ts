@@ -188,6 +188,11 @@ export const COMMANDS: readonly CommandRow[] = [
   row("network ls list", "List networks", async () => (await import("./commands/networks.ts")).networks),
   row("system df", "Show disk usage", async () => (await import("./commands/disk-usage.ts")).diskUsage),
   row(
+    "system doctor",
+    "Check whether this machine can run containers",
+    async () => (await import("./commands/doctor.ts")).doctor,
+  ),
+  row(
     "system events =events",
     "Get real time events from the engine",
     async () => (await import("./commands/events.ts")).events,
@@ -246,6 +251,11 @@ export const COMMANDS: readonly CommandRow[] = [
     "volume rm remove",
     "Remove one or more volumes",
     async () => (await import("./commands/volumes.ts")).removeVolumes,
+  ),
+  row(
+    "- completion =completion",
+    "Print the script that completes commands in a shell",
+    async () => (await import("./commands/completion.ts")).completion,
   ),
   row(
     "- inspect =inspect",

@@ -2,11 +2,12 @@ import { VERSION } from "../base/version.ts";
 import { EngineClient, isOlder } from "../client/client.ts";
 import { argumentComplaint, type Call, type Command, ExitError } from "./command.ts";
 import { COMMANDS, type CommandRow, findCommand, GROUPS } from "./commands.ts";
+import { engineClient } from "./engine-client.ts";
 import { errorLine } from "./error-line.ts";
 import { FlagError, type ParsedFlags, parseFlags } from "./flags/parse.ts";
 import { boolFlag, type FlagSpec, listFlag, textFlag } from "./flags/spec.ts";
 import { complain, print, printLine } from "./output/print.ts";
-import { type Settings, settingsFrom } from "./settings.ts";
+import { settingsFrom } from "./settings.ts";
 
 const GLOBALS: readonly FlagSpec[] = [
   textFlag("config", "Folder of the client's configuration files", { shownDefault: '"~/.docker"' }),
@@ -45,6 +46,10 @@ async function main(argv: readonly string[]): Promise<number> {
   const consumed = globals.help === "no" ? globals.args : argv.slice(argv.findIndex(isHelp) + 1);
   const wantsHelp = globals.help !== "no" || consumed[0] === "help";
   const words = consumed[0] === "help" ? consumed.slice(1) : consumed;
+  if (words[0] === "__complete") {
+    const { complete } = await import("./completion/complete.ts");
+    return await complete(words.slice(1), GLOBALS);
+  }
   if (words[0] === undefined) {
     const { rootHelp } = await import("./help.ts");
     (wantsHelp ? printLine : complain)(rootHelp(GLOBALS).trimEnd());
@@ -131,7 +136,7 @@ async function invoke(
     print(commandHelp(name, row, command, await knownVersion(globals, command)));
     return 0;
   }
-  for (const text of flags.deprecations) complain(text);
+  for (const text of flags.deprecations) printLine(text);
   const wrong = argumentComplaint(command.args, flags.args.length);
   if (wrong !== undefined) {
     const where = command.args.rule === "at-least" ? "See" : "Run";
@@ -140,7 +145,7 @@ async function invoke(
   }
   try {
     const settings = settingsFrom(globals);
-    const client = command.offline === true ? new EngineClient(NO_ENGINE) : await clientOf(settings);
+    const client = command.offline === true ? new EngineClient(NO_ENGINE) : await engineClient(settings);
     const tooNew = await newerThanEngine(name, command, flags, client);
     if (tooNew !== undefined) throw new ExitError(1, tooNew);
     const call: Call = { name, flags, args: flags.args, settings, client };
@@ -161,25 +166,6 @@ async function flagHint(message: string, command: Command): Promise<string> {
 
 /** Stands for the engine in commands that need none. */
 const NO_ENGINE = { kind: "unix", path: "/nonexistent", url: "unix:///nonexistent" } as const;
-
-async function clientOf(settings: Settings): Promise<EngineClient> {
-  const headers = customHeaders(settings.config().HttpHeaders ?? {});
-  return new EngineClient(await settings.endpoint(), {
-    headers,
-    ...(settings.apiVersion === undefined ? {} : { version: settings.apiVersion }),
-  });
-}
-
-/** The headers that the configuration adds to each request; the client's own name stays. */
-function customHeaders(headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-  const entries = Object.entries(headers).filter(([name]) => name.toLowerCase() !== "user-agent");
-  for (const [name, value] of entries) {
-    if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name) || /[\r\n\0]/.test(value)) {
-      throw new Error(`invalid header ${JSON.stringify(name)} in HttpHeaders of the configuration file`);
-    }
-  }
-  return Object.fromEntries(entries);
-}
 
 /** What to say if the command or a flag that was given needs a newer API than the engine's. */
 async function newerThanEngine(
@@ -204,7 +190,7 @@ async function newerThanEngine(
 async function knownVersion(globals: ParsedFlags, command: Command): Promise<string | undefined> {
   if (!command.flags.some((flag) => flag.since !== undefined)) return undefined;
   try {
-    return await (await clientOf(settingsFrom(globals))).negotiated();
+    return await (await engineClient(settingsFrom(globals))).negotiated();
   } catch {
     return undefined;
   }

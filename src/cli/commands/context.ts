@@ -261,7 +261,7 @@ export const listContexts: Command = {
       rows: isTable ? rows.map((entry) => ({ ...entry, Name: entry.Current ? `${entry.Name} *` : entry.Name })) : rows,
     });
     const variable = ["GANTRY_HOST", "DOCKER_HOST"].find((key) => (process.env[key] ?? "") !== "");
-    if (variable !== undefined && call.settings.context === "default" && isTable) {
+    if (variable !== undefined && call.settings.context === "default") {
       complain(
         `Warning: ${variable} environment variable overrides the active context. To use a context, either set the global --context flag, or unset ${variable} environment variable.`,
       );

@@ -2,7 +2,7 @@ import type { ImageSummary } from "../../api/image.ts";
 import { humanSize } from "../../base/units.ts";
 import { type Call, ExitError } from "../command.ts";
 import { filtersOf } from "../output/filters.ts";
-import { complain, print } from "../output/print.ts";
+import { print } from "../output/print.ts";
 import { styled } from "../output/style.ts";
 import { shortId } from "../output/text.ts";
 
@@ -55,9 +55,8 @@ export async function showTree(call: Call): Promise<number> {
       },
     },
   );
-  complain(
-    styled(93, "WARNING: This is an experimental feature. The output may change and shouldn't be depended on.", 2),
-  );
+  const warning = "WARNING: This is an experimental feature. The output may change and shouldn't be depended on.";
+  print(`${styled(93, warning, 1)}\n`);
   print(treeText(images.map(branchOf)));
   return 0;
 }
@@ -94,7 +93,7 @@ function treeText(branches: readonly Branch[]): string {
     ...branch.leaves.map((leaf) => `├─ ${leaf.names[0] ?? ""}`),
   ]);
   const width = Math.max("IMAGE".length, ...names.map((name) => [...name].length));
-  const total = width + COLUMNS.reduce((sum, [, columns]) => sum + GAP + columns, 0);
+  const total = process.stdout.columns ?? 80;
   const legend = `${styled(96, "Info ->", 1)}  U In Use `;
   const head = [
     "IMAGE".padEnd(width),
