@@ -437,6 +437,29 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     },
     required: ["architecture", "os"],
   },
+  DoctorFinding: {
+    description: "What one check found.",
+    type: "object",
+    properties: {
+      ID: { description: "`area.what`.", type: "string" },
+      Title: { type: "string" },
+      Status: { $ref: "#/components/schemas/DoctorStatus" },
+      Found: { description: "What is, or what is wrong.", type: "string" },
+      Mend: { description: "How to mend it; empty if there is nothing to mend.", type: "string" },
+    },
+    required: ["ID", "Title", "Status", "Found", "Mend"],
+  },
+  DoctorReport: {
+    description: "GET /gantry/doctor.",
+    type: "object",
+    properties: {
+      Version: { description: "Of the engine that looked.", type: "string" },
+      Healthy: { description: "True unless a check fails.", type: "boolean" },
+      Checks: { type: "array", items: { $ref: "#/components/schemas/DoctorFinding" } },
+    },
+    required: ["Version", "Healthy", "Checks"],
+  },
+  DoctorStatus: { type: "string", enum: ["ok", "note", "warning", "failure"] },
   EndpointIpamConfig: {
     type: "object",
     properties: {
@@ -551,6 +574,22 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       "DetachKeys",
       "Pid",
     ],
+  },
+  FilesystemChange: {
+    description: "One change of a container's root filesystem, as GET /containers/{id}/changes lists them.",
+    type: "object",
+    properties: {
+      Path: { type: "string" },
+      Kind: {
+        description: "0: modified, 1: added, 2: deleted.",
+        anyOf: [
+          { type: "integer", enum: [0] },
+          { type: "integer", enum: [2] },
+          { type: "integer", enum: [1] },
+        ],
+      },
+    },
+    required: ["Path", "Kind"],
   },
   Health: {
     description: "What a container's health check found.",

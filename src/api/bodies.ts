@@ -1,4 +1,4 @@
-import { createBody, updateBody } from "./create-request.ts";
+import { containerConfig, createBody, updateBody } from "./create-request.ts";
 import { networkConnectRequest, networkCreateRequest, networkDisconnectRequest } from "./network-request.ts";
 import { authConfig } from "./registry.ts";
 import { execConfig, execStartRequest, volumeCreateRequest } from "./request.ts";
@@ -11,6 +11,7 @@ type Named<R> = R extends { readonly body: { readonly json: infer N extends stri
 /** The shapes of JSON bodies by the names that the table of routes gives them. A missing one fails to compile. */
 export const BODIES = {
   AuthConfig: authConfig,
+  ContainerConfig: containerConfig,
   ContainerCreateRequest: createBody,
   ContainerUpdateRequest: updateBody,
   ExecConfig: execConfig,

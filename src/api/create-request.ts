@@ -166,6 +166,9 @@ export const updateBody = go.struct<ContainerUpdateRequest>("container.UpdateCon
   RestartPolicy: restartPolicy,
 });
 
+/** The config alone, as POST /commit takes it. */
+export const containerConfig = go.struct<ContainerConfig>("container.Config", configFields);
+
 const hostConfig = go.struct<HostConfig>("container.HostConfig", {
   ...resourceFields,
   Binds: texts,

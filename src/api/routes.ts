@@ -83,6 +83,16 @@ const importQuery = {
   platform: "text",
 } as const;
 
+const commitQuery = {
+  container: "text",
+  repo: "text",
+  tag: "text",
+  comment: "text",
+  author: "text",
+  pause: "boolOrTrue",
+  changes: "texts",
+} as const;
+
 /** Clients ask whether the engine is in a swarm by asking for what is in it. */
 function noSwarm<P extends string, S extends string>(path: P, summary: S) {
   return { method: "GET", path, summary, access: "read", query: none, answer: {}, errors: [503] } as const;
@@ -361,6 +371,62 @@ export const ROUTES = {
     errors: [404, 409],
     hijacks: "websocket",
   },
+  containerChanges: {
+    method: "GET",
+    path: "/containers/:id/changes",
+    summary: "List what a container has changed of its image's files",
+    access: "read",
+    query: none,
+    answer: { json: "FilesystemChange[]" },
+    errors: [404],
+  },
+  containerExport: {
+    method: "GET",
+    path: "/containers/:id/export",
+    summary: "Get a container's root filesystem as an archive",
+    access: "read",
+    query: none,
+    answer: { media: TAR },
+    errors: [404, 409],
+  },
+  containerPathStat: {
+    method: "HEAD",
+    path: "/containers/:id/archive",
+    summary: "Tell what a path in a container is, in the header X-Docker-Container-Path-Stat",
+    access: "read",
+    query: { path: "text" },
+    answer: {},
+    errors: [404],
+  },
+  containerArchive: {
+    method: "GET",
+    path: "/containers/:id/archive",
+    summary: "Get what is at a path in a container as an archive",
+    access: "read",
+    query: { path: "text" },
+    answer: { media: TAR },
+    errors: [404],
+  },
+  containerExtract: {
+    method: "PUT",
+    path: "/containers/:id/archive",
+    summary: "Put an archive into a folder of a container",
+    access: "write",
+    query: { path: "text", noOverwriteDirNonDir: "bool", copyUIDGID: "bool" },
+    body: { media: TAR },
+    answer: {},
+    errors: [403, 404, 409],
+  },
+  containerCommit: {
+    method: "POST",
+    path: "/commit",
+    summary: "Make an image of what a container has changed",
+    access: "write",
+    query: commitQuery,
+    body: { json: "ContainerConfig" },
+    answer: { status: 201, json: "IdResponse" },
+    errors: [404, 409],
+  },
   containerRemove: {
     method: "DELETE",
     path: "/containers/:id",
@@ -518,6 +584,14 @@ export const ROUTES = {
     paramVersions: { platforms: { since: "1.50" } },
     answer: { json: "ImageDeleteRow[]" },
     errors: [404, 409],
+  },
+  doctor: {
+    method: "GET",
+    path: "/gantry/doctor",
+    summary: "Check whether this machine can run containers",
+    access: "read",
+    query: { check: "texts" },
+    answer: { json: "DoctorReport" },
   },
   imageBootstrap: {
     method: "POST",

@@ -1,7 +1,9 @@
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
+import { isMountPoint } from "../kernel/mount.ts";
 import type { LiveSandbox } from "../networks/network.ts";
+import { bundleFolder } from "./bundle.ts";
 import { sweepJail } from "./jail.ts";
 import { chosenDns } from "./joining.ts";
 import type { Lifecycle } from "./lifecycle.ts";
@@ -9,6 +11,7 @@ import { refreshFiles } from "./network-files.ts";
 import type { ContainerPorts } from "./ports.ts";
 import type { ContainerRecord, RunningState } from "./record.ts";
 import { shouldRevive } from "./restart-policy.ts";
+import { removeView, viewsFolder } from "./root-view.ts";
 import type { ContainerTable } from "./table.ts";
 
 /**
@@ -24,6 +27,13 @@ export async function settle(ports: ContainerPorts, table: ContainerTable, lifec
     const process = processes.get(id);
     if (state.status !== "running") continue;
     if (process?.status === "running" || process?.status === "paused") {
+      // Stopped for a commit that died with the last engine: it goes on.
+      const { pausedFor, ...own } = state;
+      if (pausedFor !== undefined) {
+        if (process.status === "paused") await ports.runtime.resume(id);
+        table.update(entry, { state: { ...own, paused: false, pid: process.pid } });
+        continue;
+      }
       const paused = process.status === "paused";
       if (paused !== state.paused || process.pid !== state.pid) {
         table.update(entry, { state: { ...state, paused, pid: process.pid } });
@@ -45,9 +55,18 @@ export async function settle(ports: ContainerPorts, table: ContainerTable, lifec
       ports.log.error(`cannot take down what a crash left: ${messageOf(error)}`, { container: id }),
     );
   }
+  for (const name of listFolder(viewsFolder(execRoot))) {
+    await removeView(ports, name).catch((error: unknown) =>
+      ports.log.error(`cannot take down what a crash left: ${messageOf(error)}`, { container: name }),
+    );
+  }
   const live = new Map<string, LiveSandbox>();
   for (const { record } of table.all()) {
-    if (record.state.status === "running") live.set(record.id, liveSandbox(ports, record, record.state));
+    if (record.state.status !== "running") continue;
+    live.set(record.id, liveSandbox(ports, record, record.state));
+    // It is mounted by the last engine; who mounts it elsewhere must know.
+    const rootfs = join(bundleFolder(execRoot, record.id), "rootfs");
+    if (isMountPoint(rootfs) && ports.snapshots.has(record.id)) await ports.snapshots.mount(record.id, rootfs);
   }
   await ports.networks.reconcile(live);
   // A crash may have come between a change of networks and that of the files that tell the container of it.

@@ -1,3 +1,5 @@
+import type { Readable } from "node:stream";
+import type { ContainerPathStat, FilesystemChange } from "../api/archive.ts";
 import type {
   ContainerCreateRequest,
   ContainerCreateResponse,
@@ -16,8 +18,19 @@ import type { Filters } from "../api/filters.ts";
 import type { ContainerStats } from "../api/stats.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import type { ImageUse } from "../images/image.ts";
+import {
+  type ArchiveAnswer,
+  type ArchiveParts,
+  type ArchiveWriteOptions,
+  exportContainer,
+  readArchive,
+  statPath,
+  writeArchive,
+} from "./archive.ts";
 import { attachContainer } from "./attach.ts";
 import { revive, settle } from "./boot.ts";
+import { listChanges } from "./changes.ts";
+import { type CommitRequest, commitContainer } from "./commit.ts";
 import type {
   AttachOptions,
   ContainerController,
@@ -44,6 +57,7 @@ import { checkName } from "./name.ts";
 import type { ContainerPorts } from "./ports.ts";
 import { pruneContainers } from "./prune.ts";
 import { usersOf } from "./remove.ts";
+import { RootViews } from "./root-view.ts";
 import { processesOf } from "./spec-of.ts";
 import { ContainerMeter } from "./stats/stats.ts";
 import { ContainerTable, type Entry } from "./table.ts";
@@ -57,6 +71,7 @@ export class Containers implements ContainerController {
   readonly #lifecycle: Lifecycle;
   readonly #execs: ExecSessions;
   readonly #health: HealthMonitor;
+  readonly #archives: ArchiveParts;
   readonly #meter: ContainerMeter;
 
   constructor(ports: ContainerPorts) {
@@ -75,6 +90,7 @@ export class Containers implements ContainerController {
       execs: this.#execs,
       act: (entry, action) => this.#lifecycle.unhealthy(entry, action),
     });
+    this.#archives = { ports, views: new RootViews(ports, this.#lifecycle) };
     this.#meter = new ContainerMeter(this.#table, this.#lifecycle.removals, ports.settings);
   }
 
@@ -221,6 +237,30 @@ export class Containers implements ContainerController {
 
   async attach(id: string, options: AttachOptions): Promise<void> {
     await attachContainer(this.#ports, this.#table.find(id), options);
+  }
+
+  async changes(id: string): Promise<FilesystemChange[]> {
+    return listChanges(this.#ports.snapshots, this.#table.find(id).record);
+  }
+
+  async statPath(id: string, path: string): Promise<ContainerPathStat> {
+    return statPath(this.#archives, this.#table.find(id), id, path);
+  }
+
+  async readArchive(id: string, path: string): Promise<ArchiveAnswer> {
+    return readArchive(this.#archives, this.#table.find(id), id, path);
+  }
+
+  async writeArchive(id: string, path: string, body: Readable, options: ArchiveWriteOptions): Promise<void> {
+    await writeArchive(this.#archives, this.#table.find(id), id, path, body, options);
+  }
+
+  async export(id: string): Promise<AsyncIterableIterator<Uint8Array>> {
+    return exportContainer(this.#archives, this.#table.find(id));
+  }
+
+  async commit(id: string, request: CommitRequest): Promise<string> {
+    return commitContainer(this.#ports, this.#lifecycle, this.#table.find(id), request);
   }
 
   async resize(id: string, rows: number, columns: number): Promise<void> {

@@ -1,4 +1,5 @@
-import type { Duplex } from "node:stream";
+import type { Duplex, Readable } from "node:stream";
+import type { ContainerPathStat, FilesystemChange } from "../api/archive.ts";
 import type {
   ContainerCreateRequest,
   ContainerCreateResponse,
@@ -16,6 +17,8 @@ import type {
 } from "../api/container.ts";
 import type { Filters } from "../api/filters.ts";
 import type { ContainerStats } from "../api/stats.ts";
+import type { ArchiveAnswer, ArchiveWriteOptions } from "./archive.ts";
+import type { CommitRequest } from "./commit.ts";
 
 /**
  * What the HTTP routes ask of the containers. `id` is what a client typed: a full id, a prefix of one, or a name with
@@ -63,6 +66,17 @@ export interface ContainerController {
   logs(id: string, options: LogsOptions): Promise<LogsResult>;
   /** Resolves when the session has ended. Throws only before `hijack` was called. */
   attach(id: string, options: AttachOptions): Promise<void>;
+  /** What became of the files of its root filesystem since it was created. */
+  changes(id: string): Promise<FilesystemChange[]>;
+  /** Paths are the container's own; volumes and binds are followed, links stay inside. Not-found names the path. */
+  statPath(id: string, path: string): Promise<ContainerPathStat>;
+  readArchive(id: string, path: string): Promise<ArchiveAnswer>;
+  /** Puts an archive, compressed or not, into a folder. Forbidden where that is read-only. */
+  writeArchive(id: string, path: string, body: Readable, options: ArchiveWriteOptions): Promise<void>;
+  /** The root filesystem as a tar archive, without what is in volumes. */
+  export(id: string): Promise<AsyncIterableIterator<Uint8Array>>;
+  /** Makes an image of what the container has changed; resolves with its id. */
+  commit(id: string, request: CommitRequest): Promise<string>;
   resize(id: string, rows: number, columns: number): Promise<void>;
 
   execCreate(id: string, config: ExecConfig): Promise<{ Id: string }>;

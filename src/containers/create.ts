@@ -32,6 +32,21 @@ export function mergeConfig(
   id: string,
   hostConfig: HostConfig,
 ): ContainerConfig {
+  const layered = layConfig(user, image);
+  const merged: ContainerConfig = {
+    ...layered,
+    Hostname: hostname(user, id, hostConfig),
+    ExposedPorts: emptyToUndefined({ ...layered.ExposedPorts, ...portsOf(hostConfig) }),
+  };
+  if ((merged.Entrypoint ?? []).length + (merged.Cmd ?? []).length === 0) {
+    throw new GantryError("invalid", "no command specified");
+  }
+  if (commandStart(merged) === "") throw new GantryError("invalid", "no command specified");
+  return merged;
+}
+
+/** One config over another: what the upper one leaves open is the lower one's. */
+export function layConfig(user: ContainerConfig, image: ImageProcess): ContainerConfig {
   const entrypoint = user.Entrypoint === null || user.Entrypoint.length === 0 ? null : user.Entrypoint;
   // `--entrypoint ""` arrives as [""]: it clears the image's entrypoint and its command with it.
   const cleared = entrypoint?.length === 1 && entrypoint[0] === "";
@@ -39,9 +54,8 @@ export function mergeConfig(
   const imageEntrypoint = image.Entrypoint ?? null;
   const Entrypoint = cleared ? null : (entrypoint ?? imageEntrypoint);
   const Cmd = ownCommand || entrypoint !== null ? user.Cmd : (image.Cmd ?? user.Cmd);
-  const merged: ContainerConfig = {
+  return {
     ...user,
-    Hostname: hostname(user, id, hostConfig),
     User: user.User === "" ? (image.User ?? "") : user.User,
     Env: emptyListToNull(mergeEnv(image.Env ?? [], user.Env ?? [])),
     Entrypoint,
@@ -49,17 +63,12 @@ export function mergeConfig(
     WorkingDir: user.WorkingDir === "" ? (image.WorkingDir ?? "") : user.WorkingDir,
     Labels: { ...image.Labels, ...user.Labels },
     Volumes: emptyToNull({ ...image.Volumes, ...user.Volumes }),
-    ExposedPorts: emptyToUndefined({ ...soundPorts(image.ExposedPorts), ...user.ExposedPorts, ...portsOf(hostConfig) }),
+    ExposedPorts: emptyToUndefined({ ...soundPorts(image.ExposedPorts), ...user.ExposedPorts }),
     StopSignal: user.StopSignal || image.StopSignal || undefined,
     StopTimeout: user.StopTimeout ?? image.StopTimeout,
     Healthcheck: mergeHealth(user.Healthcheck, image.Healthcheck),
     Shell: user.Shell ?? image.Shell ?? undefined,
   };
-  if ((Entrypoint ?? []).length + (Cmd ?? []).length === 0) {
-    throw new GantryError("invalid", "no command specified");
-  }
-  if (commandStart(merged) === "") throw new GantryError("invalid", "no command specified");
-  return merged;
 }
 
 function commandStart(config: ContainerConfig): string | undefined {

@@ -3,6 +3,7 @@ import type { KeyedLock } from "../base/keyed-lock.ts";
 import { publishContainerEvent } from "./event.ts";
 import { healthUnwatched } from "./health.ts";
 import type { ContainerPorts } from "./ports.ts";
+import type { RunningState } from "./record.ts";
 import type { ContainerTable, Entry } from "./table.ts";
 
 /** Who wants to know when a container stands still and when it goes on. */
@@ -30,14 +31,18 @@ export class Freezing {
     this.#listener = listener;
   }
 
-  async pause(entry: Entry): Promise<void> {
+  /** With a reason it is the engine that pauses it: a boot lets it go on. */
+  async pause(entry: Entry, reason?: "commit"): Promise<void> {
     await this.#locks.run(entry.record.id, async () => {
-      const { state, id, name } = entry.record;
+      const { state: before, id, name } = entry.record;
       refuseRestarting(entry);
-      if (state.status !== "running") throw new GantryError("conflict", `container ${name} is not running`);
-      if (state.paused) throw new GantryError("conflict", `container ${name} is already paused`);
+      if (before.status !== "running") throw new GantryError("conflict", `container ${name} is not running`);
+      if (before.paused) throw new GantryError("conflict", `container ${name} is already paused`);
+      const state: RunningState = { ...before, ...(reason !== undefined && { pausedFor: reason }) };
       this.#listener.halted(id);
       try {
+        // Before it stands still: a crash must not leave it so.
+        if (reason !== undefined) this.#table.update(entry, { state });
         await this.#ports.runtime.pause(id);
         this.#table.update(entry, { state: { ...state, paused: true }, health: healthUnwatched(entry.record.health) });
       } catch (error) {
@@ -63,7 +68,8 @@ export class Freezing {
       if (entry.record.state.status !== "running" || !entry.record.state.paused) return;
       await this.#ports.runtime.resume(entry.record.id);
       if (entry.record.state.status !== "running") return;
-      this.#table.update(entry, { state: { ...entry.record.state, paused: false } });
+      const { pausedFor: _, ...state } = entry.record.state;
+      this.#table.update(entry, { state: { ...state, paused: false } });
       this.#listener.running(entry);
     });
   }

@@ -10,13 +10,13 @@ import { publishContainerEvent, publishVolumeEvents } from "./event.ts";
 import { Freezing, type FreezingListener } from "./freezing.ts";
 import { healthAtStart, healthUnwatched, type OnFailure } from "./health.ts";
 import { makeJail, sweepJail } from "./jail.ts";
+import { refreshLinks } from "./network-files.ts";
 import type { ContainerPorts } from "./ports.ts";
 import { type ContainerRecord, type ExitedState, NEVER, timestamp } from "./record.ts";
 import { removeContainer } from "./remove.ts";
 import { shouldRestart } from "./restart-policy.ts";
 import { Restarts } from "./restarts.ts";
 import { parseSignal } from "./signal.ts";
-import { refreshLinks } from "./network-files.ts";
 import { joinedNames } from "./spec-of.ts";
 import { Sweeps } from "./sweeps.ts";
 import type { ContainerTable, Entry } from "./table.ts";
@@ -75,6 +75,24 @@ export class Lifecycle {
       entry.transient.manuallyStopped = false;
       await this.#startLocked(entry, { restartCount: 0 });
     });
+  }
+
+  /**
+   * Runs `act` while nothing else changes this container, after what is being cleaned up of it. Throws not-found if it
+   * is gone.
+   */
+  async undisturbed<T>(entry: Entry, act: () => Promise<T>): Promise<T> {
+    const { id } = entry.record;
+    return this.#locks.run(id, async () => {
+      if (this.#table.get(id) !== entry) throw new GantryError("not-found", `No such container: ${id}`);
+      await this.#sweeps.of(id);
+      return act();
+    });
+  }
+
+  /** Cleans up in the background: before the container starts again or is opened again, and before the engine ends. */
+  sweepLater(id: string, act: () => Promise<void>): void {
+    this.#sweeps.add(id, act);
   }
 
   async #startLocked(entry: Entry, change: Pick<ContainerRecord, "restartCount">): Promise<void> {
@@ -333,8 +351,9 @@ export class Lifecycle {
     }
   }
 
-  async pause(entry: Entry): Promise<void> {
-    await this.#freezing.pause(entry);
+  /** With a reason it is the engine that pauses it: a boot lets it go on. */
+  async pause(entry: Entry, reason?: "commit"): Promise<void> {
+    await this.#freezing.pause(entry, reason);
   }
 
   async unpause(entry: Entry): Promise<void> {
@@ -406,7 +425,8 @@ export class Lifecycle {
       networks.rename(id, name);
       try {
         const { state } = entry.record;
-        const renamed = state.status === "running" ? { state: { ...state, networks: networks.state(id).networks } } : {};
+        const renamed =
+          state.status === "running" ? { state: { ...state, networks: networks.state(id).networks } } : {};
         this.#table.update(entry, { name, ...renamed });
       } catch (error) {
         networks.rename(id, before);

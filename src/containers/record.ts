@@ -66,6 +66,8 @@ export interface RunningState {
   readonly pid: number;
   readonly startedAt: string;
   readonly paused: boolean;
+  /** Set while the engine itself pauses it, for a commit: a boot that finds it lets the processes go on. */
+  readonly pausedFor?: "commit";
   readonly networks: Readonly<Record<string, EndpointSettings>>;
   readonly ports: PortMap;
   readonly sandboxKey: string;

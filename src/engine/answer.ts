@@ -6,23 +6,32 @@ import { GantryError, messageOf } from "../base/errors.ts";
 /** What a route's handler returns: the answer as data, written in one place. */
 export type Answer =
   | { readonly kind: "json"; readonly status: number; readonly value: unknown }
-  | { readonly kind: "empty"; readonly status: number }
+  | { readonly kind: "empty"; readonly status: number; readonly headers?: Readonly<Record<string, string>> }
   | { readonly kind: "text"; readonly body: string; readonly headers: Readonly<Record<string, string>> }
   /** Headers leave at once, the value when it is there. */
   | { readonly kind: "later"; readonly value: Promise<unknown> }
   /** Headers leave at once; each piece leaves when it is there. The iterable ends when the request's signal aborts. */
-  | { readonly kind: "stream"; readonly type: string; readonly body: AsyncIterable<Uint8Array | string> }
+  | {
+      readonly kind: "stream";
+      readonly type: string;
+      readonly body: AsyncIterable<Uint8Array | string>;
+      readonly headers?: Readonly<Record<string, string>>;
+    }
   /** The connection was taken over. */
   | { readonly kind: "hijacked" };
 
 export const json = (value: unknown, status = 200): Answer => ({ kind: "json", status, value });
-export const empty = (status = 204): Answer => ({ kind: "empty", status });
-export const later = (value: Promise<unknown>): Answer => ({ kind: "later", value });
-export const stream = (type: string, body: AsyncIterable<Uint8Array | string>): Answer => ({
-  kind: "stream",
-  type,
-  body,
+export const empty = (status = 204, headers: Readonly<Record<string, string>> = {}): Answer => ({
+  kind: "empty",
+  status,
+  headers,
 });
+export const later = (value: Promise<unknown>): Answer => ({ kind: "later", value });
+export const stream = (
+  type: string,
+  body: AsyncIterable<Uint8Array | string>,
+  headers: Readonly<Record<string, string>> = {},
+): Answer => ({ kind: "stream", type, body, headers });
 export const HIJACKED: Answer = { kind: "hijacked" };
 
 /** Writes an answer. Resolves when it is handed to the socket; a client that left is no error. */
@@ -36,7 +45,10 @@ export async function writeAnswer(response: ServerResponse, answer: Answer): Pro
     case "json":
       return writeJson(response, answer.status, answer.value);
     case "empty":
-      response.writeHead(answer.status, answer.status === 204 || answer.status === 304 ? {} : { "Content-Length": 0 });
+      response.writeHead(answer.status, {
+        ...answer.headers,
+        ...(answer.status !== 204 && answer.status !== 304 && { "Content-Length": 0 }),
+      });
       response.end();
       return;
     case "text":
@@ -49,7 +61,7 @@ export async function writeAnswer(response: ServerResponse, answer: Answer): Pro
       response.end(`${JSON.stringify(await answer.value)}\n`);
       return;
     case "stream":
-      response.writeHead(200, { "Content-Type": answer.type });
+      response.writeHead(200, { ...answer.headers, "Content-Type": answer.type });
       response.flushHeaders();
       await pour(response, answer.body);
   }

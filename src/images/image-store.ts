@@ -8,8 +8,10 @@ import { familiarString, parseNormalized, tagNameOnly, withTag } from "../oci/re
 import { bootstrapBusybox } from "./bootstrap-busybox.ts";
 import { bootstrapDebian } from "./bootstrap-debian.ts";
 import { Claims } from "./claims.ts";
+import { commitImage } from "./commit.ts";
 import { publishImageEvent } from "./event.ts";
 import type {
+  CommitOptions,
   ImageInspectOptions,
   ImageListOptions,
   ImageRegistry,
@@ -138,6 +140,10 @@ export class ImageStore implements ImageRegistry {
 
   async import(archive: Readable, options: ImportOptions, progress: Progress): Promise<string> {
     return importImage(this.#context, archive, options, progress);
+  }
+
+  async commit(options: CommitOptions): Promise<string> {
+    return commitImage(this.#context, options);
   }
 
   async load(archive: Readable, progress: Progress, options: { platform?: Platform | undefined } = {}): Promise<void> {

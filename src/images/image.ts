@@ -1,7 +1,8 @@
 import type { Readable } from "node:stream";
 import type { Filters } from "../api/filters.ts";
 import type { ImageDeleteRow, ImageHistoryRow, ImageInspect, ImageSummary, ProgressMessage } from "../api/image.ts";
-import type { ImageConfig, Platform } from "../oci/image.ts";
+import type { ImageConfig, ImageProcess, Platform } from "../oci/image.ts";
+import type { Reference } from "../oci/reference.ts";
 
 /** An image as `containers` needs it to make one of it. */
 export interface ResolvedImage {
@@ -39,6 +40,23 @@ export interface ImportOptions {
   readonly platform?: string;
 }
 
+/** An image made of what was changed in a container. */
+export interface CommitOptions {
+  /** Id of the image that the container was made of. */
+  readonly parent: string;
+  /** What the container adds to them, as an uncompressed layer; it may be empty. Read once. */
+  readonly layer: AsyncIterable<Uint8Array>;
+  readonly config: ImageProcess;
+  readonly containerId: string;
+  /** What history calls the step. */
+  readonly createdBy: string;
+  readonly author: string;
+  readonly comment: string;
+  /** Undefined leaves it untagged. */
+  readonly reference: Reference | undefined;
+  readonly signal?: AbortSignal;
+}
+
 export interface Progress {
   readonly signal?: AbortSignal;
   readonly onProgress?: (message: ProgressMessage) => void;
@@ -67,6 +85,8 @@ export interface ImageRegistry {
   ): Promise<ImageDeleteRow[]>;
   prune(filters: Filters): Promise<{ deleted: ImageDeleteRow[]; spaceReclaimed: number }>;
   import(archive: Readable, options: ImportOptions, progress: Progress): Promise<string>;
+  /** Resolves with the new image's id, `sha256:…`. */
+  commit(options: CommitOptions): Promise<string>;
   /** With `platform`, the images for it and no others; refuses an archive that has none. */
   load(archive: Readable, progress: Progress, options?: { platform?: Platform | undefined }): Promise<void>;
   /** A tar that both `docker load` and OCI tools read. */

@@ -129,8 +129,8 @@ export function bindMount(
   }
 }
 
-/** Makes an existing mount read-only, keeping its other flags. */
-function setReadonly(target: string, recursive = false): void {
+/** Makes an existing mount read-only, keeping its other flags; with `recursive` also those beneath it. */
+export function setReadonly(target: string, recursive = false): void {
   // struct mount_attr: set, clear, propagation, user namespace.
   const attributes = new BigUint64Array([BigInt(MOUNT_ATTR_RDONLY), 0n, 0n, 0n]);
   const result = cMountSetattr(

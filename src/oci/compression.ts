@@ -5,29 +5,37 @@ import { createGunzip } from "node:zlib";
 import { GantryError, hasCode } from "../base/errors.ts";
 import { unzstd } from "./zstd.ts";
 
-export type Compression = "none" | "gzip" | "zstd" | "xz";
+export type Compression = "none" | "gzip" | "zstd" | "xz" | "bzip2";
 
 const MAGIC: readonly { readonly compression: Compression; readonly bytes: readonly number[] }[] = [
   { compression: "gzip", bytes: [0x1f, 0x8b, 0x08] },
   { compression: "zstd", bytes: [0x28, 0xb5, 0x2f, 0xfd] },
   { compression: "xz", bytes: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00] },
 ];
+/** "BZh", a level, and the start of a block or of an empty stream's end: "BZh" alone may be a file's name in a tar. */
+const BZIP2 = /^BZh[1-9](?:1A|\x17r)/;
 const LONGEST = 6;
 const OUTPUT_CHUNK = 1 << 18;
-const XZ = "/usr/bin/xz";
 const XZ_MEMORY = 512 << 20;
+
+/** Programs for what Node can't undo itself; they read standard input and write standard output. */
+const PROGRAMS = {
+  xz: ["/usr/bin/xz", ["--decompress", "--stdout", `--memlimit-decompress=${XZ_MEMORY}`]],
+  bzip2: ["/bin/bzip2", ["--decompress", "--stdout"]],
+} as const;
 
 /** What the first bytes of a stream say of its compression; six bytes are enough. */
 function compressionOf(start: Uint8Array): Compression {
   const found = MAGIC.find(({ bytes }) => bytes.every((byte, at) => start[at] === byte));
   // zstd also allows frames to be skipped (0x184D2A50 … 5F) in front of the first real one.
   const skippable = ((start[0] ?? 0) & 0xf0) === 0x50 && start[1] === 0x2a && start[2] === 0x4d && start[3] === 0x18;
+  if (BZIP2.test(Buffer.from(start).toString("latin1"))) return "bzip2";
   return found?.compression ?? (skippable ? "zstd" : "none");
 }
 
 /**
- * Undoes whatever compression the stream's first bytes announce. Destroying the result ends the source (and xz's
- * process); broken input fails the result with `invalid`. What comes out is unbounded: limiting it is the caller's.
+ * Undoes whatever compression the stream's first bytes announce. Destroying the result ends the source (and the
+ * process of a program); broken input fails the result with `invalid`. What comes out is unbounded: limiting it is the caller's.
  */
 export async function decompress(
   source: Readable | AsyncIterable<Uint8Array>,
@@ -78,15 +86,13 @@ function decode(compression: Exclude<Compression, "none">, packed: Readable): Re
     return pipeline(packed, createGunzip({ chunkSize: OUTPUT_CHUNK }), () => {
       // The error reaches the reader through the decoder, which is destroyed with it.
     });
-  const plain = compression === "zstd" ? unzstd(packed, OUTPUT_CHUNK) : unxz(packed);
+  const plain = compression === "zstd" ? unzstd(packed, OUTPUT_CHUNK) : byProgram(compression, packed);
   return Readable.from(plain, { objectMode: false }).once("close", () => packed.destroy());
 }
 
-async function* unxz(packed: Readable): AsyncGenerator<Uint8Array> {
-  const child = spawn(XZ, ["--decompress", "--stdout", `--memlimit-decompress=${XZ_MEMORY}`], {
-    stdio: ["pipe", "pipe", "pipe"],
-    env: {},
-  });
+async function* byProgram(compression: keyof typeof PROGRAMS, packed: Readable): AsyncGenerator<Uint8Array> {
+  const [program, args] = PROGRAMS[compression];
+  const child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"], env: {} });
   let complaint = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     if (complaint.length < 1024) complaint += text;
@@ -98,7 +104,7 @@ async function* unxz(packed: Readable): AsyncGenerator<Uint8Array> {
   const fed = pipelined(packed, child.stdin).then(
     () => undefined,
     (error: unknown) => {
-      // xz closes its input as soon as it finds it broken; its exit status tells why.
+      // The program closes its input as soon as it finds it broken; its exit status tells why.
       if (hasCode(error, "EPIPE", "ERR_STREAM_PREMATURE_CLOSE")) return undefined;
       child.kill("SIGKILL");
       return error;
@@ -109,8 +115,9 @@ async function* unxz(packed: Readable): AsyncGenerator<Uint8Array> {
     const failure = await ended;
     const feeding = await fed;
     if (feeding !== undefined) throw feeding;
-    if (failure?.includes("Unexpected end of input")) throw new GantryError("invalid", "unexpected EOF");
-    if (failure !== undefined) throw new GantryError("invalid", `cannot decompress xz: ${failure}`);
+    if (/unexpected end of (input|file)|file ends unexpectedly/i.test(failure ?? ""))
+      throw new GantryError("invalid", "unexpected EOF");
+    if (failure !== undefined) throw new GantryError("invalid", `cannot decompress ${compression}: ${failure}`);
   } finally {
     child.kill("SIGKILL");
   }

@@ -1,5 +1,5 @@
 import { GantryError, hasCode } from "../../base/errors.ts";
-import { readFileInRoot } from "../../kernel/path.ts";
+import { type Root, readFileInRoot } from "../../kernel/path.ts";
 
 /** Who a process runs as. */
 export interface ProcessUser {
@@ -18,7 +18,7 @@ const MAX_ID = 2 ** 31 - 1;
  * Looks up `user[:group]` (names or numbers, empty is root) and the names of `groups` in the image's own /etc/passwd
  * and /etc/group. A number needs no entry; a name without one is refused with `invalid` and Docker's words.
  */
-export function resolveUser(rootfs: string, userSpec: string, groups: readonly string[] = []): ProcessUser {
+export function resolveUser(rootfs: Root, userSpec: string, groups: readonly string[] = []): ProcessUser {
   return lookUp(userSpec, groups, readTable(rootfs, "/etc/passwd"), readTable(rootfs, "/etc/group"));
 }
 
@@ -73,7 +73,7 @@ function parseEntryId(text: string | undefined): number | undefined {
   return text !== undefined && /^\d{1,10}$/.test(text) && Number(text) <= MAX_ID ? Number(text) : undefined;
 }
 
-function readTable(rootfs: string, path: string): string[][] {
+function readTable(rootfs: Root, path: string): string[][] {
   try {
     return readFileInRoot(rootfs, path, MAX_FILE)
       .toString("utf8")

@@ -1,4 +1,5 @@
-import { decodeCreateRequest, updateBody } from "../../api/create-request.ts";
+import { type ContainerPathStat, PATH_STAT_HEADER } from "../../api/archive.ts";
+import { containerConfig, decodeCreateRequest, updateBody } from "../../api/create-request.ts";
 import { decodeJson } from "../../api/decode.ts";
 import { olderCreateRequest } from "../../api/older-requests.ts";
 import { asDimension } from "../../api/query.ts";
@@ -85,12 +86,54 @@ export function containerRoutes(containers: ContainerController): ContainerRoute
       await containers.attach(params.id!, { ...streams, detachKeys: detachKeys || undefined, hijack, signal });
       return HIJACKED;
     },
+    containerChanges: async ({ params }) => {
+      const changes = await containers.changes(params.id!);
+      return json(changes.length === 0 ? null : changes);
+    },
+    containerExport: async ({ params }) => stream("application/octet-stream", await containers.export(params.id!)),
+    containerPathStat: async ({ params, query }) =>
+      empty(200, statHeader(await containers.statPath(params.id!, query.path ?? ""))),
+    containerArchive: async ({ params, query }) => {
+      const answer = await containers.readArchive(params.id!, query.path ?? "");
+      return stream("application/x-tar", answer.stream, statHeader(answer.stat));
+    },
+    containerExtract: async (request) => {
+      const { params, query, signal } = request;
+      await containers.writeArchive(params.id!, query.path ?? "", request.body(), {
+        copyUidGid: query.copyUIDGID,
+        noOverwriteDirNonDir: query.noOverwriteDirNonDir,
+        signal,
+      });
+      return empty(200);
+    },
+    containerCommit: (request) => commit(containers, request),
     containerRemove: async ({ params, query }) => {
       if (query.link) throw new GantryError("unsupported", "cannot remove a link: legacy links are not kept");
       await containers.remove(params.id!, { force: query.force, volumes: query.v });
       return empty();
     },
   };
+}
+
+function statHeader(stat: ContainerPathStat): Record<string, string> {
+  return { [PATH_STAT_HEADER]: Buffer.from(JSON.stringify(stat)).toString("base64") };
+}
+
+async function commit(containers: ContainerController, request: RouteRequest<"containerCommit">) {
+  const { query, signal } = request;
+  const document = await request.document();
+  if (!query.container) throw new GantryError("invalid", 'invalid name or ID supplied: ""');
+  const Id = await containers.commit(query.container ?? "", {
+    config: document === "" ? undefined : decodeJson(containerConfig, document),
+    changes: query.changes,
+    repository: query.repo ?? "",
+    tag: query.tag ?? "",
+    author: query.author ?? "",
+    comment: query.comment ?? "",
+    pause: query.pause,
+    signal,
+  });
+  return json({ Id }, 201);
 }
 
 async function stats(containers: ContainerController, request: RouteRequest<"containerStats">) {

@@ -48,6 +48,12 @@ export async function* writeTar(members: AsyncIterable<TarOutput> | Iterable<Tar
     for await (const chunk of body ?? []) {
       left -= chunk.length;
       if (left < 0) throw new GantryError("internal", `archive/tar: write too long: ${entry.name}`);
+      if (chunk.length >= BATCH) {
+        // Large pieces go as they are: copying them would cost more than a call does.
+        if (batched > 0) yield take();
+        yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+        continue;
+      }
       add(chunk);
       if (batched >= BATCH) yield take();
     }

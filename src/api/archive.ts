@@ -1,0 +1,39 @@
+/** What the header X-Docker-Container-Path-Stat tells of a path in a container: base64 of its JSON. */
+export interface ContainerPathStat {
+  readonly name: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Bits of Go's os.FileMode. */
+  readonly mode: number;
+  /** RFC 3339 with nanoseconds. */
+  readonly mtime: string;
+  /** Where a symbolic link leads in the end, from the container's root; empty for anything else. */
+  readonly linkTarget: string;
+}
+
+/** Bits of Go's os.FileMode beside the nine permissions. */
+export const GO_MODE = {
+  dir: 2 ** 31,
+  symlink: 2 ** 27,
+  device: 2 ** 26,
+  namedPipe: 2 ** 25,
+  socket: 2 ** 24,
+  setuid: 2 ** 23,
+  setgid: 2 ** 22,
+  charDevice: 2 ** 21,
+  sticky: 2 ** 20,
+} as const;
+
+/** True if a mode of Go's has this bit; bit 31 is out of reach of JavaScript's own operators. */
+export function hasGoMode(mode: number, bit: number): boolean {
+  return Math.floor(mode / bit) % 2 === 1;
+}
+
+export const PATH_STAT_HEADER = "X-Docker-Container-Path-Stat";
+
+/** One change of a container's root filesystem, as GET /containers/{id}/changes lists them. */
+export interface FilesystemChange {
+  readonly Path: string;
+  /** 0: modified, 1: added, 2: deleted. */
+  readonly Kind: 0 | 1 | 2;
+}
