@@ -14,9 +14,10 @@ const rows = {
   networks: ["base", "api", "kernel", "state", "events"],
   volumes: ["base", "api", "kernel", "state", "events"],
   containers: ["base", "oci", "api", "kernel", "state", "events", "content", "snapshots", "runtime", "images", "networks", "volumes"],
+  doctor: ["base", "api", "kernel"],
   engine: [
     "base", "oci", "api", "kernel", "state", "events", "content", "snapshots", "runtime",
-    "remote", "images", "networks", "volumes", "containers",
+    "remote", "images", "networks", "volumes", "containers", "doctor",
   ],
   client: ["base", "api"],
   cli: ["base", "oci", "api", "client"],

@@ -181,11 +181,28 @@ export const COMMANDS: readonly CommandRow[] = [
   ),
   row("image tag =tag", "Give an image another name", async () => (await import("./commands/image-names.ts")).tag),
   row(
+    "network connect",
+    "Connect a container to a network",
+    async () => (await import("./commands/network-members.ts")).connectNetwork,
+  ),
+  row("network create", "Create a network", async () => (await import("./commands/network-create.ts")).createNetwork),
+  row(
+    "network disconnect",
+    "Disconnect a container from a network",
+    async () => (await import("./commands/network-members.ts")).disconnectNetwork,
+  ),
+  row(
     "network inspect",
     "Display detailed information on one or more networks",
     async () => (await import("./commands/inspect.ts")).inspectNetworks,
   ),
   row("network ls list", "List networks", async () => (await import("./commands/networks.ts")).networks),
+  row("network prune", "Remove all unused networks", async () => (await import("./commands/prune.ts")).pruneNetworks),
+  row(
+    "network rm remove",
+    "Remove one or more networks",
+    async () => (await import("./commands/networks.ts")).removeNetworks,
+  ),
   row("system df", "Show disk usage", async () => (await import("./commands/disk-usage.ts")).diskUsage),
   row(
     "system doctor",

@@ -19,6 +19,7 @@ import { openSnapshotter } from "../snapshots/open.ts";
 import { openSqlite } from "../state/sqlite.ts";
 import { LocalVolumes } from "../volumes/local.ts";
 import { DiskUsageReader } from "./disk-usage.ts";
+import { engineDoctor } from "./doctor.ts";
 import { engineHandlers } from "./handlers.ts";
 import { readHost } from "./host.ts";
 import { engineIdentity } from "./identity.ts";
@@ -201,12 +202,30 @@ export async function startEngine(
     snapshots,
     events,
   });
+  const doctor = engineDoctor(
+    () => config,
+    { dataRoot, execRoot },
+    {
+      askSupervisor: () => runtime.list(),
+      running: async () => {
+        const rows = await made.list({ all: false, limit: undefined, size: false, filters: {} });
+        return rows.map(({ Id }) => Id);
+      },
+      networks: () =>
+        networks.list().map(({ Name, IPAM }) => ({
+          name: Name,
+          subnets: (IPAM.Config ?? []).map(({ Subnet }) => Subnet),
+          gateways: (IPAM.Config ?? []).flatMap(({ Gateway }) => Gateway ?? []),
+        })),
+    },
+  );
   const handlers = engineHandlers({
     containers: made,
     images,
     networks,
     volumes,
     registries,
+    doctor,
     events,
     system,
     diskUsage,

@@ -102,5 +102,5 @@ export function helpText(): string {
     const left = `${shape.short === undefined ? "    " : `-${shape.short}, `}--${shape.flag}${shape.isSwitch ? "" : " value"}`;
     return `  ${left.padEnd(36)} ${shape.help}`;
   });
-  return `Usage:  gantryd [OPTIONS]\n\nThe engine of Gantry, a container platform.\n\nOptions:\n${lines.join("\n")}\n`;
+  return `Usage:  gantryd [OPTIONS]\n        gantryd doctor [CHECK...] [--json] [--quiet] [OPTIONS]\n\nThe engine of Gantry, a container platform.\n\nOptions:\n${lines.join("\n")}\n`;
 }

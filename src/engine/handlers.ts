@@ -1,6 +1,7 @@
 import type { EnginePorts } from "./ports.ts";
 import type { Handlers } from "./route-request.ts";
 import { containerRoutes } from "./routes/containers.ts";
+import { doctorRoutes } from "./routes/doctor.ts";
 import { execRoutes } from "./routes/exec.ts";
 import { imageRoutes } from "./routes/images.ts";
 import { networkRoutes } from "./routes/networks.ts";
@@ -24,6 +25,7 @@ export function engineHandlers(ports: EnginePorts): Handlers {
     ...imageRoutes(ports.images, ports.registries),
     ...networkRoutes(ports.networks, containers),
     ...registryRoutes(ports.registries),
+    ...doctorRoutes(ports.doctor),
     ...volumeRoutes(ports.volumes, usesVolume),
     ...usageRoutes(ports.diskUsage, ports.metrics.registry),
   };

@@ -10,6 +10,12 @@ import { ENGINE_VERSION } from "./version.ts";
 
 /** gantryd: reads its configuration, takes its folders, serves until it is told to end. */
 async function main(args: readonly string[]): Promise<void> {
+  if (args[0] === "doctor") {
+    // Loaded for it alone.
+    const { runDoctor } = await import("./doctor.ts");
+    process.exitCode = await runDoctor(args.slice(1));
+    return;
+  }
   const flags = parseFlags(args);
   const isGiven = (flag: string) => flags.values.get(flag)?.at(-1) === "true";
   if (isGiven("help")) {

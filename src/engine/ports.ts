@@ -6,6 +6,7 @@ import type { NetworkController } from "../networks/network.ts";
 import type { Registries } from "../remote/registry.ts";
 import type { VolumeStore } from "../volumes/volume.ts";
 import type { DiskUsageReader } from "./disk-usage.ts";
+import type { Doctor } from "./doctor.ts";
 import type { EngineMetrics } from "./metrics.ts";
 
 /** What the engine says about itself. */
@@ -21,6 +22,7 @@ export interface EnginePorts {
   readonly networks: NetworkController;
   readonly volumes: VolumeStore;
   readonly registries: Registries;
+  readonly doctor: Doctor;
   readonly events: EventBus;
   readonly system: EngineSystem;
   readonly diskUsage: DiskUsageReader;

@@ -81,6 +81,7 @@ export async function startTestServer(
       images,
       networks: { list: () => [] } as unknown as NetworkController,
       registries: {} as Registries,
+      doctor: async () => ({ Version: "0.0.0", Healthy: true, Checks: [] }),
       volumes,
       diskUsage: new DiskUsageReader({ images, containers, volumes, usersOf: () => [] }),
       metrics: engineMetrics(),

@@ -1,0 +1,69 @@
+import { join } from "node:path";
+import { messageOf } from "../../base/errors.ts";
+import { type Check, failure, note, ok, warning } from "../check.ts";
+import type { Files } from "../machine.ts";
+
+const records: Check = {
+  id: "engine.records",
+  title: "records",
+  async run({ files, records: database }, { dataRoot }) {
+    if (!files.list(dataRoot).includes("gantry.db")) return ok("there are none yet");
+    const path = join(dataRoot, "gantry.db");
+    const mend = `Stop the engine and put the file back from a copy: ${path}`;
+    try {
+      const said = await database.integrity(path);
+      return said === "ok" ? ok("whole") : failure(`${path} is damaged: ${said}`, mend);
+    } catch (error) {
+      return failure(`${path} can't be read: ${messageOf(error)}`, mend);
+    }
+  },
+};
+
+const supervisor: Check = {
+  id: "engine.supervisor",
+  title: "supervisor",
+  async run({ files }, { engine, execRoot }) {
+    if (engine === undefined) {
+      return hasListener(files, join(execRoot, "supervisor.sock"))
+        ? note("it runs without an engine: containers go on, and nobody can reach them", "Start the engine: npm start")
+        : ok("none runs, as no engine does");
+    }
+    try {
+      await engine.askSupervisor();
+      return ok("it answers");
+    } catch (error) {
+      return failure(
+        `it does not answer: ${messageOf(error)}`,
+        "Restart the engine, which starts another: containers that it held go on.",
+      );
+    }
+  },
+};
+
+/** proc_net(5): a listening socket has the flag __SO_ACCEPTCON. */
+function hasListener(files: Files, path: string): boolean {
+  const rows = (files.read("/proc/net/unix") ?? "").split("\n");
+  return rows.some((row) => row.endsWith(` ${path}`) && row.split(/\s+/)[3] === "00010000");
+}
+
+const leftovers: Check = {
+  id: "engine.leftovers",
+  title: "leftovers",
+  async run({ files }, { engine, execRoot }) {
+    const bundles = files.list(join(execRoot, "bundles"));
+    if (engine === undefined) {
+      const isHeld = hasListener(files, join(execRoot, "supervisor.sock"));
+      if (bundles.length === 0 || isHeld) return ok("none");
+      return note(`${bundles.length} containers' folders in ${execRoot}`, "Start the engine, which takes them away.");
+    }
+    const running = new Set(await engine.running());
+    const stale = bundles.filter((id) => !running.has(id));
+    if (stale.length === 0) return ok("none");
+    return warning(
+      `${stale.length} folders of containers that don't run in ${execRoot}: ${stale[0]?.slice(0, 12)} …`,
+      "Look again in a moment; if they stay, restart the engine, which takes them away.",
+    );
+  },
+};
+
+export const engineChecks: readonly Check[] = [records, supervisor, leftovers];

@@ -1,0 +1,118 @@
+import { BlockList, isIPv6 } from "node:net";
+import { type Check, failure, note, ok, warning } from "../check.ts";
+import type { NetworkProbes } from "../machine.ts";
+
+const forwarding: Check = {
+  id: "network.forwarding",
+  title: "forwarding",
+  run({ files }) {
+    if (files.read("/proc/sys/net/ipv4/ip_forward")?.trim() === "1") return ok("IPv4 is forwarded");
+    return warning(
+      "IPv4 is not forwarded: containers reach nothing outside",
+      "Turn it on: sysctl -w net.ipv4.ip_forward=1",
+    );
+  },
+};
+
+function made(what: "bridge" | "veth" | "nftables", title: string, mend: string): Check {
+  return {
+    id: `network.${what}`,
+    title,
+    run({ network }, { execRoot }) {
+      const refusals = network.sandboxRefusals(execRoot);
+      const why = refusals.namespace ?? refusals[what];
+      return why === undefined ? ok("made one in a namespace of its own") : failure(`can't be made: ${why}`, mend);
+    },
+  };
+}
+
+const foreignRules: Check = {
+  id: "network.foreign-rules",
+  title: "other firewalls",
+  run({ network }, { bridge }) {
+    const dropping = network
+      .chains()
+      .filter(({ table, hook, policy }) => hook === "forward" && policy === "drop" && !table.startsWith("gantry"));
+    const [first] = dropping;
+    if (first === undefined) return ok("none drops what is forwarded");
+    const { family, table, name } = first;
+    const rule = (side: string) => `nft insert rule ${family} ${table} ${name} ${side} "${bridge}" accept`;
+    return warning(
+      `the chain ${family} ${table} ${name} drops what it isn't told of: containers may reach nothing outside`,
+      `Let them through: ${rule("iifname")} && ${rule("oifname")}`,
+    );
+  },
+};
+
+const subnets: Check = {
+  id: "network.subnets",
+  title: "subnets",
+  run({ network }, { engine }) {
+    if (engine === undefined) return ok("no engine runs that would have any");
+    const routes = network.routes();
+    for (const { name, subnets: own, gateways } of engine.networks()) {
+      for (const subnet of own) {
+        const foreign = routes.filter(({ addresses }) => !addresses.some((address) => gateways.includes(address)));
+        const clash = foreign.find(({ destination }) => overlap(destination, subnet));
+        if (clash === undefined) continue;
+        return warning(
+          `the network ${name} (${subnet}) covers ${clash.destination}, which is reached by ${clash.device}`,
+          "Give the engine ranges that nothing else uses by --default-address-pool, then make the network again.",
+        );
+      }
+    }
+    return ok("none covers a route of this machine");
+  },
+};
+
+function overlap(a: string, b: string): boolean {
+  return covers(a, b) || covers(b, a);
+}
+
+function covers(outer: string, inner: string): boolean {
+  const [base = "", prefix = "0"] = outer.split("/");
+  const [address = "", length = "0"] = inner.split("/");
+  if (isIPv6(base) !== isIPv6(address) || Number(prefix) > Number(length)) return false;
+  const list = new BlockList();
+  const family = isIPv6(base) ? "ipv6" : "ipv4";
+  list.addSubnet(base, Number(prefix), family);
+  return list.check(address, family);
+}
+
+const mtu: Check = {
+  id: "network.mtu",
+  title: "packet size",
+  run({ network }: { readonly network: NetworkProbes }, installation) {
+    const outside = network.defaultMtu();
+    if (outside === undefined) return note("there is no default route: containers reach nothing outside");
+    if (installation.mtu <= outside) return ok(`${installation.mtu} inside, ${outside} outside`);
+    return warning(
+      `containers send ${installation.mtu} bytes at once, the way out takes ${outside}: large answers may hang`,
+      `Set "mtu": ${outside} in daemon.json and restart the engine.`,
+    );
+  },
+};
+
+const loopback: Check = {
+  id: "network.loopback",
+  title: "ports on loopback",
+  async run({ network }) {
+    const why = await network.loopbackRefusal();
+    if (why === undefined) return ok("a port of 127.0.0.1 can be reached");
+    return failure(
+      `a port of 127.0.0.1 can't be reached: ${why}`,
+      "Bring loopback up, and let no firewall drop what comes from it: ip link set lo up",
+    );
+  },
+};
+
+export const networkChecks: readonly Check[] = [
+  forwarding,
+  made("bridge", "bridges", "Load it: modprobe bridge"),
+  made("veth", "pairs of links", "Load it: modprobe veth"),
+  made("nftables", "packet filter", "Load it: modprobe nf_tables"),
+  foreignRules,
+  subnets,
+  mtu,
+  loopback,
+];
