@@ -16,15 +16,18 @@ const WIDTH = 50;
 
 /**
  * Does one thing to each name, up to 50 at a time, and reports in the order given: the names that went well on standard
- * output, complaints on standard error. Exit code 1 if any failed.
+ * output (`act` may say another text, or null for none), complaints on standard error. Exit code 1 if any failed.
  */
-export async function forEachName(call: Call, act: (name: string) => Promise<string | undefined>): Promise<number> {
+export async function forEachName(
+  call: Call,
+  act: (name: string) => Promise<string | null | undefined>,
+): Promise<number> {
   let failed = false;
   for (let at = 0; at < call.args.length; at += WIDTH) {
     const results = await Promise.allSettled(call.args.slice(at, at + WIDTH).map(act));
     results.forEach((result, index) => {
       if (result.status === "fulfilled") {
-        printLine(result.value ?? call.args[at + index] ?? "");
+        if (result.value !== null) printLine(result.value ?? call.args[at + index] ?? "");
       } else {
         if (!(result.reason instanceof ExitError && result.reason.code === 0)) failed = true;
         complain(errorLine(result.reason));

@@ -1,9 +1,11 @@
 import type { NetworkInspect } from "../../api/network.ts";
+import { EngineError } from "../../client/client.ts";
 import type { Command } from "../command.ts";
 import { boolFlag, filterFlag, textFlag } from "../flags/spec.ts";
 import { filtersOf } from "../output/filters.ts";
 import { printListing } from "../output/format.ts";
 import { FORMAT_USAGE, labelsText, shortId, timeText } from "../output/text.ts";
+import { forEachName, segment } from "./lifecycle.ts";
 
 const HEADINGS = {
   ID: "NETWORK ID",
@@ -62,3 +64,24 @@ export const networks: Command = {
     return 0;
   },
 };
+
+export const removeNetworks: Command = {
+  usage: "NETWORK [NETWORK...]",
+  args: { rule: "at-least", count: 1 },
+  flags: [boolFlag("f,force", "Do not complain about a network that is not there")],
+  run: (call) =>
+    forEachName(call, async (name) => {
+      try {
+        await call.client.done("DELETE", `/networks/${segment(name)}`);
+      } catch (error) {
+        // Nothing is printed of what was gone before.
+        if (call.flags.bool("force") && isMissing(error)) return null;
+        throw error;
+      }
+      return undefined;
+    }),
+};
+
+function isMissing(error: unknown): boolean {
+  return error instanceof EngineError && error.status === 404;
+}

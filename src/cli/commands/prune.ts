@@ -116,6 +116,22 @@ export const pruneImages: Command = {
   },
 };
 
+export const pruneNetworks: Command = {
+  usage: "[OPTIONS]",
+  args: { rule: "none" },
+  flags: PRUNE_FLAGS,
+  since: "1.25",
+  async run(call) {
+    const filters = pruneFilters(call);
+    if (!(await agreed(call, "WARNING! This will remove all custom networks not used by at least one container."))) {
+      return 0;
+    }
+    const { text } = await pruneUnusedNetworks(call, filters);
+    if (text !== "") print(`${text}\n`);
+    return 0;
+  },
+};
+
 export const pruneVolumes: Command = {
   usage: "[OPTIONS]",
   args: { rule: "none" },
