@@ -21,11 +21,11 @@ export async function listProcesses(pids: ReadonlySet<number>, psArgs: string): 
     if (hasCode(error, "ENOENT")) {
       throw new GantryError("unsupported", "cannot list processes: the host has no ps; install the package procps");
     }
-    const said = (error as { stderr?: string }).stderr?.trim().split("\n")[0];
-    throw new GantryError(
-      "invalid",
-      `error running ps: ${said === undefined || said === "" ? messageOf(error) : said}`,
-    );
+    // The first line that ps says, as Docker passes it on; else how it ended.
+    const { stderr = "", code } = error as { stderr?: string; code?: unknown };
+    const said = stderr.trim().split("\n")[0] ?? "";
+    const ending = typeof code === "number" ? `exit status ${code}` : messageOf(error);
+    throw new GantryError("invalid", `ps: ${said === "" ? ending : said}`);
   }
   return parsePs(output, pids);
 }

@@ -1,4 +1,5 @@
 import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
 import { GantryError, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
@@ -33,6 +34,7 @@ export async function serveMetrics(address: string, metrics: Metrics, log: Logge
     throw new GantryError("unavailable", `cannot serve metrics at ${address}: ${messageOf(error)}`, { cause: error });
   }
   server.on("error", (error) => log.error(`the metrics' socket failed: ${error.message}`));
-  log.info("metrics API listening", { address });
+  const { address: ip, port } = server.address() as AddressInfo;
+  log.info("metrics API listening", { address: ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}` });
   return server;
 }
