@@ -45,6 +45,11 @@ const VECTORS: readonly (readonly [string, string])[] = [
   ['{{range .List}}{{if eq . "b"}}{{continue}}{{end}}{{if eq . "c"}}{{break}}{{end}}{{.}}{{end}}', "a"],
   ['{{println .Name .N}}{{print 1 2 "x" 3}}', "web 3\n1 2x3"],
   ["{{`raw`}} {{'a'}} {{\"\\t\\u00e9\"}} {{0x10}} {{-2}}", "raw 97 \té 16 -2"],
+  ['{{define "x"}}[{{.}}]{{end}}{{template "x" .Name}}{{template "x"}}', "[web][<no value>]"],
+  ['{{block "b" .Name}}<{{.}}>{{end}}{{with .None}}{{else with .N}}{{.}}{{end}}', "<web>3"],
+  ['{{$x := "a"}}{{if .On}}{{$x = "b"}}{{end}}{{$x}} {{range 3}}{{.}}{{end}} {{.Missing.X}}', "b 012 <no value>"],
+  ['{{printf "%[2]d %[1]s %*d %x %U %e" "a" 7 | html}}', "7 a %!d(BADWIDTH) %!x(MISSING) %!U(MISSING) %!e(MISSING)"],
+  ['{{html "<\'&"}} {{js "it\'s <"}} {{urlquery "a b&/"}}', "&lt;&#39;&amp; it\\'s \\u003C a+b%26%2F"],
 ];
 
 for (const [template, expected] of VECTORS) {
@@ -63,6 +68,14 @@ const FAULTS: readonly (readonly [string, RegExp])[] = [
   ["{{.Name.X}}", /can't evaluate field X in type string/],
   ["{{index .List 9}}", /index out of range: 9/],
   ['{{"a}}', /unterminated quoted string/],
+  ["x\n {{.Name.X}}", /^template: :2:8: executing "" at <\.Name\.X>: can't evaluate field X in type string$/],
+  ["{{upper .N}}", /^template: :1:8: executing "" at <\.N>: wrong type for value; expected string; got int$/],
+  ["{{$x}}", /^template: :1: undefined variable "\$x"$/],
+  ["{{break}}", /\{\{break\}\} outside \{\{range\}\}/],
+  ['{{template "no"}}', /template "no" not defined/],
+  ['{{define "r"}}{{template "r"}}{{end}}{{template "r"}}', /exceeded maximum template depth/],
+  ["{{range 100000000}}{{end}}", /takes too long or prints too much/],
+  [`${"{{if 1}}".repeat(300)}${"{{end}}".repeat(300)}`, /nested too deep/],
 ];
 
 for (const [template, expected] of FAULTS) {

@@ -1,4 +1,4 @@
-import { FUNCTIONS, type TemplateFunction } from "./functions.ts";
+import { ArgumentError, CountError, FUNCTIONS, type TemplateFunction } from "./functions.ts";
 import { TemplateError } from "./lex.ts";
 import { type BlockNode, type Command, type Node, type Operand, type Pipe, shownText } from "./nodes.ts";
 import { parseTemplate, type Templates } from "./parse.ts";
@@ -125,10 +125,8 @@ class Run {
     const newline = before.lastIndexOf("\n");
     const line = before.split("\n").length;
     const column = Buffer.byteLength(before.slice(newline + 1));
-    const shown = shownText(piece);
-    const context = [...shown].length > 20 ? `${[...shown].slice(0, 20).join("")}...` : shown;
     return new TemplateError(
-      `template: ${this.#shared.name}:${line}:${column}: executing ${JSON.stringify(this.#name)} at <${context}>: ${why}`,
+      `template: ${this.#shared.name}:${line}:${column}: executing ${JSON.stringify(this.#name)} at <${shownText(piece)}>: ${why}`,
     );
   }
 
@@ -246,9 +244,21 @@ class Run {
     }
     const values = [...operands.map((operand) => this.#argument(operand, dot)), ...piped];
     this.#piece = command;
+    const [target] = values;
+    if (name === "call" && target !== null && target !== undefined && typeof target !== "function") {
+      const shown = operands[0] === undefined ? "." : shownText(operands[0]);
+      throw this.#error(`error calling call: non-function ${shown} of type ${typeName(target)}`);
+    }
     try {
       return this.#shared.functions[name]?.(...values);
     } catch (error) {
+      if (error instanceof CountError) this.#piece = command.operands[0];
+      if (error instanceof ArgumentError) {
+        const operand = operands[error.index];
+        if (operand !== undefined) this.#piece = operand;
+        const isConstant = operand?.kind === "literal" || operand?.kind === "nil";
+        if (isConstant) throw this.#error(`expected ${error.wanted}; found ${shownText(operand)}`);
+      }
       if (!(error instanceof TemplateError)) throw error;
       throw this.#error(error.message);
     }

@@ -7,15 +7,31 @@ export type TemplateFunction = (...args: unknown[]) => unknown;
 /** Most spaces that one call of `pad` adds on a side. */
 const MOST_PADDING = 1_000_000;
 
-function textOf(value: unknown): string {
-  if (typeof value === "string") return value;
-  if (value === null || value === undefined) throw new TemplateError("invalid value; expected string");
-  throw new TemplateError(`wrong type for value; expected string; got ${typeName(value)}`);
+/** A function was called with more or fewer arguments than it takes. */
+export class CountError extends TemplateError {}
+
+/** An argument is of another type than the function takes: the one at `index`, what is wanted in Go's word. */
+export class ArgumentError extends TemplateError {
+  readonly index: number;
+  readonly wanted: string;
+
+  constructor(index: number, wanted: "string" | "integer", value: unknown) {
+    const isNil = value === null || value === undefined;
+    const type = wanted === "integer" ? "int" : wanted;
+    super(isNil ? `invalid value; expected ${type}` : `wrong type for value; expected ${type}; got ${typeName(value)}`);
+    this.index = index;
+    this.wanted = wanted;
+  }
 }
 
-function numberOf(value: unknown): number {
+function textOf(value: unknown, index = 0): string {
+  if (typeof value === "string") return value;
+  throw new ArgumentError(index, "string", value);
+}
+
+function numberOf(value: unknown, index: number): number {
   if (typeof value === "number" && Number.isInteger(value)) return value;
-  throw new TemplateError(`expected integer; found ${goText(value)}`);
+  throw new ArgumentError(index, "integer", value);
 }
 
 /** A place in a list, as `index` and `slice` take it. */
@@ -33,7 +49,7 @@ function failed(name: string, why: string): TemplateError {
 function checkCount(name: string, args: readonly unknown[], least: number, most?: number): void {
   if (args.length >= least && (most === undefined || args.length <= most)) return;
   const wanted = most === least ? String(least) : `at least ${least}`;
-  throw new TemplateError(`wrong number of args for ${name}: want ${wanted} got ${args.length}`);
+  throw new CountError(`wrong number of args for ${name}: want ${wanted} got ${args.length}`);
 }
 
 function isNumber(value: unknown): value is number | bigint {
@@ -183,17 +199,17 @@ function counted(name: string, least: number, most: number | undefined, act: Tem
   };
 }
 
-function padding(value: unknown): string {
-  return " ".repeat(Math.min(MOST_PADDING, Math.max(0, numberOf(value))));
+function padding(value: unknown, index: number): string {
+  return " ".repeat(Math.min(MOST_PADDING, Math.max(0, numberOf(value, index))));
 }
 
 const BUILTIN: Readonly<Record<string, readonly [least: number, most: number | undefined, TemplateFunction]>> = {
   json: [1, 1, (value) => goJson(value)],
-  split: [2, 2, (text, separator) => splitText(textOf(text), textOf(separator))],
+  split: [2, 2, (text, separator) => splitText(textOf(text), textOf(separator, 1))],
   join: [
     2,
     2,
-    (items, separator) => (Array.isArray(items) ? items.map(goText).join(textOf(separator)) : goText(items)),
+    (items, separator) => (Array.isArray(items) ? items.map(goText).join(textOf(separator, 1)) : goText(items)),
   ],
   title: [1, 1, (text) => title(textOf(text))],
   lower: [1, 1, (text) => textOf(text).toLowerCase()],
@@ -201,14 +217,14 @@ const BUILTIN: Readonly<Record<string, readonly [least: number, most: number | u
   pad: [
     3,
     3,
-    (text, before, after) => (textOf(text) === "" ? "" : `${padding(before)}${textOf(text)}${padding(after)}`),
+    (text, before, after) => (textOf(text) === "" ? "" : `${padding(before, 1)}${textOf(text)}${padding(after, 2)}`),
   ],
   truncate: [
     2,
     2,
     (text, count) =>
       Buffer.from(textOf(text))
-        .subarray(0, Math.max(0, numberOf(count)))
+        .subarray(0, Math.max(0, numberOf(count, 1)))
         .toString(),
   ],
   print: [0, undefined, (...args) => joined(args)],

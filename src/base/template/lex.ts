@@ -22,6 +22,7 @@ export type TokenKind =
   | "comma"
   | "open"
   | "close"
+  | "sign"
   | "error"
   | "end";
 
@@ -185,6 +186,8 @@ class Lexer {
     if (/[0-9+-]/.test(first) || (first === "." && /[0-9]/.test(this.#text[this.#at + 1] ?? ""))) return this.#number();
     if (first === ".") return this.#named("field", first);
     if (/[\p{L}_]/u.test(this.#letter(this.#at))) return this.#named("identifier", "");
+    // Printable, though no template has a use for it: the parser says where it should not be.
+    if (first >= " " && first <= "~") return ["sign", first];
     return `unrecognized character in action: ${described(this.#letter(this.#at))}`;
   }
 

@@ -111,10 +111,10 @@ class Parser {
         return this.#block(word, at);
       case "block":
         this.#next();
-        return this.#blockDefinition(at);
+        return this.#blockDefinition();
       case "template":
         this.#next();
-        return this.#invocation(at);
+        return this.#invocation();
       case "break":
       case "continue":
         this.#next();
@@ -200,7 +200,8 @@ class Parser {
     this.#add(name, nodes);
   }
 
-  #blockDefinition(at: number): Node {
+  #blockDefinition(): Node {
+    const { at } = this.#peek();
     if (++this.#depth > MAX_DEPTH) throw this.#error("nested too deep");
     const name = this.#templateName("block clause");
     const pipe = this.#pipe("block clause", "right");
@@ -209,7 +210,8 @@ class Parser {
     return { kind: "template", name, pipe, at };
   }
 
-  #invocation(at: number): Node {
+  #invocation(): Node {
+    const { at } = this.#peek();
     const name = this.#templateName("template clause");
     if (this.#peek().kind === "right") {
       this.#next();
@@ -289,8 +291,6 @@ class Parser {
       if (token.kind === end) break;
       if (token.kind === "pipe") {
         this.#next();
-        if (this.#peek().kind === "right" || this.#peek().kind === "close")
-          throw this.#error("missing value for command");
         break;
       }
       if (operand === undefined || !token.spaced) {
