@@ -12,6 +12,10 @@ import { containerFolder, jsonLogPath } from "./view.ts";
 
 const DEFAULT_MAX_SIZE = 20 * 1024 * 1024;
 const DEFAULT_MAX_FILES = 5;
+const FRAME_HEAD = 8;
+const NEWLINE = 10;
+/** Bytes; shorter lines cost another piece of memory. */
+const EXPECTED_LINE = 64;
 
 /** Where a container's output is kept; undefined of the driver `none`. Throws `invalid` for options that can't be. */
 export function logTargetOf(record: ContainerRecord, settings: ContainerSettings): LogTarget | undefined {
@@ -118,30 +122,33 @@ export async function* logStream(
 /** A frame a line, as clients expect them, but one piece of memory for all that came at once. */
 export function encodeLines(chunk: LogLine, tty: boolean, timestamps: boolean, details: string): Uint8Array {
   const prefix = Buffer.from(`${timestamps ? `${rfc3339Nano(chunk.timeNano)} ` : ""}${details}`);
-  const { data } = chunk;
+  const { data, stream } = chunk;
   if (tty && prefix.length === 0) return data;
-  const starts: number[] = [];
-  for (let at = 0; at < data.length; at = lineEnd(data, at)) starts.push(at);
-  const head = (tty ? 0 : 8) + prefix.length;
-  const bytes = Buffer.allocUnsafe(data.length + head * starts.length);
+  const head = (tty ? 0 : FRAME_HEAD) + prefix.length;
+  let bytes = Buffer.allocUnsafe(data.length + head * (1 + Math.ceil(data.length / EXPECTED_LINE)));
   let to = 0;
-  for (const [n, from] of starts.entries()) {
-    const end = starts[n + 1] ?? data.length;
-    if (!tty) {
-      bytes.writeUInt32BE(chunk.stream << 24, to);
-      bytes.writeUInt32BE(prefix.length + end - from, to + 4);
-      to += 8;
+  // Byte by byte: lines are short, and a call for each would take longer than its bytes.
+  for (let from = 0; from < data.length; ) {
+    const most = to + head + data.length - from;
+    if (most > bytes.length) bytes = grown(bytes, to, most);
+    const begin = to;
+    if (!tty) to += FRAME_HEAD;
+    for (let index = 0; index < prefix.length; index++) bytes[to++] = prefix[index]!;
+    while (from < data.length) {
+      const byte = data[from++]!;
+      bytes[to++] = byte;
+      if (byte === NEWLINE) break;
     }
-    bytes.set(prefix, to);
-    to += prefix.length;
-    bytes.set(data.subarray(from, end), to);
-    to += end - from;
+    if (tty) continue;
+    bytes.writeUInt32BE(stream << 24, begin);
+    bytes.writeUInt32BE(to - begin - FRAME_HEAD, begin + 4);
   }
-  return bytes;
+  return bytes.subarray(0, to);
 }
 
-/** Where the line that begins at `from` ends, its newline included. */
-function lineEnd(data: Uint8Array, from: number): number {
-  const newline = data.indexOf(10, from);
-  return newline < 0 ? data.length : newline + 1;
+/** The first `used` bytes with room for `size` and a good deal more. */
+function grown(bytes: Buffer, used: number, size: number): Buffer<ArrayBuffer> {
+  const larger = Buffer.allocUnsafe(2 * size);
+  bytes.copy(larger, 0, 0, used);
+  return larger;
 }

@@ -19,9 +19,14 @@ const AFTER_LOG = Buffer.from(',"stream":"std');
 /** `,"stream":"stdout"`, of which the first letter after `std` tells the two apart. */
 const STREAM_LENGTH = 18;
 const LETTER_O = 0x6f;
-const SHORT: ReadonlyMap<number, number> = new Map(
-  ["n\n", "r\r", "t\t", "b\b", "f\f", '""', "\\\\", "//"].map((pair) => [pair.charCodeAt(0), pair.charCodeAt(1)]),
-);
+const LETTER_U = 0x75;
+const CLOSE = 0x7d;
+const TIME = Buffer.from(',"time":"');
+const MOST_TIME = 36;
+/** What a letter behind a backslash stands for; 0 for those that stand for nothing. */
+const SHORT = new Uint8Array(256);
+for (const pair of ["n\n", "r\r", "t\t", "b\b", "f\f", '""', "\\\\", "//"])
+  SHORT[pair.charCodeAt(0)] = pair.charCodeAt(1);
 
 export const JSON_LINES: LogReading = { frames: timedFrames, wholeEnd, backwards };
 /** The same for who asks for no times: lines of one stream that follow each other come as one frame. */
@@ -53,7 +58,7 @@ function* frames(fd: number, place: LogPlace, isTimed: boolean): Generator<LogFr
   }
 }
 
-/** Takes the lines of one block of memory apart. */
+/** Takes the lines of one block of memory apart. What it finds in a line is in its fields: objects cost too much. */
 class BlockDecoder {
   readonly #block: Buffer;
   readonly #end: number;
@@ -61,6 +66,11 @@ class BlockDecoder {
   readonly #isTimed: boolean;
   readonly #out: Buffer;
   #filled = 0;
+  /** Where the next line begins. */
+  #next = 0;
+  #stream = 0;
+  #timeFrom = 0;
+  #timeTo = 0;
 
   constructor(block: Buffer, end: number, place: LogPlace, isTimed: boolean) {
     this.#block = block;
@@ -72,29 +82,23 @@ class BlockDecoder {
   }
 
   *frames(): Generator<LogFrame> {
-    const block = this.#block;
     const base = this.#place.at;
     let stream = 0;
     let begun = 0;
     let timeFrom = 0;
     let timeTo = 0;
-    for (let at = 0; at < this.#end; ) {
+    for (let at = 0; at < this.#end; at = this.#next) {
       const before = this.#filled;
-      const next = this.#line(at);
-      if (next.stream !== 0) {
-        const isNew = next.stream !== stream || (this.#isTimed && !this.#same(timeFrom, timeTo, next.from, next.to));
-        if (isNew) {
-          if (before > begun) {
-            this.#place.at = base + at;
-            yield { stream, timeNano: this.#time(timeFrom, timeTo), bytes: this.#out.subarray(begun, before) };
-          }
-          begun = before;
-          stream = next.stream;
-          timeFrom = next.from;
-          timeTo = next.to;
-        }
+      if (!this.#plainLine(at) && !this.#foreignLine(at)) continue;
+      if (this.#stream === stream && (!this.#isTimed || this.#isOfTime(timeFrom, timeTo))) continue;
+      if (before > begun) {
+        this.#place.at = base + at;
+        yield { stream, timeNano: this.#time(timeFrom, timeTo), bytes: this.#out.subarray(begun, before) };
       }
-      at = block.indexOf(NEWLINE, next.at) + 1;
+      begun = before;
+      stream = this.#stream;
+      timeFrom = this.#timeFrom;
+      timeTo = this.#timeTo;
     }
     this.#place.at = base + this.#end;
     if (this.#filled > begun) {
@@ -102,81 +106,108 @@ class BlockDecoder {
     }
   }
 
-  /** Decodes the line at `at` into `out`. Stream 0 is what can't be read; `from` and `to` enclose the time. */
-  #line(at: number): { stream: number; from: number; to: number; at: number } {
+  /** Decodes a line as dockerd and Gantry write it into `out`; false, with nothing changed, if it is none. */
+  #plainLine(at: number): boolean {
     const block = this.#block;
-    for (let index = 0; index < HEAD.length; index++) {
-      if (block[at + index] !== HEAD[index]) return this.#foreign(at);
-    }
-    const kept = this.#filled;
+    if (!begins(block, at, HEAD)) return false;
+    const out = this.#out;
     let from = at + HEAD.length;
     let to = this.#filled;
-    const out = this.#out;
     for (;;) {
       const byte = block[from]!;
       if (byte === QUOTE) break;
       if (byte !== BACKSLASH) {
         // A raw newline can only be the end of a line that was torn.
-        if (byte === NEWLINE) return this.#foreign(at);
+        if (byte === NEWLINE) return false;
         out[to++] = byte;
         from++;
         continue;
       }
       const escaped = block[from + 1]!;
-      if (escaped !== 0x75) {
-        const short = SHORT.get(escaped);
-        if (short === undefined) return this.#foreign(at);
-        out[to++] = short;
-        from += 2;
+      if (escaped === LETTER_U) {
+        const code = hexAt(block, from + 2);
+        if (code < 0 || (code >= 0xd800 && code < 0xe000)) return false;
+        to = writeCode(out, to, code);
+        from += 6;
         continue;
       }
-      const code = hexAt(block, from + 2);
-      if (code < 0 || (code >= 0xd800 && code < 0xe000)) return this.#foreign(at);
-      to = writeCode(out, to, code);
-      from += 6;
+      const short = SHORT[escaped]!;
+      if (short === 0) return false;
+      out[to++] = short;
+      from += 2;
     }
     from++;
-    for (let index = 0; index < AFTER_LOG.length; index++) {
-      if (block[from + index] !== AFTER_LOG[index]) return this.#foreign(at);
-    }
-    const stream = block[from + AFTER_LOG.length] === LETTER_O ? 1 : 2;
-    const end = block.indexOf(NEWLINE, from + STREAM_LENGTH);
-    const timeTo = end - 2;
-    const timeFrom = block.lastIndexOf(QUOTE, timeTo - 1) + 1;
-    if (timeTo - timeFrom < 20 || timeTo - timeFrom > 35 || block[timeTo] !== QUOTE) {
-      this.#filled = kept;
-      return this.#foreign(at);
-    }
+    if (!begins(block, from, AFTER_LOG)) return false;
+    const letter = block[from + AFTER_LOG.length];
+    if (!this.#findTime(from + STREAM_LENGTH)) return false;
+    this.#stream = letter === LETTER_O ? 1 : 2;
     this.#filled = to;
-    return { stream, from: timeFrom, to: timeTo, at: end };
+    return true;
   }
 
-  /** A line that something else than Gantry wrote: any JSON with the same fields, or nothing. */
-  #foreign(at: number): { stream: number; from: number; to: number; at: number } {
+  /** The time at the end of the line, of which `from` is behind the stream. */
+  #findTime(from: number): boolean {
+    const block = this.#block;
+    if (begins(block, from, TIME)) {
+      const timeFrom = from + TIME.length;
+      let to = timeFrom;
+      while (to - timeFrom < MOST_TIME && block[to] !== QUOTE) to++;
+      if (block[to + 1] !== CLOSE || block[to + 2] !== NEWLINE) return false;
+      this.#timeFrom = timeFrom;
+      this.#timeTo = to;
+      this.#next = to + 3;
+      return true;
+    }
+    // Attributes lie between.
+    const end = block.indexOf(NEWLINE, from);
+    const to = end - 2;
+    const timeFrom = block.lastIndexOf(QUOTE, to - 1) + 1;
+    if (block[to] !== QUOTE || to - timeFrom > MOST_TIME || !begins(block, timeFrom - TIME.length, TIME)) return false;
+    this.#timeFrom = timeFrom;
+    this.#timeTo = to;
+    this.#next = end + 1;
+    return true;
+  }
+
+  /** A line that something else wrote: any JSON with the same fields. False for what has not got them. */
+  #foreignLine(at: number): boolean {
     const block = this.#block;
     const end = block.indexOf(NEWLINE, at);
+    this.#next = end + 1;
+    let fields: Record<string, unknown>;
     try {
-      const { log, stream, time } = JSON.parse(block.toString("utf8", at, end)) as Record<string, unknown>;
-      const from = typeof time === "string" ? block.lastIndexOf(time, end) : -1;
-      if (typeof log !== "string" || from < at) return { stream: 0, from: 0, to: 0, at: end };
-      this.#filled += this.#out.write(log, this.#filled);
-      return { stream: stream === "stderr" ? 2 : 1, from, to: from + String(time).length, at: end };
+      fields = (JSON.parse(block.toString("utf8", at, end)) ?? {}) as Record<string, unknown>;
     } catch {
-      return { stream: 0, from: 0, to: 0, at: end };
+      return false;
     }
+    const { log, stream, time } = fields;
+    const from = typeof time === "string" ? block.lastIndexOf(time, end) : -1;
+    if (typeof log !== "string" || from < at) return false;
+    this.#stream = stream === "stderr" ? 2 : 1;
+    this.#timeFrom = from;
+    this.#timeTo = from + String(time).length;
+    this.#filled += this.#out.write(log, this.#filled);
+    return true;
   }
 
-  #same(from: number, to: number, otherFrom: number, otherTo: number): boolean {
-    if (to - from !== otherTo - otherFrom) return false;
+  /** Whether the line that was just decoded has the time that lies there. */
+  #isOfTime(from: number, to: number): boolean {
+    const length = to - from;
+    if (this.#timeTo - this.#timeFrom !== length) return false;
     const block = this.#block;
     // They differ at their ends.
-    for (let back = 1; back <= to - from; back++) if (block[to - back] !== block[otherTo - back]) return false;
+    for (let back = 1; back <= length; back++) if (block[to - back] !== block[this.#timeTo - back]) return false;
     return true;
   }
 
   #time(from: number, to: number): bigint {
     return parseTime(this.#block.toString("latin1", from, to));
   }
+}
+
+function begins(block: Buffer, at: number, bytes: Buffer): boolean {
+  for (let index = 0; index < bytes.length; index++) if (block[at + index] !== bytes[index]) return false;
+  return true;
 }
 
 function hexAt(block: Buffer, at: number): number {
