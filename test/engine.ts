@@ -123,6 +123,8 @@ export class TestEngine implements AsyncDisposable {
 
   /** SIGKILL, as a crash: containers go on. */
   async kill(): Promise<void> {
+    // The bridges of networks made since are the machine's, too, should it never come back.
+    if (await this.#answers()) await this.#learnLinks();
     await this.#end("SIGKILL");
   }
 
@@ -216,6 +218,7 @@ export class TestEngine implements AsyncDisposable {
     let left: string[] = [];
     try {
       if (await this.#answers()) {
+        await this.#learnLinks();
         const listed = (await this.request("GET", "/containers/json?all=1")).json as { Id: string }[];
         this.#record(listed.map((container) => container.Id));
         await Promise.all(listed.map(({ Id }) => this.request("DELETE", `/containers/${Id}?force=1&v=1`)));
@@ -273,7 +276,9 @@ export class TestEngine implements AsyncDisposable {
   async #learnLinks(): Promise<void> {
     const bridge = (await this.request("GET", "/networks/bridge")).json?.Options?.["com.docker.network.bridge.name"];
     if (typeof bridge !== "string" || bridge === "") return;
-    this.#links = [bridge];
+    const networks = (await this.request("GET", "/networks?filters=%7B%22type%22%3A%5B%22custom%22%5D%7D")).json;
+    const made = (networks as { Id: string; Driver: string }[]).filter(({ Driver }) => Driver === "bridge");
+    this.#links = [bridge, ...made.map(({ Id }) => `br-${Id.slice(0, 12)}`)];
     this.#tables = nft(["list", "tables"])
       .split("\n")
       .map((line) => line.replace(/^table /, ""))
