@@ -86,6 +86,7 @@ export class Containers implements ContainerController {
     this.#health = new HealthMonitor({
       events: ports.events,
       log: ports.log,
+      onHealthCheck: ports.onHealthCheck,
       table: this.#table,
       execs: this.#execs,
       act: (entry, action) => this.#lifecycle.unhealthy(entry, action),

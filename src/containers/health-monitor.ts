@@ -36,7 +36,7 @@ interface Watch {
   current: Promise<HealthResult> | undefined;
 }
 
-export interface HealthMonitorPorts extends Pick<ContainerPorts, "events" | "log"> {
+export interface HealthMonitorPorts extends Pick<ContainerPorts, "events" | "log" | "onHealthCheck"> {
   readonly table: ContainerTable;
   readonly execs: Pick<ExecSessions, "capture">;
   /** Does what is to be done about a container that has turned unhealthy. */
@@ -145,6 +145,7 @@ export class HealthMonitor {
       ExitCode: ended.timedOut ? -1 : ended.code,
       Output: !ended.timedOut ? ended.output : ended.output === "" ? late : `${late}: ${ended.output}`,
     };
+    this.#ports.onHealthCheck?.(result.ExitCode !== 0);
     this.#settle(watch, result);
     return result;
   }

@@ -21,6 +21,8 @@ export interface ContainerPorts {
   readonly volumes: VolumeStore;
   readonly runtime: ProcessRuntime;
   readonly shippedLogs: LogForwarding;
+  /** Told of each probe of a container's health. */
+  readonly onHealthCheck?: (failed: boolean) => void;
   /** Read anew at each use: a reload may have changed it. */
   readonly settings: () => ContainerSettings;
 }

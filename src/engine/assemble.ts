@@ -150,6 +150,10 @@ export async function startEngine(
     volumes,
     runtime,
     shippedLogs,
+    onHealthCheck: (failed) => {
+      metrics.healthChecks.add();
+      if (failed) metrics.healthChecksFailed.add();
+    },
     settings: () => settings,
   });
   containers = made;

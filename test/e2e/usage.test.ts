@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
 import { request as httpRequest } from "node:http";
 import { after, before, test } from "node:test";
 import type { ContainerStats } from "../../src/api/stats.ts";
@@ -104,6 +105,20 @@ test("an update that is refused changes nothing at all", async () => {
   assert.deepEqual(await limitsOf("refused"), before);
 });
 
+test("limits that the kernel took before it refused one are taken back", async (t) => {
+  if (!existsSync("/sys/fs/cgroup/cpu/cpu.rt_runtime_us")) return t.skip("the kernel has no real-time limits here");
+  const id = await make("halfway", { CpuShares: 100 });
+  const answer = await update("halfway", { CpuShares: 200, CpuRealtimeRuntime: 1000 });
+  if (answer.status === 200) return t.skip("the parent's cgroup has real-time to give");
+  assert.equal(answer.status, 409);
+  assert.match(answer.json.message, /: failed to write "1000" to cpu.rt_runtime_us: EINVAL/);
+  assert.equal((await limitsOf("halfway")).CpuShares, 100);
+  const { Pid } = (await engine.request("GET", "/containers/halfway/json")).json.State;
+  const path = /^\d+:cpu:(.*)$/m.exec(readFileSync(`/proc/${Pid}/cgroup`, "utf8"))?.[1];
+  assert.ok(path?.endsWith(id));
+  assert.equal(readFileSync(`/sys/fs/cgroup/cpu${path}/cpu.shares`, "utf8"), "100\n");
+});
+
 test("a restart policy is refused for what goes with its exit", async () => {
   const id = await make("leaving", { AutoRemove: true });
   const answer = await update("leaving", { RestartPolicy: { Name: "always" } });
@@ -140,6 +155,12 @@ test("metrics count requests, actions and containers", async () => {
   assert.match(text, /^engine_daemon_container_states_containers\{state="running"\} \d+$/m);
   assert.match(text, /^engine_daemon_container_actions_seconds_bucket\{action="start",le="\+Inf"\} \d+$/m);
   assert.match(text, /^process_resident_memory_bytes [1-9]/m);
+  const body = { Image: "busybox", Cmd: ["sleep", "100"], Healthcheck: { Test: ["CMD", "false"], Interval: 3_600e9 } };
+  await engine.request("POST", "/containers/create?name=probed", body);
+  await engine.request("POST", "/containers/probed/start");
+  await engine.request("POST", "/gantry/containers/probed/healthcheck");
+  const later = (await engine.request("GET", "/metrics")).text;
+  assert.match(later, /^engine_daemon_health_checks_failed_total [1-9]/m);
 });
 
 test("metrics are served at an address of their own, and nothing else is", async () => {
