@@ -11,7 +11,7 @@ type Named<R> = R extends { readonly body: { readonly json: infer N extends stri
 /** The shapes of JSON bodies by the names that the table of routes gives them. A missing one fails to compile. */
 export const BODIES = {
   AuthConfig: authConfig,
-  ContainerConfig: containerConfig,
+  CommitRequest: containerConfig,
   ContainerCreateRequest: createBody,
   ContainerUpdateRequest: updateBody,
   ExecConfig: execConfig,

@@ -423,7 +423,7 @@ export const ROUTES = {
     summary: "Make an image of what a container has changed",
     access: "write",
     query: commitQuery,
-    body: { json: "ContainerConfig" },
+    body: { json: "CommitRequest" },
     answer: { status: 201, json: "IdResponse" },
     errors: [404, 409],
   },

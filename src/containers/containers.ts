@@ -133,7 +133,14 @@ export class Containers implements ContainerController {
   }
 
   async kill(id: string, signal: string): Promise<void> {
-    await this.#lifecycle.kill(this.#table.find(id), signal);
+    let entry: Entry;
+    try {
+      entry = this.#table.find(id);
+    } catch (error) {
+      const kind = error instanceof GantryError ? error.kind : "internal";
+      throw new GantryError(kind, `cannot kill container: ${id}: ${messageOf(error)}`);
+    }
+    await this.#lifecycle.kill(entry, signal);
   }
 
   async remove(id: string, options: { readonly force: boolean; readonly volumes: boolean }): Promise<void> {

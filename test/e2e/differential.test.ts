@@ -1,0 +1,388 @@
+import assert from "node:assert/strict";
+import { request as httpRequest } from "node:http";
+import { after, before, describe, test } from "node:test";
+import { NO_DOCKERD, TestDockerd } from "../dockerd.ts";
+import { startEngine, type TestEngine } from "../engine.ts";
+
+/**
+ * One list of calls made of Gantry and of Docker's own engine, in order: statuses, refusals' words and the shape of
+ * each answer must be the same. What is meant to differ says why.
+ */
+interface Call {
+  readonly line: string;
+  readonly body?: unknown;
+  /** Paths into the answer that differ, and why; `*` for all of it. */
+  readonly differs?: Readonly<Record<string, string>>;
+}
+
+const VERSION = "/v1.41";
+
+const NEWER = "the peer is 20.10: fields that came later are not hidden from older versions by Docker either";
+
+/** Refusals that later engines of Docker word as Gantry does, or better: what 20.10 said, and what stands for it. */
+const REWORDED: readonly (readonly [RegExp, RegExp])[] = [
+  [/^no such image: (.*): no such image: \1:latest$/, /^no such image: .*:latest$/],
+  [/^no such container: x$/, /^network nobody not found$/],
+  [/repository name must be lowercase$/, /repository name \(.*\) must be lowercase$/],
+  [/^invalid restart policy '(.*)'$/, /^invalid restart policy: unknown policy '.*'; use one of /],
+  [/^maximum retry count cannot be used with/, /^invalid restart policy: maximum retry count can only be used with/],
+  [/^unknown runtime specified bogus$/, /^unknown or invalid runtime name: bogus$/],
+  [/^strconv.atoi: parsing "x": invalid syntax$/, /^invalid resize height "x": invalid syntax$/],
+  [/^error when allocating new name: invalid container name \(\/a\/b\)/, /^invalid container name \(a\/b\)/],
+  [/^you cannot remove a running container id\./, /^cannot remove container "\/one": container is running: stop/],
+  [
+    /^container (id|one) is (not running|already paused|paused)/,
+    /^container (id|one) is (not running|already paused|paused)/,
+  ],
+  [/: mount type unknown$/, /: mount type unknown: "bogus", use bind, volume or tmpfs$/],
+  [/^bad parameter: pathcannot be empty$/, /^bad parameter: path cannot be empty$/],
+  [/^failed to create shim task: oci runtime create failed: /, /^oci runtime create failed: /],
+];
+
+const create = (name: string, body: object = {}): Call => ({
+  line: `POST /containers/create?name=${name}`,
+  body: { Image: "busybox", Cmd: ["sleep", "1000"], HostConfig: { NetworkMode: "none" }, ...body },
+});
+const call = (line: string, body?: unknown, differs?: Call["differs"]): Call => ({ line, body, differs });
+
+const SINCE_23 = { "*": "20.10 made such a container, which never started; later ones refuse it, as Gantry does" };
+
+const CONTAINER_FIELDS = {
+  "HostConfig.Annotations": NEWER,
+  GraphDriver: "the folders are the engine's own",
+};
+
+const CALLS: readonly Call[] = [
+  // What is not there.
+  ...["json", "top", "logs?stdout=1", "changes", "export", "stats?stream=0", "archive?path=/"].map((rest) =>
+    call(`GET /containers/nobody/${rest}`),
+  ),
+  ...["start", "stop", "restart", "kill", "pause", "unpause", "wait", "rename?name=x", "resize?h=1&w=1"].map((rest) =>
+    call(`POST /containers/nobody/${rest}`),
+  ),
+  call("DELETE /containers/nobody"),
+  call("POST /containers/nobody/exec", { Cmd: ["true"] }),
+  call("POST /containers/nobody/update", {}),
+  call("GET /exec/nobody/json"),
+  call("POST /exec/nobody/start", {}),
+  call("POST /exec/nobody/resize?h=1&w=1"),
+  call("GET /images/nobody/json"),
+  call("GET /images/nobody/history"),
+  call("DELETE /images/nobody"),
+  call("POST /images/nobody/tag?repo=x"),
+  call("GET /networks/nobody"),
+  call("DELETE /networks/nobody"),
+  call("POST /networks/nobody/connect", { Container: "x" }),
+  call("POST /networks/nobody/disconnect", { Container: "x" }),
+  call("GET /volumes/nobody"),
+  call("DELETE /volumes/nobody"),
+  call("GET /nothing"),
+  call("POST /containers"),
+  // What is said about the whole.
+  call("GET /_ping"),
+  call("GET /containers/json"),
+  call("GET /volumes"),
+  call("GET /swarm"),
+  call("GET /nodes"),
+  call("GET /services"),
+  call("GET /tasks"),
+  call("GET /secrets"),
+  call("GET /configs"),
+  call("GET /plugins"),
+  // Refusals of bad input.
+  call("GET /containers/json?limit=x"),
+  call("GET /containers/json?filters={"),
+  call('GET /containers/json?filters={"bogus":["x"]}'),
+  call('GET /containers/json?filters={"status":["bogus"]}'),
+  call('GET /containers/json?filters={"exited":["x"]}'),
+  call('GET /containers/json?filters={"before":["nobody"]}'),
+  call('GET /images/json?filters={"bogus":["x"]}'),
+  call('GET /images/json?filters={"dangling":["x"]}'),
+  call('GET /images/json?filters={"before":["nobody"]}'),
+  call('GET /networks?filters={"bogus":["x"]}'),
+  call('GET /volumes?filters={"bogus":["x"]}'),
+  call('GET /volumes?filters={"dangling":["x"]}'),
+  call('POST /containers/prune?filters={"bogus":["x"]}'),
+  call("POST /containers/create", ""),
+  call("POST /containers/create", "{"),
+  call("POST /containers/create", "[]"),
+  call("POST /containers/create", {}),
+  call("POST /containers/create", { Image: 7 }),
+  call("POST /containers/create", { Image: "nobody" }),
+  call("POST /containers/create", { Image: "UPPER" }),
+  call("POST /containers/create?name=a/b", { Image: "busybox" }),
+  call("POST /containers/create?name=-", { Image: "busybox" }),
+  ...[
+    { HostConfig: { Memory: 1 } },
+    { HostConfig: { Memory: 8388608, MemorySwap: 1 } },
+    { HostConfig: { NanoCpus: -1 } },
+    { HostConfig: { PidsLimit: -5 } },
+    { HostConfig: { RestartPolicy: { Name: "bogus" } } },
+    { HostConfig: { RestartPolicy: { Name: "always", MaximumRetryCount: 3 } } },
+    { HostConfig: { AutoRemove: true, RestartPolicy: { Name: "always" } } },
+    { HostConfig: { Binds: ["a:b:c:d"] } },
+    { HostConfig: { Binds: ["a:relative"] } },
+    { HostConfig: { Binds: ["/a:/"] } },
+    { HostConfig: { LogConfig: { Type: "json-file", Config: { bogus: "1" } } } },
+    { HostConfig: { ShmSize: -1 } },
+    { HostConfig: { OomScoreAdj: 5000 } },
+    { HostConfig: { Runtime: "bogus" } },
+    { HostConfig: { PortBindings: { "80/tcp": [{ HostPort: "x" }] } } },
+    { HostConfig: { Mounts: [{ Type: "bogus", Target: "/x" }] } },
+    { HostConfig: { Mounts: [{ Type: "bind", Source: "/nowhere/at/all", Target: "/x" }] } },
+    { HostConfig: { Mounts: [{ Type: "volume", Target: "" }] } },
+    { HostConfig: { Mounts: [{ Type: "tmpfs", Source: "a", Target: "/x" }] } },
+    { HostConfig: { ExtraHosts: ["bogus"] } },
+    { StopSignal: "BOGUS" },
+    { WorkingDir: "relative" },
+    { Healthcheck: { Test: ["BOGUS"] } },
+    { Healthcheck: { Interval: 5 } },
+    { Hostname: "a b" },
+    { Env: ["=x"] },
+  ].map((body) => call("POST /containers/create?name=refused", { Image: "busybox", Cmd: ["true"], ...body })),
+  ...[
+    { HostConfig: { NetworkMode: "none", CpuShares: -1 } },
+    { HostConfig: { NetworkMode: "host", PidMode: "bogus" } },
+    { HostConfig: { IpcMode: "bogus" } },
+    { HostConfig: { PortBindings: { "80/bogus": [{ HostPort: "80" }] } } },
+    { ExposedPorts: { "x/tcp": {} } },
+  ].map((body) => call("POST /containers/create?name=refused", { Image: "busybox", ...body }, SINCE_23)),
+  // A life.
+  create("one"),
+  create("one"),
+  call("GET /containers/one/json", undefined, CONTAINER_FIELDS),
+  call("GET /containers/json"),
+  call("GET /containers/json?all=1&size=1"),
+  call('GET /containers/json?all=1&filters={"name":["one"]}'),
+  call('GET /containers/json?all=1&filters={"status":["created"]}'),
+  call("GET /containers/one/top"),
+  call("GET /containers/one/logs"),
+  call("POST /containers/one/pause"),
+  call("POST /containers/one/kill"),
+  call("POST /containers/one/stop"),
+  call("POST /containers/one/start", { Binds: [] }),
+  call("POST /containers/one/start"),
+  call("POST /containers/one/start"),
+  call("GET /containers/one/json", undefined, CONTAINER_FIELDS),
+  call("GET /containers/one/top"),
+  call("GET /containers/one/top?ps_args=bogus"),
+  call("GET /containers/one/stats?stream=0", undefined, {
+    blkio_stats: "the peer counts no disk on this cgroup layout",
+  }),
+  call("GET /containers/one/changes"),
+  call("POST /containers/one/resize?h=x&w=1"),
+  call("POST /containers/one/kill?signal=BOGUS"),
+  call("POST /containers/one/kill?signal=0"),
+  call("POST /containers/one/rename"),
+  call("POST /containers/one/rename?name=a/b"),
+  call("POST /containers/one/rename?name=one"),
+  call("DELETE /containers/one"),
+  call("POST /containers/one/pause"),
+  call("POST /containers/one/pause"),
+  call("POST /containers/one/exec", { Cmd: ["true"] }),
+  call("POST /containers/one/attach"),
+  call("GET /containers/json"),
+  call("POST /containers/one/unpause"),
+  call("POST /containers/one/unpause"),
+  call("POST /containers/one/exec", {}),
+  call("POST /containers/one/exec", { Cmd: ["true"] }),
+  call("POST /containers/one/update", { Memory: 1 }),
+  call("POST /containers/one/update", { CpuShares: 512 }),
+  call("POST /containers/one/update", { RestartPolicy: { Name: "bogus" } }),
+  call("GET /containers/one/archive"),
+  call("GET /containers/one/archive?path=/nowhere"),
+  call("PUT /containers/one/archive?path=/nowhere", ""),
+  call("POST /containers/one/rename?name=two"),
+  call("POST /containers/two/stop?t=0"),
+  call("POST /containers/two/stop?t=0"),
+  call("POST /containers/two/kill"),
+  call("POST /containers/two/wait", undefined, { Error: "left out where there is none, as later engines do" }),
+  call("GET /containers/two/json", undefined, {
+    ...CONTAINER_FIELDS,
+    ExecIDs: "a command that was prepared and never run is known until its container goes",
+  }),
+  call("POST /containers/two/exec", { Cmd: ["true"] }),
+  call("POST /commit?container=nobody"),
+  call("POST /commit?container=two&repo=kept&tag=UP/PER"),
+  call("POST /commit?container=two&repo=kept"),
+  call("GET /images/kept/json", undefined, {
+    GraphDriver: "the folders are the engine's own",
+    ContainerConfig: "the container's that was committed: it isn't kept, and API 1.45 did away with it",
+  }),
+  call("DELETE /images/busybox"),
+  call("DELETE /containers/two?force=1&v=1"),
+  call("DELETE /images/kept"),
+  create("broken", { Cmd: ["/nothing"] }),
+  call("POST /containers/broken/start"),
+  call("DELETE /containers/broken"),
+  // Images.
+  call("GET /images/json"),
+  call("GET /images/busybox/json", undefined, { GraphDriver: "the folders are the engine's own" }),
+  call("GET /images/busybox/history"),
+  call("POST /images/busybox/tag?repo=UPPER"),
+  call("POST /images/busybox/tag?repo=other&tag=1"),
+  call("POST /images/busybox/tag?repo=other&tag=1"),
+  call("DELETE /images/other:1"),
+  call("DELETE /images/other:1"),
+  call("POST /images/prune", undefined, { ImagesDeleted: "null where nothing was removed, as later engines say" }),
+  // Volumes.
+  call("POST /volumes/create", { Name: "v", Labels: { a: "b" } }),
+  call("POST /volumes/create", { Name: "v" }),
+  call("POST /volumes/create", { Name: "a/b" }),
+  call("POST /volumes/create", { Name: "x", Driver: "bogus" }),
+  call("POST /volumes/create", { Name: "x", DriverOpts: { bogus: "1" } }),
+  call("GET /volumes/v"),
+  call("GET /volumes"),
+  call('GET /volumes?filters={"label":["a=b"]}'),
+  create("user", { HostConfig: { NetworkMode: "none", Binds: ["v:/v"] } }),
+  call("DELETE /volumes/v"),
+  call("DELETE /containers/user"),
+  call("DELETE /volumes/v"),
+  call("DELETE /volumes/v?force=1"),
+  // Networks.
+  call("GET /networks/none"),
+  call("GET /networks/host"),
+  call("DELETE /networks/none"),
+  call("POST /networks/create", {}),
+  call("POST /networks/create", { Name: "x", Driver: "bogus" }),
+  call("POST /networks/create", { Name: "host" }),
+  call('POST /networks/prune?filters={"bogus":["x"]}'),
+  call("POST /containers/prune"),
+  call('GET /events?since=1&until=2&filters={"bogus":["x"]}', undefined, {
+    "*": "a filter that isn't known is refused",
+  }),
+  call("GET /events?since=x"),
+  call("GET /system/df", undefined, {
+    "Images[]": "lists that are empty instead of null",
+    BuildCache: "a list that is empty instead of null",
+  }),
+];
+
+interface Answer {
+  readonly status: number;
+  readonly value: unknown;
+}
+
+function ask(socketPath: string, { line, body }: Call): Promise<Answer> {
+  const [method, path = ""] = line.split(" ");
+  const payload = body === undefined ? undefined : typeof body === "string" ? body : JSON.stringify(body);
+  const headers: Record<string, string> = payload === undefined ? {} : { "Content-Type": "application/json" };
+  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+  const sent = httpRequest(
+    { socketPath, method, path: VERSION + encodeURI(path), headers, agent: false, timeout: 20_000 },
+    (response) => {
+      const pieces: Buffer[] = [];
+      response.on("data", (piece: Buffer) => pieces.push(piece));
+      response.once("error", reject);
+      response.once("end", () => {
+        const text = Buffer.concat(pieces).toString();
+        const isJson = response.headers["content-type"]?.startsWith("application/json") === true;
+        resolve({ status: response.statusCode ?? 0, value: isJson && text !== "" ? parsed(text) : text });
+      });
+    },
+  );
+  sent.once("timeout", () => sent.destroy(new Error("no answer in time")));
+  sent.once("error", reject).end(payload);
+  return promise;
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+/** A refusal's words without what no two engines have in common. */
+function wordsOf(value: unknown): string {
+  const message = (value as { message?: unknown } | null)?.message;
+  return String(message ?? value)
+    .replaceAll(/[0-9a-f]{64}|[0-9a-f]{12}/g, "ID")
+    .trim()
+    .toLowerCase();
+}
+
+/** Where two answers have other keys or other types. Fields that only Gantry has are no difference: see `NEWER`. */
+function differences(ours: unknown, theirs: unknown, at: string): string[] {
+  const [mine, other] = [kindOf(ours), kindOf(theirs)];
+  if (mine !== other) return [`${at || "."}: ${mine} instead of ${other}`];
+  if (mine === "array") {
+    const [first, second] = [(ours as unknown[])[0], (theirs as unknown[])[0]];
+    return first === undefined || second === undefined ? [] : differences(first, second, `${at}[]`);
+  }
+  if (mine !== "object") return [];
+  const [left, right] = [ours as Record<string, unknown>, theirs as Record<string, unknown>];
+  return Object.keys(right).flatMap((key) => {
+    const path = at === "" ? key : `${at}.${key}`;
+    return key in left ? differences(left[key], right[key], path) : [`${path}: missing`];
+  });
+}
+
+function kindOf(value: unknown): string {
+  if (value === null) return "null";
+  return Array.isArray(value) ? "array" : typeof value;
+}
+
+describe("the same calls of Gantry and of Docker", { skip: NO_DOCKERD }, () => {
+  let engine: TestEngine;
+  let docker: TestDockerd;
+
+  before(async () => {
+    engine = await startEngine();
+    docker = await TestDockerd.start();
+    // Both have the very same image.
+    const archive = await bytesOf(engine.socket, "GET", "/images/get?names=busybox");
+    await bytesOf(docker.socket, "POST", "/images/load", archive);
+  });
+  after(async () => {
+    await docker?.[Symbol.asyncDispose]();
+    await engine?.[Symbol.asyncDispose]();
+  });
+
+  for (const [index, each] of CALLS.entries()) {
+    const shown = each.body === undefined ? "" : ` ${JSON.stringify(each.body).slice(0, 90)}`;
+    test(`${index}: ${each.line}${shown}`, async () => {
+      const [ours, theirs] = await Promise.all([ask(engine.socket, each), ask(docker.socket, each)]);
+      if (each.line.includes("name=refused")) {
+        // One of them may have taken it: the next row begins without it.
+        const remove = call("DELETE /containers/refused");
+        await Promise.all([ask(engine.socket, remove), ask(docker.socket, remove)]);
+      }
+      if (each.differs?.["*"] !== undefined) {
+        assert.notEqual(ours.status, theirs.status, "they agree meanwhile: take the reason away");
+        return;
+      }
+      const told = `Gantry ${ours.status} ${wordsOf(ours.value).slice(0, 200)}; Docker ${theirs.status} ${wordsOf(theirs.value).slice(0, 200)}`;
+      // 20.10 called much of its clients' bad input its own failure; later ones don't.
+      if (theirs.status === 500 && ours.status >= 400 && ours.status < 500) return;
+      assert.equal(ours.status, theirs.status, told);
+      if (theirs.status >= 400) {
+        const [mine, other] = [wordsOf(ours.value), wordsOf(theirs.value)];
+        if (!REWORDED.some(([theirWords, ourWords]) => theirWords.test(other) && ourWords.test(mine))) {
+          assert.equal(mine, other, told);
+        }
+        return;
+      }
+      const meant = Object.keys(each.differs ?? {});
+      const isMeant = (row: string) =>
+        meant.some((path) => row === path || row.startsWith(`${path}.`) || row.startsWith(`${path}:`));
+      assert.deepEqual(
+        differences(ours.value, theirs.value, "").filter((row) => !isMeant(row)),
+        [],
+      );
+    });
+  }
+});
+
+function bytesOf(socketPath: string, method: string, path: string, body?: Buffer): Promise<Buffer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+  const headers = body === undefined ? {} : { "Content-Type": "application/x-tar" };
+  const sent = httpRequest({ socketPath, method, path, headers, agent: false }, (response) => {
+    const pieces: Buffer[] = [];
+    response.on("data", (piece: Buffer) => pieces.push(piece));
+    response.once("end", () => resolve(Buffer.concat(pieces))).once("error", reject);
+  });
+  sent.once("error", reject).end(body);
+  return promise;
+}
