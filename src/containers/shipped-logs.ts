@@ -91,11 +91,9 @@ export class ShippedLogs implements LogForwarding {
         else log.warn(`the log service of a container can't be reached: ${event.why}`, { container: id });
         return;
       case "dropped": {
-        const count = event.lines === undefined ? "an unknown number of" : String(event.lines);
+        const count = event.isExact ? String(event.lines) : `more than ${event.lines}`;
         log.error(`${count} lines of a container's log were rotated away before they could be sent`, { container: id });
-        if (record !== undefined) {
-          publishContainerEvent(events, record, "log-dropped", { lines: String(event.lines ?? "unknown") });
-        }
+        if (record !== undefined) publishContainerEvent(events, record, "log-dropped", { lines: count });
       }
     }
   }

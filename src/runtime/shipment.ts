@@ -76,8 +76,8 @@ export type ShipmentEvent =
   | { readonly event: "done"; readonly id: string }
   /** The service can't be reached, or is again (`why` is empty then). */
   | { readonly event: "trouble"; readonly id: string; readonly why: string }
-  /** So many lines were rotated away before they could be sent; undefined when nobody can know. */
-  | { readonly event: "dropped"; readonly id: string; readonly lines: number | undefined };
+  /** So many lines, or at least so many, were rotated away before they could be sent. */
+  | { readonly event: "dropped"; readonly id: string; readonly lines: number; readonly isExact: boolean };
 
 /** The port to the shipper. `LogShipper` is the engine's side of the process that does it. */
 export interface LogShipping {

@@ -122,7 +122,7 @@ for (const compression of ["gzip", "zlib", "none"] as const) {
     };
     const text = Array.from({ length: 1000 }, (_, index) => (index * 7919 * 104729).toString(36)).join("é");
     const sender = new GelfSender(service);
-    await sender.connect();
+    await sender.connect(NEVER);
     await sender.send([line(text)], NEVER);
     await all;
     sender.close();

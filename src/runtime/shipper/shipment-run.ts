@@ -13,6 +13,7 @@ const SETTLE_MS = 1000;
 const MOST_UNSETTLED = 2 * 1024 * 1024;
 const SAVE_MS = 200;
 const LOOK_MS = 20;
+const REPORT_MS = 10_000;
 const FIRST_RETRY_MS = 200;
 const LAST_RETRY_MS = 5000;
 
@@ -41,6 +42,8 @@ export class ShipmentRun {
   #inTrouble = false;
   #settled: ShipMark;
   #savedAt = 0;
+  #dropped: { readonly lines: number; readonly isExact: boolean } | undefined;
+  #reportedAt = Date.now();
   #isSaved = false;
   readonly #ended: Promise<void>;
   #reader: ShipReader;
@@ -55,7 +58,7 @@ export class ShipmentRun {
     this.#settled = readMark(shipment.cursor);
     const { reader, isLost } = ShipReader.open(shipment.target, this.#settled);
     this.#reader = reader;
-    if (isLost) tell({ event: "dropped", id: this.id, lines: undefined });
+    if (isLost) this.#dropped = { lines: 0, isExact: false };
     this.#ended = this.#run();
   }
 
@@ -86,7 +89,7 @@ export class ShipmentRun {
         // Asked before reading: what was written until the end came is read after it.
         const isLast = this.#finished;
         let batch = await this.#reader.next();
-        this.#report(await this.#reader.keepUp());
+        await this.#keepUp();
         if (batch.lines.length === 0 && isLast) batch = this.#reader.rest();
         if (batch.lines.length > 0) await this.#deliver(batch, changes);
         else if (await this.#isDone(isLast, batch.mark)) return;
@@ -95,6 +98,7 @@ export class ShipmentRun {
     } catch (error) {
       if (!signal.aborted) process.stderr.write(`cannot ship the log of ${this.id}: ${messageOf(error)}\n`);
     } finally {
+      this.#reportDropped();
       this.#sender?.close();
       this.#reader[Symbol.dispose]();
       this.#save(false);
@@ -111,6 +115,7 @@ export class ShipmentRun {
     this.#settled = mark;
     this.#save(isLast);
     if (!isLast || !this.#finished) return false;
+    this.#reportDropped();
     this.#tell({ event: "done", id: this.id });
     return true;
   }
@@ -128,6 +133,7 @@ export class ShipmentRun {
       try {
         await this.#keepingUp(this.#send(batch), changes);
         if (this.#inTrouble) this.#tell({ event: "trouble", id: this.id, why: "" });
+        this.#reportDropped();
         this.#inTrouble = false;
         return;
       } catch (error) {
@@ -190,15 +196,26 @@ export class ShipmentRun {
     // Most work is done at once.
     await Promise.race([work.then(over, over), delay(LOOK_MS)]);
     while (!isOver) {
-      this.#report(await this.#reader.keepUp());
+      await this.#keepUp();
+      if (Date.now() - this.#reportedAt > REPORT_MS) this.#reportDropped();
       await Promise.race([work.then(over, over), changes?.next() ?? delay(LOOK_MS)]);
       if (!isOver) await Promise.race([work.then(over, over), delay(LOOK_MS)]);
     }
     return await work;
   }
 
-  #report(lines: number | undefined): void {
-    if (lines !== 0) this.#tell({ event: "dropped", id: this.id, lines });
+  async #keepUp(): Promise<void> {
+    const lines = await this.#reader.keepUp();
+    if (lines === 0) return;
+    const { lines: before, isExact } = this.#dropped ?? { lines: 0, isExact: true };
+    this.#dropped = { lines: before + (lines ?? 0), isExact: isExact && lines !== undefined };
+  }
+
+  /** Now and then: one line of the engine's log for many of the container's. */
+  #reportDropped(): void {
+    if (this.#dropped !== undefined) this.#tell({ event: "dropped", id: this.id, ...this.#dropped });
+    this.#dropped = undefined;
+    this.#reportedAt = Date.now();
   }
 
   #firstPause(): number {
