@@ -48,7 +48,7 @@ const VECTORS: readonly (readonly [string, string])[] = [
   ['{{define "x"}}[{{.}}]{{end}}{{template "x" .Name}}{{template "x"}}', "[web][<no value>]"],
   ['{{block "b" .Name}}<{{.}}>{{end}}{{with .None}}{{else with .N}}{{.}}{{end}}', "<web>3"],
   ['{{$x := "a"}}{{if .On}}{{$x = "b"}}{{end}}{{$x}} {{range 3}}{{.}}{{end}} {{.Missing.X}}', "b 012 <no value>"],
-  ['{{printf "%[2]d %[1]s %*d %x %U %e" "a" 7 | html}}', "7 a %!d(BADWIDTH) %!x(MISSING) %!U(MISSING) %!e(MISSING)"],
+  ['{{printf "%[2]d %[1]s %*d %x %U %e" "a" 7 | html}}', "7 a %!d(MISSING) %!x(MISSING) %!U(MISSING) %!e(MISSING)"],
   ['{{html "<\'&"}} {{js "it\'s <"}} {{urlquery "a b&/"}}', "&lt;&#39;&amp; it\\'s \\u003C a+b%26%2F"],
 ];
 

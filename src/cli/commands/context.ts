@@ -12,6 +12,7 @@ import {
 import { defaultHost } from "../default-host.ts";
 import { boolFlag, mapFlag, textFlag } from "../flags/spec.ts";
 import { printListing } from "../output/format.ts";
+import { escapedJson } from "../output/json.ts";
 import { complain, printLine } from "../output/print.ts";
 import { FORMAT_USAGE } from "../output/text.ts";
 import { csvFields } from "../run/csv.ts";
@@ -302,7 +303,7 @@ export const inspectContexts: Command = {
       const { Name, Metadata, Endpoints } = await contextOf(call, name);
       const store = storeOf(call);
       const memory = name === "default" ? "<IN MEMORY>" : undefined;
-      return JSON.stringify({
+      return escapedJson({
         Name,
         Metadata,
         Endpoints,

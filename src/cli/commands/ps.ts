@@ -78,10 +78,25 @@ export const ps: Command = {
       type: "*formatter.ContainerContext",
       faults: ["failed to parse template", "failed to execute template"],
       rows: containers.map((container) => rowOf(container, full)),
+      ...(containers.length === 0 ? { probe: rowOf(NO_CONTAINER, full) } : {}),
     });
     return 0;
   },
 };
+
+const NO_CONTAINER = {
+  Id: "",
+  Names: [],
+  Image: "",
+  ImageID: "",
+  Command: "",
+  Created: 0,
+  State: "",
+  Status: "",
+  Ports: [],
+  Labels: {},
+  Mounts: [],
+} as unknown as ContainerSummary;
 
 export function rowOf(container: ContainerSummary, full: boolean): Row {
   const names = container.Names.map((name) => name.replace(/^\//, ""));

@@ -1,6 +1,7 @@
 import { messageOf } from "../../base/errors.ts";
 import type { TemplateFunction } from "../../base/template/functions.ts";
 import type { Shown } from "../../base/template/values.ts";
+import { escapedJson } from "./json.ts";
 import { print } from "./print.ts";
 import { aligned } from "./table.ts";
 
@@ -23,6 +24,8 @@ export interface Listing {
   /** What errors in the template begin with, those of its text and those of its use; both alike unless given. */
   readonly faults?: readonly [parse: string, run: string];
   readonly rows: readonly Row[];
+  /** A row to try a template with where there is none, so that what is wrong with it is said all the same. */
+  readonly probe?: Row;
 }
 
 const TABLE = { minWidth: 10, padding: 3 };
@@ -62,9 +65,7 @@ export async function listingText(listing: Listing): Promise<string> {
 /** A row as JSON, its keys in order. */
 export function jsonOf(row: Row): string {
   const plain = Object.entries(row).filter(([, value]) => typeof value !== "function");
-  const text = JSON.stringify(Object.fromEntries(plain.sort(([a], [b]) => (a < b ? -1 : 1))));
-  // As Go's encoder writes them: only in strings can they be.
-  return text.replace(/[<>&\u2028\u2029]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return escapedJson(Object.fromEntries(plain.sort(([a], [b]) => (a < b ? -1 : 1))));
 }
 
 async function templateText(listing: Listing, text: string, isTable: boolean): Promise<string> {
@@ -84,7 +85,7 @@ async function templateText(listing: Listing, text: string, isTable: boolean): P
     throw fault(error, "parse");
   }
   const lines: string[] = [];
-  for (const row of listing.rows) {
+  for (const row of listing.rows.length === 0 && listing.probe !== undefined ? [listing.probe] : listing.rows) {
     try {
       lines.push(`${template(row)}
 `);
@@ -92,6 +93,7 @@ async function templateText(listing: Listing, text: string, isTable: boolean): P
       throw fault(error, "run");
     }
   }
+  if (listing.rows.length === 0) lines.length = 0;
   if (!isTable) return lines.join("");
   const header = compileTemplate(body, { functions: HEADER_FUNCTIONS });
   const label = (name: unknown): string => {
