@@ -298,7 +298,7 @@ describe("contexts shared with docker", { skip: NO_DOCKER }, () => {
       const archive = join(root, `${name}.tar`);
       await ok(reader, "context", "export", name, archive);
       await ok(maker, "context", "import", `${name}-again`, archive);
-      const endpoint = "{{json .Endpoints}} {{json .TLSMaterial}} {{json .Metadata}}";
+      const endpoint = "{{json .Endpoints}} {{json .TLSMaterial}}";
       assert.equal(
         await ok(reader, "context", "inspect", "-f", endpoint, `${name}-again`),
         await ok(maker, "context", "inspect", "-f", endpoint, name),
@@ -417,7 +417,8 @@ describe("gantry in front of dockerd", { skip: NO_DOCKERD }, () => {
     await ok("volume", "create", "--label", "a=b", "vv");
     assert.match(await ok("volume", "ls", "--filter", "label=a=b"), /local +vv\n/);
     assert.match(await ok("network", "ls"), /none/);
-    assert.match(await ok("events", "--since", "1h", "--until", "0s"), /volume create vv/);
+    const soon = (Date.now() / 1000 + 1).toFixed(3);
+    assert.match(await ok("events", "--since", "1h", "--until", soon), /volume create vv/);
     assert.match(await ok("volume", "prune", "-f"), /Deleted Volumes:\nvv\n/);
     assert.match(await ok("system", "prune", "-af", "--volumes"), /Total reclaimed space/);
     assert.match(await ok("builder", "prune", "-f"), /Total reclaimed space: 0B/);
