@@ -14,11 +14,8 @@ const OUT_SIZE = 1024 * 1024;
 /** `\u0000` for a byte, the worst case. */
 const WORST = 6;
 const BACKSLASH = 0x5c;
-const QUOTE = 0x22;
 const RETURN = 13;
 const LETTER_N = 0x6e;
-const LETTER_R = 0x72;
-const HEX = Buffer.from("0123456789abcdef");
 const BEGIN = Buffer.from('{"log":"');
 const CLOSE = Buffer.from('"}\n');
 const LINE_SEPARATOR = Buffer.from("\\u2028");
@@ -28,6 +25,9 @@ const REPLACEMENT = Buffer.from("\\ufffd");
 const PLAIN = Uint8Array.from({ length: 256 }, (_, byte) =>
   byte >= 0x20 && byte < 0x80 && !'"\\<>&'.includes(String.fromCharCode(byte)) ? 1 : 0,
 );
+
+const ESCAPES: readonly Buffer[] = Array.from({ length: 128 }, (_, byte) => escapeOf(byte));
+const SHORT_RUN = 8;
 
 /** A line whose newline has not come. */
 interface Begun {
@@ -186,7 +186,14 @@ function encodeText(out: Buffer, start: number, source: Buffer, from: number, to
       continue;
     }
     if (byte < 0x80) {
-      at = escapeByte(out, at, byte);
+      const escaped = ESCAPES[byte]!;
+      const first = index;
+      while (index + 1 < to && source[index + 1] === byte) index++;
+      const end = at + (index - first + 1) * escaped.length;
+      // Zeros come by the megabyte.
+      if (index > first + SHORT_RUN) out.fill(escaped, at, end);
+      else for (let rest = at; rest < end; rest += escaped.length) put(out, rest, escaped);
+      at = end;
       continue;
     }
     const size = sequenceSize(source, index, to);
@@ -203,20 +210,12 @@ function encodeText(out: Buffer, start: number, source: Buffer, from: number, to
   return at;
 }
 
-function escapeByte(out: Buffer, start: number, byte: number): number {
-  let at = start;
-  out[at++] = BACKSLASH;
-  if (byte === BACKSLASH || byte === QUOTE) out[at++] = byte;
-  else if (byte === NEWLINE) out[at++] = LETTER_N;
-  else if (byte === RETURN) out[at++] = LETTER_R;
-  else {
-    out[at++] = 0x75;
-    out[at++] = 0x30;
-    out[at++] = 0x30;
-    out[at++] = HEX[byte >> 4]!;
-    out[at++] = HEX[byte & 15]!;
-  }
-  return at;
+function escapeOf(byte: number): Buffer {
+  const char = String.fromCharCode(byte);
+  if (char === "\\" || char === '"') return Buffer.from(`\\${char}`);
+  if (byte === NEWLINE) return Buffer.from("\\n");
+  if (byte === RETURN) return Buffer.from("\\r");
+  return Buffer.from(`\\u${byte.toString(16).padStart(4, "0")}`);
 }
 
 /** The length of the character at `at`; 0 if what is there is no whole, shortest, legal UTF-8. */
