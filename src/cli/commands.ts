@@ -53,6 +53,26 @@ function row(names: string, short: string, load: () => Promise<Command>): Comman
 
 export const COMMANDS: readonly CommandRow[] = [
   row(
+    "container commit =commit",
+    "Create a new image from a container's changes",
+    async () => (await import("./commands/container-files.ts")).commit,
+  ),
+  row(
+    "container cp =cp",
+    "Copy files/folders between a container and the local filesystem",
+    async () => (await import("./commands/cp.ts")).cp,
+  ),
+  row(
+    "container diff =diff",
+    "Inspect changes to files or directories on a container's filesystem",
+    async () => (await import("./commands/container-files.ts")).diff,
+  ),
+  row(
+    "container export =export",
+    "Export a container's filesystem as a tar archive",
+    async () => (await import("./commands/container-files.ts")).exportContainer,
+  ),
+  row(
     "container run =run *",
     "Create and run a new container from an image",
     async () => (await import("./commands/run.ts")).run,
