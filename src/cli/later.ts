@@ -1,7 +1,7 @@
 /** Commands of docker's that this version has not, and why: it runs containers on one host. */
 const CLUSTER = "this version manages containers on one host and has no swarm";
 const BUILD = "this version builds no images: use `gantry load`, `import` or `image bootstrap`";
-const REGISTRY = "this version speaks to no registries: use `gantry load` or `import`";
+const REGISTRY = "this version pulls and pushes no images: use `gantry load` or `import`";
 const PLUGINS = "this version has no managed plugins";
 
 const LATER: Readonly<Record<string, string>> = {
