@@ -1,4 +1,4 @@
-import { constants } from "node:fs";
+import { closeSync, constants } from "node:fs";
 import { posix } from "node:path";
 import { type ContainerPathStat, GO_MODE } from "../api/archive.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
@@ -37,7 +37,12 @@ export interface Located {
 export function locate(root: number, path: ArchivePath): Located {
   const dir = openInRoot(root, path.folder, O_PATH | constants.O_DIRECTORY);
   const base = path.base === "" ? "." : path.base;
-  return { dir, base, stat: fstatat(dir, base) };
+  try {
+    return { dir, base, stat: fstatat(dir, base) };
+  } catch (error) {
+    closeSync(dir);
+    throw error;
+  }
 }
 
 export function pathStat(root: number, path: ArchivePath, stat: FileStat): ContainerPathStat {

@@ -5,7 +5,7 @@ import { GantryError, hasCode } from "../base/errors.ts";
 import { evaluateInRoot, fstatat, O_PATH, openInRoot } from "../kernel/path.ts";
 import { decompress } from "../oci/compression.ts";
 import { writeTar } from "../oci/tar/writer.ts";
-import { archivePath, type Located, locate, lookupError, pathStat } from "./archive-path.ts";
+import { type ArchivePath, archivePath, type Located, locate, lookupError, pathStat } from "./archive-path.ts";
 import { archiveMembers } from "./archive-read.ts";
 import { extractArchive } from "./archive-write.ts";
 import { publishContainerEvent } from "./event.ts";
@@ -62,11 +62,20 @@ export async function readArchive(
   const view = await parts.views.open(entry, { volumes: true });
   try {
     const found = naming(text, name, () => locate(view.fd, path));
-    const stat = pathStat(view.fd, path, found.stat);
+    const stat = statOrClose(view, path, found);
     publishContainerEvent(parts.ports.events, entry.record, "archive-path");
     return { stat, stream: archiveOf(view, found, path.name) };
   } catch (error) {
     view[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function statOrClose(view: RootView, path: ArchivePath, found: Located): ContainerPathStat {
+  try {
+    return pathStat(view.fd, path, found.stat);
+  } catch (error) {
+    closeSync(found.dir);
     throw error;
   }
 }
