@@ -300,7 +300,8 @@ const ASKS_OTHERS = /^(\/v[0-9.]+)?\/(auth|distribution\/.*)(\?|$)/;
 function checkReply(call: Call, { status, type, text }: Reply): void {
   if (status === undefined) return;
   const shown = `${call.method} ${call.path.slice(0, 300)}: ${status} ${text.slice(0, 500)}`;
-  if (!ASKS_OTHERS.test(call.path)) assert.notEqual(status, 500, shown);
+  const isOthers = ASKS_OTHERS.test(call.path) || /^\{"message":"Get \\"/.test(text);
+  if (!isOthers) assert.notEqual(status, 500, shown);
   assert.doesNotMatch(text, /\bat (file|node):|TypeError|RangeError|\[object Object\]|undefined/, shown);
   if (status < 400) return;
   assert.equal(type, "application/json", shown);
@@ -399,7 +400,7 @@ describe("hostile values on every route", () => {
         interruptAfterTimeLimit: (SECONDS * 1000) / rows.length,
         markInterruptAsFailure: false,
       });
-      t.diagnostic(JSON.stringify(statuses));
+      t.diagnostic(`${JSON.stringify(statuses)}, ${handles()} handles, ${memory().toFixed()} MB`);
       assert.equal((await engine.request("GET", "/_ping")).status, 200, engine.log.slice(-3000));
       await removeMade();
     });
@@ -421,7 +422,8 @@ describe("hostile values on every route", () => {
       assert.ok(count <= earlier + 60, `${name}: ${earlier} files became ${count}`);
     }
     assert.equal(engine.pid, pid);
-    const isOwn = (line: string) => line.includes('"level":"error"') && !/"url":"[^"]*(auth|distribution)/.test(line);
+    const isOwn = (line: string) =>
+      line.includes('"level":"error"') && !/"url":"[^"]*(auth|distribution|images\/create)/.test(line);
     const failures = engine.log.split("\n").filter(isOwn);
     assert.deepEqual(failures.slice(0, 5), []);
   });
