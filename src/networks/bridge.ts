@@ -117,7 +117,6 @@ export class BridgeDriver implements NetworkDriver {
   }
 
   async close(): Promise<void> {
-    this.prune(new Set());
     if (!this.bridge.isForeign) {
       await deleteAside(this.bridge.interface);
       return;

@@ -40,6 +40,8 @@ export interface NetworksPorts {
 /** What this engine knows of one container's networks. */
 interface Membership {
   sandbox: string | undefined;
+  /** The sandbox was made by an earlier engine. */
+  isInherited: boolean;
   /** The name servers that the user chose. */
   dns: readonly string[];
   /** By the networks' ids. */
@@ -299,7 +301,14 @@ export class Networks implements NetworkController {
       throw new GantryError("invalid", `invalid container id: ${containerId}`);
     let member = this.#members.get(containerId);
     if (member === undefined) {
-      member = { sandbox: undefined, dns: [], endpoints: new Map(), published: undefined, resolver: undefined };
+      member = {
+        sandbox: undefined,
+        isInherited: false,
+        dns: [],
+        endpoints: new Map(),
+        published: undefined,
+        resolver: undefined,
+      };
       this.#members.set(containerId, member);
     }
     return member;
@@ -337,6 +346,7 @@ export class Networks implements NetworkController {
         return upstreamsOf(member.dns, this.#hostServers.get(), hasIPv6);
       },
       logger: this.#logger,
+      isInherited: member.isInherited,
     });
   }
 
@@ -387,6 +397,7 @@ export class Networks implements NetworkController {
     const containerName = live.containerName ?? "";
     member.dns = live.dns ?? [];
     if (bound) member.sandbox ??= this.#sandboxes.path(containerId);
+    member.isInherited = true;
     for (const settings of Object.values(live.networks)) {
       const network = this.#registry.get(settings.NetworkID);
       if (network === undefined || settings.EndpointID === "" || member.endpoints.has(network.id)) continue;

@@ -138,8 +138,9 @@ export class NetworkRegistry {
     for (const [id, driver] of this.#drivers) driver.prune(endpointsOf(id));
   }
 
-  /** Takes all links down; the records stay. */
+  /** Takes all links down, those of containers that have just ended too; the records stay. */
   async close(): Promise<void> {
+    this.prune(() => new Set());
     await Promise.all(Array.from(this.#drivers.values(), (driver) => driver.close()));
   }
 

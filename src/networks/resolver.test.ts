@@ -57,6 +57,7 @@ describe("a sandbox's name server", () => {
       endpoints: () => [own],
       upstreams: () => upstreams,
       logger: new Logger("error", () => {}),
+      isInherited: false,
     });
   });
   beforeEach(() => {

@@ -40,6 +40,8 @@ export interface ResolverPorts {
   /** None where nothing may be asked outside. */
   readonly upstreams: () => readonly Upstream[];
   readonly logger: Logger;
+  /** An earlier engine may have left its rules inside. */
+  readonly isInherited: boolean;
 }
 
 /**
@@ -83,7 +85,9 @@ export class Resolver {
   }
 
   #leadPorts(): void {
-    const script = rules(this.#datagrams.address().port, (this.#server.address() as AddressInfo).port);
+    const own = rules(this.#datagrams.address().port, (this.#server.address() as AddressInfo).port);
+    // The kernel takes 12 ms to be done with a deletion, even of what was not there.
+    const script = this.#ports.isInherited ? `add table ip ${TABLE}\ndelete table ip ${TABLE}\n${own}` : own;
     inNetns(this.#ports.sandbox, () => {
       const nft = new Nftables();
       try {
@@ -195,9 +199,7 @@ function shuffled<T>(items: T[]): T[] {
 
 /** Before the kernel follows a connection on the way there, after it on the way back, so that it sees one and the same. */
 function rules(udp: number, tcp: number): string {
-  return `add table ip ${TABLE}
-delete table ip ${TABLE}
-table ip ${TABLE} {
+  return `table ip ${TABLE} {
   chain there {
     type filter hook output priority raw; policy accept;
     ip daddr ${RESOLVER_ADDRESS} udp dport ${DNS_PORT} udp dport set ${udp}
