@@ -7,8 +7,8 @@ const GELF_TCP = { "gelf-address": "tcp://127.0.0.1:12201" };
 
 // Each of dockerd's own words, for what it refuses at create or at start.
 for (const [driver, options, message] of [
-  ["papyrus", {}, "logger: no log driver named 'papyrus' is registered"],
-  ["toString", {}, "logger: no log driver named 'toString' is registered"],
+  ["papyrus", {}, 'error looking up logging plugin papyrus: plugin "papyrus" not found'],
+  ["toString", {}, 'error looking up logging plugin toString: plugin "toString" not found'],
   ["json-file", { bogus: "1" }, "unknown log opt 'bogus' for json-file log driver"],
   ["local", { bogus: "1" }, "unknown log opt 'bogus' for log driver local"],
   ["syslog", { bogus: "1" }, "unknown log opt 'bogus' for syslog log driver"],

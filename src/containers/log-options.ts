@@ -46,7 +46,7 @@ export function isLogDriver(name: string): name is LogDriver {
 
 /** Checks a driver's name and its options: `invalid` in Docker's words, which it says partly at create, partly at start. */
 export function checkLogOptions(driver: string, options: LogOptions): void {
-  if (!isLogDriver(driver)) refuse(`logger: no log driver named '${driver}' is registered`);
+  if (!isLogDriver(driver)) refuse(`error looking up logging plugin ${driver}: plugin "${driver}" not found`);
   checkShared(options);
   if (driver === "none") return;
   if (driver === "gelf" && (options["gelf-address"] ?? "") === "") refuse("gelf-address is a required parameter");
