@@ -50,8 +50,20 @@ export function removeTestRoot(root: string): void {
   for (const target of mountsBelow(root)) quietly("umount", ["-l", target]);
   for (const link of made?.links ?? [])
     if (existsSync(`/sys/class/net/${link}`)) quietly("ip", ["link", "delete", link]);
-  for (const table of made?.tables ?? []) quietly("nft", ["delete", "table", ...table.split(" ")]);
+  // Bridges of networks that nobody was told of bear the engine's name, as its table does.
+  for (const table of made?.tables ?? []) {
+    for (const link of linksOf(table.split(" ").at(-1) ?? "")) quietly("ip", ["link", "delete", link]);
+    quietly("nft", ["delete", "table", ...table.split(" ")]);
+  }
   rmSync(root, { recursive: true, force: true, maxRetries: 5 });
+}
+
+/** Interfaces whose alias begins with an engine's name. */
+function linksOf(engine: string): string[] {
+  if (!/^gantry-[0-9a-f]{8}$/.test(engine)) return [];
+  return readdirSync("/sys/class/net").filter((name) =>
+    read(`/sys/class/net/${name}/ifalias`).startsWith(`${engine} `),
+  );
 }
 
 function readMade(root: string): Made | undefined {
