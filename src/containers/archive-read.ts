@@ -59,7 +59,8 @@ export async function* archiveMembers(thing: Located, { name }: ArchiveOptions):
     }
     const prefix = name === "" || name.endsWith("/") ? name : `${name}/`;
     if (name !== "") yield { entry: describe(thing, prefix, "directory") };
-    levels.push(await open(thing, prefix));
+    const top = await openIfThere(thing, prefix);
+    if (top !== undefined) levels.push(top);
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
       await breath.take();
       const base = level.names[level.at++];
@@ -148,7 +149,7 @@ function describe({ dir, base, stat }: Located, name: string, type: TarType): Ta
 }
 
 async function* file(thing: Located, name: string, breath: Breath): AsyncGenerator<TarOutput> {
-  const fd = ifThere(() => openat(thing.dir, thing.base, FILE));
+  const fd = openFile(thing);
   if (fd === undefined) return;
   try {
     const now = fstatSync(fd);
@@ -162,6 +163,18 @@ async function* file(thing: Located, name: string, breath: Breath): AsyncGenerat
     await breath.take();
   } finally {
     closeSync(fd);
+  }
+}
+
+/** undefined if it is gone or has become something else: devices of a view can't be opened. */
+function openFile({ dir, base }: Located): number | undefined {
+  try {
+    return ifThere(() => openat(dir, base, FILE));
+  } catch (error) {
+    if (!hasCode(error, "EACCES")) throw error;
+    const now = ifThere(() => fstatat(dir, base));
+    if (now === undefined || typeOf(now) !== "file") return undefined;
+    throw error;
   }
 }
 

@@ -1,7 +1,7 @@
 import { closeSync, constants, existsSync, mkdirSync, openSync, rmdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { hasCode } from "../base/errors.ts";
-import { MNT, MS, makePrivate, mount, setReadonly, unmount } from "../kernel/mount.ts";
+import { MNT, MS, makePrivate, mount, setNoDevices, setReadonly, unmount } from "../kernel/mount.ts";
 import { attachMount, copyMount } from "../kernel/mount-tree.ts";
 import { evaluateInRoot, mkdirInRoot, O_PATH, openat, openInRoot } from "../kernel/path.ts";
 import { etcFilesIn } from "./files.ts";
@@ -131,6 +131,8 @@ export class RootViews {
           return evaluateInRoot(root, place.destination);
         });
         if (record.hostConfig.ReadonlyRootfs) setReadonly(site);
+        // Opening a device does things by itself, and a container can put one in the place of any file at any time.
+        setNoDevices(site, true);
         return { fd: copyMount(root, { recursive: true }), mountPoints };
       } finally {
         unmount(site, MNT.DETACH | MNT.NOFOLLOW);

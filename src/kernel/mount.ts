@@ -42,6 +42,7 @@ const FSOPEN_CLOEXEC = 1;
 const FSMOUNT_CLOEXEC = 1;
 const MOVE_MOUNT_F_EMPTY_PATH = 4;
 const MOUNT_ATTR_RDONLY = 1;
+const MOUNT_ATTR_NODEV = 4;
 const FSCONFIG = { flag: 0, string: 1, create: 6 } as const;
 /** The kernel copies at most 256 bytes of an fsconfig string, its end included. */
 const FSCONFIG_STRING_MAX = 255;
@@ -131,8 +132,18 @@ export function bindMount(
 
 /** Makes an existing mount read-only, keeping its other flags; with `recursive` also those beneath it. */
 export function setReadonly(target: string, recursive = false): void {
+  setAttribute(target, MOUNT_ATTR_RDONLY, MS.RDONLY, recursive);
+}
+
+/** Makes device nodes on an existing mount names that can't be opened; with `recursive` also those beneath it. */
+export function setNoDevices(target: string, recursive = false): void {
+  setAttribute(target, MOUNT_ATTR_NODEV, MS.NODEV, recursive);
+}
+
+/** Kernels before 5.12 know only how to remount the first one. */
+function setAttribute(target: string, attribute: number, flag: number, recursive: boolean): void {
   // struct mount_attr: set, clear, propagation, user namespace.
-  const attributes = new BigUint64Array([BigInt(MOUNT_ATTR_RDONLY), 0n, 0n, 0n]);
+  const attributes = new BigUint64Array([BigInt(attribute), 0n, 0n, 0n]);
   const result = cMountSetattr(
     SYSCALL.mountSetattr,
     AT_FDCWD,
@@ -145,7 +156,7 @@ export function setReadonly(target: string, recursive = false): void {
   const error = errnoError("mount_setattr", target);
   if (error.code !== "ENOSYS") throw error;
   const options = listMounts(target).findLast((row) => row.target === target)?.options ?? [];
-  mount("", target, "", MS.REMOUNT | MS.BIND | MS.RDONLY | flagsOf(options));
+  mount("", target, "", MS.REMOUNT | MS.BIND | flag | flagsOf(options));
 }
 
 export function makeShared(target: string): void {

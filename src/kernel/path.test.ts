@@ -21,6 +21,7 @@ import {
   mknodat,
   O_PATH,
   openat,
+  openFileAt,
   openInRoot,
   readFileInRoot,
   readlinkat,
@@ -81,6 +82,19 @@ describe("paths inside a root", () => {
     execFileSync("mkfifo", [join(root, "fifo")]);
     assert.throws(
       () => readFileInRoot(root, "fifo", 5),
+      (error) => isKind(error, "invalid"),
+    );
+    // No driver has this number: opening it would say ENXIO.
+    const folder = openat(-100, root, O_PATH | constants.O_DIRECTORY);
+    try {
+      mknodat(folder, "device", constants.S_IFCHR | 0o600, 511, 65_536);
+      assert.equal(openFileAt(folder, "device"), undefined);
+      assert.equal(openFileAt(folder, "fifo"), undefined);
+    } finally {
+      closeSync(folder);
+    }
+    assert.throws(
+      () => readFileInRoot(root, "device", 5),
       (error) => isKind(error, "invalid"),
     );
     assert.match(readFileInRoot("/proc", "self/status", 1 << 20).toString(), /^Name:/);

@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { bytesToName } from "../base/byte-string.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
 import { cName, mkdirat, O_CLOEXEC, O_PATH, openat, readlinkat } from "./at.ts";
@@ -125,10 +125,10 @@ function openOrMake(dir: number, name: string, flags: number, mode: number): num
  * isn't a regular file or is longer than `limit` bytes. Never waits on a FIFO.
  */
 export function readFileInRoot(root: Root, path: string, limit: number): Buffer {
-  const fd = openInRoot(root, path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  const fd = reopenFile(openInRoot(root, path, O_PATH));
+  if (fd === undefined) throw new GantryError("invalid", `cannot read ${path}: it is not a regular file`);
   try {
     const stat = fstatSync(fd);
-    if (!stat.isFile()) throw new GantryError("invalid", `cannot read ${path}: it is not a regular file`);
     if (stat.size > limit) throw tooLong(path, limit);
     // /proc files say 0 bytes: read to the end, one byte past the limit to notice.
     const chunks: Buffer[] = [];
@@ -141,6 +141,23 @@ export function readFileInRoot(root: Root, path: string, limit: number): Buffer 
       if (total > limit) throw tooLong(path, limit);
       chunks.push(chunk.subarray(0, count));
     }
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Opens a regular file in an open folder for reading; undefined if the name is anything else. What opening a device
+ * or a FIFO does never happens, whatever takes the name's place meanwhile. The caller closes the result.
+ */
+export function openFileAt(dir: number, name: string): number | undefined {
+  return reopenFile(openat(dir, name, O_PATH | constants.O_NOFOLLOW));
+}
+
+/** Takes over a descriptor that was opened with O_PATH. */
+function reopenFile(fd: number): number | undefined {
+  try {
+    return fstatSync(fd).isFile() ? openSync(`/proc/self/fd/${fd}`, constants.O_RDONLY | O_CLOEXEC) : undefined;
   } finally {
     closeSync(fd);
   }

@@ -51,19 +51,23 @@ export class Below {
   /** The folder of this name in it, empty if there is none. To be disposed of. */
   open(base: string): Below & Disposable {
     const folders: number[] = [];
-    for (const dir of this.#folders) {
-      const stat = statIfThere(dir, base);
-      if (stat === undefined) continue;
-      if (!isFolderStat(stat)) break;
-      const fd = openat(dir, base, FOLDER);
-      folders.push(fd);
-      if (this.#marks && isOpaque(fd)) break;
+    const close = () => {
+      for (const fd of folders) closeSync(fd);
+    };
+    try {
+      for (const dir of this.#folders) {
+        const stat = statIfThere(dir, base);
+        if (stat === undefined) continue;
+        if (!isFolderStat(stat)) break;
+        const fd = openat(dir, base, FOLDER);
+        folders.push(fd);
+        if (this.#marks && isOpaque(fd)) break;
+      }
+    } catch (error) {
+      close();
+      throw error;
     }
-    return Object.assign(new Below(folders, this.#marks), {
-      [Symbol.dispose]: () => {
-        for (const fd of folders) closeSync(fd);
-      },
-    });
+    return Object.assign(new Below(folders, this.#marks), { [Symbol.dispose]: close });
   }
 }
 

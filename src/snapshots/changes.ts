@@ -1,5 +1,5 @@
 import { closeSync, constants } from "node:fs";
-import { hasCode } from "../base/errors.ts";
+import { GantryError, hasCode } from "../base/errors.ts";
 import { type FileStat, fstatat, openat, readlinkat } from "../kernel/path.ts";
 import { getXattr, listXattrs } from "../kernel/xattr.ts";
 import { type Below, type Found, isFolderStat, isOpaque, isWhiteout } from "./below.ts";
@@ -22,50 +22,98 @@ export function typeOf(stat: FileStat): number {
   return stat.mode & constants.S_IFMT;
 }
 
-/** What an overlay's upper folder holds, its marks told in the words of layers. Folders come before what is in them. */
-export function* upperChanges(dir: number, folder = ""): Generator<Change> {
-  for (const base of namesIn(dir).sort()) {
-    const path = folder === "" ? base : `${folder}/${base}`;
-    const stat = fstatat(dir, base);
-    if (isWhiteout(stat))
-      yield { path: `${folder === "" ? "" : `${folder}/`}${whiteoutName(base)}`, dir, base: "", stat: undefined };
-    else yield { path, dir, base, stat };
-    if (typeOf(stat) !== constants.S_IFDIR) continue;
-    const child = openat(dir, base, FOLDER);
-    try {
-      if (isOpaque(child)) yield { path: `${path}/${OPAQUE_NAME}`, dir: child, base: "", stat: undefined };
-      yield* upperChanges(child, path);
-    } finally {
-      closeSync(child);
+/** No program can name what lies deeper (PATH_MAX), and what a walk holds open is bounded by it. */
+export const LONGEST_PATH = 4095;
+
+/** A folder that a walk is in. */
+interface Level {
+  readonly dir: number;
+  readonly path: string;
+  names: readonly string[];
+  at: number;
+}
+
+/** One that is compared with what was there: `untold` is what is told of it once something in it differs. */
+interface Compared<T> extends Level {
+  readonly old: Set<string>;
+  readonly was: Below;
+  untold: T | undefined;
+}
+
+/**
+ * What an overlay's upper folder holds, its marks told in the words of layers. Folders come before what is in them;
+ * what has too long a path comes without what is in it.
+ */
+export function* upperChanges(root: number): Generator<Change> {
+  const levels: Level[] = [levelOf(root, "")];
+  try {
+    for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
+      const base = level.names[level.at++];
+      if (base === undefined) {
+        leave(levels);
+        continue;
+      }
+      const { dir } = level;
+      const path = pathIn(level.path, base);
+      const stat = statIfThere(dir, base);
+      if (stat === undefined) continue;
+      if (isWhiteout(stat)) yield { path: pathIn(level.path, whiteoutName(base)), dir, base: "", stat: undefined };
+      else yield { path, dir, base, stat };
+      const child = isWalked(stat, path) ? openIfThere(dir, base, FOLDER) : undefined;
+      if (child === undefined) continue;
+      const within: Level = { dir: child, path, names: [], at: 0 };
+      levels.push(within);
+      within.names = namesIn(child).sort();
+      if (isOpaque(child)) yield { path: pathIn(path, OPAQUE_NAME), dir: child, base: "", stat: undefined };
     }
+  } finally {
+    while (levels.length > 0) leave(levels);
   }
 }
 
 /** What differs between two whole trees. A folder also comes when only something in it differs. */
-export function* treeChanges(before: Below, after: number, folder = ""): Generator<Change> {
-  const old = before.names();
-  for (const base of namesIn(after).sort()) {
-    const path = folder === "" ? base : `${folder}/${base}`;
-    const stat = fstatat(after, base);
-    const was = old.delete(base) ? before.find(base) : undefined;
-    const self: Change = { path, dir: after, base, stat };
-    let told = was === undefined || differs(was, { dir: after, stat }, base);
-    if (told) yield self;
-    if (typeOf(stat) !== constants.S_IFDIR) continue;
-    using below = before.open(base);
-    const child = openat(after, base, FOLDER);
-    try {
-      for (const change of treeChanges(below, child, path)) {
-        if (!told) yield self;
-        told = true;
-        yield change;
+export function* treeChanges(before: Below, after: number): Generator<Change> {
+  const levels: Compared<Change>[] = [{ ...levelOf(after, ""), old: before.names(), was: before, untold: undefined }];
+  try {
+    for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
+      const { dir, old, was: beneath } = level;
+      const base = level.names[level.at++];
+      if (base === undefined) {
+        const gone = [...old].sort();
+        if (gone.length > 0) yield* untold(levels);
+        for (const name of gone) yield { path: pathIn(level.path, whiteoutName(name)), dir, base: "", stat: undefined };
+        leaveCompared(levels);
+        continue;
       }
-    } finally {
-      closeSync(child);
+      const path = pathIn(level.path, base);
+      const stat = statIfThere(dir, base);
+      const was = old.delete(base) ? beneath.find(base) : undefined;
+      if (stat === undefined) {
+        if (was === undefined) continue;
+        yield* untold(levels);
+        yield { path: pathIn(level.path, whiteoutName(base)), dir, base: "", stat: undefined };
+        continue;
+      }
+      const self: Change = { path, dir, base, stat };
+      const tells = was === undefined || differs(was, { dir, stat }, base);
+      if (tells) {
+        yield* untold(levels);
+        yield self;
+      }
+      const child = isWalked(stat, path) ? openIfThere(dir, base, FOLDER) : undefined;
+      if (child === undefined) continue;
+      levels.push(
+        entered(child, beneath, base, (within) => ({
+          ...levelOf(child, path),
+          old: within.names(),
+          was: within,
+          untold: tells ? undefined : self,
+        })),
+      );
     }
+  } finally {
+    while (levels.length > 0) leaveCompared(levels);
   }
-  for (const base of [...old].sort())
-    yield { path: `${folder === "" ? "" : `${folder}/`}${whiteoutName(base)}`, dir: after, base: "", stat: undefined };
 }
 
 /** What became of a path. */
@@ -80,31 +128,111 @@ export interface PathChange {
  * deleted only the top, of folders also those in which something changed. With `marks` the folder is an overlay's
  * upper one, else the whole tree.
  */
-export function* pathChanges(dir: number, below: Below, marks: boolean, folder = ""): Generator<PathChange> {
-  const present = new Set(namesIn(dir));
-  const all = !marks || isOpaque(dir) ? new Set([...present, ...below.names()]) : present;
-  for (const base of [...all].sort()) {
-    const path = folder === "" ? base : `${folder}/${base}`;
-    const was = below.find(base);
-    const stat = present.has(base) ? fstatat(dir, base) : undefined;
-    if (stat === undefined || (marks && isWhiteout(stat))) {
-      if (was !== undefined) yield { path, kind: "deleted" };
-      continue;
-    }
-    let told = was === undefined || differs(was, { dir, stat }, base);
-    if (told) yield { path, kind: was === undefined ? "added" : "modified" };
-    if (!isFolderStat(stat)) continue;
-    using within = below.open(base);
-    const child = openat(dir, base, FOLDER);
-    try {
-      for (const change of pathChanges(child, within, marks, path)) {
-        if (!told) yield { path, kind: "modified" };
-        told = true;
-        yield change;
+export function* pathChanges(root: number, before: Below, marks: boolean): Generator<PathChange> {
+  const levels: Compared<PathChange>[] = [comparedLevel(root, "", before, marks, undefined)];
+  try {
+    for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
+      const base = level.names[level.at++];
+      if (base === undefined) {
+        leaveCompared(levels);
+        continue;
       }
-    } finally {
-      closeSync(child);
+      const { dir, old: present, was: beneath } = level;
+      const path = pathIn(level.path, base);
+      if (path.length > LONGEST_PATH) throw tooDeep("list the changes", path);
+      const was = beneath.find(base);
+      const stat = present.has(base) ? statIfThere(dir, base) : undefined;
+      if (stat === undefined || (marks && isWhiteout(stat))) {
+        if (was === undefined) continue;
+        yield* untold(levels);
+        yield { path, kind: "deleted" };
+        continue;
+      }
+      const tells = was === undefined || differs(was, { dir, stat }, base);
+      if (tells) {
+        yield* untold(levels);
+        yield { path, kind: was === undefined ? "added" : "modified" };
+      }
+      const child = isFolderStat(stat) ? openIfThere(dir, base, FOLDER) : undefined;
+      if (child === undefined) continue;
+      const self: PathChange | undefined = tells ? undefined : { path, kind: "modified" };
+      levels.push(entered(child, beneath, base, (within) => comparedLevel(child, path, within, marks, self)));
     }
+  } finally {
+    while (levels.length > 0) leaveCompared(levels);
+  }
+}
+
+function levelOf(dir: number, path: string): Level {
+  return { dir, path, names: namesIn(dir).sort(), at: 0 };
+}
+
+function comparedLevel(
+  dir: number,
+  path: string,
+  was: Below,
+  marks: boolean,
+  told: PathChange | undefined,
+): Compared<PathChange> {
+  const level = levelOf(dir, path);
+  const all = !marks || isOpaque(dir) ? [...new Set([...level.names, ...was.names()])].sort() : level.names;
+  return { ...level, names: all, old: new Set(level.names), was, untold: told };
+}
+
+/** Goes into a folder and what it was before; what is open is closed if that fails. */
+function entered<T>(child: number, beneath: Below, base: string, enter: (within: Below) => T): T {
+  let within: (Below & Disposable) | undefined;
+  try {
+    within = beneath.open(base);
+    return enter(within);
+  } catch (error) {
+    within?.[Symbol.dispose]();
+    closeSync(child);
+    throw error;
+  }
+}
+
+/** The folders that lead to what differs, those that nothing was told of yet. */
+function* untold<T>(levels: readonly Compared<T>[]): Generator<T> {
+  let from = levels.length;
+  while (from > 0 && levels[from - 1]?.untold !== undefined) from--;
+  for (const level of levels.slice(from)) {
+    yield level.untold as T;
+    level.untold = undefined;
+  }
+}
+
+/** The root is the caller's to close. */
+function leave<L extends Level>(levels: L[]): L | undefined {
+  const level = levels.pop();
+  if (level === undefined || levels.length === 0) return undefined;
+  closeSync(level.dir);
+  return level;
+}
+
+function leaveCompared<T>(levels: Compared<T>[]): void {
+  (leave(levels)?.was as (Below & Disposable) | undefined)?.[Symbol.dispose]();
+}
+
+function pathIn(folder: string, base: string): string {
+  return folder === "" ? base : `${folder}/${base}`;
+}
+
+function isWalked(stat: FileStat, path: string): boolean {
+  return isFolderStat(stat) && path.length <= LONGEST_PATH;
+}
+
+/** Says of a path that it can't be told of. */
+export function tooDeep(verb: string, path: string): GantryError {
+  return new GantryError("conflict", `cannot ${verb}: ${path.slice(0, 100)}… is a longer path than any can be`);
+}
+
+function statIfThere(dir: number, base: string): FileStat | undefined {
+  try {
+    return fstatat(dir, base);
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return undefined;
+    throw error;
   }
 }
 
@@ -125,14 +253,21 @@ function attributesOf(dir: number, base: string): string {
   return [...readAttributes(dir, base)].map(([name, value]) => `${name}=${value.toString("hex")}`).join("\n");
 }
 
-/** The extended attributes that belong into a layer, by name: not overlayfs's own, nor the host's labels. */
+/**
+ * The extended attributes that belong into a layer, by name: not overlayfs's own, nor the host's labels. None of what a
+ * running container has taken away.
+ */
 export function readAttributes(dir: number, base: string): Map<string, Buffer> {
   const path = `/proc/self/fd/${dir}/${base}`;
   const found = new Map<string, Buffer>();
-  for (const name of listXattrs(path).sort()) {
-    if (name === "security.selinux" || /^(trusted|user)\.overlay\./.test(name)) continue;
-    const value = getXattr(path, name);
-    if (value !== undefined) found.set(name, value);
+  try {
+    for (const name of listXattrs(path).sort()) {
+      if (name === "security.selinux" || /^(trusted|user)\.overlay\./.test(name)) continue;
+      const value = getXattr(path, name);
+      if (value !== undefined) found.set(name, value);
+    }
+  } catch (error) {
+    if (!hasCode(error, "ENOENT")) throw error;
   }
   return found;
 }
@@ -154,12 +289,12 @@ export async function sizeOf(changes: Iterable<Change>, breath: { take(): Promis
   return size;
 }
 
-/** Runs over changes that may be pulled from under the walk by a running container: what is gone is passed over. */
-export function openIfThere(dir: number, base: string, flags: number): number | undefined {
+/** As `openat`; undefined if a running container took it away, or put something else there, while the walk went on. */
+function openIfThere(dir: number, base: string, flags: number): number | undefined {
   try {
     return openat(dir, base, flags);
   } catch (error) {
-    if (hasCode(error, "ENOENT")) return undefined;
+    if (hasCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return undefined;
     throw error;
   }
 }

@@ -1,11 +1,11 @@
 import { closeSync, constants, fstatSync, readSync } from "node:fs";
 import { Breath } from "../base/breath.ts";
 import { bytesToName } from "../base/byte-string.ts";
-import { GantryError } from "../base/errors.ts";
-import { type FileStat, readlinkat } from "../kernel/path.ts";
+import { GantryError, hasCode } from "../base/errors.ts";
+import { type FileStat, openFileAt, readlinkat } from "../kernel/path.ts";
 import type { TarType } from "../oci/tar/entry.ts";
 import { type TarInput, type TarOutput, writeTar } from "../oci/tar/writer.ts";
-import { type Change, openIfThere, readAttributes, typeOf } from "./changes.ts";
+import { type Change, LONGEST_PATH, readAttributes, tooDeep, typeOf } from "./changes.ts";
 
 const TYPES: ReadonlyMap<number, TarType> = new Map([
   [constants.S_IFREG, "file"],
@@ -28,6 +28,7 @@ async function* members(changes: Iterable<Change>): AsyncGenerator<TarOutput> {
   for (const change of changes) {
     await breath.take();
     const { stat, path } = change;
+    if (path.length > LONGEST_PATH) throw tooDeep("make a layer", path);
     if (stat === undefined) {
       yield { entry: { name: path, type: "file", mode: 0 } };
       continue;
@@ -43,9 +44,19 @@ async function* members(changes: Iterable<Change>): AsyncGenerator<TarOutput> {
     if (stat.nlink > 1) links.set(inode, path);
     if (type === "file") yield* file(change, stat, breath);
     else {
-      const linkName = type === "symlink" ? bytesToName(readlinkat(change.dir, change.base)) : "";
-      yield { entry: { ...describe(change, stat, type), linkName } };
+      const linkName = type === "symlink" ? ifThere(() => bytesToName(readlinkat(change.dir, change.base))) : "";
+      if (linkName !== undefined) yield { entry: { ...describe(change, stat, type), linkName } };
     }
+  }
+}
+
+/** undefined if a running container took it away, or put something else there. */
+function ifThere<T>(act: () => T): T | undefined {
+  try {
+    return act();
+  } catch (error) {
+    if (hasCode(error, "ENOENT", "EINVAL")) return undefined;
+    throw error;
   }
 }
 
@@ -64,12 +75,10 @@ function describe(change: Change, stat: FileStat, type: TarType): TarInput {
 }
 
 async function* file(change: Change, stat: FileStat, breath: Breath): AsyncGenerator<TarOutput> {
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
-  const fd = openIfThere(change.dir, change.base, flags);
+  const fd = ifThere(() => openFileAt(change.dir, change.base));
   if (fd === undefined) return;
   try {
     const now = fstatSync(fd);
-    if (!now.isFile()) return;
     yield {
       entry: { ...describe(change, stat, "file"), size: now.size },
       body: read(fd, now.size, change.path, breath),
