@@ -8,24 +8,12 @@ import { writeTar } from "../oci/tar/writer.ts";
 import { type ArchivePath, archivePath, type Located, locate, lookupError, pathStat } from "./archive-path.ts";
 import { archiveMembers } from "./archive-read.ts";
 import { extractArchive } from "./archive-write.ts";
+import type { ArchiveAnswer, ArchiveWriteOptions } from "./controller.ts";
 import { publishContainerEvent } from "./event.ts";
 import type { ContainerPorts } from "./ports.ts";
 import type { RootView, RootViews } from "./root-view.ts";
 import { resolveUser } from "./spec/user.ts";
 import type { Entry } from "./table.ts";
-
-export interface ArchiveAnswer {
-  readonly stat: ContainerPathStat;
-  /** A tar archive. Whoever has it reads it to its end or calls `return`. */
-  readonly stream: AsyncIterableIterator<Uint8Array>;
-}
-
-export interface ArchiveWriteOptions {
-  /** What is made belongs to the container's own user, if it has one. */
-  readonly copyUidGid: boolean;
-  readonly noOverwriteDirNonDir: boolean;
-  readonly signal: AbortSignal;
-}
 
 export interface ArchiveParts {
   readonly ports: ContainerPorts;

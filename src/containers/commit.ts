@@ -5,26 +5,12 @@ import { applyChanges } from "../oci/config-change.ts";
 import type { ImageProcess } from "../oci/image.ts";
 import { familiarString, parseNormalized, type Reference, tagNameOnly, withTag } from "../oci/reference.ts";
 import { refuseLeaving } from "./archive.ts";
+import type { CommitRequest } from "./controller.ts";
 import { layConfig } from "./create.ts";
 import { publishContainerEvent } from "./event.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { ContainerPorts } from "./ports.ts";
 import type { Entry } from "./table.ts";
-
-export interface CommitRequest {
-  /** Laid over the container's own; undefined leaves that as it is. */
-  readonly config: ContainerConfig | undefined;
-  /** Dockerfile instructions. */
-  readonly changes: readonly string[];
-  /** Empty leaves the image untagged, whatever the tag. */
-  readonly repository: string;
-  readonly tag: string;
-  readonly author: string;
-  readonly comment: string;
-  /** Stop a running container's processes while its files are read. */
-  readonly pause: boolean;
-  readonly signal: AbortSignal;
-}
 
 /** Makes an image of what a container has changed. Resolves with the image's id. */
 export async function commitContainer(

@@ -18,21 +18,16 @@ import type { Filters } from "../api/filters.ts";
 import type { ContainerStats } from "../api/stats.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import type { ImageUse } from "../images/image.ts";
-import {
-  type ArchiveAnswer,
-  type ArchiveParts,
-  type ArchiveWriteOptions,
-  exportContainer,
-  readArchive,
-  statPath,
-  writeArchive,
-} from "./archive.ts";
+import { type ArchiveParts, exportContainer, readArchive, statPath, writeArchive } from "./archive.ts";
 import { attachContainer } from "./attach.ts";
 import { revive, settle } from "./boot.ts";
 import { listChanges } from "./changes.ts";
-import { type CommitRequest, commitContainer } from "./commit.ts";
+import { commitContainer } from "./commit.ts";
 import type {
+  ArchiveAnswer,
+  ArchiveWriteOptions,
   AttachOptions,
+  CommitRequest,
   ContainerController,
   ContainerListOptions,
   ExecStartOptions,

@@ -1,6 +1,7 @@
 import type { Duplex, Readable } from "node:stream";
 import type { ContainerPathStat, FilesystemChange } from "../api/archive.ts";
 import type {
+  ContainerConfig,
   ContainerCreateRequest,
   ContainerCreateResponse,
   ContainerInspect,
@@ -17,8 +18,6 @@ import type {
 } from "../api/container.ts";
 import type { Filters } from "../api/filters.ts";
 import type { ContainerStats } from "../api/stats.ts";
-import type { ArchiveAnswer, ArchiveWriteOptions } from "./archive.ts";
-import type { CommitRequest } from "./commit.ts";
 
 /**
  * What the HTTP routes ask of the containers. `id` is what a client typed: a full id, a prefix of one, or a name with
@@ -132,6 +131,8 @@ export interface LogsOptions {
   readonly tail: number | undefined;
   readonly follow: boolean;
   readonly details: boolean;
+  /** Frames may hold several lines: many times faster, for clients that look at none. */
+  readonly joined: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -139,6 +140,34 @@ export interface LogsResult {
   readonly tty: boolean;
   /** The answer's body as it goes out: framed already unless `tty`. */
   readonly stream: AsyncIterable<Uint8Array>;
+}
+
+export interface ArchiveAnswer {
+  readonly stat: ContainerPathStat;
+  /** A tar archive. Whoever has it reads it to its end or calls `return`. */
+  readonly stream: AsyncIterableIterator<Uint8Array>;
+}
+
+export interface ArchiveWriteOptions {
+  /** What is made belongs to the container's own user, if it has one. */
+  readonly copyUidGid: boolean;
+  readonly noOverwriteDirNonDir: boolean;
+  readonly signal: AbortSignal;
+}
+
+export interface CommitRequest {
+  /** Laid over the container's own; undefined leaves that as it is. */
+  readonly config: ContainerConfig | undefined;
+  /** Dockerfile instructions. */
+  readonly changes: readonly string[];
+  /** Empty leaves the image untagged, whatever the tag. */
+  readonly repository: string;
+  readonly tag: string;
+  readonly author: string;
+  readonly comment: string;
+  /** Stop a running container's processes while its files are read. */
+  readonly pause: boolean;
+  readonly signal: AbortSignal;
 }
 
 /**
