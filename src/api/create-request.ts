@@ -170,7 +170,6 @@ export const updateBody = go.struct<ContainerUpdateRequest>("container.UpdateCon
 export const containerConfig = go.struct<ContainerConfig>("container.Config", configFields);
 
 const hostConfig = go.struct<HostConfig>("container.HostConfig", {
-  ...resourceFields,
   Binds: texts,
   ContainerIDFile: text,
   LogConfig: go.struct<LogConfig>("container.LogConfig", { Type: text, Config: textMap }),
@@ -207,6 +206,7 @@ const hostConfig = go.struct<HostConfig>("container.HostConfig", {
   Sysctls: optional(textMap),
   Runtime: optional(text),
   Isolation: text,
+  ...resourceFields,
   Mounts: optional(list(mount)),
   MaskedPaths: texts,
   ReadonlyPaths: texts,

@@ -253,7 +253,7 @@ export const ROUTES = {
     path: "/containers/:id/start",
     summary: "Start a container",
     access: "write",
-    query: { detachKeys: "text" },
+    query: { detachKeys: "text", checkpoint: "text", "checkpoint-dir": "text" },
     answer: nothing,
     errors: [304, 404, 409],
   },

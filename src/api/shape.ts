@@ -107,7 +107,7 @@ export function list<T>(item: Shape<T>): Shape<T[] | null> {
   };
 }
 
-/** A map of strings to values: null when absent. Any key is safe, `__proto__` too. */
+/** A map of strings to values, by key as Go writes one: null when absent. Any key is safe, `__proto__` too. */
 export function map<T>(item: Shape<T>): Shape<Record<string, T> | null> {
   const type = `map[string]${item.type}`;
   return {
@@ -118,7 +118,8 @@ export function map<T>(item: Shape<T>): Shape<Record<string, T> | null> {
       if (typeof value !== "object" || Array.isArray(value) || value instanceof WrittenNumber) {
         return refuse(kindOf(value), type, at);
       }
-      return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, item.read(each, at)]));
+      const entries = Object.entries(value).map(([key, each]) => [key, item.read(each, at)] as const);
+      return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
     },
     schema: () => orNull({ type: "object", additionalProperties: item.schema() }),
   };

@@ -279,7 +279,7 @@ export const COMMANDS: readonly CommandRow[] = [
   ),
   row("volume prune", "Remove unused local volumes", async () => (await import("./commands/prune.ts")).pruneVolumes),
   row(
-    "volume update",
+    "volume update /",
     "Update a volume of a cluster",
     async () => (await import("./commands/volumes.ts")).updateVolume,
   ),

@@ -48,7 +48,7 @@ import { Lifecycle, UNKNOWN_EXIT } from "./lifecycle.ts";
 import { inspectContainer, listContainers } from "./listing.ts";
 import { logDetails, logStream, readableLogOf } from "./log.ts";
 import { connectContainer, disconnectContainer } from "./membership.ts";
-import { checkName } from "./name.ts";
+import { allocatingName, checkName } from "./name.ts";
 import type { ContainerPorts } from "./ports.ts";
 import { pruneContainers } from "./prune.ts";
 import { usersOf } from "./remove.ts";
@@ -168,7 +168,8 @@ export class Containers implements ContainerController {
   async rename(id: string, name: string): Promise<void> {
     const entry = this.#table.find(id);
     if (name === "") throw new GantryError("invalid", "Neither old nor new names may be empty");
-    await this.#lifecycle.rename(entry, checkName(name));
+    const wanted = allocatingName(() => checkName(name.startsWith("/") ? name : `/${name}`));
+    await this.#lifecycle.rename(entry, wanted);
   }
 
   async wait(id: string, condition: WaitCondition, options: WaitOptions): Promise<WaitResult> {

@@ -36,7 +36,7 @@ export function mergeConfig(
   const merged: ContainerConfig = {
     ...layered,
     Hostname: hostname(user, id, hostConfig),
-    ExposedPorts: emptyToUndefined({ ...layered.ExposedPorts, ...portsOf(hostConfig) }),
+    ExposedPorts: emptyToUndefined(byKey({ ...layered.ExposedPorts, ...portsOf(hostConfig) })),
   };
   if ((merged.Entrypoint ?? []).length + (merged.Cmd ?? []).length === 0) {
     throw new GantryError("invalid", "no command specified");
@@ -61,9 +61,9 @@ export function layConfig(user: ContainerConfig, image: ImageProcess): Container
     Entrypoint,
     Cmd: Cmd !== null && Cmd.length === 0 ? null : Cmd,
     WorkingDir: user.WorkingDir === "" ? (image.WorkingDir ?? "") : user.WorkingDir,
-    Labels: { ...image.Labels, ...user.Labels },
-    Volumes: emptyToNull({ ...image.Volumes, ...user.Volumes }),
-    ExposedPorts: emptyToUndefined({ ...soundPorts(image.ExposedPorts), ...user.ExposedPorts }),
+    Labels: byKey({ ...image.Labels, ...user.Labels }),
+    Volumes: emptyToNull(byKey({ ...image.Volumes, ...user.Volumes })),
+    ExposedPorts: emptyToUndefined(byKey({ ...soundPorts(image.ExposedPorts), ...user.ExposedPorts })),
     StopSignal: user.StopSignal || image.StopSignal || undefined,
     StopTimeout: user.StopTimeout ?? image.StopTimeout,
     Healthcheck: mergeHealth(user.Healthcheck, image.Healthcheck),
@@ -110,6 +110,11 @@ function soundPorts(declared: ImageProcess["ExposedPorts"]): Record<string, Reco
 
 function portsOf(hostConfig: HostConfig): Record<string, Record<string, never>> {
   return Object.fromEntries(Object.keys(hostConfig.PortBindings ?? {}).map((port) => [port, {}]));
+}
+
+/** What is shown of it is read by people, who look names up by the alphabet as in Docker's answers. */
+function byKey<T>(record: Record<string, T>): Record<string, T> {
+  return Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function emptyListToNull<T>(list: T[]): T[] | null {

@@ -34,10 +34,10 @@ export class Freezing {
   /** With a reason it is the engine that pauses it: a boot lets it go on. */
   async pause(entry: Entry, reason?: "commit"): Promise<void> {
     await this.#locks.run(entry.record.id, async () => {
-      const { state: before, id, name } = entry.record;
+      const { state: before, id } = entry.record;
       refuseRestarting(entry);
-      if (before.status !== "running") throw new GantryError("conflict", `container ${name} is not running`);
-      if (before.paused) throw new GantryError("conflict", `container ${name} is already paused`);
+      if (before.status !== "running") throw new GantryError("conflict", `container ${id} is not running`);
+      if (before.paused) throw new GantryError("conflict", `container ${id} is already paused`);
       const state: RunningState = { ...before, ...(reason !== undefined && { pausedFor: reason }) };
       this.#listener.halted(id);
       try {
@@ -54,9 +54,9 @@ export class Freezing {
   }
 
   async unpause(entry: Entry): Promise<void> {
-    const { state, name } = entry.record;
+    const { state, id } = entry.record;
     if (state.status !== "running" || !state.paused) {
-      throw new GantryError("conflict", `container ${name} is not paused`);
+      throw new GantryError("conflict", `container ${id} is not paused`);
     }
     await this.thaw(entry);
     publishContainerEvent(this.#ports.events, entry.record, "unpause");

@@ -10,6 +10,7 @@ import { publishContainerEvent, publishVolumeEvents } from "./event.ts";
 import { Freezing, type FreezingListener } from "./freezing.ts";
 import { healthAtStart, healthUnwatched, type OnFailure } from "./health.ts";
 import { makeJail, sweepJail } from "./jail.ts";
+import { allocatingName } from "./name.ts";
 import { refreshLinks } from "./network-files.ts";
 import type { ContainerPorts } from "./ports.ts";
 import { type ContainerRecord, type ExitedState, NEVER, timestamp } from "./record.ts";
@@ -420,7 +421,7 @@ export class Lifecycle {
       if (name === before) {
         throw new GantryError("invalid", "Renaming a container with the same name as its current name");
       }
-      this.#table.reserve(name, id);
+      allocatingName(() => this.#table.reserve(name, id));
       const { networks } = this.#ports;
       networks.rename(id, name);
       try {

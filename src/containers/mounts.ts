@@ -97,6 +97,7 @@ function parseBind(raw: string, volume: MakeVolume): ResolvedMount {
     return volumeMount(created.Name, created.Mountpoint, destination, { anonymous: true });
   }
   if (source.startsWith("/")) {
+    if (parsed.nocopy) throw invalidMount(raw, "bind", "field VolumeOptions must not be specified");
     const path = posix.normalize(source);
     if (!existsSync(path)) {
       try {
@@ -164,13 +165,16 @@ function parseMode(mode: string): { readonly: boolean; propagation: string; noco
   return result;
 }
 
+function invalidMount(raw: string, type: Mount["Type"], why: string): GantryError {
+  return new GantryError(
+    "invalid",
+    `invalid volume specification: '${raw}': invalid mount config for type "${type}": ${why}`,
+  );
+}
+
 /** `raw` is the whole of the `-v` that it is part of. */
-function checkDestination(target: string, raw?: string, type?: Mount["Type"]): string {
-  const refuse = (why: string) => {
-    const where =
-      raw === undefined ? "" : `invalid volume specification: '${raw}': invalid mount config for type "${type}": `;
-    return new GantryError("invalid", `${where}${why}`);
-  };
+function checkDestination(target: string, raw?: string, type: Mount["Type"] = "volume"): string {
+  const refuse = (why: string) => (raw === undefined ? new GantryError("invalid", why) : invalidMount(raw, type, why));
   if (!target.startsWith("/")) throw refuse(`invalid mount path: '${target}' mount path must be absolute`);
   const path = posix.normalize(target).replace(/(.)\/$/, "$1");
   if (path === "/") throw refuse("invalid specification: destination can't be '/'");

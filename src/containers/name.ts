@@ -11,6 +11,16 @@ export function checkName(name: string): string {
   return name.replace(/^\//, "");
 }
 
+/** Names what a refusal of a new name is about, as Docker does. */
+export function allocatingName<T>(take: () => T): T {
+  try {
+    return take();
+  } catch (error) {
+    if (!(error instanceof GantryError)) throw error;
+    throw new GantryError(error.kind, `Error when allocating new name: ${error.message}`, { cause: error });
+  }
+}
+
 /** A free name of a mood and an engineer, e.g. `calm_brunel`. */
 export function randomName(isTaken: (name: string) => boolean): string {
   for (let attempt = 0; attempt < 16; attempt++) {

@@ -30,9 +30,13 @@ export const history: Command = {
     const { flags } = call;
     const full = flags.bool("no-trunc");
     const human = flags.bool("human");
-    const layers = await call.client.json<ImageHistoryRow[]>("GET", `/images/${segment(call.args[0] ?? "")}/history`, {
-      query: { platform: platformJson(flags.text("platform")) },
-    });
+    const layers = await call.client.json<ImageHistoryRow[]>(
+      "GET",
+      `/images/${segment(call.args[0] ?? "", "image")}/history`,
+      {
+        query: { platform: platformJson(flags.text("platform")) },
+      },
+    );
     const rows = layers.map((layer) => {
       const createdAt = layer.Created <= 0 ? "" : new Date(layer.Created * 1000).toISOString().replace(/\.\d+/, "");
       const command = layer.CreatedBy.replaceAll("\t", " ");

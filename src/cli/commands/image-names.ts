@@ -23,7 +23,7 @@ export const rmi: Command = {
     let failed = false;
     for (const name of call.args) {
       try {
-        const rows = await call.client.json<ImageDeleteRow[]>("DELETE", `/images/${segment(name)}`, {
+        const rows = await call.client.json<ImageDeleteRow[]>("DELETE", `/images/${segment(name, "image")}`, {
           query: { force, noprune: call.flags.bool("no-prune"), platforms },
         });
         for (const row of rows) printLine("Deleted" in row ? `Deleted: ${row.Deleted}` : `Untagged: ${row.Untagged}`);
@@ -52,7 +52,7 @@ export const tag: Command = {
     if (reference === undefined || reference.includes("@"))
       throw new Error("refusing to create a tag with a digest reference");
     const { name, tag: tagName } = splitTag(reference);
-    await call.client.done("POST", `/images/${segment(source)}/tag`, { query: { repo: name, tag: tagName } });
+    await call.client.done("POST", `/images/${segment(source, "image")}/tag`, { query: { repo: name, tag: tagName } });
     return 0;
   },
 };

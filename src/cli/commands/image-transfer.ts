@@ -1,6 +1,8 @@
 import { closeSync, createReadStream, fstatSync, openSync, renameSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { messageOf } from "../../base/errors.ts";
 import { type Command, ExitError } from "../command.ts";
+import { checkOutput } from "../copy/path.ts";
 import { boolFlag, listFlag, textFlag } from "../flags/spec.ts";
 import { printLine, writeAll } from "../output/print.ts";
 import { bar, showProgress } from "../output/progress.ts";
@@ -68,6 +70,13 @@ export const save: Command = {
     const output = call.flags.text("output");
     if (output === "" && isTerminal(1)) {
       throw new ExitError(1, "cowardly refusing to save to a terminal. Use the -o flag or redirect");
+    }
+    if (output !== "") {
+      try {
+        checkOutput(output);
+      } catch (error) {
+        throw new Error(`failed to save image: ${messageOf(error)}`);
+      }
     }
     const { body } = await call.client.stream("GET", "/images/get", {
       query: { names: call.args, platform: platformJson(call.flags.text("platform")) },

@@ -14,9 +14,12 @@ async function raw(call: Call, path: string, query: Readonly<Record<string, stri
 
 const LOOKUPS: Readonly<Record<string, Lookup>> = {
   container: (call, name) => raw(call, `/containers/${segment(name)}/json`, { size: call.flags.bool("size") }),
-  image: (call, name) => raw(call, `/images/${segment(name)}/json`, platformQuery(call)),
-  network: (call, name) => raw(call, `/networks/${segment(name)}`, { verbose: call.flags.bool("verbose") }),
-  volume: (call, name) => raw(call, `/volumes/${segment(name)}`),
+  image: async (call, name) => {
+    if (name === "") throw new Error("Error: No such image: ");
+    return await raw(call, `/images/${segment(name, "image")}/json`, platformQuery(call));
+  },
+  network: (call, name) => raw(call, `/networks/${segment(name, "network")}`, { verbose: call.flags.bool("verbose") }),
+  volume: (call, name) => raw(call, `/volumes/${segment(name, "volume")}`),
 };
 
 function platformQuery(call: Call): Readonly<Record<string, string>> {

@@ -7,8 +7,11 @@ import { complain, print, printLine } from "../output/print.ts";
 import { aligned } from "../output/table.ts";
 
 /** A name as one segment of a path. */
-export function segment(name: string): string {
-  return encodeURIComponent(name);
+export function segment(name: string, kind: "container" | "image" | "network" | "volume" = "container"): string {
+  if (kind === "image") return encodeURIComponent(name);
+  const trimmed = name.trim();
+  if (trimmed === "") throw new Error(`invalid ${kind} name or ID: value is empty`);
+  return encodeURIComponent(trimmed);
 }
 
 /** Requests under way at once when a command names many containers. */
@@ -182,7 +185,7 @@ export const port: Command = {
     const ports = container.NetworkSettings.Ports ?? {};
     const address = (row: { HostIp: string; HostPort: string }): string =>
       `${row.HostIp.includes(":") ? `[${row.HostIp}]` : row.HostIp}:${row.HostPort}`;
-    if (wanted === undefined) {
+    if (wanted === undefined || wanted === "") {
       const lines = Object.entries(ports).flatMap(([key, rows]) =>
         (rows ?? []).map((row) => ({ key, text: `${key} -> ${address(row)}` })),
       );
@@ -190,8 +193,15 @@ export const port: Command = {
       for (const line of lines) printLine(line.text);
       return 0;
     }
-    const key = wanted.includes("/") ? wanted : `${wanted}/tcp`;
-    if (!/^\d+\/\w+$/.test(key)) throw new ExitError(1, `Error: invalid port (${wanted})`);
+    const [number = "", protocol = ""] = wanted.split(/\/(.*)/s, 2);
+    if (!/^\d+$/.test(number) || Number(number) > 65_535) {
+      const why = /^\d+$/.test(number) ? "value out of range" : "invalid syntax";
+      throw new ExitError(
+        1,
+        `Error: invalid port (${number}): strconv.ParseUint: parsing ${JSON.stringify(number)}: ${why}`,
+      );
+    }
+    const key = `${Number(number)}/${protocol === "" ? "tcp" : protocol}`;
     const rows = ports[key];
     if (rows === undefined || rows === null) {
       throw new ExitError(1, `Error: No public port '${wanted}' published for ${name}`);

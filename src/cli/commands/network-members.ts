@@ -40,7 +40,7 @@ export const connectNetwork: Command = {
         GwPriority: flags.int("gw-priority"),
       },
     };
-    await call.client.done("POST", `/networks/${segment(network)}/connect`, { json });
+    await call.client.done("POST", `/networks/${segment(network, "network")}/connect`, { json });
     return 0;
   },
 };
@@ -52,7 +52,7 @@ export const disconnectNetwork: Command = {
   async run(call) {
     const [network = "", container = ""] = call.args;
     const json = { Container: container, Force: call.flags.bool("force") };
-    await call.client.done("POST", `/networks/${segment(network)}/disconnect`, { json });
+    await call.client.done("POST", `/networks/${segment(network, "network")}/disconnect`, { json });
     return 0;
   },
 };

@@ -72,7 +72,7 @@ export const removeNetworks: Command = {
   run: (call) =>
     forEachName(call, async (name) => {
       try {
-        await call.client.done("DELETE", `/networks/${segment(name)}`);
+        await call.client.done("DELETE", `/networks/${segment(name, "network")}`);
       } catch (error) {
         // Nothing is printed of what was gone before.
         if (call.flags.bool("force") && isMissing(error)) return null;

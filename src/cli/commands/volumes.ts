@@ -138,7 +138,7 @@ export const updateVolume: Command = {
   flags: [AVAILABILITY],
   async run(call) {
     const [name = ""] = call.args;
-    const path = `/volumes/${segment(name)}`;
+    const path = `/volumes/${segment(name, "volume")}`;
     const cluster = (await call.client.json<{ readonly ClusterVolume?: ClusterVolume }>("GET", path)).ClusterVolume;
     if (cluster === undefined) throw new ExitError(1, "can only update cluster volumes");
     const spec = call.flags.changed("availability")
@@ -187,7 +187,9 @@ export const removeVolumes: Command = {
   flags: [boolFlag("f,force", "Do not complain about a volume that is not there")],
   run: (call) =>
     forEachName(call, async (name) => {
-      await call.client.done("DELETE", `/volumes/${segment(name)}`, { query: { force: call.flags.bool("force") } });
+      await call.client.done("DELETE", `/volumes/${segment(name, "volume")}`, {
+        query: { force: call.flags.bool("force") },
+      });
       return undefined;
     }),
 };

@@ -17,6 +17,7 @@ export async function inspectValues(
   const show = format === "" || format === "json" ? undefined : await templateFor(format, type);
   const found: string[] = [];
   const complaints: string[] = [];
+  let shown = 0;
   for (const name of names) {
     let text: string;
     try {
@@ -26,11 +27,15 @@ export async function inspectValues(
       continue;
     }
     if (show === undefined) found.push(text.trim());
-    else print(`${show(JSON.parse(text))}\n`);
+    else {
+      print(`${show(JSON.parse(text))}\n`);
+      shown++;
+    }
   }
   const all = `[${found.join(",")}]`;
   if (format === "json") print(`${all}\n`);
   else if (show === undefined) print(`${indentJson(all, "    ")}\n`);
+  else if (shown === 0) print("\n");
   for (const text of complaints) complain(text);
   return complaints.length > 0 ? 1 : 0;
 }

@@ -2,7 +2,7 @@ import { parseDuration } from "../flags/duration.ts";
 
 /** A `--since` or `--until` (that is `flag`) as the API takes it: seconds, with nanoseconds if given; a duration counts back from now. */
 export function timestampQuery(flag: string, text: string): string {
-  if (text === "" || /^-?\d+(\.\d+)?$/.test(text)) return text;
+  if (text === "" || /^\d+(\.\d+)?$/.test(text)) return text;
   try {
     return String(Math.floor(Date.now() / 1000 - parseDuration(text) / 1e9));
   } catch {

@@ -9,6 +9,9 @@ import { proxyVariables } from "./environment.ts";
 import { pullImage } from "./pull.ts";
 import { familiarReference } from "./reference.ts";
 
+/** The image isn't there, or not for the platform that was asked for. */
+const NO_IMAGE = /No such image|does not match the specified platform/i;
+
 /** The create request of a command line, with what the configuration file adds. */
 export async function requestOf(call: Call): Promise<CreateBody> {
   const pull = call.flags.text("pull");
@@ -25,9 +28,6 @@ export async function requestOf(call: Call): Promise<CreateBody> {
 export async function createContainer(call: Call, body: CreateBody): Promise<string> {
   const { flags, client } = call;
   const reference = familiarReference(body.Image);
-  if (flags.bool("oom-kill-disable") && body.HostConfig.Memory === 0) {
-    complain("WARNING: Disabling the OOM killer on containers without setting a '-m/--memory' limit may be dangerous.");
-  }
   const local = body.HostConfig.Dns?.find((address) => /^127\.|^::1$/.test(address));
   if (local !== undefined) complain(`WARNING: Localhost DNS (${local}) may fail in containers.`);
   const idFile = flags.text("cidfile") === "" ? undefined : new IdFile(flags.text("cidfile"));
@@ -42,7 +42,7 @@ export async function createContainer(call: Call, body: CreateBody): Promise<str
     try {
       response = await create();
     } catch (error) {
-      const missing = error instanceof EngineError && error.status === 404 && /No such image/i.test(error.message);
+      const missing = error instanceof EngineError && error.status === 404 && NO_IMAGE.test(error.message);
       if (!missing || reference === undefined || flags.text("pull") !== "missing") throw error;
       if (!flags.bool("quiet")) complain(`Unable to find image '${reference}' locally`);
       await pull();

@@ -143,6 +143,15 @@ function checkHostConfig(hostConfig: HostConfig, host: HostFacts): void {
   }
   for (const name of Object.keys(hostConfig.Sysctls ?? {})) checkSysctl(name, hostConfig);
   for (const options of Object.values(hostConfig.Tmpfs ?? {})) mergeTmpfsOptions(options.split(","));
+  checkStorageOptions(hostConfig.StorageOpt ?? {});
+}
+
+/** The one option that Docker's overlay2 has, a quota, needs a file system that keeps one: none is kept here. */
+function checkStorageOptions(options: Readonly<Record<string, string>>): void {
+  for (const name of Object.keys(options)) {
+    if (name.toLowerCase() !== "size") refuse(`unknown option ${name}`);
+    refuse("--storage-opt is supported only for overlay over xfs with 'pquota' mount option");
+  }
 }
 
 /** Also for an update: the policy alone, and against --rm. */

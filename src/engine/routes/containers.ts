@@ -3,7 +3,7 @@ import { containerConfig, decodeCreateRequest, updateBody } from "../../api/crea
 import { decodeJson } from "../../api/decode.ts";
 import { olderCreateRequest } from "../../api/older-requests.ts";
 import { asDimension } from "../../api/query.ts";
-import { compareVersions, MULTIPLEXED_STREAM, RAW_STREAM } from "../../api/version.ts";
+import { compareVersions, JOINED_FRAMES, MULTIPLEXED_STREAM, RAW_STREAM } from "../../api/version.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { ContainerController } from "../../containers/controller.ts";
 import { empty, HIJACKED, json, later, stream } from "../answer.ts";
@@ -30,12 +30,13 @@ export function containerRoutes(containers: ContainerController): ContainerRoute
     containerHealthcheck: async ({ params }) => json(await containers.healthcheck(params.id!)),
     containerStats: (request) => stats(containers, request),
     containerLogs: (request) => logs(containers, request),
-    containerStart: async ({ params, contentLength }) => {
+    containerStart: async ({ params, query, contentLength }) => {
       // Clients of old sent a HostConfig; the least that says anything has seven bytes. To ignore it would mislead.
       if (contentLength === undefined || contentLength > 7) {
         const why = "was deprecated since API v1.22 and removed in v1.24";
         throw new GantryError("invalid", `starting container with non-empty request body ${why}`);
       }
+      if (query.checkpoint) throw new GantryError("invalid", "checkpoint is only supported in experimental mode");
       await containers.start(params.id!);
       return empty();
     },
@@ -156,7 +157,8 @@ async function logs(containers: ContainerController, request: RouteRequest<"cont
   }
   // Whatever isn't a count asks for everything, `all` as well as nothing.
   const tail = /^\d{1,15}$/.test(query.tail ?? "") ? Number(query.tail) : undefined;
-  const { tty, stream: body } = await containers.logs(request.params.id!, { ...query, tail, signal });
+  const joined = request.header("accept") === JOINED_FRAMES;
+  const { tty, stream: body } = await containers.logs(request.params.id!, { ...query, tail, joined, signal });
   return stream(!tty && compareVersions(version, "1.42") >= 0 ? MULTIPLEXED_STREAM : RAW_STREAM, body);
 }
 
