@@ -17,6 +17,7 @@ export interface ImageInspect {
   Os: string;
   /** Bytes of all layers unpacked. */
   Size: number;
+  /** Before API 1.44. */
   VirtualSize?: number;
   GraphDriver: { Name: string; Data: Record<string, string> | null };
   RootFS: { Type: "layers"; Layers?: string[] };
@@ -74,6 +75,7 @@ export interface ImageSummary {
   Size: number;
   /** -1 when not asked for. */
   SharedSize: number;
+  /** Before API 1.44. */
   VirtualSize?: number;
   Labels: Record<string, string> | null;
   /** -1 before API 1.51. */

@@ -15,7 +15,8 @@ const TABLE: readonly (readonly [RouteName, string, unknown, unknown])[] = [
     [{ Size: 7, RepoTags: [], RepoDigests: [] }],
     [{ Size: 7, Containers: -1, VirtualSize: 7, RepoTags: ["<none>:<none>"], RepoDigests: ["<none>@<none>"] }],
   ],
-  ["imageInspect", "1.50", { Config: { Cmd: ["a"] } }, { Config: { Cmd: ["a"] } }],
+  ["imageInspect", "1.50", { Config: { Cmd: ["a"], Hostname: "h" } }, { Config: { Cmd: ["a"] } }],
+  ["imageInspect", "1.51", { Config: null }, { Config: null }],
   [
     "containerInspect",
     "1.44",

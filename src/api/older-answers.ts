@@ -1,4 +1,4 @@
-import type { ContainerInspect, ContainerSummary } from "./container.ts";
+import type { ContainerConfig, ContainerInspect, ContainerSummary } from "./container.ts";
 import type { ImageInspect, ImageSummary } from "./image.ts";
 import type { RouteName } from "./routes.ts";
 import type { RuntimeInfo, SystemInfo, VersionInfo } from "./system.ts";
@@ -10,14 +10,20 @@ import { compareVersions } from "./version.ts";
  */
 interface Row {
   readonly route: RouteName;
-  /** The version from which on the answer is as the engine makes it. */
-  readonly until: string;
+  readonly appliesTo: (version: string) => boolean;
   readonly change: (value: never) => unknown;
 }
 
-/** Fields of any answer that are not in the type of the newest one are free. */
+/** For versions before `until`. Fields of any answer that are not in the type of the newest one are free. */
 function row<T>(route: RouteName, until: string, change: (value: T) => unknown): Row {
-  return { route, until, change: change as (value: never) => unknown };
+  const appliesTo = (version: string) => compareVersions(version, until) < 0;
+  return { route, appliesTo, change: change as (value: never) => unknown };
+}
+
+/** For versions from `since` on: they leave out what the engine still has for the earlier ones. */
+function newer<T>(route: RouteName, since: string, change: (value: T) => unknown): Row {
+  const appliesTo = (version: string) => compareVersions(version, since) >= 0;
+  return { route, appliesTo, change: change as (value: never) => unknown };
 }
 
 const eachOf =
@@ -43,6 +49,7 @@ const ROWS: readonly Row[] = [
   ),
   row("imageList", "1.43", eachOf<ImageSummary>(withNone)),
 
+  newer<ImageInspect>("imageInspect", "1.50", (image) => ({ ...image, Config: imageFields(image.Config) })),
   row<ImageInspect>("imageInspect", "1.50", (image) => ({ ...image, Config: withProcessFields(image.Config) })),
   row<ImageInspect & { Descriptor?: unknown; Manifests?: unknown }>(
     "imageInspect",
@@ -101,7 +108,7 @@ const ROWS: readonly Row[] = [
   row<VersionInfo>("version", "1.35", ({ Platform: _, Components: __, ...version }) => version),
 ];
 
-/** An answer of the newest version as clients of `version` expect it. `value` is left as it is. */
+/** An answer of the engine as clients of `version` expect it. `value` is left as it is. */
 export function olderAnswer(route: RouteName, version: string, value: unknown): unknown {
   return rowsOf(route, version).reduce((changed, { change }) => change(changed as never), value);
 }
@@ -113,7 +120,7 @@ function rowsOf(route: RouteName, version: string): readonly Row[] {
   const key = `${version} ${route}`;
   let rows = found.get(key);
   if (rows === undefined) {
-    rows = ROWS.filter((each) => each.route === route && compareVersions(version, each.until) < 0);
+    rows = ROWS.filter((each) => each.route === route && each.appliesTo(version));
     if (found.size < 5000) found.set(key, rows);
   }
   return rows;
@@ -122,6 +129,28 @@ function rowsOf(route: RouteName, version: string): readonly Row[] {
 function withNone(image: ImageSummary): unknown {
   if (image.RepoTags.length > 0 || image.RepoDigests.length > 0) return image;
   return { ...image, RepoTags: ["<none>:<none>"], RepoDigests: ["<none>@<none>"] };
+}
+
+/** What a config shows since API 1.50: the rest of a container's was never an image's to say. */
+const IMAGE_FIELDS: ReadonlySet<string> = new Set([
+  "ArgsEscaped",
+  "Cmd",
+  "Entrypoint",
+  "Env",
+  "ExposedPorts",
+  "Healthcheck",
+  "Labels",
+  "OnBuild",
+  "Shell",
+  "StopSignal",
+  "User",
+  "Volumes",
+  "WorkingDir",
+]);
+
+function imageFields(config: ContainerConfig | null): unknown {
+  if (config === null) return null;
+  return Object.fromEntries(Object.entries(config).filter(([field]) => IMAGE_FIELDS.has(field)));
 }
 
 /** Fields of containers that images were said to have as well. */

@@ -28,7 +28,6 @@ export function inspectImage(image: ImageRecord, records: ImageRecords, snapshot
     ...(config.variant !== undefined && { Variant: config.variant }),
     Os: config.os,
     Size: size,
-    VirtualSize: size,
     GraphDriver: { Name: snapshots.driver, Data: top === undefined ? null : snapshots.describe(top) },
     RootFS: {
       Type: "layers",

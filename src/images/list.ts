@@ -70,7 +70,6 @@ function summaryOf(image: ImageRecord, tags: string[], digests: string[], contai
     Created: Math.trunc(createdAt(image) / 1000),
     Size: size,
     SharedSize: -1,
-    VirtualSize: size,
     Labels: image.config.config?.Labels ?? null,
     Containers: containers,
     Descriptor: descriptorOf(image),

@@ -8,7 +8,6 @@ import type { Registries } from "../../remote/registry.ts";
 import { type Answer, empty, json, stream } from "../answer.ts";
 import { progressAnswer } from "../progress.ts";
 import type { Handlers, RouteRequest } from "../route-request.ts";
-import { inspectAsOf, summaryAsOf } from "./image-versions.ts";
 import { platformOf } from "./platform-query.ts";
 
 /** Bytes between two lines of progress. */
@@ -18,19 +17,18 @@ type ImageRoutes = Pick<Handlers, Extract<keyof Handlers, `image${string}`>>;
 
 export function imageRoutes(images: ImageRegistry, registries: Pick<Registries, "download">): ImageRoutes {
   return {
-    imageList: async ({ query, version }) => {
+    imageList: async ({ query }) => {
       // `filter` is what clients of before API 1.41 name a reference by.
       const filters = query.filter ? { ...query.filters, reference: [query.filter] } : query.filters;
       const { all, manifests } = query;
-      const found = await images.list({ all, filters, sharedSize: query["shared-size"], manifests });
-      return json(found.map((summary) => summaryAsOf(version, summary)));
+      return json(await images.list({ all, filters, sharedSize: query["shared-size"], manifests }));
     },
-    imageInspect: ({ params, query, version }) => {
+    imageInspect: ({ params, query }) => {
       const platform = platformOf(query.platform);
       if (query.manifests && platform !== undefined) {
         throw new GantryError("invalid", "conflicting options: manifests and platform options cannot both be set");
       }
-      return json(inspectAsOf(version, images.inspect(params.name!, { manifests: query.manifests, platform })));
+      return json(images.inspect(params.name!, { manifests: query.manifests, platform }));
     },
     imageHistory: ({ params, query }) => json(images.history(params.name!, { platform: platformOf(query.platform) })),
     imageSave: ({ params, query }) => save(images, [params.name!], platformOf(query.platform)),
