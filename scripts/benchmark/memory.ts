@@ -5,7 +5,7 @@ import type { Peer } from "./peer.ts";
  * Everything that runs for a peer but the containers' own processes: those have nothing of its roots in their command
  * line, while daemons, supervisors, shims and proxies all do.
  */
-export function enginePids(peer: Peer): number[] {
+function enginePids(peer: Peer): number[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
     .filter((name) => read(`/proc/${name}/cmdline`).includes(peer.root))

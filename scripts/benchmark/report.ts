@@ -50,7 +50,7 @@ export function load(): string {
 }
 
 /** The machine in a sentence, as far as it matters to the figures. */
-export function machine(): string {
+function machine(): string {
   const system = /^PRETTY_NAME="?([^"\n]+)/m.exec(readFileSync("/etc/os-release", "utf8"))?.[1] ?? "Linux";
   const cores = cpus();
   const model = cores[0]?.model.trim() ?? "unknown processor";

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 
 /** The engine that `npm start` runs for the whole machine: gantryd's own defaults. */
 export const CHECKOUT = fileURLToPath(new URL("../..", import.meta.url));
-export const DATA_ROOT = "/var/lib/gantry";
+const DATA_ROOT = "/var/lib/gantry";
 export const EXEC_ROOT = "/run/gantry";
 export const SOCKET = `${EXEC_ROOT}/gantry.sock`;
 export const LOG = "/var/log/gantry/gantryd.log";

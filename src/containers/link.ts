@@ -31,7 +31,7 @@ export function parseLink(text: string): Link {
 }
 
 /** Only on the default bridge are links what makes containers known to each other by file and environment. */
-export function usesLegacyLinks({ hostConfig }: Pick<ContainerRecord, "hostConfig">): boolean {
+function usesLegacyLinks({ hostConfig }: Pick<ContainerRecord, "hostConfig">): boolean {
   return hostConfig.NetworkMode === "bridge" && (hostConfig.Links ?? []).length > 0;
 }
 

@@ -97,7 +97,7 @@ function hasBody(message: IncomingMessage): boolean {
 const BODY_IDLE_MS = 60_000;
 
 /** Reads a body of at most `BODY_LIMIT` bytes as UTF-8. Throws invalid if it is longer, breaks off or stalls. */
-export function readText(message: IncomingMessage): Promise<string> {
+function readText(message: IncomingMessage): Promise<string> {
   if (!hasBody(message)) {
     message.resume();
     return Promise.resolve("");

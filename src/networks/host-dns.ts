@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from "node:fs";
 
 /** A resolv.conf(5) as far as it matters here. */
-export interface ResolvConf {
+interface ResolvConf {
   readonly servers: readonly string[];
   readonly search: readonly string[];
   readonly options: readonly string[];
@@ -19,7 +19,7 @@ const LAST_RESORT = ["8.8.8.8", "8.8.4.4"] as const;
 /** The kernel's clock is asked, not the file, at most once in so many milliseconds. */
 const FRESH_MS = 1000;
 
-export function parseResolvConf(text: string): ResolvConf {
+function parseResolvConf(text: string): ResolvConf {
   const servers: string[] = [];
   let search: string[] = [];
   let options: string[] = [];

@@ -49,7 +49,7 @@ export interface AddressesRecord {
 }
 
 /** The networks that are always there. */
-export const PREDEFINED: ReadonlySet<string> = new Set(["bridge", "host", "none"]);
+const PREDEFINED: ReadonlySet<string> = new Set(["bridge", "host", "none"]);
 
 export function isPredefined({ name }: Pick<NetworkRecord, "name">): boolean {
   return PREDEFINED.has(name);

@@ -69,7 +69,7 @@ export function formatSubnet({ family, base, prefix }: Subnet): string {
   return `${formatAddress({ family, value: base })}/${prefix}`;
 }
 
-export function sizeOf({ family, prefix }: Subnet): bigint {
+function sizeOf({ family, prefix }: Subnet): bigint {
   return 1n << BigInt(bitsOf(family) - prefix);
 }
 

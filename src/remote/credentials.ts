@@ -37,10 +37,6 @@ export function decodeCredentials(value: string | undefined): Credentials {
   return { username, password, identityToken: identitytoken, registryToken: registrytoken };
 }
 
-export function isAnonymous(credentials: Credentials): boolean {
-  return credentials.username === "" && credentials.identityToken === "" && credentials.registryToken === "";
-}
-
 /** Tells credentials apart without holding them. */
 export function fingerprint(credentials: Credentials): string {
   const { username, password, identityToken } = credentials;

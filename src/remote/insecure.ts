@@ -19,7 +19,7 @@ export async function isInsecure(host: string, ports: RemotePorts): Promise<bool
 }
 
 /** `registry.example:5000` without its port, `[::1]:5000` without brackets. */
-export function hostnameOf(host: string): string {
+function hostnameOf(host: string): string {
   const bracketed = /^\[([^\]]*)\](?::\d+)?$/.exec(host)?.[1];
   return bracketed ?? host.replace(/:\d+$/, "");
 }

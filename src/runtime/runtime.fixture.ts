@@ -20,7 +20,7 @@ import type { CreateProcess, ExecProcess, ProcessExit } from "./process.ts";
 import { SupervisorClient } from "./supervisor-client.ts";
 
 const APPLETS = ["sh", "cat", "echo", "ls", "sleep", "dd", "kill", "true", "head", "stty", "yes", "wc", "id", "tr"];
-export const CRUN = { name: "crun", path: "/usr/bin/crun", args: [] };
+const CRUN = { name: "crun", path: "/usr/bin/crun", args: [] };
 const CAPS = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"];
 
 /** A supervisor with a root filesystem of busybox; everything is gone after it. */

@@ -83,6 +83,3 @@ export interface ApplyOptions {
   /** Bytes of the tar read so far. */
   readonly onProgress?: (bytes: number) => void;
 }
-
-/** Chain ids of a list of diff ids (image-spec, config.md "Layer ChainID"): the n-th names layers 0 … n unpacked. */
-export type ChainId = string;

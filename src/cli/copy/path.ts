@@ -21,7 +21,7 @@ export function splitArgument(argument: string): { readonly container: string; r
 }
 
 /** A clean path; what the original ends with, "/" or "/.", it ends with too: that asks for a folder, or its content. */
-export function keepEnd(clean: string, original: string): string {
+function keepEnd(clean: string, original: string): string {
   let path = clean;
   if (!meansContent(path) && meansContent(original)) path = path.endsWith("/") ? `${path}.` : `${path}/.`;
   if (!path.endsWith("/") && original.endsWith("/")) path = `${path}/`;

@@ -91,7 +91,7 @@ export class GelfSender implements LogSender {
 }
 
 /** The datagrams of one message. More than 128 are not allowed: the rest of such a message is cut off. */
-export function chunksOf(message: Buffer): Buffer[] {
+function chunksOf(message: Buffer): Buffer[] {
   if (message.length <= CHUNK) return [message];
   const size = CHUNK - CHUNK_HEAD;
   const count = Math.min(MOST_CHUNKS, Math.ceil(message.length / size));

@@ -8,7 +8,7 @@ import { RotatingFile } from "./rotating-file.ts";
 import { chunk, DATA } from "./transfer.ts";
 
 /** What dockerd reads at most before it cuts a line. */
-export const PIECE = 16 * 1024;
+const PIECE = 16 * 1024;
 const NEWLINE = 10;
 const OUT_SIZE = 1024 * 1024;
 /** `\u0000` for a byte, the worst case. */
@@ -234,7 +234,7 @@ function sequenceSize(source: Buffer, at: number, to: number): number {
 }
 
 /** An object as Go's encoder writes a map: keys in order, `<`, `>` and `&` escaped. */
-export function goJson(values: Readonly<Record<string, string>>): string {
+function goJson(values: Readonly<Record<string, string>>): string {
   const sorted = Object.fromEntries(Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1)));
   return JSON.stringify(sorted).replace(
     /[<>&\u2028\u2029]/g,
