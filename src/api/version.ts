@@ -33,3 +33,5 @@ export function checkVersion(version: string): void {
 /** Media types of hijacked streams and logs: frames or bytes as they are. */
 export const RAW_STREAM = "application/vnd.docker.raw-stream";
 export const MULTIPLEXED_STREAM = "application/vnd.docker.multiplexed-stream";
+/** As `Accept` of who reads a log: its frames need not be a line each. */
+export const JOINED_FRAMES = `${MULTIPLEXED_STREAM}; frames=joined`;

@@ -1,6 +1,7 @@
 import type { Duplex } from "node:stream";
 import { drained } from "../base/drained.ts";
 import { GantryError } from "../base/errors.ts";
+import { headRead } from "../runtime/head-wait.ts";
 import type { AttachOptions } from "./controller.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { publishContainerEvent } from "./event.ts";
@@ -24,6 +25,7 @@ export async function attachContainer(ports: ContainerPorts, entry: Entry, optio
   let greeting = preamble;
   if (options.logs) {
     await write(socket, preamble);
+    await headRead(socket);
     greeting = new Uint8Array();
     await replay(ports, entry, options, socket);
   }
@@ -61,6 +63,7 @@ async function replay(ports: ContainerPorts, entry: Entry, options: AttachOption
     tail: undefined,
     follow: false,
     details: false,
+    joined: true,
   };
   const stream = logStream(target, entry.record.config.Tty, { ...whole, ...past }, "", Promise.resolve());
   for await (const chunk of stream) await write(socket, chunk);

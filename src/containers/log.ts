@@ -16,6 +16,9 @@ const FRAME_HEAD = 8;
 const NEWLINE = 10;
 /** Bytes; shorter lines cost another piece of memory. */
 const EXPECTED_LINE = 64;
+/** From this on a piece goes out as it is, its head by itself. */
+const LEAST_UNCOPIED = 16 * 1024;
+const SLICE = 256 * 1024;
 
 /** Where a container's output is kept; undefined of the driver `none`. Throws `invalid` for options that can't be. */
 export function logTargetOf(record: ContainerRecord, settings: ContainerSettings): LogTarget | undefined {
@@ -104,6 +107,7 @@ export async function* logStream(
   details: string,
   ended: Promise<void>,
 ): AsyncIterable<Uint8Array> {
+  const { joined, timestamps } = options;
   const lines = readLog(target, {
     tail: options.tail,
     sinceNano: options.since,
@@ -116,15 +120,45 @@ export async function* logStream(
     joined: true,
     timeless: !options.timestamps,
   });
-  for await (const chunk of lines) yield encodeLines(chunk, tty, options.timestamps, details);
+  for await (const chunk of lines) {
+    if (tty || !joined) {
+      for (const piece of slices(chunk)) yield encodeLines(piece, !tty, timestamps, details);
+      continue;
+    }
+    const bytes = encodeLines(chunk, false, timestamps, details);
+    const head = frameHead(chunk.stream, bytes.length);
+    if (bytes.length < LEAST_UNCOPIED) yield Buffer.concat([head, bytes]);
+    else {
+      yield head;
+      yield bytes;
+    }
+  }
 }
 
-/** A frame a line, as clients expect them, but one piece of memory for all that came at once. */
-export function encodeLines(chunk: LogLine, tty: boolean, timestamps: boolean, details: string): Uint8Array {
+/** Whole lines, so few at once that nobody waits for long while they are encoded. */
+function* slices(chunk: LogLine): Generator<LogLine> {
+  const data = Buffer.from(chunk.data.buffer, chunk.data.byteOffset, chunk.data.length);
+  for (let from = 0; from < data.length; ) {
+    const end = data.length - from <= SLICE ? 0 : data.indexOf(NEWLINE, from + SLICE) + 1;
+    const to = end === 0 ? data.length : end;
+    yield { ...chunk, data: data.subarray(from, to) };
+    from = to;
+  }
+}
+
+function frameHead(stream: number, size: number): Buffer {
+  const head = Buffer.allocUnsafe(FRAME_HEAD);
+  head.writeUInt32BE(stream << 24, 0);
+  head.writeUInt32BE(size, 4);
+  return head;
+}
+
+/** What stands before each line, and with `framed` a frame a line; one piece of memory for all that came at once. */
+export function encodeLines(chunk: LogLine, framed: boolean, timestamps: boolean, details: string): Uint8Array {
   const prefix = Buffer.from(`${timestamps ? `${rfc3339Nano(chunk.timeNano)} ` : ""}${details}`);
   const { data, stream } = chunk;
-  if (tty && prefix.length === 0) return data;
-  const head = (tty ? 0 : FRAME_HEAD) + prefix.length;
+  if (!framed && prefix.length === 0) return data;
+  const head = (framed ? FRAME_HEAD : 0) + prefix.length;
   let bytes = Buffer.allocUnsafe(data.length + head * (1 + Math.ceil(data.length / EXPECTED_LINE)));
   let to = 0;
   // Byte by byte: lines are short, and a call for each would take longer than its bytes.
@@ -132,14 +166,14 @@ export function encodeLines(chunk: LogLine, tty: boolean, timestamps: boolean, d
     const most = to + head + data.length - from;
     if (most > bytes.length) bytes = grown(bytes, to, most);
     const begin = to;
-    if (!tty) to += FRAME_HEAD;
+    if (framed) to += FRAME_HEAD;
     for (let index = 0; index < prefix.length; index++) bytes[to++] = prefix[index]!;
     while (from < data.length) {
       const byte = data[from++]!;
       bytes[to++] = byte;
       if (byte === NEWLINE) break;
     }
-    if (tty) continue;
+    if (!framed) continue;
     bytes.writeUInt32BE(stream << 24, begin);
     bytes.writeUInt32BE(to - begin - FRAME_HEAD, begin + 4);
   }

@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, it } from "node:test";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { parseExtraHost } from "./files.ts";
-import { encodeLines } from "./log.ts";
+import { encodeLines, logStream } from "./log.ts";
 import { checkName, randomName } from "./name.ts";
 import { rfc3339Nano } from "./record.ts";
 import { nextBackoff } from "./restart-policy.ts";
@@ -76,15 +79,63 @@ describe("waiters", () => {
 describe("log lines on the wire", () => {
   const chunk = { stream: 2 as const, timeNano: 1_000_000_005n, data: Buffer.from("one\n\ntail") };
   it("are a frame each, also when many come at once", () => {
-    const framed = Buffer.from(encodeLines(chunk, false, false, ""));
+    const framed = Buffer.from(encodeLines(chunk, true, false, ""));
     const frame = (text: string) => `\x02\0\0\0\0\0\0${String.fromCharCode(text.length)}${text}`;
     assert.equal(framed.toString("latin1"), [frame("one\n"), frame("\n"), frame("tail")].join(""));
   });
   it("carry their time and details each, and no frame for a terminal", () => {
-    const text = Buffer.from(encodeLines(chunk, true, true, "a=1 ")).toString();
+    const text = Buffer.from(encodeLines(chunk, false, true, "a=1 ")).toString();
     const prefix = "1970-01-01T00:00:01.000000005Z a=1 ";
     assert.equal(text, `${prefix}one\n${prefix}\n${prefix}tail`);
-    assert.equal(Buffer.from(encodeLines(chunk, true, false, "")).toString(), "one\n\ntail");
+    assert.equal(Buffer.from(encodeLines(chunk, false, false, "")).toString(), "one\n\ntail");
+  });
+});
+
+describe("a log on the wire", () => {
+  const line = (stream: string, log: string) =>
+    `${JSON.stringify({ log, stream, time: "2024-01-02T03:04:05.000000006Z" })}\n`;
+  const options = { since: undefined, until: undefined, tail: undefined, follow: false, details: false };
+  const read = async (text: string, wish: { joined: boolean; timestamps?: boolean; tty?: boolean }) => {
+    const folder = mkdtempSync(join(tmpdir(), "gantry-log-"));
+    try {
+      writeFileSync(join(folder, "log"), text);
+      const target = { path: join(folder, "log"), maxSize: 0, maxFiles: 1, compress: false, json: { attributes: {} } };
+      const { signal } = new AbortController();
+      const rest = { stdout: true, stderr: true, timestamps: wish.timestamps ?? false, joined: wish.joined, signal };
+      const stream = logStream(target, wish.tty ?? false, { ...options, ...rest }, "", Promise.resolve());
+      return Buffer.concat(await Array.fromAsync(stream)).toString("latin1");
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  };
+  const frame = (stream: number, text: string) => {
+    const head = Buffer.from([stream, 0, 0, 0, 0, 0, 0, 0]);
+    head.writeUInt32BE(text.length, 4);
+    return head.toString("latin1") + text;
+  };
+  const text = line("stdout", "a\n") + line("stdout", "b\n") + line("stderr", "c\n");
+
+  it("has a frame a line, and as few as there can be only for who asks for it", async () => {
+    assert.equal(await read(text, { joined: false }), frame(1, "a\n") + frame(1, "b\n") + frame(2, "c\n"));
+    assert.equal(await read(text, { joined: true }), frame(1, "a\nb\n") + frame(2, "c\n"));
+    assert.equal(await read(text, { joined: true, tty: true }), "a\nb\nc\n");
+    const time = "2024-01-02T03:04:05.000000006Z";
+    const stamped = frame(1, `${time} a\n${time} b\n`) + frame(2, `${time} c\n`);
+    assert.equal(await read(text, { joined: true, timestamps: true }), stamped);
+  });
+  it("is whole however long it is, in either form", async () => {
+    const count = 20_000;
+    const long = Array.from({ length: count }, (_, n) => line("stdout", `${n} ${"x".repeat(n % 200)}\n`)).join("");
+    const plain = await read(long, { joined: true, tty: true });
+    assert.equal(plain.match(/\n/g)?.length, count);
+    const framed = await read(long, { joined: false });
+    assert.equal(framed.length, plain.length + 8 * count);
+    assert.equal(
+      framed,
+      plain.replace(/[^\n]*\n/g, (each) => frame(1, each)),
+    );
+    const joined = await read(long, { joined: true });
+    assert.ok(joined.length > plain.length && joined.length < plain.length + 8 * 20);
   });
 });
 

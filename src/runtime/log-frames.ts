@@ -8,6 +8,8 @@ const NEWLINE = 10;
 
 /** Reads files of frames (log-format.ts). */
 export const FRAMES: LogReading = { frames, wholeEnd, backwards };
+/** The same for who asks for no times: frames of one stream that follow each other come as one. */
+export const FRAMES_TIMELESS: LogReading = { frames: timelessFrames, wholeEnd, backwards };
 
 function* frames(fd: number, place: LogPlace): Generator<LogFrame> {
   for (;;) {
@@ -28,6 +30,29 @@ function* frames(fd: number, place: LogPlace): Generator<LogFrame> {
     // Nothing whole at the start of a full buffer: torn, or being written just now.
     if (from === 0) return;
   }
+}
+
+/** Moves the frames of one stream together, in the block of memory that they were read into. */
+function* timelessFrames(fd: number, place: LogPlace): Generator<LogFrame> {
+  let pending: LogFrame | undefined;
+  for (const frame of frames(fd, place)) {
+    const { stream, bytes } = frame;
+    if (pending !== undefined && pending.stream === stream && pending.bytes.buffer === bytes.buffer) {
+      pending = { ...pending, bytes: append(pending.bytes, bytes) };
+      continue;
+    }
+    if (pending !== undefined) yield pending;
+    pending = frame;
+  }
+  if (pending !== undefined) yield pending;
+}
+
+/** `bytes` lies behind `first` in the same memory, which this writes over. */
+function append(first: Buffer, bytes: Buffer): Buffer {
+  const { buffer, byteOffset, length } = first;
+  const joined = Buffer.from(buffer, byteOffset, length + bytes.length);
+  joined.set(bytes, length);
+  return joined;
 }
 
 function* backwards(fd: number, end: number, wanted: readonly boolean[]): Generator<TailFrame> {

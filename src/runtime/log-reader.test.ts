@@ -52,6 +52,24 @@ test("lines are put together from chunks of two streams, a last one without its 
   assert.deepEqual(await texts(place.target(), { joined: true }), joined);
 });
 
+test("without times, frames of one stream that follow each other come as one piece, in every file of the log", async () => {
+  using place = new Place();
+  const target = place.target(100_000, 3);
+  const writer = new LogWriter(target);
+  let written = "";
+  for (let index = 0; index < 3000; index++) {
+    const text = `line ${index}\n`;
+    append(writer, index % 1000 === 999 ? 2 : 1, text);
+    written += text;
+  }
+  writer.close();
+  const lines = await texts(target, { joined: true, timeless: true });
+  const text = lines.map((line) => line.slice(2)).join("");
+  assert.ok(written.endsWith(text) && text.length > written.length / 2);
+  assert.ok(lines.length < 15, `${lines.length} pieces`);
+  assert.deepEqual(lines.filter((line) => line.startsWith("2:")).slice(-2), ["2:line 1999\n", "2:line 2999\n"]);
+});
+
 test("a line has the time of the chunk in which it began, and times limit what is read", async () => {
   using place = new Place();
   const writer = new LogWriter(place.target());

@@ -2,7 +2,7 @@ import { JSON_LINES, JSON_LINES_TIMELESS } from "./json-lines.ts";
 import { LineSplitter, type LogLine } from "./line-splitter.ts";
 import { LogChanges } from "./log-changes.ts";
 import { LogCursor, type LogReading } from "./log-cursor.ts";
-import { FRAMES } from "./log-frames.ts";
+import { FRAMES, FRAMES_TIMELESS } from "./log-frames.ts";
 import { seekTail } from "./log-tail.ts";
 import type { LogTarget } from "./process.ts";
 
@@ -67,7 +67,7 @@ export async function* readLog(target: LogTarget, options: ReadLogOptions): Asyn
 }
 
 /** How the files of a log are read. Without times, lines of different times may be read as one frame. */
-export function readingOf(target: LogTarget, isTimed = true): LogReading {
-  if (target.json === undefined) return FRAMES;
+function readingOf(target: LogTarget, isTimed = true): LogReading {
+  if (target.json === undefined) return isTimed ? FRAMES : FRAMES_TIMELESS;
   return isTimed ? JSON_LINES : JSON_LINES_TIMELESS;
 }

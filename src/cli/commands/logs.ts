@@ -1,4 +1,5 @@
 import type { ContainerInspect } from "../../api/container.ts";
+import { JOINED_FRAMES } from "../../api/version.ts";
 import type { Command } from "../command.ts";
 import { boolFlag, textFlag } from "../flags/spec.ts";
 import { timestampQuery } from "../output/timestamp.ts";
@@ -20,6 +21,7 @@ export const logs: Command = {
     const { client, flags } = call;
     const container = await client.json<ContainerInspect>("GET", `/containers/${segment(call.args[0] ?? "")}/json`);
     const { body } = await client.stream("GET", `/containers/${container.Id}/logs`, {
+      headers: { Accept: JOINED_FRAMES },
       query: {
         stdout: true,
         stderr: true,
