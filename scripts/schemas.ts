@@ -86,7 +86,7 @@ function schemaOf(type: ts.Type, inside?: string): JsonSchema {
   }
   if (type.flags & ts.TypeFlags.StringLike) return { type: "string" };
   // Docker counts in whole numbers everywhere.
-  if (type.flags & ts.TypeFlags.NumberLike) return { type: "integer", format: "int64" };
+  if (type.flags & (ts.TypeFlags.NumberLike | ts.TypeFlags.BigIntLike)) return { type: "integer", format: "int64" };
   if (type.flags & ts.TypeFlags.BooleanLike) return { type: "boolean" };
   if (type.isUnion()) return unionOf(type.types);
   if (checker.isTupleType(type)) {

@@ -67,6 +67,15 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     },
     required: ["ID", "Type", "Description", "InUse", "Shared", "Size", "CreatedAt", "LastUsedAt", "UsageCount"],
   },
+  BuildPruneResponse: {
+    description: "POST /build/prune.",
+    type: "object",
+    properties: {
+      CachesDeleted: { description: "Ids of rows.", type: ["array", "null"], items: { type: "string" } },
+      SpaceReclaimed: { description: "Bytes.", type: "integer", format: "int64" },
+    },
+    required: ["CachesDeleted", "SpaceReclaimed"],
+  },
   ContainerConfig: {
     description: "What the image and the user say about the process; an image's `config` has the same shape.",
     type: "object",
@@ -530,7 +539,7 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       },
       scope: { type: "string", enum: ["local", "swarm"] },
       time: { description: "Unix seconds.", type: "integer", format: "int64" },
-      timeNano: { type: "integer", format: "int64" },
+      timeNano: { description: "Unix nanoseconds: more digits than a double holds.", type: "integer", format: "int64" },
     },
     required: ["Type", "Action", "Actor", "scope", "time", "timeNano"],
   },
@@ -851,7 +860,7 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       Variant: { type: "string" },
       Os: { type: "string" },
       Size: { description: "Bytes of all layers unpacked.", type: "integer", format: "int64" },
-      VirtualSize: { type: "integer", format: "int64" },
+      VirtualSize: { description: "Before API 1.44.", type: "integer", format: "int64" },
       GraphDriver: {
         type: "object",
         properties: {
@@ -948,7 +957,7 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       Created: { description: "Unix seconds.", type: "integer", format: "int64" },
       Size: { type: "integer", format: "int64" },
       SharedSize: { description: "-1 when not asked for.", type: "integer", format: "int64" },
-      VirtualSize: { type: "integer", format: "int64" },
+      VirtualSize: { description: "Before API 1.44.", type: "integer", format: "int64" },
       Labels: { type: ["object", "null"], additionalProperties: { type: "string" } },
       Containers: { description: "-1 before API 1.51.", type: "integer", format: "int64" },
       Descriptor: { description: "Since API 1.48.", $ref: "#/components/schemas/ImageDescriptor" },

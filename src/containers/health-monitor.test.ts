@@ -91,7 +91,7 @@ test("what is not looked at any more has its probe given up, and its result does
   end.resolve(WELL);
   await delay(20);
   assert.equal(entry.record.health?.status, "starting");
-  assert.deepEqual(events.past(0), []);
+  assert.deepEqual(events.past(0n), []);
   await assert.rejects(monitor.probe(entry), { kind: "conflict" });
 });
 
@@ -107,7 +107,7 @@ test("a time that ran out and a command that can't be run are failures", async (
   assert.equal((await monitor.probe(entry)).ExitCode, 0);
   monitor.unwatch(entry.record.id);
   assert.deepEqual(
-    events.past(0).map(({ Action }) => Action),
+    events.past(0n).map(({ Action }) => Action),
     ["health_status: unhealthy", "health_status: healthy"],
   );
 });

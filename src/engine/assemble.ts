@@ -11,6 +11,7 @@ import { ContentStore } from "../content/content-store.ts";
 import { EventBus } from "../events/bus.ts";
 import { ImageStore } from "../images/image-store.ts";
 import { cgroupAt, removeCgroup } from "../kernel/cgroup.ts";
+import { realtimeNano } from "../kernel/clock.ts";
 import { Networks } from "../networks/networks.ts";
 import { Registries } from "../remote/registry.ts";
 import { LogShipper } from "../runtime/log-shipper.ts";
@@ -82,7 +83,7 @@ export async function startEngine(
   refuseLostRecords(dataRoot, records);
   const store = openSqlite(records);
   undo.defer(() => store.close());
-  const events = new EventBus();
+  const events = new EventBus({ now: realtimeNano });
   const content = new ContentStore({ root: join(dataRoot, "content") });
   content.recover();
   const snapshots = openSnapshotter({

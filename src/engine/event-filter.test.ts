@@ -5,7 +5,7 @@ import type { Filters } from "../api/filters.ts";
 import { eventFilter } from "./event-filter.ts";
 
 function anEvent(Type: EventType, Action: string, ID: string, Attributes: Record<string, string>): EventMessage {
-  return { Type, Action, Actor: { ID, Attributes }, scope: "local", time: 1, timeNano: 1e9 };
+  return { Type, Action, Actor: { ID, Attributes }, scope: "local", time: 1, timeNano: 1_000_000_000n };
 }
 
 test("each key narrows, each further value of a key widens", () => {

@@ -10,24 +10,33 @@ export interface EventDraft {
 /** The kept events hold no more text than this: labels may be megabytes each. */
 const MOST_TEXT = 16 << 20;
 
+export interface EventBusOptions {
+  /** Unix nanoseconds; by default as exact as `Date`. */
+  readonly now?: () => bigint;
+  /** How many events are kept for replay. */
+  readonly capacity?: number;
+}
+
 /**
- * What happened, in order. Keeps the last `capacity` events for replay, fewer if they are large; a subscriber that does not read loses the
- * oldest of its own backlog, never holds the publisher.
+ * What happened, in order. Keeps the last `capacity` events for replay, fewer if they are large; a subscriber that does
+ * not read loses the oldest of its own backlog, never holds the publisher.
  */
 export class EventBus {
   readonly #past: EventMessage[] = [];
   readonly #listeners = new Set<(event: EventMessage) => void>();
+  readonly #now: () => bigint;
   readonly #capacity: number;
   #lastNano = 0n;
   #text = 0;
   #published = 0;
 
-  constructor(capacity = 4096) {
+  constructor({ now = dateNano, capacity = 4096 }: EventBusOptions = {}) {
+    this.#now = now;
     this.#capacity = capacity;
   }
 
   publish(draft: EventDraft): void {
-    let nano = BigInt(Date.now()) * 1_000_000n + (process.hrtime.bigint() % 1_000_000n);
+    let nano = this.#now();
     if (nano <= this.#lastNano) nano = this.#lastNano + 1n;
     this.#lastNano = nano;
     const legacy =
@@ -38,10 +47,10 @@ export class EventBus {
       ...legacy,
       Type: draft.type,
       Action: draft.action,
-      Actor: { ID: draft.id, Attributes: { ...draft.attributes } },
+      Actor: { ID: draft.id, Attributes: inOrder(draft.attributes) },
       scope: "local",
       time: Number(nano / 1_000_000_000n),
-      timeNano: Number(nano),
+      timeNano: nano,
     };
     this.#published++;
     this.#past.push(event);
@@ -51,8 +60,9 @@ export class EventBus {
   }
 
   /** Events kept from the past, oldest first, whose time lies in [sinceNano, untilNano]. */
-  past(sinceNano: number, untilNano = Number.POSITIVE_INFINITY): readonly EventMessage[] {
-    return this.#past.filter((event) => event.timeNano >= sinceNano && event.timeNano <= untilNano);
+  past(sinceNano: bigint, untilNano?: bigint): readonly EventMessage[] {
+    const isBy = (nano: bigint) => untilNano === undefined || nano <= untilNano;
+    return this.#past.filter(({ timeNano }) => timeNano >= sinceNano && isBy(timeNano));
   }
 
   /** Calls `listener` for each event from now on; the result ends it. The listener must not throw or block. */
@@ -70,6 +80,15 @@ export class EventBus {
   get listeners(): number {
     return this.#listeners.size;
   }
+}
+
+function dateNano(): bigint {
+  return BigInt(Date.now()) * 1_000_000n;
+}
+
+/** Maps go over the wire sorted by their keys. */
+function inOrder(attributes: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(attributes).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function textOf({ Action, Actor }: EventMessage): number {

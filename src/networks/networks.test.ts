@@ -86,7 +86,7 @@ test("a container gets address, gateway and hardware address, and inspect and ev
   await networks.release("first");
   await networks.release("first");
   const actions = lab.events
-    .past(0)
+    .past(0n)
     .map(
       ({ Action, Actor }) =>
         `${Action} ${Actor.Attributes.container} ${Actor.Attributes.name} ${Actor.Attributes.type}`,

@@ -1,6 +1,6 @@
 import { setTimeout as after } from "node:timers/promises";
 import type { ContainerSummary } from "../../api/container.ts";
-import type { EventMessage } from "../../api/event.ts";
+import { parseEvent } from "../../api/event.ts";
 import type { ContainerStats } from "../../api/stats.ts";
 import { bytesSize, humanSize } from "../../base/units.ts";
 import { jsonLines } from "../../client/json-lines.ts";
@@ -170,7 +170,7 @@ class Board implements AsyncDisposable {
     });
     const { body } = await this.#call.client.stream("GET", "/events", { query: { filters }, signal: this.#end.signal });
     const follow = async () => {
-      for await (const { Action, Actor } of jsonLines<EventMessage>(body)) {
+      for await (const { Action, Actor } of jsonLines(body, parseEvent)) {
         if (Action === "start" || Action === "create") void this.#add(Actor.ID, shortId(Actor.ID)).catch(() => {});
         else this.#remove(Actor.ID);
       }

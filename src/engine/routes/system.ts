@@ -1,5 +1,5 @@
 import { EventEmitter, once } from "node:events";
-import type { EventMessage } from "../../api/event.ts";
+import { type EventMessage, eventJson } from "../../api/event.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { EventBus } from "../../events/bus.ts";
 import { type Answer, json, stream } from "../answer.ts";
@@ -62,7 +62,7 @@ const BACKLOG = 4096;
 
 function follow(events: EventBus, { query, signal }: RouteRequest<"events">): Answer {
   const matches = eventFilter(query.filters);
-  const until = query.until === undefined ? Number.POSITIVE_INFINITY : Number(query.until);
+  const { until } = query;
   if (query.since !== undefined && query.until !== undefined && query.since > query.until) {
     const seconds = (nanos: bigint) => String(Number(nanos) / 1e9);
     throw new GantryError(
@@ -74,13 +74,13 @@ function follow(events: EventBus, { query, signal }: RouteRequest<"events">): An
   const waiting: EventMessage[] = [];
   const wake = new EventEmitter();
   const add = (event: EventMessage) => {
-    if (event.timeNano > until || !matches(event)) return;
+    if ((until !== undefined && event.timeNano > until) || !matches(event)) return;
     waiting.push(event);
     if (waiting.length > BACKLOG) waiting.shift();
     wake.emit("event");
   };
   // Nothing falls between the replay and what follows: both happen in this one stretch.
-  if (replay) for (const event of events.past(Number(query.since ?? 0n), until)) add(event);
+  if (replay) for (const event of events.past(query.since ?? 0n, until)) add(event);
   const unsubscribe = events.subscribe(add);
   signal.addEventListener("abort", unsubscribe);
   return stream("application/json", lines());
@@ -94,7 +94,7 @@ function follow(events: EventBus, { query, signal }: RouteRequest<"events">): An
     try {
       for (;;) {
         const batch = waiting.splice(0);
-        if (batch.length > 0) yield batch.map((event) => `${JSON.stringify(event)}\n`).join("");
+        if (batch.length > 0) yield batch.map((event) => `${eventJson(event)}\n`).join("");
         else if (end.signal.aborted) return;
         else await once(wake, "event", { signal: end.signal }).catch(() => undefined);
       }
@@ -106,11 +106,11 @@ function follow(events: EventBus, { query, signal }: RouteRequest<"events">): An
 }
 
 /** Calls `act` at a time in Unix nanoseconds, which may be further off than a timer goes. */
-function atTime(nanos: number, act: () => void): () => void {
-  if (nanos === Number.POSITIVE_INFINITY) return () => undefined;
+function atTime(nanos: bigint | undefined, act: () => void): () => void {
+  if (nanos === undefined) return () => undefined;
   let timer: NodeJS.Timeout | undefined;
   const arm = () => {
-    const left = nanos / 1e6 - Date.now();
+    const left = Number(nanos) / 1e6 - Date.now();
     if (left <= 0) act();
     else timer = setTimeout(arm, Math.min(left, 2 ** 30));
   };
