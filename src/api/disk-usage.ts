@@ -18,6 +18,14 @@ export interface DiskUsage {
   BuilderSize?: number;
 }
 
+/** POST /build/prune. */
+export interface BuildPruneResponse {
+  /** Ids of rows. */
+  CachesDeleted: string[] | null;
+  /** Bytes. */
+  SpaceReclaimed: number;
+}
+
 /** One row of the builder's cache. */
 export interface BuildCacheRow {
   ID: string;

@@ -10,6 +10,7 @@ GET /version
 GET /info
 GET /events
 GET /system/df
+POST /build/prune
 POST /auth
 GET /containers/json
 POST /containers/create
@@ -82,7 +83,6 @@ DELETE /containers/{id}/checkpoints/{checkpoint}
 GET /images/search
 POST /images/{name}/push
 POST /build
-POST /build/prune
 POST /build/cancel
 POST /session
 POST /grpc

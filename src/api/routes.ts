@@ -173,6 +173,15 @@ export const ROUTES = {
     query: { type: "texts" },
     answer: { json: "DiskUsage" },
   },
+  buildPrune: {
+    method: "POST",
+    path: "/build/prune",
+    summary: "Remove what the builder keeps, which is nothing yet",
+    access: "write",
+    query: { all: "bool", filters: "filters" },
+    answer: { json: "BuildPruneResponse" },
+    since: "1.31",
+  },
   metrics: {
     method: "GET",
     path: "/metrics",

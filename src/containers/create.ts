@@ -8,6 +8,7 @@ import type {
   HostConfig,
   LogConfig,
 } from "../api/container.ts";
+import { byKey } from "../base/by-key.ts";
 import { GantryError } from "../base/errors.ts";
 import type { ResolvedImage } from "../images/image.ts";
 import type { ImageProcess } from "../oci/image.ts";
@@ -110,11 +111,6 @@ function soundPorts(declared: ImageProcess["ExposedPorts"]): Record<string, Reco
 
 function portsOf(hostConfig: HostConfig): Record<string, Record<string, never>> {
   return Object.fromEntries(Object.keys(hostConfig.PortBindings ?? {}).map((port) => [port, {}]));
-}
-
-/** What is shown of it is read by people, who look names up by the alphabet as in Docker's answers. */
-function byKey<T>(record: Record<string, T>): Record<string, T> {
-  return Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function emptyListToNull<T>(list: T[]): T[] | null {

@@ -1,3 +1,4 @@
+import { byKey } from "../base/by-key.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { ContainerRecord } from "./record.ts";
 
@@ -12,7 +13,7 @@ export function publishContainerEvent(
     type: "container",
     action,
     id: record.id,
-    attributes: { ...record.config.Labels, ...more, image: record.image, name: record.name },
+    attributes: byKey({ ...record.config.Labels, ...more, image: record.image, name: record.name }),
   });
 }
 

@@ -79,9 +79,12 @@ function healthNote(health: HealthRecord | undefined): string {
   return ` (${health.status === "starting" ? "health: starting" : health.status})`;
 }
 
+const NO_FILES = { resolvConf: "", hostname: "", hosts: "" };
+
 export function inspectOf(record: ContainerRecord, transient: Transient, context: ViewContext): ContainerInspect {
   const [path = "", ...args] = commandOf(record);
-  const files = etcFilesIn(context.folder);
+  // Made by the first start.
+  const files = record.state.status === "created" ? NO_FILES : etcFilesIn(context.folder);
   return {
     Id: record.id,
     Created: record.created,

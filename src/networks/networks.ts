@@ -125,7 +125,7 @@ export class Networks implements NetworkController {
   async prune(isChosen: (network: NetworkInspect) => boolean): Promise<string[]> {
     const removed: string[] = [];
     for (const record of this.#registry.all()) {
-      if (isPredefined(record) || this.#hasMembers(record)) continue;
+      if (isPredefined(record) || record.configOnly || this.#hasMembers(record)) continue;
       if (!isChosen(this.#registry.inspect(record, {}))) continue;
       try {
         await this.remove(record.id);

@@ -10,7 +10,7 @@ import { print, printLine } from "../output/print.ts";
 import { familiarReference, splitTag } from "../run/reference.ts";
 import { copyBody } from "../streams/copy.ts";
 import { isTerminal } from "../streams/terminal.ts";
-import { segment } from "./lifecycle.ts";
+import { checkPresent, segment } from "./lifecycle.ts";
 
 const LETTERS = { 0: "C", 1: "A", 2: "D" } as const;
 
@@ -75,6 +75,7 @@ export const commit: Command = {
   async run(call) {
     const { flags } = call;
     const [container = "", given = ""] = call.args;
+    checkPresent(container);
     let named = { name: "", tag: "" };
     if (given !== "") {
       const reference = familiarReference(given);

@@ -356,7 +356,7 @@ export const importContext: Command = {
     const store = storeOf(call);
     if (store.has(name)) throw new ExitError(1, `context ${JSON.stringify(name)} already exists`);
     if (path !== "-" && statSync(path, { throwIfNoEntry: false })?.isFile() !== true) {
-      throw new GantryError("not-found", `open ${path}: no such file`);
+      throw new GantryError("not-found", `open ${path}: no such file or directory`);
     }
     const { readContext } = await import("../contexts/archive.ts");
     const source = path === "-" ? process.stdin : createReadStream(path);

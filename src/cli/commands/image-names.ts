@@ -42,12 +42,14 @@ export const tag: Command = {
   flags: [],
   async run(call) {
     const [source = "", target = ""] = call.args;
+    const complaint = (text: string, why: string) =>
+      new Error(`Error parsing reference: ${JSON.stringify(text)} is not a valid repository/tag: ${why}`);
+    if (source === "") throw complaint(source, "invalid reference format");
     let reference: string | undefined;
     try {
       reference = familiarReference(target);
     } catch (error) {
-      const why = messageOf(error);
-      throw new Error(`Error parsing reference: ${JSON.stringify(target)} is not a valid repository/tag: ${why}`);
+      throw complaint(target, messageOf(error));
     }
     if (reference === undefined || reference.includes("@"))
       throw new Error("refusing to create a tag with a digest reference");

@@ -7,11 +7,17 @@ import { complain, print, printLine } from "../output/print.ts";
 import { aligned } from "../output/table.ts";
 
 /** A name as one segment of a path. */
-export function segment(name: string, kind: "container" | "image" | "network" | "volume" = "container"): string {
+export function segment(name: string, kind: Kind = "container"): string {
   if (kind === "image") return encodeURIComponent(name);
-  const trimmed = name.trim();
-  if (trimmed === "") throw new Error(`invalid ${kind} name or ID: value is empty`);
-  return encodeURIComponent(trimmed);
+  checkPresent(name, kind);
+  return encodeURIComponent(name.trim());
+}
+
+type Kind = "container" | "image" | "network" | "volume";
+
+/** Refuses what could be no name, before the engine is asked. */
+export function checkPresent(name: string, kind: Kind = "container"): void {
+  if (name.trim() === "") throw new Error(`invalid ${kind} name or ID: value is empty`);
 }
 
 /** Requests under way at once when a command names many containers. */

@@ -81,6 +81,7 @@ function ipamConfig(flags: ParsedFlags): IpamConfig[] {
     return row;
   };
   for (const range of ranges) {
+    if (!range.includes("/")) throw new ExitError(1, `invalid CIDR address: ${range}`);
     const row = rowOf("range", range);
     if (row.IPRange !== undefined) {
       const both = `(${range}, ${row.IPRange}) on the same subnet (${row.Subnet})`;

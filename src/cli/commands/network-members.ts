@@ -2,7 +2,7 @@ import { type Command, ExitError } from "../command.ts";
 import { boolFlag, intFlag, listFlag, textFlag } from "../flags/spec.ts";
 import { csvFields, cutAt } from "../run/csv.ts";
 import { checkLink } from "../run/networks.ts";
-import { segment } from "./lifecycle.ts";
+import { checkPresent, segment } from "./lifecycle.ts";
 
 const STRINGS = { type: "strings" } as const;
 
@@ -40,7 +40,9 @@ export const connectNetwork: Command = {
         GwPriority: flags.int("gw-priority"),
       },
     };
-    await call.client.done("POST", `/networks/${segment(network, "network")}/connect`, { json });
+    const path = `/networks/${segment(network, "network")}/connect`;
+    checkPresent(container);
+    await call.client.done("POST", path, { json });
     return 0;
   },
 };
@@ -52,7 +54,9 @@ export const disconnectNetwork: Command = {
   async run(call) {
     const [network = "", container = ""] = call.args;
     const json = { Container: container, Force: call.flags.bool("force") };
-    await call.client.done("POST", `/networks/${segment(network, "network")}/disconnect`, { json });
+    const path = `/networks/${segment(network, "network")}/disconnect`;
+    checkPresent(container);
+    await call.client.done("POST", path, { json });
     return 0;
   },
 };

@@ -42,7 +42,11 @@ export const version: Command = {
     else if (format !== "") {
       const { printValue } = await import("../output/value.ts");
       try {
-        printValue(data, format, { name: "version", type: "system.versionInfo" });
+        const parts = new Map<unknown, string>([
+          [client, "system.clientVersion"],
+          [server, "*types.Version"],
+        ]);
+        printValue(data, format, { name: "version", type: "system.versionInfo", parts });
       } catch (error) {
         // Without an engine there is nothing to ask of it; that is what is complained of.
         if (failure === undefined || error instanceof ExitError) throw error;

@@ -20,7 +20,7 @@ export function contextEndpoint(configFolder: string, name: string): Endpoint {
     const tls = secure || !verify ? pemSettings(verify, ca, cert, read("key.pem")) : undefined;
     return parseEndpoint(meta?.Host || defaultHost(), tls);
   } catch (error) {
-    const text = `unable to resolve docker endpoint: ${messageOf(error)}`;
+    const text = `Failed to initialize: unable to resolve docker endpoint: ${messageOf(error)}`;
     throw new GantryError("not-found", text, { cause: error });
   }
 }

@@ -1,7 +1,7 @@
-import { parseDuration } from "../flags/duration.ts";
+import { parseDuration } from "../../base/duration.ts";
 
-/** A `--since` or `--until` (that is `flag`) as the API takes it: seconds, with nanoseconds if given; a duration counts back from now. */
-export function timestampQuery(flag: string, text: string): string {
+/** A `--since` or `--until` (`flag`, if complaints name it) as the API takes it: seconds, with nanoseconds if given; a duration counts back from now. */
+export function timestampQuery(flag: string | undefined, text: string): string {
   if (text === "" || /^\d+(\.\d+)?$/.test(text)) return text;
   try {
     return String(Math.floor(Date.now() / 1000 - parseDuration(text) / 1e9));
@@ -9,8 +9,8 @@ export function timestampQuery(flag: string, text: string): string {
     // Not a duration: a date.
   }
   const match = /^(\d{4}-\d\d-\d\d)(?:T(\d\d(?::\d\d(?::\d\d)?)?)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:\d\d)?$/.exec(text);
-  const invalid = () =>
-    new Error(`invalid value for "${flag}": failed to parse value as time or duration: ${JSON.stringify(text)}`);
+  const where = flag === undefined ? "" : `invalid value for "${flag}": `;
+  const invalid = () => new Error(`${where}failed to parse value as time or duration: ${JSON.stringify(text)}`);
   if (match === null) throw invalid();
   const [, day = "", clock = "00:00:00", fraction = "", zone = ""] = match;
   const time = `${clock}${":00".repeat(3 - clock.split(":").length)}`;

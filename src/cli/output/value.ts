@@ -9,6 +9,8 @@ export interface ValueShape {
   readonly name?: string;
   /** What errors call the value. */
   readonly type: string;
+  /** Values in it, and what errors call them. */
+  readonly parts?: ReadonlyMap<unknown, string>;
   /** Fields of it that may be missing. */
   readonly fields?: ReadonlySet<string>;
 }
@@ -18,6 +20,8 @@ export function printValue(value: unknown, format: string, shape: ValueShape): v
   const missing = (record: Readonly<Record<string, unknown>>, field: string, isData: boolean): unknown => {
     const key = Object.keys(record).find((name) => name.toLowerCase() === field.toLowerCase());
     if (key !== undefined) return record[key];
+    const part = shape.parts?.get(record);
+    if (part !== undefined) throw new Error(`can't evaluate field ${field} in type ${part}`);
     if (isData && shape.fields?.has(field) !== true) {
       throw new Error(`can't evaluate field ${field} in type ${shape.type}`);
     }

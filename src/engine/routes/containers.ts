@@ -111,7 +111,8 @@ export function containerRoutes(containers: ContainerController): ContainerRoute
     containerRemove: async ({ params, query }) => {
       if (query.link) {
         const isDefault = !/[^/]\//.test(params.id!);
-        if (isDefault) throw new GantryError("internal", "Conflict, cannot remove the default link name of the container");
+        if (isDefault)
+          throw new GantryError("internal", "Conflict, cannot remove the default link name of the container");
         throw new GantryError("unsupported", "cannot remove a link: legacy links are not kept");
       }
       await containers.remove(params.id!, { force: query.force, volumes: query.v });

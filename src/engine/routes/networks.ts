@@ -81,7 +81,8 @@ const tests: Readonly<Record<string, (network: NetworkInspect, value: string) =>
 function matches(network: NetworkInspect, filters: Filters): boolean {
   if (!matchLabels(network.Labels, filters.label ?? [])) return false;
   for (const value of filters.type ?? []) {
-    if (value !== "custom" && value !== "builtin") throw new GantryError("invalid", `invalid filter 'type=${value}'`);
+    if (value !== "custom" && value !== "builtin")
+      throw new GantryError("invalid", `invalid filter: 'type'='${value}'`);
   }
   checkDangling(filters.dangling ?? []);
   return Object.entries(filters).every(([key, values]) => {
