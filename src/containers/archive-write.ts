@@ -1,10 +1,13 @@
 import { chmodSync, closeSync, constants, writev as fsWritev, ftruncateSync, writeSync } from "node:fs";
+import { unlink } from "node:fs/promises";
 import { posix } from "node:path";
 import type { Readable } from "node:stream";
 import { promisify } from "node:util";
 import { cancelOnAbort, throwIfAborted } from "../base/abort.ts";
 import { Breath } from "../base/breath.ts";
+import { nameToBytes } from "../base/byte-string.ts";
 import { GantryError, hasCode, messageOf, SyscallError } from "../base/errors.ts";
+import { OpenFolders } from "../kernel/open-folders.ts";
 import {
   type FileStat,
   type FileTime,
@@ -13,16 +16,17 @@ import {
   fstatat,
   linkat,
   mkdirat,
-  mkdirInRoot,
   mknodat,
   O_PATH,
   openat,
   openInRoot,
+  statIfThere,
   symlinkat,
   utimensat,
 } from "../kernel/path.ts";
 import { setXattr } from "../kernel/xattr.ts";
 import type { TarEntry } from "../oci/tar/entry.ts";
+import { NODE_TYPE } from "../oci/tar/file-type.ts";
 import { TarParser } from "../oci/tar/parser.ts";
 import { removeTree } from "../snapshots/remove-tree.ts";
 
@@ -42,15 +46,9 @@ const SLICE = 1 << 16;
 /** So much of a file is gathered before a thread of the pool writes it; what is smaller is written at once. */
 const BATCH = 1 << 20;
 const SMALL = 128 << 10;
-const MOST_FOLDERS = 256;
 const LARGEST_ID = 0xffff_fffe;
 const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 const FOLDER = O_PATH | constants.O_DIRECTORY;
-const DEVICE: Partial<Record<TarEntry["type"], number>> = {
-  character: constants.S_IFCHR,
-  block: constants.S_IFBLK,
-  fifo: constants.S_IFIFO,
-};
 
 type Event = { readonly entry: TarEntry } | { readonly data: Buffer; readonly offset: number } | "end";
 
@@ -73,16 +71,18 @@ export async function extractArchive(root: number, archive: Readable, options: E
   const breath = new Breath();
   using _ = cancelOnAbort(signal, archive);
   const take = async (): Promise<void> => {
-    for (const event of events.splice(0)) {
+    for (const event of events) {
       const pending = writer.take(event);
       if (pending !== undefined) await pending;
     }
+    events.length = 0;
     await breath.take();
     throwIfAborted(signal);
   };
   try {
     throwIfAborted(signal);
-    for await (const chunk of archive as AsyncIterable<Buffer>) {
+    // A request's body is its connection: after a refusal there is still an answer to be sent on it.
+    for await (const chunk of archive.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       // In slices, so that a large chunk of small members does not become as many events at once.
       for (let at = 0; at < chunk.length; at += SLICE) {
         parser.push(chunk.subarray(at, at + SLICE));
@@ -96,7 +96,6 @@ export async function extractArchive(root: number, archive: Readable, options: E
     throwIfAborted(signal);
     throw error;
   } finally {
-    archive.destroy();
     await writer.close();
   }
 }
@@ -113,7 +112,7 @@ interface OpenFile {
 class ArchiveWriter {
   readonly #root: number;
   readonly #options: ExtractOptions;
-  readonly #folders = new Map<string, number>();
+  readonly #folders: OpenFolders;
   readonly #times: { readonly path: string; readonly mtime: FileTime }[] = [];
   #file: OpenFile | undefined;
   /** The write under way. */
@@ -121,6 +120,7 @@ class ArchiveWriter {
 
   constructor(root: number, options: ExtractOptions) {
     this.#root = root;
+    this.#folders = new OpenFolders(root);
     this.#options = options;
   }
 
@@ -148,7 +148,7 @@ class ArchiveWriter {
     await this.#writing?.catch(() => {});
     if (this.#file !== undefined) closeSync(this.#file.fd);
     this.#file = undefined;
-    this.#forgetFolders();
+    this.#folders.forget();
   }
 
   async #entry(entry: TarEntry): Promise<void> {
@@ -200,7 +200,7 @@ class ArchiveWriter {
         symlinkat(entry.linkName, dir, base);
         this.#dressNamed(dir, base, entry);
       } else {
-        const type = DEVICE[entry.type]!;
+        const type = NODE_TYPE[entry.type]!;
         mknodat(dir, base, type | 0o600, entry.major, entry.minor);
         this.#dressDevice(dir, base, type, entry);
       }
@@ -240,13 +240,11 @@ class ArchiveWriter {
     // The kernel would refuse it only to those in whose mount tree they are, and tear down the container's own.
     if (was.isMountRoot || this.#options.mountPoints.some((point) => point === path || point.startsWith(`${path}/`)))
       throw new GantryError("conflict", `cannot replace ${path}: something is mounted there (device or resource busy)`);
-    await removeTree(dir, base);
+    // A large file's removal takes the kernel long: it is left to a thread of the pool. No link is followed.
+    if (isFolder(was)) await removeTree(dir, base);
+    else await unlink(Buffer.concat([Buffer.from(`/proc/self/fd/${dir}/`), nameToBytes(base)]));
     // Names below may have led through what is gone. The folder itself is still the one that `dir` is open on.
-    for (const [known, fd] of this.#folders) {
-      if (fd === dir) continue;
-      closeSync(fd);
-      this.#folders.delete(known);
-    }
+    this.#folders.forget(dir);
   }
 
   #data(data: Buffer, at: number): Promise<void> | undefined {
@@ -359,27 +357,7 @@ class ArchiveWriter {
   /** The open folder that a path is in, made if it is missing, and the path's last name. */
   #at(path: string): { readonly dir: number; readonly base: string } {
     const slash = path.lastIndexOf("/");
-    return { dir: this.#folder(path.slice(0, slash)), base: path.slice(slash + 1) };
-  }
-
-  #folder(path: string): number {
-    const known = this.#folders.get(path);
-    if (known !== undefined) return known;
-    if (this.#folders.size >= MOST_FOLDERS) this.#forgetFolders();
-    let fd: number;
-    try {
-      fd = openInRoot(this.#root, path, FOLDER);
-    } catch (error) {
-      if (!hasCode(error, "ENOENT")) throw error;
-      fd = mkdirInRoot(this.#root, path, 0o755);
-    }
-    this.#folders.set(path, fd);
-    return fd;
-  }
-
-  #forgetFolders(): void {
-    for (const fd of this.#folders.values()) closeSync(fd);
-    this.#folders.clear();
+    return { dir: this.#folders.at(path.slice(0, slash)), base: path.slice(slash + 1) };
   }
 }
 
@@ -396,15 +374,6 @@ function setAttribute(target: string | number, key: string, value: Uint8Array): 
   } catch (error) {
     // A file system without them, one that keeps some for itself, or a kind of file that can't have it.
     if (!hasCode(error, "EOPNOTSUPP", "EPERM")) throw error;
-  }
-}
-
-function statIfThere(dir: number, base: string): FileStat | undefined {
-  try {
-    return fstatat(dir, base);
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) return undefined;
-    throw error;
   }
 }
 

@@ -105,14 +105,18 @@ export async function writeArchive(
   const destination = naming(text, name, () => checkDestination(view, path.absolute));
   const { User } = entry.record.config;
   const owner = options.copyUidGid && User !== "" ? resolveUser(view.fd, User) : undefined;
-  const { stream } = await decompress(body);
-  await extractArchive(view.fd, stream, {
-    destination,
-    mountPoints: view.mountPoints,
-    owner,
-    keepKinds: options.noOverwriteDirNonDir,
-    signal: options.signal,
-  });
+  const { stream } = await decompress(body, { keepSource: true });
+  try {
+    await extractArchive(view.fd, stream, {
+      destination,
+      mountPoints: view.mountPoints,
+      owner,
+      keepKinds: options.noOverwriteDirNonDir,
+      signal: options.signal,
+    });
+  } finally {
+    if (stream !== body) stream.destroy();
+  }
   publishContainerEvent(parts.ports.events, entry.record, "extract-to-dir");
 }
 

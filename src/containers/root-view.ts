@@ -39,6 +39,7 @@ export class RootViews {
   readonly #lifecycle: Lifecycle;
   /** Views that are open, by container: as long as there is one, the root filesystem stays mounted for them. */
   readonly #open = new Map<string, number>();
+  #count = 0;
 
   constructor(ports: ContainerPorts, lifecycle: Lifecycle) {
     this.#ports = ports;
@@ -48,12 +49,14 @@ export class RootViews {
   /** With `volumes` false: the root filesystem alone. The caller disposes of it. */
   async open(entry: Entry, options: { readonly volumes: boolean }): Promise<RootView> {
     const { id } = entry.record;
+    const holder = options.volumes ? `view ${++this.#count} of ${id}` : undefined;
     await this.#lifecycle.undisturbed(entry, () => this.#hold(id));
     let view: Pick<RootView, "fd" | "mountPoints">;
     try {
+      if (holder !== undefined) await this.#mountVolumes(entry.record, holder);
       view = this.#build(entry.record, options.volumes ? this.#placesOf(entry.record) : []);
     } catch (error) {
-      this.#release(id);
+      this.#release(id, holder);
       throw error;
     }
     let isOpen = true;
@@ -63,7 +66,7 @@ export class RootViews {
         if (!isOpen) return;
         isOpen = false;
         closeSync(view.fd);
-        this.#release(id);
+        this.#release(id, holder);
       },
     };
   }
@@ -78,11 +81,17 @@ export class RootViews {
     this.#open.set(id, count + 1);
   }
 
-  #release(id: string): void {
+  /** Those of a device are mounted while somebody uses them. */
+  async #mountVolumes(record: ContainerRecord, holder: string): Promise<void> {
+    for (const { name } of record.mounts) if (name !== undefined) await this.#ports.volumes.mount(name, holder);
+  }
+
+  #release(id: string, holder: string | undefined): void {
     const left = (this.#open.get(id) ?? 1) - 1;
     this.#open.set(id, left);
-    if (left > 0) return;
+    if (left > 0 && holder === undefined) return;
     this.#lifecycle.sweepLater(id, async () => {
+      if (holder !== undefined) await this.#ports.volumes.release(holder);
       // Another may have been opened before its turn came.
       if (this.#open.get(id) !== 0) return;
       this.#open.delete(id);

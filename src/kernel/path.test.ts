@@ -16,6 +16,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { hasCode, isKind } from "../base/errors.ts";
 import {
+  evaluateInRoot,
   fstatat,
   mkdirInRoot,
   mknodat,
@@ -51,6 +52,19 @@ describe("paths inside a root", () => {
     assert.throws(
       () => readFileInRoot(root, "escape", 100),
       (error) => hasCode(error, "ENOENT"),
+    );
+  });
+
+  it("tells where a path leads, also when the last of its links leads to nothing", () => {
+    symlinkSync("/etc", join(root, "abs"));
+    symlinkSync("abs/../../../etc/none", join(root, "climbing"));
+    symlinkSync("loop", join(root, "loop"));
+    assert.equal(evaluateInRoot(root, "/abs/passwd"), "/etc/passwd");
+    assert.equal(evaluateInRoot(root, "climbing/x/."), "/etc/none/x");
+    assert.equal(evaluateInRoot(root, "../../.."), "/");
+    assert.throws(
+      () => evaluateInRoot(root, "loop"),
+      (error) => hasCode(error, "ELOOP"),
     );
   });
 

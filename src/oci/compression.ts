@@ -34,36 +34,57 @@ function compressionOf(start: Uint8Array): Compression {
 }
 
 /**
- * Undoes whatever compression the stream's first bytes announce. Destroying the result ends the source (and the
- * process of a program); broken input fails the result with `invalid`. What comes out is unbounded: limiting it is the caller's.
+ * Undoes whatever compression the stream's first bytes announce. Destroying the result ends the source (and the process
+ * of a program), unless `keepSource` leaves a compressed source to the caller; of what isn't compressed the result is
+ * the source. Broken input fails the result with `invalid`. What comes out is unbounded: limiting it is the caller's.
  */
 export async function decompress(
   source: Readable | AsyncIterable<Uint8Array>,
+  options: { readonly keepSource?: boolean } = {},
 ): Promise<{ stream: Readable; compression: Compression }> {
-  const input = source instanceof Readable ? source : Readable.from(source);
-  const chunks = input[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
-  const first: Uint8Array[] = [];
-  let length = 0;
-  while (length < LONGEST) {
-    const next = await chunks.next();
-    if (next.done === true) break;
-    first.push(next.value);
-    length += next.value.length;
-  }
-  const compression = compressionOf(Buffer.concat(first).subarray(0, LONGEST));
-  const whole = Readable.from(resume(first, chunks), { objectMode: false, highWaterMark: OUTPUT_CHUNK });
-  // A generator that was never started runs no finally block: end what it reads by hand, here and below.
-  whole.once("close", () => input.destroy());
+  const input =
+    source instanceof Readable && !source.readableObjectMode ? source : Readable.from(source, { objectMode: false });
+  const start = await startOf(input);
+  const compression = compressionOf(start);
+  // As it is, not wrapped: a large upload would pay for each layer of streams at each of its chunks.
+  const whole = input.readableEnded ? Readable.from([start], { objectMode: false }) : input;
   if (compression === "none") return { stream: whole, compression };
-  const decoder = decode(compression, whole);
+  const packed = options.keepSource
+    ? Readable.from(whole.iterator({ destroyOnReturn: false }), { objectMode: false, highWaterMark: OUTPUT_CHUNK })
+    : whole;
+  const decoder = decode(compression, packed);
   const stream = Readable.from(translate(decoder, compression), { objectMode: false, highWaterMark: OUTPUT_CHUNK });
   stream.once("close", () => decoder.destroy());
   return { stream, compression };
 }
 
-async function* resume(first: readonly Uint8Array[], rest: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
-  yield* first;
-  for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
+/** The first bytes of a stream, which are put back unless they are all. */
+async function startOf(input: Readable): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  let length = 0;
+  for (;;) {
+    const piece = input.read() as Buffer | null;
+    if (piece !== null) {
+      pieces.push(piece);
+      length += piece.length;
+      if (length >= LONGEST) break;
+    } else if (input.readableEnded) break;
+    else await moreOf(input);
+  }
+  const start = Buffer.concat(pieces);
+  if (!input.readableEnded) input.unshift(start);
+  return start;
+}
+
+/** Resolves when there is more to read or the end has come; rejects with what ended the stream before. */
+function moreOf(input: Readable): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const closed = () => reject(input.errored ?? new GantryError("invalid", "unexpected EOF"));
+  input.on("readable", resolve).on("end", resolve).on("error", reject).on("close", closed);
+  if (input.destroyed) closed();
+  return promise.finally(() => {
+    input.off("readable", resolve).off("end", resolve).off("error", reject).off("close", closed);
+  });
 }
 
 async function* translate(decoder: Readable, compression: Compression): AsyncGenerator<Uint8Array> {

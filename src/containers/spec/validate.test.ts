@@ -86,7 +86,10 @@ const refusals: readonly (readonly [object, string, object?])[] = [
     { Sysctls: { "net.ipv4.ip_forward": "1" }, NetworkMode: "host" },
     'sysctl "net.ipv4.ip_forward" not allowed in host network namespace',
   ],
-  [{ LogConfig: { Type: "papyrus", Config: null } }, 'error looking up logging plugin papyrus: plugin "papyrus" not found'],
+  [
+    { LogConfig: { Type: "papyrus", Config: null } },
+    'error looking up logging plugin papyrus: plugin "papyrus" not found',
+  ],
   [{ LogConfig: { Type: "json-file", Config: { size: "1m" } } }, "unknown log opt 'size' for json-file log driver"],
   [{ LogConfig: { Type: "local", Config: { size: "x" } } }, "unknown log opt 'size' for log driver local"],
   [{ Runtime: "walk" }, "unknown or invalid runtime name: walk"],
