@@ -1,3 +1,4 @@
+import { parseDuration } from "../base/duration.ts";
 import { GantryError } from "../base/errors.ts";
 
 /** A `filters` parameter: key to values. Within a key any value matches but of labels, of which all must; all keys must. */
@@ -45,7 +46,7 @@ export function untilFilter(filters: Filters, now: number): number | undefined {
   const [text] = values;
   if (text === undefined) return undefined;
   if (values.length > 1) throw new GantryError("invalid", "more than one until filter specified");
-  const before = duration(text);
+  const before = durationMs(text);
   if (before !== undefined) return now - before;
   if (/^\d+(\.\d+)?$/.test(text)) return Number(text) * 1000;
   if (/^\d{4}-\d\d-\d\d/.test(text)) {
@@ -62,12 +63,13 @@ const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
   ["false", false],
   ["0", false],
 ]);
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
-function duration(text: string): number | undefined {
-  if (!/^[+-]?(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) return undefined;
-  let total = 0;
-  for (const [, amount, unit] of text.matchAll(/([\d.]+)(ms|s|m|h)/g))
-    total += Number(amount) * (UNITS[unit ?? ""] ?? 0);
-  return text.startsWith("-") ? -total : total;
+/** undefined if it is none; a bare 0 is a time. */
+function durationMs(text: string): number | undefined {
+  if (text === "0") return undefined;
+  try {
+    return parseDuration(text) / 1e6;
+  } catch {
+    return undefined;
+  }
 }

@@ -5,22 +5,15 @@ import { Breath } from "../base/breath.ts";
 import { bytesToName } from "../base/byte-string.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
 import { dataRanges } from "../kernel/holes.ts";
-import { type FileStat, fstatat, openat, readlinkat } from "../kernel/path.ts";
+import { fstatat, openat, readlinkat } from "../kernel/path.ts";
 import type { Segment, TarType } from "../oci/tar/entry.ts";
+import { tarTypeOf } from "../oci/tar/file-type.ts";
 import type { TarInput, TarOutput } from "../oci/tar/writer.ts";
 import { readAttributes } from "../snapshots/changes.ts";
 import type { Located } from "./archive-path.ts";
 
 const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
-const TYPES: ReadonlyMap<number, TarType> = new Map([
-  [constants.S_IFREG, "file"],
-  [constants.S_IFDIR, "directory"],
-  [constants.S_IFLNK, "symlink"],
-  [constants.S_IFCHR, "character"],
-  [constants.S_IFBLK, "block"],
-  [constants.S_IFIFO, "fifo"],
-]);
 /** Up to this a file is read at once; above, by the pool's threads, a piece ahead of what is sent. */
 const SMALL = 128 << 10;
 const PIECE = 1 << 20;
@@ -53,7 +46,7 @@ export async function* archiveMembers(thing: Located, { name }: ArchiveOptions):
   const breath = new Breath();
   const levels: Level[] = [];
   try {
-    if (typeOf(thing.stat) !== "directory") {
+    if (tarTypeOf(thing.stat.mode) !== "directory") {
       yield* member(thing, name, links, breath);
       return;
     }
@@ -77,7 +70,7 @@ export async function* archiveMembers(thing: Located, { name }: ArchiveOptions):
       }
       const found = { dir: level.dir, base, stat };
       yield* member(found, path, links, breath);
-      if (typeOf(stat) !== "directory") continue;
+      if (tarTypeOf(stat.mode) !== "directory") continue;
       const next = await openIfThere(found, `${path}/`);
       if (next !== undefined) levels.push(next);
     }
@@ -113,7 +106,7 @@ async function* member(
   breath: Breath,
 ): AsyncGenerator<TarOutput> {
   const { stat } = thing;
-  const type = typeOf(stat);
+  const type = tarTypeOf(stat.mode);
   if (type === undefined) return;
   if (stat.nlink > 1 && type !== "directory") {
     const inode = `${stat.dev}/${stat.ino}`;
@@ -173,7 +166,7 @@ function openFile({ dir, base }: Located): number | undefined {
   } catch (error) {
     if (!hasCode(error, "EACCES")) throw error;
     const now = ifThere(() => fstatat(dir, base));
-    if (now === undefined || typeOf(now) !== "file") return undefined;
+    if (now === undefined || tarTypeOf(now.mode) !== "file") return undefined;
     throw error;
   }
 }
@@ -219,10 +212,6 @@ async function readPiece(fd: number, offset: number, size: number): Promise<Buff
     at += bytesRead;
   }
   return bytes;
-}
-
-function typeOf(stat: FileStat): TarType | undefined {
-  return TYPES.get(stat.mode & constants.S_IFMT);
 }
 
 /** undefined if what was to be read is gone, or has become something else. */

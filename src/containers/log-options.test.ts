@@ -55,7 +55,7 @@ for (const [driver, options, message] of [
   ["fluentd", { "fluentd-async": "x" }, 'strconv.ParseBool: parsing "x": invalid syntax'],
   ["fluentd", { "fluentd-buffer-limit": "x" }, "invalid size: 'x'"],
   ["fluentd", { "fluentd-retry-wait": "x" }, 'time: invalid duration "x"'],
-  ["fluentd", { "fluentd-retry-wait": "1sx" }, 'time: invalid duration "1sx"'],
+  ["fluentd", { "fluentd-retry-wait": "1sx" }, 'time: unknown unit "sx" in duration "1sx"'],
   ["fluentd", { "fluentd-max-retries": "-1" }, 'strconv.ParseUint: parsing "-1": invalid syntax'],
 ] as readonly (readonly [string, Record<string, string>, string])[]) {
   test(`${driver} ${JSON.stringify(options)} is refused: ${message}`, () => {

@@ -1,5 +1,6 @@
 import { statSync } from "node:fs";
 import { isIPv6 } from "node:net";
+import { parseDuration } from "../base/duration.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
 import { ramInBytes } from "../base/units.ts";
 import type { ServiceAddress, TlsFiles } from "../runtime/shipment.ts";
@@ -286,23 +287,9 @@ function fluentdAddress(text: string): ServiceAddress {
   }
 }
 
-const UNITS: Readonly<Record<string, number>> = {
-  ns: 1e-6,
-  us: 1e-3,
-  µs: 1e-3,
-  ms: 1,
-  s: 1000,
-  m: 60_000,
-  h: 3_600_000,
-};
-
-/** Go's ParseDuration, of what is no less than nothing. */
+/** A length of time that is no less than nothing. */
 function durationMs(text: string): number {
-  if (text === "0") return 0;
-  const parts = [...text.replace(/^\+/, "").matchAll(/(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)/gy)];
-  const length = parts.reduce((sum, [part]) => sum + part.length, 0);
-  if (parts.length === 0 || length !== text.replace(/^\+/, "").length) {
-    refuse(`time: invalid duration ${JSON.stringify(text)}`);
-  }
-  return parts.reduce((sum, [, count, unit]) => sum + Number(count) * UNITS[unit!]!, 0);
+  const nanoseconds = parseDuration(text);
+  if (nanoseconds < 0) refuse(`time: invalid duration ${JSON.stringify(text)}`);
+  return nanoseconds / 1e6;
 }

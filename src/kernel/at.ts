@@ -1,4 +1,5 @@
 import { nameToBytes } from "../base/byte-string.ts";
+import { hasCode } from "../base/errors.ts";
 import { check, libc, syscallError } from "./libc.ts";
 
 /** Values of <fcntl.h> that Node does not name; the same on x86-64 and arm64. */
@@ -161,6 +162,16 @@ export function fstatat(dir: number, name: string): FileStat {
     dev: `${stat.readUInt32LE(136)}:${stat.readUInt32LE(140)}`,
     isMountRoot: (stat.readUInt32LE(8) & STATX_ATTR_MOUNT_ROOT) !== 0,
   };
+}
+
+/** The same; undefined for a name that isn't there. */
+export function statIfThere(dir: number, name: string): FileStat | undefined {
+  try {
+    return fstatat(dir, name);
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return undefined;
+    throw error;
+  }
 }
 
 function readWord(at: number): number {

@@ -1,6 +1,5 @@
 import { closeSync, constants } from "node:fs";
-import { hasCode } from "../base/errors.ts";
-import { type FileStat, fstatat, openat } from "../kernel/path.ts";
+import { type FileStat, openat, statIfThere } from "../kernel/path.ts";
 import { getXattr } from "../kernel/xattr.ts";
 import { OPAQUE_XATTR } from "./layer-name.ts";
 import { namesIn } from "./remove-tree.ts";
@@ -82,13 +81,4 @@ export function isWhiteout(stat: FileStat): boolean {
 
 export function isFolderStat(stat: FileStat): boolean {
   return (stat.mode & constants.S_IFMT) === constants.S_IFDIR;
-}
-
-function statIfThere(dir: number, base: string): FileStat | undefined {
-  try {
-    return fstatat(dir, base);
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) return undefined;
-    throw error;
-  }
 }

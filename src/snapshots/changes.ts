@@ -1,6 +1,6 @@
 import { closeSync, constants } from "node:fs";
 import { GantryError, hasCode } from "../base/errors.ts";
-import { type FileStat, fstatat, openat, readlinkat } from "../kernel/path.ts";
+import { type FileStat, openat, readlinkat, statIfThere } from "../kernel/path.ts";
 import { getXattr, listXattrs } from "../kernel/xattr.ts";
 import { type Below, type Found, isFolderStat, isOpaque, isWhiteout } from "./below.ts";
 import { OPAQUE_NAME, whiteoutName } from "./layer-name.ts";
@@ -18,7 +18,7 @@ export interface Change {
 
 const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
-export function typeOf(stat: FileStat): number {
+function typeOf(stat: FileStat): number {
   return stat.mode & constants.S_IFMT;
 }
 
@@ -225,15 +225,6 @@ function isWalked(stat: FileStat, path: string): boolean {
 /** Says of a path that it can't be told of. */
 export function tooDeep(verb: string, path: string): GantryError {
   return new GantryError("conflict", `cannot ${verb}: ${path.slice(0, 100)}… is a longer path than any can be`);
-}
-
-function statIfThere(dir: number, base: string): FileStat | undefined {
-  try {
-    return fstatat(dir, base);
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) return undefined;
-    throw error;
-  }
 }
 
 function differs({ dir: before, stat: was }: Found, { dir: after, stat: is }: Found, base: string): boolean {

@@ -1,23 +1,24 @@
 import { closeSync, constants, ftruncateSync, readlinkSync, writeSync } from "node:fs";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
+import { OpenFolders } from "../kernel/open-folders.ts";
 import {
   type FileTime,
   fchmod,
   fchmodat,
   fchownat,
-  fstatat,
   linkat,
   mkdirat,
-  mkdirInRoot,
   mknodat,
   O_PATH,
   openat,
   openInRoot,
+  statIfThere,
   symlinkat,
   utimensat,
 } from "../kernel/path.ts";
 import { setXattr } from "../kernel/xattr.ts";
 import type { TarEntry } from "../oci/tar/entry.ts";
+import { NODE_TYPE } from "../oci/tar/file-type.ts";
 import type { TarSink } from "../oci/tar/parser.ts";
 import { badEntry, type LayerName, layerName, meaningOf } from "./layer-name.ts";
 import { removeTreeSync } from "./remove-tree.ts";
@@ -34,15 +35,9 @@ export interface Whiteouts {
   replaced(dir: number, base: string): void;
 }
 
-const MOST_FOLDERS = 256;
 const LARGEST_ID = 0xffff_fffe;
 const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 const FOLDER = O_PATH | constants.O_DIRECTORY;
-const DEVICE: Partial<Record<TarEntry["type"], number>> = {
-  character: constants.S_IFCHR,
-  block: constants.S_IFBLK,
-  fifo: constants.S_IFIFO,
-};
 
 /**
  * Puts the members of one layer into a folder. All lookups are the kernel's, from the root's descriptor and inside it;
@@ -53,7 +48,7 @@ export class Extractor implements TarSink {
   size = 0;
   readonly #root: number;
   readonly #whiteouts: Whiteouts;
-  readonly #folders = new Map<string, number>();
+  readonly #folders: OpenFolders;
   readonly #times: { readonly at: LayerName; readonly mtime: FileTime }[] = [];
   readonly #written = new Set<string>();
   readonly #isWritten = (path: string): boolean => this.#written.has(path);
@@ -62,6 +57,8 @@ export class Extractor implements TarSink {
   /** `root` is open on the folder and stays the caller's. */
   constructor(root: number, whiteouts: Whiteouts) {
     this.#root = root;
+    // A path longer than the kernel's (4096 bytes) could be made through links, and walked by nobody afterwards.
+    this.#folders = new OpenFolders(root, (fd) => readlinkSync(`/proc/self/fd/${fd}`));
     this.#whiteouts = whiteouts;
   }
 
@@ -101,7 +98,7 @@ export class Extractor implements TarSink {
   /** Call when the archive is at its end: folders get their times last, since filling them changes those. */
   finish(): void {
     for (const { at, mtime } of this.#times.reverse()) {
-      const dir = this.#folder(at.folder);
+      const dir = this.#folders.at(at.folder);
       if (at.base === "") utimensat(dir, ".", mtime, mtime);
       else if (isFolder(dir, at.base)) utimensat(dir, at.base, mtime, mtime);
     }
@@ -111,22 +108,22 @@ export class Extractor implements TarSink {
   close(): void {
     if (this.#file !== undefined) closeSync(this.#file.fd);
     this.#file = undefined;
-    this.#forgetFolders();
+    this.#folders.forget();
   }
 
   #take(entry: TarEntry): void {
     const meaning = meaningOf(entry.name);
     if (meaning.is === "ignored") return;
     if (meaning.is === "opaque") {
-      this.#forgetFolders();
-      this.#whiteouts.hideAll(this.#folder(meaning.folder), meaning.folder, this.#isWritten);
+      this.#folders.forget();
+      this.#whiteouts.hideAll(this.#folders.at(meaning.folder), meaning.folder, this.#isWritten);
       return;
     }
     const { at } = meaning;
-    const dir = this.#folder(at.folder);
+    const dir = this.#folders.at(at.folder);
     if (meaning.is === "whiteout") {
-      this.#forgetFolders();
-      this.#whiteouts.hide(this.#folder(at.folder), at, this.#isWritten);
+      this.#folders.forget();
+      this.#whiteouts.hide(this.#folders.at(at.folder), at, this.#isWritten);
       return;
     }
     refuseForbidden(entry);
@@ -151,7 +148,7 @@ export class Extractor implements TarSink {
     }
     if (entry.type === "symlink") this.#replacing(dir, at, () => symlinkat(entry.linkName, dir, at.base));
     else {
-      const type = DEVICE[entry.type]!;
+      const type = NODE_TYPE[entry.type]!;
       this.#replacing(dir, at, () => mknodat(dir, at.base, type | 0o600, entry.major, entry.minor));
     }
     this.#dress(dir, at.base, entry);
@@ -179,7 +176,7 @@ export class Extractor implements TarSink {
     // Its own descriptor: what the link replaces may close the cached ones.
     const from = openInRoot(this.#root, target.folder, FOLDER);
     try {
-      this.#replacing(dir, at, () => linkat(from, target.base, this.#folder(at.folder), at.base));
+      this.#replacing(dir, at, () => linkat(from, target.base, this.#folders.at(at.folder), at.base));
     } finally {
       closeSync(from);
     }
@@ -199,11 +196,7 @@ export class Extractor implements TarSink {
   #remove(dir: number, at: LayerName): void {
     removeTreeSync(dir, at.base);
     // Names below may have led through what is gone. The folder itself is still the one that `dir` is open on.
-    for (const [path, fd] of this.#folders)
-      if (fd !== dir) {
-        closeSync(fd);
-        this.#folders.delete(path);
-      }
+    this.#folders.forget(dir);
   }
 
   /** Owner, attributes, mode and time, in the order in which none undoes another. */
@@ -226,28 +219,6 @@ export class Extractor implements TarSink {
     }
   }
 
-  #folder(path: string): number {
-    const known = this.#folders.get(path);
-    if (known !== undefined) return known;
-    if (this.#folders.size >= MOST_FOLDERS) this.#forgetFolders();
-    let fd: number;
-    try {
-      fd = openInRoot(this.#root, path, FOLDER);
-    } catch (error) {
-      if (!hasCode(error, "ENOENT")) throw error;
-      fd = mkdirInRoot(this.#root, path, 0o755);
-    }
-    this.#folders.set(path, fd);
-    // A path longer than the kernel's (4096 bytes) could be made through links, and walked by nobody afterwards.
-    readlinkSync(`/proc/self/fd/${fd}`);
-    return fd;
-  }
-
-  #forgetFolders(): void {
-    for (const fd of this.#folders.values()) closeSync(fd);
-    this.#folders.clear();
-  }
-
   /** With its folders, which this layer needs as well from now on. */
   #note(at: LayerName): void {
     if (!this.#whiteouts.asksWritten) return;
@@ -264,12 +235,8 @@ export function pathOf({ folder, base }: LayerName): string {
 }
 
 export function isFolder(dir: number, name: string): boolean {
-  try {
-    return (fstatat(dir, name).mode & constants.S_IFMT) === constants.S_IFDIR;
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) return false;
-    throw error;
-  }
+  const stat = statIfThere(dir, name);
+  return stat !== undefined && (stat.mode & constants.S_IFMT) === constants.S_IFDIR;
 }
 
 function refuseForbidden(entry: TarEntry): void {

@@ -1,20 +1,13 @@
-import { closeSync, constants, fstatSync, readSync } from "node:fs";
+import { closeSync, fstatSync, readSync } from "node:fs";
 import { Breath } from "../base/breath.ts";
 import { bytesToName } from "../base/byte-string.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
 import { type FileStat, openFileAt, readlinkat } from "../kernel/path.ts";
 import type { TarType } from "../oci/tar/entry.ts";
+import { tarTypeOf } from "../oci/tar/file-type.ts";
 import { type TarInput, type TarOutput, writeTar } from "../oci/tar/writer.ts";
-import { type Change, LONGEST_PATH, readAttributes, tooDeep, typeOf } from "./changes.ts";
+import { type Change, LONGEST_PATH, readAttributes, tooDeep } from "./changes.ts";
 
-const TYPES: ReadonlyMap<number, TarType> = new Map([
-  [constants.S_IFREG, "file"],
-  [constants.S_IFDIR, "directory"],
-  [constants.S_IFLNK, "symlink"],
-  [constants.S_IFCHR, "character"],
-  [constants.S_IFBLK, "block"],
-  [constants.S_IFIFO, "fifo"],
-]);
 const CHUNK = 1 << 18;
 
 /** Changes as the tar of a layer (image-spec, layer.md). Sockets are left out, as a tar can't hold them. */
@@ -33,7 +26,7 @@ async function* members(changes: Iterable<Change>): AsyncGenerator<TarOutput> {
       yield { entry: { name: path, type: "file", mode: 0 } };
       continue;
     }
-    const type = TYPES.get(typeOf(stat));
+    const type = tarTypeOf(stat.mode);
     if (type === undefined) continue;
     const inode = `${stat.dev}/${stat.ino}`;
     const first = stat.nlink > 1 && type !== "directory" ? links.get(inode) : undefined;

@@ -13,6 +13,7 @@ import {
 import { bytesToName } from "../../base/byte-string.ts";
 import { hasCode } from "../../base/errors.ts";
 import type { TarType } from "../../oci/tar/entry.ts";
+import { tarTypeOf } from "../../oci/tar/file-type.ts";
 import { type TarInput, type TarOutput, writeTar } from "../../oci/tar/writer.ts";
 
 /** Above this a file is read a piece ahead of what is being sent. */
@@ -43,7 +44,7 @@ async function* members(
   const pending: { readonly path: Buffer; readonly name: string }[] = [{ path: join(folder, base), name }];
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
     const stat = next.name === name ? lstatSync(next.path, { bigint: true }) : statIfThere(next.path);
-    const type = stat === undefined ? undefined : typeOf(stat);
+    const type = stat === undefined ? undefined : tarTypeOf(Number(stat.mode));
     if (stat === undefined || type === undefined) continue;
     const written = rename(next.name);
     if (stat.nlink > 1n && type !== "directory") {
@@ -81,15 +82,6 @@ function statIfThere(path: Buffer): BigIntStats | undefined {
     if (hasCode(error, "ENOENT")) return undefined;
     throw error;
   }
-}
-
-function typeOf(stat: BigIntStats): TarType | undefined {
-  if (stat.isFile()) return "file";
-  if (stat.isDirectory()) return "directory";
-  if (stat.isSymbolicLink()) return "symlink";
-  if (stat.isFIFO()) return "fifo";
-  if (stat.isCharacterDevice()) return "character";
-  return stat.isBlockDevice() ? "block" : undefined;
 }
 
 function describe(stat: BigIntStats, name: string, type: TarType): TarInput {

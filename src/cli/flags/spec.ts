@@ -1,5 +1,5 @@
+import { parseDuration } from "../../base/duration.ts";
 import { ramInBytes } from "../../base/units.ts";
-import { parseDuration } from "./duration.ts";
 
 /** One flag of a command, as data: parsing, help and completion all read it. */
 export interface FlagSpec {
