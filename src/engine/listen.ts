@@ -10,6 +10,9 @@ import { type Access, parseBindAddress } from "./bind-address.ts";
 /** `sockaddr_un` has room for no more. */
 const MAX_SOCKET_PATH = 107;
 
+/** Clients that connect at once and wait for their turn, as the kernel allows; beyond, a unix socket refuses them. */
+const BACKLOG = 4096;
+
 export interface ListenRequest {
   /** As `parseBindAddress` reads them, checked already. */
   readonly hosts: readonly string[];
@@ -147,7 +150,7 @@ function listen(server: Server, options: ListenOptions & { fd?: number }, shown:
     server.once("error", (error) =>
       reject(new GantryError("unavailable", `cannot listen on ${shown}: ${error.message}`)),
     );
-    server.listen(options, () => {
+    server.listen({ ...options, backlog: BACKLOG }, () => {
       server.removeAllListeners("error");
       resolve();
     });

@@ -147,6 +147,7 @@ test("a socket for reading serves what reads and refuses the rest in one sentenc
     "DELETE /volumes/x",
     "POST /containers/c/wait",
     "GET /containers/c/attach/ws",
+    "GET /distribution/example.test/x/json",
     "POST /v1.41/containers/c/attach",
     "POST /exec/e/start",
   ]) {
@@ -156,6 +157,22 @@ test("a socket for reading serves what reads and refuses the rest in one sentenc
     assert.match(answer, /^HTTP\/1\.1 403 Forbidden\r\n/, line);
     assert.ok(answer.endsWith(`\r\n\r\n${JSON.stringify({ message })}\n`), answer);
   }
+  for (const line of [
+    "POST //containers/c/kill",
+    "POST /v1.41/../containers/c/kill",
+    "POST /v1.41//containers/c/kill",
+    "POST /containers%2fc%2fkill",
+    "POST http://x/containers/c/kill",
+    "GET /containers/c/kill",
+    "PATCH /containers/c",
+    "post /containers/c/kill",
+  ]) {
+    assert.match(await ask(line), /^HTTP\/1\.1 4\d\d /, line);
+  }
+  const behind = new RawClient(server.path);
+  behind.send(`GET /_ping HTTP/1.1\r\nHost: x\r\n\r\nPOST /containers/c/kill HTTP/1.1\r\nHost: x\r\n`);
+  behind.send("X-HTTP-Method-Override: GET\r\nConnection: close\r\n\r\n");
+  assert.match(await behind.all(), /^HTTP\/1\.1 200 [\s\S]*HTTP\/1\.1 403 /);
   assert.deepEqual(
     server.calls.filter(({ name }) => name !== "list"),
     [],

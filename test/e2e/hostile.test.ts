@@ -43,6 +43,38 @@ describe("hostile requests", () => {
     assert.equal((await engine.request("DELETE", `/containers/${name}`)).status, 204);
   });
 
+  test("a thousand clients that connect at once and never read are all let in, and hold up nobody", async () => {
+    const made = await engine.request("POST", "/containers/create?name=watched", {
+      Image: "busybox",
+      Cmd: ["sh", "-c", "while :; do echo line; sleep 0.01; done"],
+    });
+    assert.equal((await engine.request("POST", `/containers/${made.json.Id}/start`)).status, 204);
+    const opened = () => readdirSync(`/proc/${engine.pid}/fd`).length;
+    const before = opened();
+    const heads = ["/events", "/containers/watched/stats", "/containers/watched/logs?stdout=1&follow=1"];
+    const clients = await Promise.all(
+      Array.from({ length: 1000 }, async (_, n) => {
+        const client = await engine.connection();
+        client.on("error", () => {}).pause();
+        client.write(n % 4 === 3 ? "GET /events HTTP/1.1\r\nHost" : `GET ${heads[n % 4]} HTTP/1.1\r\nHost: x\r\n\r\n`);
+        return client;
+      }),
+    );
+    const took: number[] = [];
+    for (let n = 0; n < 20; n++) {
+      const began = performance.now();
+      assert.equal((await engine.request("GET", "/containers/json")).status, 200);
+      took.push(performance.now() - began);
+    }
+    took.sort((a, b) => a - b);
+    assert.ok(took[10]! < 500, `half of the answers took longer than ${took[10]} ms`);
+    for (const client of clients) client.destroy();
+    const deadline = Date.now() + 10_000;
+    while (opened() > before + 4 && Date.now() < deadline) await engine.request("GET", "/_ping");
+    assert.ok(opened() <= before + 4, `descriptors: ${before} became ${opened()}`);
+    assert.equal((await engine.request("DELETE", "/containers/watched?force=1")).status, 204);
+  });
+
   test("no value of a limit makes the engine or the start fail unheard", async () => {
     const fields = [
       "Memory",
