@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { ExecConfig, ExecInspect } from "../api/container.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import type { SpecProcess } from "../oci/runtime-spec.ts";
+import { headRead } from "../runtime/head-wait.ts";
 import type { ProcessExit } from "../runtime/process.ts";
 import { exitCodeOfFailure } from "../runtime/runtime-error.ts";
 import { CapturedOutput } from "./captured-output.ts";
@@ -92,7 +93,7 @@ export class ExecSessions {
     } catch (error) {
       this.#end(session, { code: CANNOT_RUN, timedOut: false });
       if (options.detach) throw error;
-      refuseOnStream(options.hijack({ multiplexed: !tty }), tty, messageOf(error));
+      await refuseOnStream(options.hijack({ multiplexed: !tty }), tty, messageOf(error));
       return;
     }
     session.state = { status: "running", pid: 0 };
@@ -268,7 +269,8 @@ function shownCommand(config: ExecConfig): string {
 }
 
 /** Clients take an answer other than the upgrade for a broken connection, so the reason comes as the exec's output. */
-function refuseOnStream({ socket, preamble }: HijackedConnection, tty: boolean, message: string): void {
+async function refuseOnStream(taken: HijackedConnection, tty: boolean, message: string): Promise<void> {
+  const { socket, preamble } = taken;
   const line = Buffer.from(`${message}\r\n`);
   const head = Buffer.alloc(tty ? 0 : 8);
   if (!tty) {
@@ -276,5 +278,7 @@ function refuseOnStream({ socket, preamble }: HijackedConnection, tty: boolean, 
     head.writeUInt32BE(line.length, 4);
   }
   socket.resume();
-  socket.end(Buffer.concat([preamble, head, line]));
+  socket.write(preamble);
+  await headRead(socket);
+  socket.end(Buffer.concat([head, line]));
 }

@@ -25,14 +25,23 @@ export function handOver(socket: Duplex, head: Uint8Array): HandOver {
   return handle === undefined ? joinPair(socket, head) : giveAway(socket, handle, head);
 }
 
-function plainHandle(socket: Duplex): (StreamHandle & { readonly fd: number }) | undefined {
+/** The descriptor of a socket whose bytes go out as they are; undefined of any other stream, and of one that is gone. */
+export function descriptorOf(socket: Duplex): number | undefined {
+  return handleOf(socket)?.fd;
+}
+
+function handleOf(socket: Duplex): (StreamHandle & { readonly fd: number }) | undefined {
   // A TLSSocket is a net.Socket too; only its own handle knows the bytes' meaning.
   if (!(socket instanceof Socket) || socket.constructor !== Socket || socket.destroyed) return undefined;
   const handle = (socket as unknown as { readonly _handle?: StreamHandle | null })._handle;
   if (handle === undefined || handle === null || typeof handle.fd !== "number" || handle.fd < 0) return undefined;
+  return handle as StreamHandle & { readonly fd: number };
+}
+
+function plainHandle(socket: Duplex): (StreamHandle & { readonly fd: number }) | undefined {
   // What is queued here would be lost; then the bytes have to go on through this process.
   if (socket.writableLength > 0 || socket.writableEnded) return undefined;
-  return handle as StreamHandle & { readonly fd: number };
+  return handleOf(socket);
 }
 
 function giveAway(socket: Duplex, handle: StreamHandle & { readonly fd: number }, head: Uint8Array): HandOver {

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readSync, statSync, writeFileSync } from "node:fs";
+import { Socket } from "node:net";
 import { join } from "node:path";
 import { Duplex } from "node:stream";
 import { after, before, test } from "node:test";
 import { mount, unmount } from "../kernel/mount.ts";
+import { unixSocketPair } from "../kernel/unix-socket.ts";
 import { readLog } from "./log-reader.ts";
 import type { CreateProcess, LogTarget } from "./process.ts";
 import { RuntimeFixture, readAll } from "./runtime.fixture.ts";
@@ -205,6 +207,34 @@ test("a client that left before it was attached is told of as left, and holds no
     assert.equal(await session.done, "client-left");
   }
   assert.equal(descriptors(), before);
+  await fixture.client.kill(request.id, 9);
+  await fixture.exitOf(request.id);
+  await fixture.client.delete(request.id);
+});
+
+test("output waits until the client has read the answer's head, so that one read never brings both", async () => {
+  const request = fixture.request(["yes"]);
+  await begin(request);
+  // A client that is slow for other reasons is not waited for: any of the tries will do.
+  const firstReads: string[] = [];
+  for (let tries = 5; tries > 0 && firstReads.at(-1) !== "head:"; tries--) {
+    const [mine, theirs] = unixSocketPair();
+    const none = new Uint8Array();
+    const session = fixture.client.attach({
+      ...{ id: request.id, execId: undefined, stdin: false, stdout: true, stderr: true, multiplexed: false },
+      ...{ detachKeys: none, socket: new Socket({ fd: theirs }).pause(), head: none },
+      preamble: Buffer.from("head:"),
+    });
+    await session.ready;
+    const block = Buffer.alloc(100);
+    firstReads.push(block.toString("utf8", 0, readSync(mine, block)));
+    const client = new Socket({ fd: mine });
+    const [more] = await once(client, "data");
+    assert.match(String(more), /y\n/);
+    client.destroy();
+    await session.done;
+  }
+  assert.equal(firstReads.at(-1), "head:", firstReads.join(" | "));
   await fixture.client.kill(request.id, 9);
   await fixture.exitOf(request.id);
   await fixture.client.delete(request.id);

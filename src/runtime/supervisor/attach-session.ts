@@ -2,6 +2,7 @@ import { closeSync } from "node:fs";
 import { growUnixSendBuffer, nativeBlock, readInto, sendBytes, sendFrom } from "../../kernel/descriptor.ts";
 import { Readiness } from "../../kernel/readiness.ts";
 import { endWriting, isHungUp } from "../../kernel/unix-socket.ts";
+import { HEAD_POLL_MS, HeadWait } from "../head-wait.ts";
 import { MAX_CHUNK } from "../log-format.ts";
 import type { AttachEnd } from "../process.ts";
 import type { AttachMessage } from "../protocol.ts";
@@ -38,6 +39,9 @@ export class AttachSession {
   #keys = new DetachKeys(Buffer.alloc(0));
   #target: SessionTarget | undefined;
   #pending: Buffer[] = [];
+  /** There while output has to wait for the client to read the answer's head. */
+  #headWait: HeadWait | undefined;
+  #headTimer: NodeJS.Timeout | undefined;
   #inputOpen = true;
   #ending: AttachEnd | undefined;
   #closed = false;
@@ -53,7 +57,9 @@ export class AttachSession {
       if (events.readable && !this.#closed) this.#receive();
     });
     growUnixSendBuffer(fd, SEND_BUFFER);
-    this.#queue(Buffer.from(message.preamble, "base64"));
+    const head = Buffer.from(message.preamble, "base64");
+    this.#queue(head);
+    if (head.length > 0 && !this.#closed) this.#headWait = new HeadWait(fd);
   }
 
   /** True while the client has not taken what it was sent: its process's output must wait. */
@@ -79,7 +85,7 @@ export class AttachSession {
       writeFrameHeader(chunk.bytes, from, stream, size);
     }
     const end = DATA + size;
-    if (this.#pending.length === 0) {
+    if (this.#pending.length === 0 && !this.#waitsForHead()) {
       try {
         while (from < end) {
           const count = sendFrom(this.#fd, chunk.address + from, end - from);
@@ -121,6 +127,7 @@ export class AttachSession {
     if (this.#closed) return;
     this.#closed = true;
     this.#pending = [];
+    clearTimeout(this.#headTimer);
     this.#readiness.close();
     closeSync(this.#fd);
     if (this.#inputOpen && this.#message.stdin) this.#target?.inputEnded();
@@ -135,8 +142,27 @@ export class AttachSession {
     if (this.#pending.length === 1) this.#flush();
   }
 
+  #waitsForHead(): boolean {
+    if (this.#headWait === undefined) return false;
+    if (this.#headWait.isOver()) {
+      this.#headWait = undefined;
+      clearTimeout(this.#headTimer);
+      this.#headTimer = undefined;
+      return false;
+    }
+    this.#headTimer ??= setTimeout(() => {
+      this.#headTimer = undefined;
+      this.#flush();
+    }, HEAD_POLL_MS);
+    return true;
+  }
+
   #flush(): void {
     const wasBlocked = this.#pending.length > 0;
+    if (wasBlocked && this.#waitsForHead()) {
+      this.#watch();
+      return;
+    }
     try {
       for (let first = this.#pending[0]; first !== undefined; first = this.#pending[0]) {
         const count = sendBytes(this.#fd, first);
@@ -160,7 +186,7 @@ export class AttachSession {
     const stdin = this.#message.stdin ? this.#target?.stdin : undefined;
     // Before the process is there its input stays in the socket, so that none of it is lost.
     const wantsInput = this.#inputOpen && this.#target !== undefined && stdin?.isFull !== true;
-    this.#readiness.watch(wantsInput, this.#pending.length > 0);
+    this.#readiness.watch(wantsInput, this.#pending.length > 0 && this.#headTimer === undefined);
   }
 
   #receive(): void {
