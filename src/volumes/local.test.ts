@@ -3,9 +3,11 @@ import { linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, wri
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import type { EventMessage } from "../api/event.ts";
 import { GantryError } from "../base/errors.ts";
 import { EventBus } from "../events/bus.ts";
+import { isMountPoint } from "../kernel/mount.ts";
 import { openMemory } from "../state/memory.ts";
 import { LocalVolumes } from "./local.ts";
 
@@ -114,4 +116,31 @@ test("runs one prune at a time", async () => {
   const first = volumes.prune({});
   await assert.rejects(volumes.prune({}), refusal("conflict", "a prune operation is already running"));
   assert.equal((await first).deleted.length, 1);
+});
+
+test("a removal waits for the last holder, and is refused if a container takes the volume meanwhile", async () => {
+  const options = { type: "tmpfs", device: "tmpfs", o: "size=1m" };
+  volumes.create({ name: "held", options });
+  const { Mountpoint } = volumes.create({ name: "taken", options });
+  for (const name of ["held", "taken"]) await volumes.mount(name, "gone");
+  try {
+    const removals = Promise.allSettled([
+      volumes.remove("held", { force: false }),
+      volumes.remove("held", { force: false }),
+      volumes.remove("taken", { force: false }),
+    ]);
+    await setImmediate();
+    assert.ok(volumes.get("held") !== undefined && isMountPoint(Mountpoint));
+    users = { taken: ["new"] };
+    await volumes.release("gone");
+    const [first, second, third] = await removals;
+    assert.equal(first.status, "fulfilled");
+    assert.ok(second.status === "rejected" && refusal("not-found", "get held: no such volume")(second.reason));
+    assert.ok(
+      third.status === "rejected" && refusal("conflict", "remove taken: volume is in use - [new]")(third.reason),
+    );
+    assert.deepEqual(readdirSync(root), ["taken"]);
+  } finally {
+    await volumes.release("gone");
+  }
 });

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { EventEmitter, once } from "node:events";
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -16,6 +17,8 @@ import { pruneChoice } from "./prune.ts";
 import { folderUsage } from "./usage.ts";
 import type { VolumeRequest, VolumeStore } from "./volume.ts";
 
+/** How long a removal waits for a volume's last holder to be cleaned up. */
+const RELEASE_MS = 5_000;
 const ANONYMOUS_LABEL = "com.docker.volume.anonymous";
 
 export interface VolumePorts {
@@ -35,10 +38,13 @@ export class LocalVolumes implements VolumeStore {
   /** Who holds a volume of a device mounted, by its name. */
   readonly #holders = new Map<string, Set<string>>();
   readonly #locks = new KeyedLock();
+  /** Told when nobody holds a volume any more. */
+  readonly #released = new EventEmitter();
   #isPruning = false;
 
   constructor(ports: VolumePorts) {
     this.#ports = ports;
+    this.#released.setMaxListeners(0);
     this.#records = ports.store.collection<Volume>("volumes");
     mkdirSync(ports.root, { recursive: true, mode: 0o701 });
     for (const { key, value } of this.#records.list()) this.#volumes.set(key, value);
@@ -97,6 +103,9 @@ export class LocalVolumes implements VolumeStore {
     if (users.length > 0) {
       throw new GantryError("conflict", `remove ${name}: volume is in use - [${users.join(", ")}]`);
     }
+    await this.#unheld(name);
+    // Somebody else waited for the same.
+    if (this.#volumes.get(name) !== volume) return this.remove(name, options);
     this.#unmountForRemoval(name, volume);
     this.#volumes.delete(name);
     this.#records.delete(name);
@@ -160,6 +169,7 @@ export class LocalVolumes implements VolumeStore {
         this.#holders.delete(name);
         const volume = this.#volumes.get(name);
         if (volume !== undefined) await detachMount(volume.Mountpoint);
+        this.#released.emit("released", name);
       });
     }
   }
@@ -181,6 +191,21 @@ export class LocalVolumes implements VolumeStore {
       // Taken into use, or removed by another, a moment ago.
       if (isKind(error, "conflict") || isKind(error, "not-found")) return false;
       throw error;
+    }
+  }
+
+  /**
+   * A container's removal is answered before it is cleaned up: whoever removes its volume next need not know. Throws
+   * `conflict` if the volume stays held, or is used by a container meanwhile.
+   */
+  async #unheld(name: string): Promise<void> {
+    const signal = AbortSignal.timeout(RELEASE_MS);
+    while (this.#holders.has(name) && !signal.aborted) {
+      await once(this.#released, "released", { signal }).catch(() => {});
+      const users = this.#ports.usersOf(name);
+      if (users.length > 0) {
+        throw new GantryError("conflict", `remove ${name}: volume is in use - [${users.join(", ")}]`);
+      }
     }
   }
 
