@@ -23,7 +23,7 @@ export const info: Command = {
     try {
       found = await call.client.json<Info>("GET", "/info");
     } catch (error) {
-      complain(format === "" ? `${errorLine(error)}\nerrors pretty printing info` : errorLine(error));
+      complain(errorLine(error));
       return 1;
     }
     if (format === "json") print(`${JSON.stringify({ ...found, ClientInfo: clientInfo(call) })}\n`);

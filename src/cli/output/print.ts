@@ -1,5 +1,6 @@
 import { writeSync } from "node:fs";
 import { hasCode } from "../../base/errors.ts";
+import { outputFailure } from "../streams/output-failure.ts";
 
 /** Writes text or bytes to a descriptor before it returns; waits where the reader is slow. */
 export function writeAll(fd: number, data: string | Uint8Array): void {
@@ -9,9 +10,7 @@ export function writeAll(fd: number, data: string | Uint8Array): void {
     try {
       done += writeSync(fd, bytes, done);
     } catch (error) {
-      // Nobody reads any more: end as a program does that SIGPIPE kills.
-      if (hasCode(error, "EPIPE")) process.exit(141);
-      if (!hasCode(error, "EAGAIN")) throw error;
+      if (!hasCode(error, "EAGAIN")) throw outputFailure(fd, error);
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
     }
   }

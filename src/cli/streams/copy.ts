@@ -1,4 +1,5 @@
 import { Demultiplexer } from "./demultiplexer.ts";
+import { outputFailure } from "./output-failure.ts";
 import { DescriptorWriter } from "./writer.ts";
 
 const HIGH_WATER = 4 * 1024 * 1024;
@@ -21,8 +22,6 @@ export async function copyBody(body: AsyncIterable<Uint8Array>, multiplexed: boo
   }
   await out.flushed();
   await err.flushed();
-  const error = out.error ?? err.error;
-  if (error === undefined) return;
-  if ((error as NodeJS.ErrnoException).code === "EPIPE") process.exit(141);
-  throw error;
+  if (out.error !== undefined) throw outputFailure(fd, out.error);
+  if (err.error !== undefined) throw outputFailure(2, err.error);
 }

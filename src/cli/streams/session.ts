@@ -1,7 +1,9 @@
 import { drained } from "../../base/drained.ts";
 import type { Hijacked } from "../../client/client.ts";
+import { ExitError } from "../command.ts";
 import { Demultiplexer } from "./demultiplexer.ts";
 import { KeyWatch, parseKeys } from "./keys.ts";
+import { outputFailure } from "./output-failure.ts";
 import { enterRawMode } from "./terminal.ts";
 import { DescriptorWriter } from "./writer.ts";
 
@@ -49,16 +51,19 @@ export async function runSession(options: SessionOptions): Promise<SessionEnd> {
 
 async function pumpOutput(options: SessionOptions): Promise<void> {
   const { socket, head } = options.hijacked;
-  const writers: DescriptorWriter[] = [];
+  const ended = Promise.withResolvers<void>();
+  const failure = (): ExitError | undefined => {
+    if (out.error !== undefined) return new ExitError(1, outputFailure(1, out.error).message);
+    return err.error === undefined ? undefined : new ExitError(1, outputFailure(2, err.error).message);
+  };
   const onDrain = (): void => {
-    const broken = writers.find((writer) => writer.error !== undefined);
-    // The reader of our output went away: end as a program that SIGPIPE kills, instead of reading on for nobody.
-    if (broken !== undefined) process.exit(141);
-    if (socket.isPaused() && writers.every((writer) => writer.size < HIGH_WATER / 2)) socket.resume();
+    const failed = failure();
+    // Nothing is read on for nobody.
+    if (failed !== undefined) ended.reject(failed);
+    else if (socket.isPaused() && out.size + err.size < HIGH_WATER / 2) socket.resume();
   };
   const out = new DescriptorWriter(1, onDrain);
   const err = new DescriptorWriter(2, onDrain);
-  writers.push(out, err);
   const demultiplexer = new Demultiplexer((stream, data) => {
     if (stream === 2) {
       if (options.stderr) err.write(data);
@@ -73,22 +78,23 @@ async function pumpOutput(options: SessionOptions): Promise<void> {
     else demultiplexer.push(chunk);
     if (out.size + err.size > HIGH_WATER) socket.pause();
   };
-  await new Promise<void>((resolve, reject) => {
-    socket.on("data", (chunk: Buffer) => {
-      try {
-        take(chunk);
-      } catch (error) {
-        reject(error);
-      }
-    });
-    socket.on("end", resolve);
-    socket.on("close", () => resolve());
-    socket.on("error", () => resolve());
-    if (head.length > 0) take(head);
-    socket.resume();
+  socket.on("data", (chunk: Buffer) => {
+    try {
+      take(chunk);
+    } catch (error) {
+      ended.reject(error);
+    }
   });
+  socket.on("end", ended.resolve);
+  socket.on("close", () => ended.resolve());
+  socket.on("error", () => ended.resolve());
+  if (head.length > 0) take(head);
+  socket.resume();
+  await ended.promise;
   await out.flushed();
   await err.flushed();
+  const failed = failure();
+  if (failed !== undefined) throw failed;
 }
 
 /** Sends what is typed or piped in; its end closes only this direction. Returns what stops it. */

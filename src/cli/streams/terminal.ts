@@ -31,9 +31,21 @@ export function enterRawMode(): () => void {
     process.kill(process.pid, signal);
   };
   process.stdin.setRawMode(true);
+  passOutputUnchanged();
   process.on("exit", restore);
   for (const signal of signals) process.on(signal, onSignal);
   return restore;
+}
+
+/**
+ * What Node and Bun call raw still puts a carriage return before each line feed. The container's terminal has decided
+ * on that already: a full-screen program may mean the bare one. `setRawMode(false)` undoes this too.
+ */
+function passOutputUnchanged(): void {
+  // Loaded here since the module costs every start milliseconds.
+  process.getBuiltinModule("node:child_process").spawnSync("stty", ["-opost"], {
+    stdio: ["inherit", "ignore", "ignore"],
+  });
 }
 
 /** Calls back with rows and columns now and at each change; the returned function ends it. */
