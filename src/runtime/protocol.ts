@@ -42,8 +42,7 @@ export type FromSupervisor =
   | { readonly event: "exit"; readonly exit: ProcessExit }
   | { readonly event: "attach-end"; readonly session: number; readonly end: AttachEnd };
 
-/** File names under the exec root. */
-export const SOCKET_NAME = "supervisor.sock";
-export const LOCK_NAME = "supervisor.lock";
-/** The exit status of a supervisor that found another one at work. */
+/** What it is called under the exec root: supervisor.sock, supervisor.lock, supervisor.log. */
+export const SUPERVISOR_NAME = "supervisor";
+/** The exit status of a helper that found another one at work. */
 export const ALREADY_RUNNING = 3;

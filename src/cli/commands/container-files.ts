@@ -1,15 +1,10 @@
-import { closeSync, openSync, renameSync, rmSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
 import type { FilesystemChange } from "../../api/archive.ts";
 import type { IdResponse } from "../../api/container.ts";
-import { messageOf } from "../../base/errors.ts";
-import { type Command, ExitError } from "../command.ts";
-import { checkOutput } from "../copy/path.ts";
+import type { Command } from "../command.ts";
 import { boolFlag, listFlag, textFlag } from "../flags/spec.ts";
 import { print, printLine } from "../output/print.ts";
 import { familiarReference, splitTag } from "../run/reference.ts";
-import { copyBody } from "../streams/copy.ts";
-import { isTerminal } from "../streams/terminal.ts";
+import { checkTarget, saveBody } from "../streams/save.ts";
 import { checkPresent, segment } from "./lifecycle.ts";
 
 const LETTERS = { 0: "C", 1: "A", 2: "D" } as const;
@@ -33,32 +28,9 @@ export const exportContainer: Command = {
   flags: [textFlag("o,output", "Write to a file, instead of STDOUT")],
   async run(call) {
     const output = call.flags.text("output");
-    if (output === "" && isTerminal(1)) {
-      throw new ExitError(1, "cowardly refusing to save to a terminal. Use the -o flag or redirect");
-    }
-    if (output !== "") {
-      try {
-        checkOutput(output);
-      } catch (error) {
-        throw new Error(`failed to export container: ${messageOf(error)}`);
-      }
-    }
+    checkTarget(output, "export container");
     const { body } = await call.client.stream("GET", `/containers/${segment(call.args[0] ?? "")}/export`);
-    if (output === "") {
-      await copyBody(body, false);
-      return 0;
-    }
-    const temp = join(dirname(output), `.gantry-${process.pid}-${basename(output)}`);
-    const fd = openSync(temp, "wx", 0o600);
-    try {
-      await copyBody(body, false, fd);
-      renameSync(temp, output);
-    } catch (error) {
-      rmSync(temp, { force: true });
-      throw error;
-    } finally {
-      closeSync(fd);
-    }
+    await saveBody(body, output);
     return 0;
   },
 };

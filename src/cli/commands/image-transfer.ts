@@ -1,14 +1,12 @@
-import { closeSync, createReadStream, fstatSync, openSync, renameSync, rmSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
-import { messageOf } from "../../base/errors.ts";
+import { createReadStream, fstatSync, openSync } from "node:fs";
 import { type Command, ExitError } from "../command.ts";
-import { checkOutput } from "../copy/path.ts";
 import { boolFlag, listFlag, textFlag } from "../flags/spec.ts";
 import { printLine, writeAll } from "../output/print.ts";
 import { bar, showProgress } from "../output/progress.ts";
 import { platformJson } from "../run/platform.ts";
 import { familiarReference } from "../run/reference.ts";
 import { copyBody } from "../streams/copy.ts";
+import { checkTarget, saveBody } from "../streams/save.ts";
 import { isTerminal } from "../streams/terminal.ts";
 
 const PIECE = 256 * 1024;
@@ -68,34 +66,11 @@ export const save: Command = {
   ],
   async run(call) {
     const output = call.flags.text("output");
-    if (output === "" && isTerminal(1)) {
-      throw new ExitError(1, "cowardly refusing to save to a terminal. Use the -o flag or redirect");
-    }
-    if (output !== "") {
-      try {
-        checkOutput(output);
-      } catch (error) {
-        throw new Error(`failed to save image: ${messageOf(error)}`);
-      }
-    }
+    checkTarget(output, "save image");
     const { body } = await call.client.stream("GET", "/images/get", {
       query: { names: call.args, platform: platformJson(call.flags.text("platform")) },
     });
-    if (output === "") {
-      await copyBody(body, false);
-      return 0;
-    }
-    const temp = join(dirname(output), `.gantry-${process.pid}-${basename(output)}`);
-    const fd = openSync(temp, "wx", 0o600);
-    try {
-      await copyBody(body, false, fd);
-      renameSync(temp, output);
-    } catch (error) {
-      rmSync(temp, { force: true });
-      throw error;
-    } finally {
-      closeSync(fd);
-    }
+    await saveBody(body, output);
     return 0;
   },
 };
