@@ -39,8 +39,10 @@ const TABLE: readonly (readonly [RouteName, string, unknown, unknown])[] = [
     [{ HostConfig: { NetworkMode: "x", Annotations: {} }, ImageManifestDescriptor: {} }],
     [{ HostConfig: { NetworkMode: "x" } }],
   ],
-  ["version", "1.34", { Platform: {}, Components: [], Version: "1" }, { Version: "1" }],
-  ["version", "1.35", { Platform: {}, Version: "1" }, { Platform: {}, Version: "1" }],
+  ["version", "1.24", { Platform: {}, Components: [] }, { Platform: {}, Components: [] }],
+  ["diskUsage", "1.43", { Images: [{ Size: 7, Descriptor: {} }] }, { Images: [{ Size: 7, VirtualSize: 7 }] }],
+  ["diskUsage", "1.47", { Images: [{ Size: 7, Descriptor: {} }] }, { Images: [{ Size: 7 }] }],
+  ["diskUsage", "1.24", { Images: null }, { Images: null }],
 ];
 
 test("each version gets the fields of its time", () => {

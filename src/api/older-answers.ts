@@ -1,7 +1,8 @@
 import type { ContainerConfig, ContainerInspect, ContainerSummary } from "./container.ts";
+import type { DiskUsage } from "./disk-usage.ts";
 import type { ImageInspect, ImageSummary } from "./image.ts";
 import type { RouteName } from "./routes.ts";
-import type { RuntimeInfo, SystemInfo, VersionInfo } from "./system.ts";
+import type { RuntimeInfo, SystemInfo } from "./system.ts";
 import { compareVersions } from "./version.ts";
 
 /**
@@ -105,8 +106,13 @@ const ROWS: readonly Row[] = [
     SecurityOptions: info.SecurityOptions.flatMap((option) => /(?:^|,)name=([^,]+)/.exec(option)?.[1] ?? []),
   })),
 
-  row<VersionInfo>("version", "1.35", ({ Platform: _, Components: __, ...version }) => version),
+  row<DiskUsage>("diskUsage", "1.48", (usage) => withImages(usage, ({ Descriptor: _, ...image }) => image)),
+  row<DiskUsage>("diskUsage", "1.44", (usage) => withImages(usage, (image) => ({ ...image, VirtualSize: image.Size }))),
 ];
+
+function withImages(usage: DiskUsage, change: (image: ImageSummary & { Descriptor?: unknown }) => ImageSummary) {
+  return { ...usage, Images: usage.Images?.map(change) ?? null };
+}
 
 /** An answer of the engine as clients of `version` expect it. `value` is left as it is. */
 export function olderAnswer(route: RouteName, version: string, value: unknown): unknown {

@@ -249,7 +249,7 @@ function refuseConnection(error: Error, socket: Socket): void {
 
 /** An answer as the version of its client has it. */
 function asOf(answer: Answer, route: RouteName, version: string): Answer {
-  if (answer.kind !== "json" || version === API_VERSION) return answer;
+  if (answer.kind !== "json") return answer;
   return { ...answer, value: olderAnswer(route, version, answer.value) };
 }
 

@@ -83,13 +83,10 @@ export function planNetwork(request: NetworkCreateRequest, context: PlanContext)
   return { record: { ...base, bridge }, isChosen };
 }
 
-/** Network modes of containers that are no network's name. */
-const MODES = /^(default|container(:.*)?)$/s;
-
 function checkKind(request: NetworkCreateRequest, records: readonly NetworkRecord[]): void {
   const { Name } = request;
   if (Name.trim() === "") throw new GantryError("invalid", "invalid name: name is empty");
-  if (isPredefined({ name: Name }) || MODES.test(Name)) {
+  if (isPredefined({ name: Name }) || Name === "default") {
     throw new GantryError("forbidden", `operation is not permitted on predefined ${Name} network`);
   }
   if (request.Ingress) throw new GantryError("forbidden", "Ingress network can only be global scope network");

@@ -163,6 +163,32 @@ describe("what containers and clients see is Docker's", { skip: NO_DOCKER }, () 
     await engine.ok("volume", "rm", "used");
   });
 
+  test("system prune comes to its end though there is no builder", async () => {
+    const { code, stdout, stderr } = await engine.docker("system", "prune", "-f", "--filter", "label=nobody");
+    assert.deepEqual([code, stdout, stderr], [0, "Total reclaimed space: 0B\n", ""]);
+  });
+
+  test("maps are in the order of their keys and a host configuration in Docker's", async () => {
+    const labels = ["-l", "z=1", "-l", "a=2", "-l", "org.b=3"];
+    await engine.ok("create", "--name", "ordered", ...labels, "--expose", "99", "-p", "127.0.0.1::7", "busybox");
+    const { text } = await engine.request("GET", "/containers/ordered/json");
+    assert.match(text, /"Labels":\{"a":"2","org\.b":"3","org\.opencontainers\.image\.title":"busybox","z":"1"\}/);
+    assert.match(text, /"ExposedPorts":\{"7\/tcp":\{\},"99\/tcp":\{\}\}/);
+    assert.match(
+      text,
+      /"HostConfig":\{"Binds":null,"ContainerIDFile":"",.*"Isolation":"","CpuShares":0,.*"MaskedPaths":/,
+    );
+    assert.match(text, /"ResolvConfPath":"","HostnamePath":"","HostsPath":""/);
+    await engine.ok("rm", "ordered");
+  });
+
+  test("a network of configuration alone is not pruned", async () => {
+    await engine.ok("network", "create", "--config-only", "settings");
+    await engine.ok("network", "prune", "-f");
+    assert.equal(await engine.ok("network", "ls", "-qf", "name=settings").then((ids) => ids.length), 12);
+    await engine.ok("network", "rm", "settings");
+  });
+
   test("a port filter that is no port is refused with no container there as well", async () => {
     assert.match(await refusal("ps", "--filter", "publish=x"), /invalid filter port 'x'/);
   });
@@ -238,6 +264,42 @@ describe("what containers and clients see is Docker's", { skip: NO_DOCKER }, () 
       "volume rm data",
       "tag nobody x",
       "kill -s BOGUS web",
+      "port web x",
+      "port web 99999",
+      "port web 80/tcp/x",
+      "inspect ",
+      "image inspect ",
+      "volume inspect ",
+      "network inspect ",
+      "image inspect -f {{.Id}} nobody",
+      "inspect -f {{.Name}} nobody",
+      "rm ",
+      "logs ",
+      "tag  x",
+      "commit ",
+      "export ",
+      "stop ",
+      "network connect bridge ",
+      "network disconnect  web",
+      "network create default",
+      "network create --subnet 10.1.0.0/24 --ip-range bad x",
+      "version --format {{.Server.Nope}}",
+      "events --format {{.Nope}}",
+      "events --since x",
+      "context import im nosuch",
+      "-c nosuch ps",
+      "rename web a\\ b",
+      "commit web UPPER",
+      "commit -c BOGUS web",
+      "cp web:/nosuch .",
+      "cp web:/etc/hostname nowhere/x",
+      "cp /etc/hostname web:/nowhere/",
+      "cp - web:/etc/passwd",
+      "create -v /tmp:/v:nocopy busybox",
+      "create --storage-opt size=1g busybox",
+      "create --storage-opt bogus=1 busybox",
+      "create --log-driver bogus busybox",
+      "run --rm --oom-kill-disable busybox true",
     ];
     for (const line of COMMANDS)
       test(line, async () => {
