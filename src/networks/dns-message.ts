@@ -8,6 +8,12 @@ const OPCODE = 0x7800;
 const PLAIN_UDP = 512;
 const MAX_UDP = 4096;
 const TTL_S = 600;
+/** Of a name as it goes in a message (RFC 1035). */
+const LONGEST_NAME = 255;
+/** Records of a query that are looked at. */
+const MOST_RECORDS = 8;
+const OPT = 41;
+const TYPES: Readonly<Record<number, string>> = { 1: "A", 12: "PTR", 28: "AAAA" };
 
 export const RCODE = { noError: 0, formatError: 1, serverFailure: 2, notImplemented: 4, refused: 5 } as const;
 
@@ -33,28 +39,55 @@ export type DnsAnswer =
 export function readQuery(bytes: Buffer): { readonly query: DnsQuery } | { readonly refusal: Buffer } | undefined {
   if (bytes.length < HEADER || (bytes.readUInt16BE(2) & FLAG.response) !== 0) return undefined;
   if ((bytes.readUInt16BE(2) & OPCODE) !== 0) return { refusal: bareReply(bytes, RCODE.notImplemented) };
-  let decoded: packet.DecodedPacket;
-  try {
-    decoded = packet.decode(bytes);
-  } catch {
-    return { refusal: bareReply(bytes, RCODE.formatError) };
-  }
-  const [question] = decoded.questions ?? [];
-  if (question === undefined || decoded.questions?.length !== 1) {
-    return { refusal: bareReply(bytes, RCODE.formatError) };
-  }
-  const edns = decoded.additionals?.find((record) => record.type === "OPT");
-  const offered = edns?.type === "OPT" ? edns.udpPayloadSize : PLAIN_UDP;
+  const end = questionEnd(bytes);
+  if (end === undefined || bytes.readUInt16BE(4) !== 1) return { refusal: bareReply(bytes, RCODE.formatError) };
+  const type = bytes.readUInt16BE(end - 4);
+  const offered = ednsSize(bytes, end);
   return {
     query: {
       bytes,
       id: bytes.readUInt16BE(0),
-      name: question.name === "." ? "" : question.name,
-      type: question.type,
-      udpSize: Math.min(MAX_UDP, Math.max(PLAIN_UDP, offered)),
-      hasEdns: edns !== undefined,
+      name: nameAt(bytes, HEADER),
+      type: TYPES[type] ?? `UNKNOWN_${type}`,
+      udpSize: Math.min(MAX_UDP, Math.max(PLAIN_UDP, offered ?? PLAIN_UDP)),
+      hasEdns: offered !== undefined,
     },
   };
+}
+
+/** A name that points at nothing before it, as the first of a message can't. */
+function nameAt(bytes: Buffer, from: number): string {
+  const labels: string[] = [];
+  for (let at = from; bytes[at] !== 0; at += bytes[at]! + 1)
+    labels.push(bytes.toString("utf8", at + 1, at + 1 + bytes[at]!));
+  return labels.join(".");
+}
+
+/**
+ * The answer's size that a query offers by EDNS (RFC 6891), undefined without. Looks past a few records that queries
+ * don't have, and follows no pointer: what one message costs must not grow with what is in it.
+ */
+function ednsSize(bytes: Buffer, from: number): number | undefined {
+  let at = from;
+  const records = bytes.readUInt16BE(6) + bytes.readUInt16BE(8) + bytes.readUInt16BE(10);
+  for (let left = Math.min(records, MOST_RECORDS); left > 0; left--) {
+    const end = nameEnd(bytes, at, "may point");
+    if (end === undefined || end + 10 > bytes.length) return undefined;
+    if (bytes.readUInt16BE(end) === OPT) return bytes.readUInt16BE(end + 2);
+    at = end + 10 + bytes.readUInt16BE(end + 8);
+  }
+  return undefined;
+}
+
+function nameEnd(bytes: Buffer, from: number, pointer?: "may point"): number | undefined {
+  for (let at = from; ; ) {
+    const length = bytes[at];
+    if (length === undefined) return undefined;
+    if (length >= 0xc0 && pointer !== undefined) return at + 2;
+    if (length > 63 || at - from >= LONGEST_NAME) return undefined;
+    at += length + 1;
+    if (length === 0) return at;
+  }
 }
 
 /** The answer to a local name; undefined addresses or none: the name is there, but nothing of that type. */
@@ -113,15 +146,9 @@ function bareReply(bytes: Buffer, code: number): Buffer {
 /** Where the first question ends; undefined if there is none that can be read. */
 function questionEnd(bytes: Buffer): number | undefined {
   if (bytes.readUInt16BE(4) === 0) return undefined;
-  let at = HEADER;
-  for (;;) {
-    const length = bytes[at];
-    // A first name points at nothing before it.
-    if (length === undefined || length > 63) return undefined;
-    at += length + 1;
-    if (length === 0) break;
-  }
-  return at + 4 <= bytes.length ? at + 4 : undefined;
+  const end = nameEnd(bytes, HEADER);
+  if (end === undefined) return undefined;
+  return end + 4 <= bytes.length ? end + 4 : undefined;
 }
 
 export function codeOf(reply: Buffer): number {

@@ -99,7 +99,8 @@ export class Resolver {
   }
 
   async #onDatagram(bytes: Buffer, from: RemoteInfo): Promise<void> {
-    const reply = await this.#answer(bytes, "udp");
+    // Nobody is at port 0: whoever says so made the packet up.
+    const reply = from.port === 0 ? undefined : await this.#answer(bytes, "udp");
     if (reply === undefined || this.#ended.signal.aborted) return;
     this.#datagrams.send(reply, from.port, from.address, () => {});
   }
