@@ -82,7 +82,7 @@ test("counts each file once, and follows no link out of the volume", async () =>
   linkSync(join(Mountpoint, "in/deep/ten"), join(Mountpoint, "again"));
   symlinkSync("/usr", join(Mountpoint, "usr"));
   writeFileSync(join(Mountpoint, "three"), "abc");
-  assert.equal(await volumes.usage("counted"), 13);
+  assert.equal(await volumes.usage("counted"), 13 + "/usr".length);
 });
 
 test("prunes what has no name and no user, and with all what has no user", async () => {
