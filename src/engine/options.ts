@@ -145,7 +145,7 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
       return { path: nonEmpty(asText(path)), args: runtimeArgs.map(asText) };
     },
   ),
-  logDriver: textOption("log-driver", "json-file", { help: LOG_DRIVERS.join(", ") }, (text) =>
+  logDriver: textOption("log-driver", "local", { help: LOG_DRIVERS.join(", ") }, (text) =>
     oneOf(text, LOG_DRIVERS, `logger: no log driver named '${text}' is registered`),
   ),
   logOpts: recordOption(

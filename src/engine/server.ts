@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, ServerResponse } from 
 import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
 import type { TlsOptions } from "node:tls";
+import { answerFor } from "../api/client-quirks.ts";
 import { olderAnswer } from "../api/older-answers.ts";
 import { ROUTES, type Route, type RouteName } from "../api/routes.ts";
 import { API_VERSION, checkVersion, compareVersions } from "../api/version.ts";
@@ -135,7 +136,10 @@ export function createEngineServer(options: ServerOptions): Server {
       const answer = await answerOf(message, found, () =>
         routeRequest({ message, match: found!, search: target.search, version, hijack, document, onLeft }),
       );
-      await writeAnswer(response, found === undefined ? answer : asOf(answer, found.name, version));
+      await writeAnswer(
+        response,
+        found === undefined ? answer : asOf(answer, found.name, version, message.headers["user-agent"]),
+      );
     } catch (error) {
       if (exchange.taken()) {
         // Its owner failed: there is nobody left to end it.
@@ -247,10 +251,10 @@ function refuseConnection(error: Error, socket: Socket): void {
   );
 }
 
-/** An answer as the version of its client has it. */
-function asOf(answer: Answer, route: RouteName, version: string): Answer {
+/** An answer as its client and the version it speaks have it. */
+function asOf(answer: Answer, route: RouteName, version: string, agent: string | undefined): Answer {
   if (answer.kind !== "json") return answer;
-  return { ...answer, value: olderAnswer(route, version, answer.value) };
+  return { ...answer, value: answerFor(agent, route, olderAnswer(route, version, answer.value)) };
 }
 
 function hijacksOf(found: RouteMatch | undefined): Route["hijacks"] {
