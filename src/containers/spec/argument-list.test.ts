@@ -25,6 +25,11 @@ test("what the kernel would not execute is refused", () => {
   checkArgumentList({ args: ["sh"], env: many.slice(0, 50), rlimits: stack(Number.POSITIVE_INFINITY) });
 });
 
+test("what the kernel would cut short is refused", () => {
+  assert.throws(() => checkArgumentList({ args: ["sh\0x"], env: [] }), /exec: "sh\\u0000x": invalid argument/);
+  assert.throws(() => checkArgumentList({ args: ["sh"], env: ["A=b\0c"] }), /exec: "sh": invalid argument/);
+});
+
 test("the bound is the kernel's own", () => {
   const run = (length: number) => execFileSync("/bin/true", ["x".repeat(length)]);
   run(131_071);

@@ -21,11 +21,14 @@ export function checkArgumentList(
   const stack = typeof given === "number" ? given : ownStackLimit();
   const most = Math.min(MOST, Math.max(LEAST, stack / 4));
   const total = strings.reduce((sum, size) => sum + size + POINTER, 0);
-  if (total <= most && strings.every((size) => size <= LONGEST)) return;
+  // The kernel would take what is before a NUL for all of it, and do something else than was asked for.
+  const isCut = [...process.args, ...process.env].some((text) => text.includes("\0"));
+  if (!isCut && total <= most && strings.every((size) => size <= LONGEST)) return;
   const name = (process.args[0] ?? "").slice(0, 200);
+  const why = isCut ? "invalid argument" : "argument list too long";
   throw new GantryError(
     "invalid",
-    `OCI runtime ${what} failed: unable to start container process: exec: ${JSON.stringify(name)}: argument list too long`,
+    `OCI runtime ${what} failed: unable to start container process: exec: ${JSON.stringify(name)}: ${why}`,
   );
 }
 

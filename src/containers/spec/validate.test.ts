@@ -17,6 +17,16 @@ function check(hostConfig: object, config: object = {}, host = aHost()): string[
 
 const binding = (HostPort: string, HostIp = "") => [{ HostPort, HostIp }];
 const refusals: readonly (readonly [object, string, object?])[] = [
+  [
+    { Dns: ["1.1.1.1\nnameserver 6.6.6.6"] },
+    'invalid DNS server "1.1.1.1\\nnameserver 6.6.6.6": it holds a control character',
+  ],
+  [{ DnsSearch: ["a\nb"] }, 'invalid DNS search domain "a\\nb": it holds a control character'],
+  [{ DnsOptions: ["a\rb"] }, 'invalid DNS option "a\\rb": it holds a control character'],
+  [{ ExtraHosts: ["a\n6.6.6.6 b:1.2.3.4"] }, 'invalid add-host "a\\n6.6.6.6 b:1.2.3.4": it holds a control character'],
+  [{ Links: ["web:a\nb"] }, 'invalid link "web:a\\nb": it holds a control character'],
+  [{}, 'invalid hostname "a\\n6.6.6.6 b": it holds a control character', { Hostname: "a\n6.6.6.6 b" }],
+  [{}, 'invalid domainname "\\u001b[2J": it holds a control character', { Domainname: "\u001b[2J" }],
   [{ Memory: -1 }, "Minimum memory limit allowed is 6MB"],
   [{ Memory: 5 * MiB }, "Minimum memory limit allowed is 6MB"],
   [

@@ -95,11 +95,21 @@ function checkConfig(config: ContainerConfig): void {
   if (Buffer.byteLength(config.Hostname) > MAX_HOSTNAME) {
     refuse(`hostname "${config.Hostname}" is too long (maximum ${MAX_HOSTNAME} bytes)`);
   }
+  checkLine("hostname", config.Hostname);
+  checkLine("domainname", config.Domainname);
   checkPorts(Object.fromEntries(Object.keys(config.ExposedPorts ?? {}).map((port) => [port, null])));
   if (config.Healthcheck !== undefined) checkHealth(config.Healthcheck);
   if (onFailureOf(config.Labels) === undefined) {
     const asked = (config.Labels?.[ON_FAILURE_LABEL] ?? "").slice(0, 100);
     refuse(`invalid label ${ON_FAILURE_LABEL}=${asked}: use one of none, kill, restart, stop`);
+  }
+}
+
+/** What becomes a part of a line in /etc/hosts, /etc/hostname or /etc/resolv.conf must not begin another. */
+function checkLine(what: string, ...texts: readonly string[]): void {
+  for (const text of texts) {
+    if (/\p{Cc}/u.test(text))
+      refuse(`invalid ${what} ${JSON.stringify(text.slice(0, 100))}: it holds a control character`);
   }
 }
 
@@ -115,6 +125,11 @@ function checkHealth(health: HealthConfig): void {
 function checkHostConfig(hostConfig: HostConfig, host: HostFacts): void {
   checkRestartPolicy(hostConfig);
   for (const entry of hostConfig.ExtraHosts ?? []) parseExtraHost(entry);
+  checkLine("add-host", ...(hostConfig.ExtraHosts ?? []));
+  checkLine("link", ...(hostConfig.Links ?? []));
+  checkLine("DNS server", ...(hostConfig.Dns ?? []));
+  checkLine("DNS search domain", ...(hostConfig.DnsSearch ?? []));
+  checkLine("DNS option", ...(hostConfig.DnsOptions ?? []));
   checkPorts(hostConfig.PortBindings ?? {});
   for (const [field, names] of [
     ["CapAdd", hostConfig.CapAdd],
