@@ -1,7 +1,13 @@
-import type { Writable } from "node:stream";
+/** What is used of a Node stream here. */
+interface Drainable {
+  readonly destroyed: boolean;
+  readonly writableLength: number;
+  on(event: "drain" | "close", listener: () => void): unknown;
+  off(event: "drain" | "close", listener: () => void): unknown;
+}
 
 /** After a `write` that returned false: resolves when the stream takes more, or never will because it is gone. */
-export function drained(stream: Writable): Promise<void> {
+export function drained(stream: Drainable): Promise<void> {
   return new Promise((resolve) => {
     const settle = (): void => {
       stream.off("drain", settle);

@@ -1,5 +1,5 @@
-import type { Duplex } from "node:stream";
 import { GantryError } from "../base/errors.ts";
+import type { Connection } from "./connection.ts";
 import type { Framing } from "./head.ts";
 
 const MAX_CHUNK_LINE = 8192;
@@ -9,7 +9,7 @@ const MAX_CHUNK_LINE = 8192;
  * one read of the socket brought. Leaving the iteration early closes the connection.
  */
 export class ResponseBody implements AsyncIterable<Uint8Array> {
-  readonly #socket: Duplex;
+  readonly #socket: Connection;
   readonly #framing: Framing;
   #pending: Buffer[] = [];
   #line = "";
@@ -19,7 +19,7 @@ export class ResponseBody implements AsyncIterable<Uint8Array> {
   #error: Error | undefined;
   #wake: (() => void) | undefined;
 
-  constructor(socket: Duplex, framing: Framing, head: Buffer) {
+  constructor(socket: Connection, framing: Framing, head: Buffer) {
     this.#socket = socket;
     this.#framing = framing;
     this.#left = framing.kind === "length" ? framing.bytes : 0;

@@ -1,6 +1,6 @@
-import type { Duplex } from "node:stream";
 import { type ErrorKind, GantryError } from "../base/errors.ts";
 import type { ResponseBody } from "./body.ts";
+import type { Connection } from "./connection.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { exchange, type WireResponse } from "./wire.ts";
 
@@ -48,7 +48,7 @@ export interface CallOptions {
 
 /** A connection taken over after `attach` or `exec start`; the socket is paused and belongs to the caller. */
 export interface Hijacked {
-  readonly socket: Duplex;
+  readonly socket: Connection;
   /** Bytes that came with the headers and go before what the socket brings. */
   readonly head: Buffer;
   /** From the content type: true, false, or undefined if the engine doesn't say (before API 1.42). */

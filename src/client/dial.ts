@@ -1,19 +1,28 @@
-import { connect as connectPlain } from "node:net";
-import type { Duplex } from "node:stream";
 import type { ConnectionOptions } from "node:tls";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
+import { bunSockets, connectUnix } from "./bun-socket.ts";
+import type { Connection } from "./connection.ts";
 import type { Endpoint } from "./endpoint.ts";
 
 /**
  * A connection to an engine, open. Half-closable: the end of what a container prints must not end what is still being
  * sent to it, nor the reverse. Throws `unavailable` when nobody answers.
  */
-export async function dial(endpoint: Endpoint): Promise<Duplex> {
+export async function dial(endpoint: Endpoint): Promise<Connection> {
   if (endpoint.kind === "ssh") {
     // Loaded only for such an engine: starting processes needs a module that costs every start milliseconds.
     const { dialSsh } = await import("./ssh.ts");
     return dialSsh(endpoint);
   }
+  const sockets = bunSockets();
+  if (endpoint.kind === "unix" && sockets !== undefined) {
+    try {
+      return await connectUnix(sockets, endpoint.path);
+    } catch (error) {
+      throw explain(endpoint, error as Error);
+    }
+  }
+  const { connect: connectPlain } = await import("node:net");
   const socket =
     endpoint.kind === "unix"
       ? connectPlain({ path: endpoint.path, allowHalfOpen: true })

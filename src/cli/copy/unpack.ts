@@ -1,4 +1,3 @@
-import { execFileSync } from "node:child_process";
 import {
   chmodSync,
   closeSync,
@@ -196,6 +195,7 @@ const NODE_LETTERS: Partial<Record<TarEntry["type"], string>> = { fifo: "p", cha
 /** Neither runtime can make devices or FIFOs itself. */
 function makeNode(path: string, { type, major, minor }: TarEntry): void {
   const numbers = type === "fifo" ? [] : [String(major), String(minor)];
+  const { execFileSync } = process.getBuiltinModule("node:child_process");
   execFileSync("mknod", ["--", path, NODE_LETTERS[type] ?? "", ...numbers], { stdio: ["ignore", "ignore", "pipe"] });
 }
 

@@ -1,7 +1,7 @@
-import { isIP } from "node:net";
 import type { EndpointSettings } from "../../api/container.ts";
 import { EMPTY_ENDPOINT } from "../../api/endpoint.ts";
 import type { ParsedFlags } from "../flags/parse.ts";
+import { isAddress } from "./address.ts";
 import { csvFields, cutAt } from "./csv.ts";
 
 /** One `--network`, short or long. */
@@ -70,9 +70,9 @@ export function parseNetworking(flags: ParsedFlags): Networking {
     if (network.target in endpoints)
       throw new Error(`network ${JSON.stringify(network.target)} is specified multiple times`);
     const endpoint = endpointOf(network);
-    // Docker's client sends an empty endpoint for no flag at all and for networks of the user.
+    // Docker's client leaves out the empty endpoint of one flag alone, unless it names a network of the user.
     const empty = endpoint.IPAMConfig === null && endpoint.MacAddress === "" && endpoint.DriverOpts === null;
-    if (!empty || given.length === 0 || isUserDefined(network.target)) endpoints[network.target] = endpoint;
+    if (!empty || given.length !== 1 || isUserDefined(network.target)) endpoints[network.target] = endpoint;
   });
   return { mode: networks[0]?.target ?? "default", endpoints };
 }
@@ -137,7 +137,7 @@ export function checkExtraHost(text: string): string {
   if (at < 1) throw new Error(`bad format for add-host: ${JSON.stringify(text)}`);
   const host = text.slice(0, at);
   const address = text.slice(at + 1).replace(/^\[(.*)\]$/, "$1");
-  if (address !== "host-gateway" && isIP(address) === 0) {
+  if (address !== "host-gateway" && !isAddress(address)) {
     throw new Error(`invalid IP address in add-host: ${JSON.stringify(address)}`);
   }
   return `${host}:${address}`;
@@ -153,7 +153,7 @@ export function checkLink(text: string): string {
 }
 
 export function checkAddress(text: string): string {
-  if (isIP(text.trim()) === 0) throw new Error(`IP address is not correctly formatted: ${text}`);
+  if (!isAddress(text.trim())) throw new Error(`IP address is not correctly formatted: ${text}`);
   return text.trim();
 }
 

@@ -1,5 +1,5 @@
-import { isIP } from "node:net";
 import type { PortBinding } from "../../api/container.ts";
+import { isAddress } from "./address.ts";
 import { cutAt } from "./csv.ts";
 
 export interface PublishedPorts {
@@ -56,7 +56,7 @@ function parsePublish(spec: string): readonly (readonly [string, PortBinding])[]
     if (!ip.endsWith("]")) throw new Error(`invalid IP address ${ip}: address ${ip}:: missing ']' in address`);
     ip = ip.slice(1, -1);
   }
-  if (ip !== "" && isIP(ip) === 0) throw new Error(`invalid IP address: ${ip}`);
+  if (ip !== "" && !isAddress(ip)) throw new Error(`invalid IP address: ${ip}`);
   if (containerPort === "") throw new Error(`no port specified: ${spec}<empty>`);
   const container = named(containerPort, "containerPort");
   const host = hostPort === "" ? undefined : named(hostPort, "hostPort");
