@@ -1309,7 +1309,6 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
         type: "array",
         items: { type: "array", prefixItems: [{ type: "string" }, { type: "string" }], minItems: 2, items: false },
       },
-      SystemStatus: { type: "null" },
       Plugins: {
         type: "object",
         properties: {
@@ -1404,7 +1403,6 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       "Images",
       "Driver",
       "DriverStatus",
-      "SystemStatus",
       "Plugins",
       "MemoryLimit",
       "SwapLimit",

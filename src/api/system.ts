@@ -35,7 +35,6 @@ export interface SystemInfo {
   Images: number;
   Driver: string;
   DriverStatus: [string, string][];
-  SystemStatus: null;
   Plugins: { Volume: string[]; Network: string[]; Authorization: string[] | null; Log: string[] };
   MemoryLimit: boolean;
   SwapLimit: boolean;

@@ -71,7 +71,6 @@ async function systemInfo(ports: SystemPorts): Promise<SystemInfo> {
     Images: (await ports.images.list({})).length,
     Driver: ports.snapshots.driver,
     DriverStatus: [],
-    SystemStatus: null,
     Plugins: {
       Volume: ["local"],
       Network: ["bridge", "host", "null"],
