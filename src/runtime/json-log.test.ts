@@ -141,6 +141,27 @@ test("files rotate at lines, the older ones are packed, and all are read back in
   );
 });
 
+test("no file outgrows its size, however many lines come at once", async () => {
+  using place = new Place();
+  const target = place.target({ maxSize: 1000, maxFiles: 3 });
+  const log = openLogWriter(target);
+  for (let burst = 0; burst < 4; burst++) {
+    append(log, 1, Array.from({ length: 100 }, (_, index) => `line ${burst}${index}\n`).join(""));
+  }
+  log.close();
+  const files = [target.path, `${target.path}.1`, `${target.path}.2`];
+  const rows = files.toReversed().flatMap((file) => {
+    assert.ok(statSync(file).size <= 1000, `${file} has ${statSync(file).size} bytes`);
+    return lines(file).map((row) => row.log);
+  });
+  assert.ok(rows.length > 20, `${rows.length} lines are left`);
+  assert.deepEqual(
+    rows,
+    Array.from({ length: rows.length }, (_, index) => `line 3${100 - rows.length + index}\n`),
+  );
+  assert.equal((await texts(target)).split("|").length - 1, rows.length);
+});
+
 test("a torn last line is left out when it is read and cut off by the next writer", async () => {
   using place = new Place();
   const target = place.target();

@@ -138,7 +138,7 @@ export class JsonLogWriter implements OutputLog {
     at = put(out, at, end);
     at = put(out, at, time);
     at = put(out, at, CLOSE);
-    if (at - this.#from > this.#file.room) {
+    if (!this.#file.hasRoom(begin - this.#from, at - begin)) {
       this.#emit(begin);
       this.#file.rotate();
     }

@@ -27,7 +27,7 @@ export class LogWriter implements OutputLog {
 
   append(stream: 1 | 2, size: number): void {
     const length = size + FRAME_OVERHEAD;
-    if (this.#file.room < length) this.#file.rotate();
+    if (!this.#file.hasRoom(0, length)) this.#file.rotate();
     this.#file.reopen();
     if (this.#lost > 0n) this.#writeGap();
     if (this.#lost > 0n) {

@@ -39,9 +39,10 @@ export class RotatingFile {
     return this.#fd !== undefined;
   }
 
-  /** How many bytes this file may still take; less than nothing if one append was larger than a file. */
-  get room(): number {
-    return this.#size === 0 ? Number.POSITIVE_INFINITY : this.#maxSize - this.#size;
+  /** Whether `length` bytes have room behind `before` others that are yet to be appended. An empty file takes anything. */
+  hasRoom(before: number, length: number): boolean {
+    const filled = this.#size + before;
+    return filled === 0 || filled + length <= this.#maxSize;
   }
 
   /** Opens the file again if it could not be, or was closed. */
