@@ -1,17 +1,16 @@
-import { execFile } from "node:child_process";
 import type { Server } from "node:http";
 import { extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
-import { messageOf } from "../base/errors.ts";
 import type { Logger, LogLevel } from "../base/log.ts";
 import { Containers } from "../containers/containers.ts";
+import type { ContainerSettings } from "../containers/ports.ts";
 import { ShippedLogs } from "../containers/shipped-logs.ts";
 import { ContentStore } from "../content/content-store.ts";
 import { EventBus } from "../events/bus.ts";
 import { ImageStore } from "../images/image-store.ts";
 import { cgroupAt, removeCgroup } from "../kernel/cgroup.ts";
 import { realtimeNano } from "../kernel/clock.ts";
+import type { NetworksConfig } from "../networks/config.ts";
 import { Networks } from "../networks/networks.ts";
 import { Registries } from "../remote/registry.ts";
 import { LogShipper } from "../runtime/log-shipper.ts";
@@ -19,19 +18,22 @@ import { SupervisorClient } from "../runtime/supervisor-client.ts";
 import { openSnapshotter } from "../snapshots/open.ts";
 import { openSqlite } from "../state/sqlite.ts";
 import { LocalVolumes } from "../volumes/local.ts";
+import { collectAfterRemovals } from "./collect-snapshots.ts";
 import { DiskUsageReader } from "./disk-usage.ts";
-import { engineDoctor } from "./doctor.ts";
+import { doctorView, engineDoctor } from "./doctor.ts";
 import { engineHandlers } from "./handlers.ts";
 import { readHost } from "./host.ts";
 import { engineIdentity } from "./identity.ts";
 import { closeAll, listenAll, readTls } from "./listen.ts";
 import { refuseLostRecords } from "./lost-records.ts";
-import { describeEngine, engineMetrics } from "./metrics.ts";
+import { describeEngine, type EngineMetrics, engineMetrics } from "./metrics.ts";
 import { serveMetrics } from "./metrics-server.ts";
 import type { EngineConfig } from "./options.ts";
+import { quietly } from "./quietly.ts";
 import { remoteSettings } from "./remote-settings.ts";
 import type { Roots } from "./roots.ts";
-import { findRuntimes } from "./runtimes.ts";
+import type { Handlers } from "./route-request.ts";
+import { findRuntimes, runtimeVersion } from "./runtimes.ts";
 import { createEngineServer } from "./server.ts";
 import { containerSettings, findInit, seccompProfile } from "./settings.ts";
 import { engineSystem } from "./system.ts";
@@ -54,8 +56,19 @@ function besideUs(helper: string): string {
   return fileURLToPath(new URL(`../runtime/${helper}/main${extname(own)}`, import.meta.url));
 }
 
-/** Snapshots that a removed container was the last to need are looked for this long after a removal. */
-const COLLECT_AFTER_MS = 10_000;
+/** What an engine is made of. Settings are read anew each time, since a reload changes them. */
+type Parts = Awaited<ReturnType<typeof openParts>>;
+
+/** What stays as it is for as long as the engine runs. */
+interface Standing {
+  readonly engineId: string;
+  readonly roots: Roots;
+  readonly log: Logger;
+  readonly metrics: EngineMetrics;
+  readonly config: () => EngineConfig;
+  readonly settings: () => ContainerSettings;
+  readonly cgroupParent: string;
+}
 
 /** Puts the engine together and begins to serve. What was begun is undone if it can't be finished. */
 export async function startEngine(
@@ -65,8 +78,7 @@ export async function startEngine(
   log: Logger,
 ): Promise<Engine> {
   let config = initial;
-  const { dataRoot, execRoot } = roots;
-  const engineId = engineIdentity(dataRoot);
+  const engineId = engineIdentity(roots.dataRoot);
   const tls = readTls(config);
   const found = {
     runtimes: findRuntimes(config),
@@ -75,10 +87,71 @@ export async function startEngine(
     // One of its own for each engine, so that it can be told whose cgroups are whose.
     cgroupParent: `/gantry-${engineId.slice(0, 8)}`,
   };
-  const metrics = engineMetrics();
   let settings = containerSettings(config, roots, found);
+  const metrics = engineMetrics();
+  const standing: Standing = {
+    engineId,
+    roots,
+    log,
+    metrics,
+    config: () => config,
+    settings: () => settings,
+    cgroupParent: found.cgroupParent,
+  };
   await using undo = new AsyncDisposableStack();
+  const parts = await openParts(standing, undo);
+  const { containers, events, images } = parts;
+  let isUp = false;
+  undo.defer(async () => {
+    if (!isUp && isIdle(containers)) await takeDown(standing, parts);
+  });
+  await containers.boot();
+  await images.recover();
+  undo.use(collectAfterRemovals(events, images, log));
 
+  const handlers = await makeHandlers(standing, parts, found.initPath);
+  if (config.metricsAddr !== "") {
+    const server = await serveMetrics(config.metricsAddr, metrics.registry, log);
+    undo.defer(() => closeAll([server]));
+  }
+  const onAnswered = (route: string, method: string, status: number) =>
+    metrics.httpRequests.add({ route, method, status: String(status) });
+  const servers: readonly Server[] = await listenAll({
+    hosts: config.hosts,
+    passed: passedSockets,
+    group: config.group,
+    tls,
+    createServer: (options, access) =>
+      createEngineServer({ handlers, log, engineVersion: ENGINE_VERSION, tls: options, access, onAnswered }),
+    log,
+  });
+  const lifetime = undo.move();
+  isUp = true;
+
+  return {
+    reload: (wanted) => {
+      settings = containerSettings(wanted, roots, { ...found, runtimes: findRuntimes(wanted) });
+      config = wanted;
+      log.setLevel(wanted.debug ? "debug" : (wanted.logLevel as LogLevel));
+      events.publish({ type: "daemon", action: "reload", id: engineId, attributes: { name: engineId } });
+    },
+    stop: async () => {
+      await closeAll(servers);
+      if (config.shutdownContainers) await containers.stopAll(config.shutdownTimeout);
+      await containers.quiet();
+      const unmount = isIdle(containers);
+      if (unmount) await takeDown(standing, parts);
+      await lifetime.disposeAsync();
+      roots.release({ unmount });
+    },
+  };
+}
+
+/** Opens what the engine keeps and what it stands on, and makes the rest of them; `undo` closes it. */
+async function openParts(standing: Standing, undo: AsyncDisposableStack) {
+  const { engineId, log, metrics } = standing;
+  const { dataRoot, execRoot } = standing.roots;
+  const config = standing.config();
   const records = join(dataRoot, "gantry.db");
   refuseLostRecords(dataRoot, records);
   const store = openSqlite(records);
@@ -90,20 +163,7 @@ export async function startEngine(
     root: join(dataRoot, "snapshots"),
     driver: config.storageDriver === "" ? undefined : (config.storageDriver as "overlay2" | "vfs"),
   });
-  const networks = new Networks({
-    store,
-    events,
-    logger: log,
-    config: {
-      engineId: engineId.slice(0, 8),
-      execRoot,
-      bridgeName: config.bridge === "" ? "gantry0" : config.bridge,
-      bip: config.bip === "" ? undefined : config.bip,
-      defaultAddressPools: config.defaultAddressPools,
-      mtu: config.mtu,
-      userlandProxy: config.userlandProxy,
-    },
-  });
+  const networks = new Networks({ store, events, logger: log, config: networksConfig(config, engineId, execRoot) });
   undo.defer(() => networks.detach());
   const runtime = await SupervisorClient.connect({
     execRoot,
@@ -135,11 +195,18 @@ export async function startEngine(
     events,
     usersOf: (name) => containers?.usersOfVolume(name) ?? [],
   });
-  const registries = new Registries({ settings: () => remoteSettings(config, process.env) });
+  const registries = new Registries({ settings: () => remoteSettings(standing.config(), process.env) });
   undo.defer(() => registries.close());
   const shipper = new LogShipper({ execRoot, nodePath: process.execPath, shipperScript: SHIPPER, log });
   undo.defer(() => shipper.close());
-  const shippedLogs = new ShippedLogs({ shipping: shipper, events, log, settings: () => settings });
+  const shippedLogs = new ShippedLogs({
+    shipping: shipper,
+    events,
+    log,
+    settings: standing.settings,
+    onDropped: (lines) => metrics.logLinesDropped.add({}, lines),
+    onShipped: (bytes) => metrics.logBytesShipped.add({}, bytes),
+  });
   shipper.onEvent((event) => shippedLogs.told(event));
   const made = new Containers({
     store,
@@ -155,157 +222,80 @@ export async function startEngine(
       metrics.healthChecks.add();
       if (failed) metrics.healthChecksFailed.add();
     },
-    settings: () => settings,
+    settings: standing.settings,
   });
   containers = made;
-  const takeDown = async () => {
-    await quietly(log, "take the networks down", () => networks.shutdown());
-    await quietly(log, "end the log shipper", () => shipper.shutdown());
-    await quietly(log, "end the supervisor", () => runtime.shutdown());
-    await quietly(log, "remove the cgroups", () => removeCgroup(cgroupAt(found.cgroupParent)));
-  };
-  const isIdle = () => {
-    const { running, paused } = made.counts();
-    return running + paused === 0;
-  };
-  let isUp = false;
-  undo.defer(async () => {
-    if (!isUp && isIdle()) await takeDown();
-  });
-  await made.boot();
-  await images.recover();
-  undo.use(collectAfterRemovals(events, images, log));
+  return { events, snapshots, networks, runtime, images, volumes, registries, shipper, containers: made };
+}
 
-  const runtimeVersion = await versionOf(found.runtimes.get(config.defaultRuntime)?.path ?? "");
+function networksConfig(config: EngineConfig, engineId: string, execRoot: string): NetworksConfig {
+  return {
+    engineId: engineId.slice(0, 8),
+    execRoot,
+    bridgeName: config.bridge === "" ? "gantry0" : config.bridge,
+    bip: config.bip === "" ? undefined : config.bip,
+    defaultAddressPools: config.defaultAddressPools,
+    mtu: config.mtu,
+    userlandProxy: config.userlandProxy,
+  };
+}
+
+/** A handler for each route, made of the parts. */
+async function makeHandlers(standing: Standing, parts: Parts, initPath: string | undefined): Promise<Handlers> {
+  const { engineId, metrics, config, settings } = standing;
+  const { dataRoot, execRoot } = standing.roots;
+  const { containers, images, networks, volumes, registries, snapshots, events, runtime } = parts;
   const host = readHost();
   const system = engineSystem({
     engineId,
     engineVersion: ENGINE_VERSION,
     host,
-    runtimeVersion,
-    config: () => config,
-    runtimes: () => settings.runtimes,
-    initPath: found.initPath,
-    containers: made,
+    runtimeVersion: await runtimeVersion(settings().runtimes.get(config().defaultRuntime)?.path ?? ""),
+    config,
+    runtimes: () => settings().runtimes,
+    initPath,
+    containers,
     images,
     snapshots,
     events,
-  });
-  const diskUsage = new DiskUsageReader({
-    images,
-    containers: made,
-    volumes,
-    usersOf: (name) => made.usersOfVolume(name),
   });
   describeEngine(metrics.registry, {
     engineId,
     engineVersion: ENGINE_VERSION,
     host,
     dataRoot,
-    containers: made,
+    containers,
     images,
     snapshots,
     events,
   });
-  const doctor = engineDoctor(
-    () => config,
-    { dataRoot, execRoot },
-    {
-      askSupervisor: () => runtime.list(),
-      running: async () => {
-        const rows = await made.list({ all: false, limit: undefined, size: false, filters: {} });
-        return rows.map(({ Id }) => Id);
-      },
-      networks: () =>
-        networks.list().map(({ Name, IPAM }) => ({
-          name: Name,
-          subnets: (IPAM.Config ?? []).map(({ Subnet }) => Subnet),
-          gateways: (IPAM.Config ?? []).flatMap(({ Gateway }) => Gateway ?? []),
-        })),
-    },
-  );
-  const handlers = engineHandlers({
-    containers: made,
+  const usersOf = (name: string) => containers.usersOfVolume(name);
+  return engineHandlers({
+    containers,
     images,
     networks,
     volumes,
     registries,
-    doctor,
+    doctor: engineDoctor(config, { dataRoot, execRoot }, doctorView(containers, networks, runtime)),
     events,
     system,
-    diskUsage,
+    diskUsage: new DiskUsageReader({ images, containers, volumes, usersOf }),
     metrics,
   });
-  if (config.metricsAddr !== "") {
-    const server = await serveMetrics(config.metricsAddr, metrics.registry, log);
-    undo.defer(() => closeAll([server]));
-  }
-  const onAnswered = (route: string, method: string, status: number) =>
-    metrics.httpRequests.add({ route, method, status: String(status) });
-  const servers: readonly Server[] = await listenAll({
-    hosts: config.hosts,
-    passed: passedSockets,
-    group: config.group,
-    tls,
-    createServer: (options, access) =>
-      createEngineServer({ handlers, log, engineVersion: ENGINE_VERSION, tls: options, access, onAnswered }),
-    log,
-  });
-  const lifetime = undo.move();
-  isUp = true;
-
-  return {
-    reload: (wanted) => {
-      settings = containerSettings(wanted, roots, { ...found, runtimes: findRuntimes(wanted) });
-      config = wanted;
-      log.setLevel(wanted.debug ? "debug" : (wanted.logLevel as LogLevel));
-      events.publish({ type: "daemon", action: "reload", id: engineId, attributes: { name: engineId } });
-    },
-    stop: async () => {
-      await closeAll(servers);
-      if (config.shutdownContainers) await made.stopAll(config.shutdownTimeout);
-      await made.quiet();
-      const unmount = isIdle();
-      if (unmount) await takeDown();
-      await lifetime.disposeAsync();
-      roots.release({ unmount });
-    },
-  };
 }
 
-/** An image that was removed while a container stood on it leaves its snapshots to that container's removal. */
-function collectAfterRemovals(events: EventBus, images: ImageStore, log: Logger): Disposable {
-  let timer: NodeJS.Timeout | undefined;
-  const end = events.subscribe((event) => {
-    if (event.Type !== "container" || event.Action !== "destroy" || timer !== undefined) return;
-    timer = setTimeout(() => {
-      timer = undefined;
-      void quietly(log, "collect snapshots", () => images.collectSnapshots());
-    }, COLLECT_AFTER_MS);
-    timer.unref();
-  });
-  return {
-    [Symbol.dispose]: () => {
-      clearTimeout(timer);
-      end();
-    },
-  };
+function isIdle(containers: Containers): boolean {
+  const { running, paused } = containers.counts();
+  return running + paused === 0;
 }
 
-async function quietly(log: Logger, what: string, act: () => Promise<void>): Promise<void> {
-  try {
-    await act();
-  } catch (error) {
-    log.warn(`cannot ${what}: ${messageOf(error)}`);
-  }
-}
-
-/** The version that an OCI runtime prints, `1.8.1` of `crun version 1.8.1`; empty if it prints none. */
-async function versionOf(path: string): Promise<string> {
-  try {
-    const { stdout } = await promisify(execFile)(path, ["--version"], { timeout: 5_000 });
-    return /version (\S+)/.exec(stdout)?.[1] ?? "";
-  } catch {
-    return "";
-  }
+/** Removes what the engine made in the kernel; for when no container runs. */
+async function takeDown(
+  { log, cgroupParent }: Standing,
+  { networks, shipper, runtime }: Pick<Parts, "networks" | "shipper" | "runtime">,
+): Promise<void> {
+  await quietly(log, "take the networks down", () => networks.shutdown());
+  await quietly(log, "end the log shipper", () => shipper.shutdown());
+  await quietly(log, "end the supervisor", () => runtime.shutdown());
+  await quietly(log, "remove the cgroups", () => removeCgroup(cgroupAt(cgroupParent)));
 }

@@ -3,14 +3,17 @@ import { dirname } from "node:path";
 import type { DoctorReport } from "../api/doctor.ts";
 import { drawFindings } from "../api/doctor.ts";
 import { messageOf } from "../base/errors.ts";
+import type { ContainerController } from "../containers/controller.ts";
 import type { Installation, RunningEngine } from "../doctor/machine.ts";
 import { examine } from "../doctor/report.ts";
+import type { NetworkController } from "../networks/network.ts";
 import { loadConfig } from "./config.ts";
 import { parseFlags } from "./flags.ts";
 import type { EngineConfig } from "./options.ts";
 import { findExecutable } from "./runtimes.ts";
 import { ENGINE_VERSION } from "./version.ts";
 
+/** Examines the engine and its machine by the checks that are named, or by all. */
 export type Doctor = (names: readonly string[]) => Promise<DoctorReport>;
 
 /** The doctor of a running engine. Whoever asks for the same while it looks gets the same answer. */
@@ -27,6 +30,27 @@ export function engineDoctor(
     const report = examine(installationOf(config(), roots, engine), names).finally(() => looking.delete(key));
     looking.set(key, report);
     return report;
+  };
+}
+
+/** What a doctor asks of the engine it examines. */
+export function doctorView(
+  containers: Pick<ContainerController, "list">,
+  networks: Pick<NetworkController, "list">,
+  runtime: { readonly list: RunningEngine["askSupervisor"] },
+): RunningEngine {
+  return {
+    askSupervisor: () => runtime.list(),
+    running: async () => {
+      const rows = await containers.list({ all: false, limit: undefined, size: false, filters: {} });
+      return rows.map(({ Id }) => Id);
+    },
+    networks: () =>
+      networks.list().map(({ Name, IPAM }) => ({
+        name: Name,
+        subnets: (IPAM.Config ?? []).map(({ Subnet }) => Subnet),
+        gateways: (IPAM.Config ?? []).flatMap(({ Gateway }) => Gateway ?? []),
+      })),
   };
 }
 

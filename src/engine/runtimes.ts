@@ -1,5 +1,7 @@
+import { execFile } from "node:child_process";
 import { accessSync, constants, statSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
+import { promisify } from "node:util";
 import { GantryError } from "../base/errors.ts";
 import type { OciRuntime } from "../runtime/process.ts";
 import { STOCK_RUNTIMES } from "./config.ts";
@@ -41,4 +43,14 @@ export function findRuntimes(config: EngineConfig): ReadonlyMap<string, OciRunti
     );
   }
   return found;
+}
+
+/** The version that an OCI runtime prints, `1.8.1` of `crun version 1.8.1`; empty if it prints none. */
+export async function runtimeVersion(path: string): Promise<string> {
+  try {
+    const { stdout } = await promisify(execFile)(path, ["--version"], { timeout: 5_000 });
+    return /version (\S+)/.exec(stdout)?.[1] ?? "";
+  } catch {
+    return "";
+  }
 }
