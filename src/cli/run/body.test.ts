@@ -208,6 +208,8 @@ const LINES: readonly (readonly string[])[] = [
   ["--init=false", "--oom-score-adj", "500", "--oom-kill-disable", "-m", "0x", "img"].filter(
     (word) => word !== "-m" && word !== "0x",
   ),
+  ["--network", "bridge", "--network", "none", "img"],
+  ["--network", "none", "img"],
   ["--gpus", "all", "img"],
   ["--gpus", '"device=0,1",driver=nvidia,"capabilities=compute,utility"', "img"],
   ["--gpus", "2", "img"],
