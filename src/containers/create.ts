@@ -1,13 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { hostname as nameOfHost } from "node:os";
-import type {
-  ContainerConfig,
-  ContainerCreateRequest,
-  EndpointSettings,
-  HealthConfig,
-  HostConfig,
-  LogConfig,
-} from "../api/container.ts";
+import type { ContainerConfig, HealthConfig, HostConfig, LogConfig } from "../api/container.ts";
 import { byKey } from "../base/by-key.ts";
 import { GantryError } from "../base/errors.ts";
 import type { ResolvedImage } from "../images/image.ts";
