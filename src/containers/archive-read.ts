@@ -182,14 +182,21 @@ function whole(fd: number, size: number): Buffer {
   return bytes;
 }
 
-/** Each piece is read while the one before it is on its way. */
+/**
+ * Each piece is read while the one before it is on its way. Two of full size share the memory in turns: new memory for
+ * each would have the collector run every few dozen of them.
+ */
 async function* pieces(fd: number, segments: readonly Segment[]): AsyncGenerator<Buffer> {
   let next: Promise<Buffer> | undefined;
+  let [free, taken]: (Buffer | undefined)[] = [];
   try {
     for (const { offset, length } of segments) {
       for (let at = offset, end = offset + length; at < end; at += PIECE) {
         const size = Math.min(PIECE, end - at);
-        const ahead = readPiece(fd, at, size);
+        // What is smaller may be gathered by who packs it, beyond the next piece.
+        const bytes: Buffer = (size === PIECE ? free : undefined) ?? Buffer.allocUnsafeSlow(size);
+        if (size === PIECE) [free, taken] = [taken, bytes];
+        const ahead = readPiece(fd, at, bytes);
         // Its failure is heard when it is waited for, which may be never.
         ahead.catch(() => {});
         const ready = next;
@@ -204,10 +211,9 @@ async function* pieces(fd: number, segments: readonly Segment[]): AsyncGenerator
   }
 }
 
-async function readPiece(fd: number, offset: number, size: number): Promise<Buffer> {
-  const bytes = Buffer.allocUnsafeSlow(size);
-  for (let at = 0; at < size; ) {
-    const { bytesRead } = await readAsync(fd, bytes, at, size - at, offset + at);
+async function readPiece(fd: number, offset: number, bytes: Buffer): Promise<Buffer> {
+  for (let at = 0; at < bytes.length; ) {
+    const { bytesRead } = await readAsync(fd, bytes, at, bytes.length - at, offset + at);
     if (bytesRead === 0) return bytes.fill(0, at);
     at += bytesRead;
   }

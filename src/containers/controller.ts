@@ -144,7 +144,7 @@ export interface LogsResult {
 
 export interface ArchiveAnswer {
   readonly stat: ContainerPathStat;
-  /** A tar archive. Whoever has it reads it to its end or calls `return`. */
+  /** A tar archive. Whoever has it reads it to its end or calls `return`; a piece is theirs until they ask for the next. */
   readonly stream: AsyncIterableIterator<Uint8Array>;
 }
 

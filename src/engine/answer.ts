@@ -68,8 +68,9 @@ export async function writeAnswer(response: ServerResponse, answer: Answer): Pro
 }
 
 function writeJson(response: ServerResponse, status: number, value: unknown, until?: Promise<void>): void {
-  const body = `${JSON.stringify(value)}\n`;
-  response.writeHead(status, { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(body) });
+  // Encoded here, once: of a string the length is counted first, and the socket encodes it again.
+  const body = Buffer.from(`${JSON.stringify(value)}\n`);
+  response.writeHead(status, { "Content-Type": "application/json", "Content-Length": body.length });
   if (until === undefined) {
     response.end(body);
     return;
@@ -84,6 +85,7 @@ async function discard(answer: Answer): Promise<void> {
   if (answer.kind === "stream") await answer.body[Symbol.asyncIterator]().return?.();
 }
 
+/** A piece that is no small one is with the kernel before the next one is asked for. */
 async function pour(response: ServerResponse, body: AsyncIterable<Uint8Array | string>): Promise<void> {
   for await (const piece of body) {
     if (response.destroyed) return;
