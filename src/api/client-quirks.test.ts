@@ -19,3 +19,12 @@ test("nobody else, no other driver and no other route is told otherwise", () => 
     assert.deepEqual(answerFor(agent, route, container(Type)), container(Type));
   }
 });
+
+test("docker-compose 1.29 finds the image's ContainerConfig, which newer versions of the API leave out", () => {
+  const image = { Id: "x", Config: {}, Size: 1 };
+  const agent = "docker-compose/1.29.2 docker-py/5.0.3 Linux/6.1";
+  const seen = answerFor(agent, "imageInspect", image) as { ContainerConfig?: { Volumes: unknown } };
+  assert.equal(seen.ContainerConfig?.Volumes, null);
+  for (const other of ["docker-compose/2.24.0", "docker-sdk-python/7.1.0", undefined])
+    assert.deepEqual(answerFor(other, "imageInspect", image), image);
+});

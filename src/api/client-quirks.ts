@@ -1,4 +1,6 @@
 import type { ContainerInspect } from "./container.ts";
+import type { ImageInspect } from "./image.ts";
+import { olderAnswer } from "./older-answers.ts";
 import type { RouteName } from "./routes.ts";
 
 /**
@@ -21,6 +23,12 @@ const QUIRKS: readonly Quirk[] = [
       if (LogConfig.Type !== "local") return container;
       return { ...container, HostConfig: { ...container.HostConfig, LogConfig: { ...LogConfig, Type: "json-file" } } };
     },
+  },
+  {
+    // It asks for the newest version, and makes a container anew only if its image tells what 1.45 left out.
+    route: "imageInspect",
+    agent: /^docker-compose\/1\./,
+    change: (image: ImageInspect) => olderAnswer("imageInspect", "1.44", image),
   },
 ];
 
