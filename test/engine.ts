@@ -20,9 +20,11 @@ const END_MS = 20_000;
 export const NO_DOCKER = DOCKER === undefined ? "the docker CLI is not on the PATH" : false;
 
 export interface EngineOptions {
-  /** Further flags of the engine. */
-  readonly args?: readonly string[];
+  /** Further flags of the engine, or what they are below its root. */
+  readonly args?: readonly string[] | ((root: string) => readonly string[]);
   readonly env?: Readonly<Record<string, string>>;
+  /** What starts the engine, whose command line is appended to it; it must become the engine (exec). */
+  readonly wrap?: readonly string[];
   /** Make busybox:latest; default true. */
   readonly image?: boolean;
 }
@@ -38,7 +40,9 @@ export interface Answer {
 
 /** Starts an engine with roots and a socket of its own; dispose of it with `await using` or in an `after` hook. */
 export async function startEngine(options: EngineOptions = {}): Promise<TestEngine> {
-  const engine = new TestEngine(mkdtempSync(TEST_ROOT_PREFIX), options.args ?? []);
+  const root = mkdtempSync(TEST_ROOT_PREFIX);
+  const { args = [] } = options;
+  const engine = new TestEngine(root, typeof args === "function" ? args(root) : args, options.wrap);
   try {
     await engine.start(options.env);
     if (options.image ?? true) await engine.bootstrap("busybox");
@@ -55,17 +59,19 @@ export class TestEngine implements AsyncDisposable {
   readonly execRoot: string;
   readonly socket: string;
   readonly #args: readonly string[];
+  readonly #wrap: readonly string[];
   readonly #env: NodeJS.ProcessEnv;
   #process: ChildProcess | undefined;
   #links: readonly string[] = [];
   #tables: readonly string[] = [];
 
-  constructor(root: string, args: readonly string[]) {
+  constructor(root: string, args: readonly string[], wrap: readonly string[] = []) {
     this.root = root;
     this.dataRoot = join(root, "data");
     this.execRoot = join(root, "exec");
     this.socket = join(root, "gantry.sock");
     this.#args = args;
+    this.#wrap = wrap;
     const host = `unix://${this.socket}`;
     this.#env = {
       ...process.env,
@@ -98,7 +104,8 @@ export class TestEngine implements AsyncDisposable {
     const config = join(this.root, "daemon.json");
     if (!existsSync(config)) writeFileSync(config, "{}\n");
     const log = openSync(join(this.root, "engine.log"), "a");
-    const child = spawn(GANTRYD, [...flags, "--config-file", config, ...this.#args], {
+    const [program = GANTRYD, ...line] = [...this.#wrap, GANTRYD, ...flags, "--config-file", config, ...this.#args];
+    const child = spawn(program, line, {
       env: { ...process.env, ...env },
       stdio: ["ignore", log, log],
     });

@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { checkLogOptions, readFluentdOptions, readGelfOptions, readSyslogOptions } from "./log-options.ts";
+import {
+  checkLogOptions,
+  readFluentdOptions,
+  readGelfOptions,
+  readPatience,
+  readSyslogOptions,
+} from "./log-options.ts";
 
 const GELF_UDP = { "gelf-address": "udp://127.0.0.1:12201" };
 const GELF_TCP = { "gelf-address": "tcp://127.0.0.1:12201" };
@@ -77,5 +83,27 @@ test("addresses are read with their defaults", () => {
   assert.deepEqual(fluentd(""), { network: "tcp", host: "127.0.0.1", port: 24_224 });
   assert.deepEqual(fluentd("host:1"), { network: "tcp", host: "host", port: 1 });
   assert.deepEqual(fluentd("unix:///run/x"), { network: "unix", path: "/run/x" });
-  assert.equal(readFluentdOptions({ "fluentd-retry-wait": "1m1.5s" }).retryWaitMs, 61_500);
+});
+
+test("what may wait for a service, and for how long, is what the options say", () => {
+  assert.deepEqual(readPatience("syslog", {}), {});
+  assert.deepEqual(readPatience("syslog", { mode: "non-blocking", "max-buffer-size": "2m" }), { mostBytes: 2 << 20 });
+  assert.deepEqual(readPatience("gelf", GELF_TCP), {});
+  assert.deepEqual(readPatience("gelf", { ...GELF_TCP, "gelf-tcp-max-reconnect": "0" }), {
+    firstPauseMs: 1000,
+    lastPauseMs: 1000,
+    mostRetries: 0,
+  });
+  assert.deepEqual(readPatience("gelf", { ...GELF_TCP, "gelf-tcp-reconnect-delay": "5" }), {
+    firstPauseMs: 5000,
+    lastPauseMs: 5000,
+  });
+  assert.deepEqual(readPatience("fluentd", { "fluentd-retry-wait": "1m1.5s" }), { firstPauseMs: 61_500 });
+  const limits = { "fluentd-max-retries": "7", "fluentd-buffer-limit": "1k" };
+  assert.deepEqual(readPatience("fluentd", limits), { firstPauseMs: 1000, mostRetries: 7 });
+  assert.equal(readPatience("fluentd", { ...limits, "fluentd-async": "true" }).mostLines, 1024);
+  assert.equal(readPatience("fluentd", { "fluentd-max-retries": "0" }).mostRetries, 13);
+  const often = { "fluentd-async-reconnect-interval": "300ms" };
+  assert.equal(readFluentdOptions(often).reconnectMs, 0);
+  assert.equal(readFluentdOptions({ ...often, "fluentd-async": "1" }).reconnectMs, 300);
 });

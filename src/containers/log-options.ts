@@ -3,7 +3,7 @@ import { isIPv6 } from "node:net";
 import { parseDuration } from "../base/duration.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
 import { ramInBytes } from "../base/units.ts";
-import type { ServiceAddress, TlsFiles } from "../runtime/shipment.ts";
+import type { Patience, ServiceAddress, TlsFiles } from "../runtime/shipment.ts";
 
 export type LogOptions = Readonly<Record<string, string>>;
 
@@ -35,6 +35,7 @@ const FACILITIES =
 const DAEMON = 3;
 const SYSLOG_PORT = 514;
 const FLUENTD_PORT = 24_224;
+const FLUENTD_RETRIES = 13;
 const LOCAL_SYSLOGS = ["/dev/log", "/var/run/syslog", "/var/run/log"];
 
 function refuse(message: string): never {
@@ -237,7 +238,7 @@ export function readFluentdOptions(options: LogOptions): {
   readonly isAsync: boolean;
   readonly subSecond: boolean;
   readonly requestAck: boolean;
-  readonly retryWaitMs: number;
+  readonly reconnectMs: number;
   readonly writeTimeoutMs: number;
 } {
   const address = fluentdAddress(options["fluentd-address"] ?? "");
@@ -249,20 +250,48 @@ export function readFluentdOptions(options: LogOptions): {
   if (options["fluentd-async"] !== undefined && options["fluentd-async-connect"] !== undefined) {
     refuse("conflicting options: cannot specify both 'fluentd-async' and 'fluentd-async-connect");
   }
-  const interval = options["fluentd-async-reconnect-interval"];
-  if (interval !== undefined) {
-    const ms = durationMs(interval);
-    if (ms !== 0 && (ms < 100 || ms > 10_000)) {
-      refuse(`invalid value for fluentd-async-reconnect-interval: value (${interval}) must be between 100ms and 10s`);
-    }
+  const interval = options["fluentd-async-reconnect-interval"] ?? "0";
+  const reconnectMs = durationMs(interval);
+  if (reconnectMs !== 0 && (reconnectMs < 100 || reconnectMs > 10_000)) {
+    refuse(`invalid value for fluentd-async-reconnect-interval: value (${interval}) must be between 100ms and 10s`);
   }
+  durationMs(options["fluentd-retry-wait"] ?? "0");
+  const isAsync = isFluentdAsync(options);
   return {
     address,
-    isAsync: bool(options["fluentd-async"] ?? options["fluentd-async-connect"]),
+    isAsync,
     subSecond: bool(options["fluentd-sub-second-precision"]),
     requestAck: bool(options["fluentd-request-ack"]),
-    retryWaitMs: Math.round(durationMs(options["fluentd-retry-wait"] ?? "1s")),
+    reconnectMs: isAsync ? Math.round(reconnectMs) : 0,
     writeTimeoutMs: Math.round(durationMs(options["fluentd-write-timeout"] ?? "0")),
+  };
+}
+
+function isFluentdAsync(options: LogOptions): boolean {
+  return bool(options["fluentd-async"] ?? options["fluentd-async-connect"]);
+}
+
+/** How the driver's options, checked before, let lines wait for their service. */
+export function readPatience(driver: LogDriver, options: LogOptions): Patience {
+  const buffer = options["max-buffer-size"];
+  return { ...(buffer !== undefined && { mostBytes: ramInBytes(buffer) }), ...ofDriver(driver, options) };
+}
+
+function ofDriver(driver: LogDriver, options: LogOptions): Patience {
+  if (driver === "gelf") {
+    const { "gelf-tcp-max-reconnect": most, "gelf-tcp-reconnect-delay": seconds } = options;
+    if (most === undefined && seconds === undefined) return {};
+    const pauseMs = 1000 * Number(seconds ?? 1);
+    return { firstPauseMs: pauseMs, lastPauseMs: pauseMs, ...(most !== undefined && { mostRetries: Number(most) }) };
+  }
+  if (driver !== "fluentd") return {};
+  const { "fluentd-max-retries": most, "fluentd-buffer-limit": limit, "fluentd-retry-wait": wait = "1s" } = options;
+  return {
+    firstPauseMs: Math.round(durationMs(wait)),
+    // None is what its client has without the option.
+    ...(most !== undefined && { mostRetries: Number(most) || FLUENTD_RETRIES }),
+    // Said in bytes, meant in entries; those that are not sent asynchronously wait nowhere.
+    ...(limit !== undefined && isFluentdAsync(options) && { mostLines: ramInBytes(limit) }),
   };
 }
 

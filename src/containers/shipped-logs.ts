@@ -7,7 +7,7 @@ import type { EventBus } from "../events/bus.ts";
 import type { LogShipping, Shipment, ShipmentEvent } from "../runtime/shipment.ts";
 import { publishContainerEvent } from "./event.ts";
 import { logTargetOf } from "./log.ts";
-import { isLogDriver } from "./log-options.ts";
+import { isLogDriver, readPatience } from "./log-options.ts";
 import { logServiceOf } from "./log-service.ts";
 import type { ContainerSettings, LogForwarding } from "./ports.ts";
 import type { ContainerRecord } from "./record.ts";
@@ -21,6 +21,9 @@ export interface ShippedLogsPorts {
   readonly events: EventBus;
   readonly log: Logger;
   readonly settings: () => ContainerSettings;
+  /** So many lines were given up, so many bytes were sent. */
+  readonly onDropped: (lines: number) => void;
+  readonly onShipped: (bytes: number) => void;
 }
 
 /** The containers whose logs are sent to a log service. What they print is kept here first, and sent from there. */
@@ -92,9 +95,13 @@ export class ShippedLogs implements LogForwarding {
         return;
       case "dropped": {
         const count = event.isExact ? String(event.lines) : `more than ${event.lines}`;
-        log.error(`${count} lines of a container's log were rotated away before they could be sent`, { container: id });
+        log.error(`${count} lines of a container's log were given up before they could be sent`, { container: id });
+        this.#ports.onDropped(event.lines);
         if (record !== undefined) publishContainerEvent(events, record, "log-dropped", { lines: count });
+        return;
       }
+      case "shipped":
+        this.#ports.onShipped(event.bytes);
     }
   }
 
@@ -122,11 +129,12 @@ export class ShippedLogs implements LogForwarding {
     const { Type, Config } = record.hostConfig.LogConfig;
     const settings = this.#ports.settings();
     if (!isLogDriver(Type)) return undefined;
-    const service = logServiceOf(Type, { record, options: Config ?? {}, logPath: "" });
+    const options = Config ?? {};
+    const service = logServiceOf(Type, { record, options, logPath: "" });
     const target = service === undefined ? undefined : logTargetOf(record, settings);
     if (service === undefined || target === undefined) return undefined;
     const cursor = join(containerFolder(settings.dataRoot, record.id), "shipped.json");
-    return { id: record.id, target, cursor, service };
+    return { id: record.id, target, cursor, service, patience: readPatience(Type, options) };
   }
 }
 

@@ -17,6 +17,8 @@ export interface EngineMetrics {
   readonly httpRequests: Counter;
   /** By `action`. */
   readonly containerActions: Histogram;
+  readonly logBytesShipped: Counter;
+  readonly logLinesDropped: Counter;
   readonly healthChecks: Counter;
   readonly healthChecksFailed: Counter;
   readonly buildsTriggered: Counter;
@@ -43,6 +45,14 @@ export function engineMetrics(): EngineMetrics {
       "engine_daemon_container_actions_seconds",
       "The number of seconds it takes to process each container action",
       rows("action", ACTIONS),
+    ),
+    logBytesShipped: registry.counter(
+      "gantry_log_shipped_bytes_total",
+      "The bytes of lines that were sent to log services",
+    ),
+    logLinesDropped: registry.counter(
+      "gantry_log_dropped_lines_total",
+      "The number of lines that were given up before a log service took them",
     ),
     healthChecks: registry.counter("engine_daemon_health_checks_total", "The total number of health checks"),
     healthChecksFailed: registry.counter(

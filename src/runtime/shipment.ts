@@ -9,6 +9,19 @@ export interface Shipment {
   /** File that keeps how far it was read; beside the log, so that it goes with it. */
   readonly cursor: string;
   readonly service: LogService;
+  readonly patience: Patience;
+}
+
+/** What a user sets of how lines wait for a service that is away or slow; without it they wait in the local copy. */
+export interface Patience {
+  /** Before the second try; doubled at each, up to `lastPauseMs`. */
+  readonly firstPauseMs?: number;
+  readonly lastPauseMs?: number;
+  /** Tries after the first until lines are dropped; without it none are. */
+  readonly mostRetries?: number;
+  /** What may wait: of more, the oldest is dropped. */
+  readonly mostBytes?: number;
+  readonly mostLines?: number;
 }
 
 export type LogService = SyslogService | GelfService | FluentdService | JournaldService;
@@ -59,7 +72,8 @@ export interface FluentdService {
   readonly requestAck: boolean;
   /** Begin without the service being there. */
   readonly isAsync: boolean;
-  readonly retryWaitMs: number;
+  /** Connect anew after so long; 0 for never. */
+  readonly reconnectMs: number;
   readonly writeTimeoutMs: number;
 }
 
@@ -76,8 +90,10 @@ export type ShipmentEvent =
   | { readonly event: "done"; readonly id: string }
   /** The service can't be reached, or is again (`why` is empty then). */
   | { readonly event: "trouble"; readonly id: string; readonly why: string }
-  /** So many lines, or at least so many, were rotated away before they could be sent. */
-  | { readonly event: "dropped"; readonly id: string; readonly lines: number; readonly isExact: boolean };
+  /** So many lines, or at least so many, were given up: rotated away unsent, or beyond the patience set for them. */
+  | { readonly event: "dropped"; readonly id: string; readonly lines: number; readonly isExact: boolean }
+  /** So much was sent since the last time. */
+  | { readonly event: "shipped"; readonly id: string; readonly bytes: number };
 
 /** The port to the shipper. `LogShipper` is the engine's side of the process that does it. */
 export interface LogShipping {

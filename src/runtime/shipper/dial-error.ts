@@ -18,3 +18,18 @@ export function dialError(network: string, place: string, error: unknown): Error
   const known = WORDS.find(([code]) => hasCode(error, code));
   return new Error(`dial ${network} ${place}: ${known?.[1] ?? messageOf(error)}`, { cause: error });
 }
+
+const UNTRUSTED = [
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+];
+
+/** What Go's TLS says of a service that it can't trust; another error as it is. */
+export function handshakeError(error: unknown): unknown {
+  if (!hasCode(error, ...UNTRUSTED)) return error;
+  const why = "tls: failed to verify certificate: x509: certificate signed by unknown authority";
+  return new Error(why, { cause: error });
+}

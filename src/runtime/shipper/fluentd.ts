@@ -12,6 +12,7 @@ export class FluentdSender implements LogSender {
   readonly #extra: Buffer;
   readonly #extraCount: number;
   #connection: StreamConnection | undefined;
+  #connectedAt = 0;
 
   constructor(service: FluentdService) {
     this.#service = service;
@@ -32,9 +33,11 @@ export class FluentdSender implements LogSender {
 
   async connect(signal: AbortSignal): Promise<void> {
     this.#connection = await StreamConnection.open(this.#service.address, signal);
+    this.#connectedAt = Date.now();
   }
 
   async send(lines: readonly ShippedLine[], signal: AbortSignal): Promise<void> {
+    await this.#renew(signal);
     const connection = this.#connection;
     if (connection === undefined) throw new Error("not connected");
     const { requestAck, writeTimeoutMs } = this.#service;
@@ -52,6 +55,20 @@ export class FluentdSender implements LogSender {
   close(): void {
     this.#connection?.close();
     this.#connection = undefined;
+  }
+
+  /** A name may stand for other machines by now. Where nobody answers the old connection is kept. */
+  async #renew(signal: AbortSignal): Promise<void> {
+    const { address, reconnectMs } = this.#service;
+    const former = this.#connection;
+    if (reconnectMs === 0 || former === undefined || Date.now() - this.#connectedAt < reconnectMs) return;
+    this.#connectedAt = Date.now();
+    try {
+      this.#connection = await StreamConnection.open(address, signal);
+      former.end();
+    } catch {
+      signal.throwIfAborted();
+    }
   }
 
   #message(lines: readonly ShippedLine[], chunk: string | undefined): Buffer {

@@ -204,7 +204,7 @@ test("fluentd's entries are acknowledged before `send` resolves", async (t) => {
     subSecond: true,
     requestAck: true,
     isAsync: false,
-    retryWaitMs: 1,
+    reconnectMs: 0,
     writeTimeoutMs: 0,
   });
   await sender.connect(NEVER);

@@ -118,3 +118,23 @@ test("a mark of a file that is gone says that lines were lost", async () => {
   assert.equal(isLost, true);
   assert.equal((await reader.next()).lines.length > 0, true);
 });
+
+test("what waits beyond a limit is left out from its oldest on, to the line", async () => {
+  for (const [limits, kept] of [
+    [{ lines: 3, bytes: undefined }, ["1:l2997", "1:l2998", "1:l2999"]],
+    [{ lines: undefined, bytes: 12 }, ["1:l2998", "1:l2999"]],
+    [{ lines: undefined, bytes: 11 }, ["1:l2999"]],
+    [{ lines: 0, bytes: undefined }, []],
+  ] as const) {
+    using log = new Log({ maxSize: 4096, maxFiles: 100, compress: true });
+    using reader = ShipReader.open(log.target, BEGINNING).reader;
+    for (let index = 0; index < 3000; index++) log.say(1, `l${index}\n`);
+    const { lost, batch } = (await reader.skipBeyond(limits))!;
+    assert.deepEqual(said(batch.lines), kept);
+    assert.equal(lost, 3000 - kept.length);
+    log.say(2, "more\n");
+    using again = ShipReader.open(log.target, batch.mark).reader;
+    assert.deepEqual(said((await again.next()).lines), ["2:more"]);
+    assert.equal(await again.skipBeyond({ lines: 1, bytes: 1 }), undefined);
+  }
+});

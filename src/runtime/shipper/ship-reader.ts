@@ -32,6 +32,11 @@ export interface ShipBatch {
   readonly mark: ShipMark;
 }
 
+export interface WaitingLimits {
+  readonly bytes: number | undefined;
+  readonly lines: number | undefined;
+}
+
 interface Frame {
   readonly head: string;
   readonly at: number;
@@ -119,12 +124,50 @@ export class ShipReader implements Disposable {
       this.#reading = undefined;
       const { fd, at } = await this.#cursor.giveUpFirst();
       try {
-        lost += await countLines(fd, at);
+        lost += (await contentOf(fd, at)).lines;
       } finally {
         closeSync(fd);
       }
     }
     return this.#cursor.takeGap() ? undefined : lost;
+  }
+
+  /**
+   * Leaves out the oldest of what waits until it is within the limits. Resolves with the number of lines left out and
+   * the batch to go on with; undefined if nothing is beyond them.
+   */
+  async skipBeyond(limits: WaitingLimits): Promise<{ readonly lost: number; readonly batch: ShipBatch } | undefined> {
+    const waiting = await this.#waiting();
+    const { bytes: mostBytes = Number.POSITIVE_INFINITY, lines: mostLines = Number.POSITIVE_INFINITY } = limits;
+    const isBeyond = () => waiting.bytes > mostBytes || waiting.lines > mostLines;
+    if (!isBeyond()) return undefined;
+    let lost = 0;
+    for (;;) {
+      const { lines, mark } = await this.next();
+      let skipped = 0;
+      for (; skipped < lines.length && isBeyond(); skipped++) {
+        const { data, part } = lines[skipped]!;
+        const isLast = part === undefined || part.isLast;
+        waiting.bytes -= data.length + (isLast ? 1 : 0);
+        if (!isLast) continue;
+        waiting.lines--;
+        lost++;
+      }
+      if (lines.length === 0 || !isBeyond()) return { lost, batch: { lines: lines.slice(skipped), mark } };
+    }
+  }
+
+  async #waiting(): Promise<{ bytes: number; lines: number }> {
+    this.#cursor.follow();
+    this.#reading = undefined;
+    const waiting = { bytes: 0, lines: 0 };
+    for (let index = 0; index < this.#cursor.files.length; index++) {
+      const { fd } = await this.#cursor.open(index);
+      const { bytes, lines } = await contentOf(fd, index === 0 ? (this.#cursor.position?.at ?? 0) : 0);
+      waiting.bytes += bytes;
+      waiting.lines += lines;
+    }
+    return waiting;
   }
 
   [Symbol.dispose](): void {
@@ -208,13 +251,18 @@ export class ShipReader implements Disposable {
 
 const EMPTY = Buffer.alloc(0);
 
-async function countLines(fd: number, from: number): Promise<number> {
+async function contentOf(fd: number, from: number): Promise<{ readonly bytes: number; readonly lines: number }> {
+  let size = 0;
   let lines = 0;
+  let counted = 0;
   const place = { at: from };
   for (const { stream, bytes } of FRAMES.frames(fd, place)) {
     if (stream === 0) continue;
+    size += bytes.length;
     for (let at = bytes.indexOf(NEWLINE); at >= 0; at = bytes.indexOf(NEWLINE, at + 1)) lines++;
+    if (size - counted < MOST_BYTES) continue;
+    counted = size;
     await turn();
   }
-  return lines;
+  return { bytes: size, lines };
 }

@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { writeFileAtomic } from "../../base/atomic-file.ts";
 import { messageOf } from "../../base/errors.ts";
 import { LogChanges } from "../log-changes.ts";
-import type { LogService, Shipment, ShipmentEvent } from "../shipment.ts";
+import type { LogService, Patience, Shipment, ShipmentEvent } from "../shipment.ts";
 import { openSender } from "./open-sender.ts";
 import type { LogSender, ShippedLine } from "./sender.ts";
 import { BEGINNING, type ShipBatch, type ShipMark, ShipReader } from "./ship-reader.ts";
@@ -16,6 +16,8 @@ const LOOK_MS = 20;
 const REPORT_MS = 10_000;
 const FIRST_RETRY_MS = 200;
 const LAST_RETRY_MS = 5000;
+/** Who took so long for a batch has let others wait. */
+const SLOW_MS = 1000;
 
 interface Sent {
   readonly lines: readonly ShippedLine[];
@@ -35,6 +37,7 @@ export class ShipmentRun {
   readonly #abort = new AbortController();
   readonly #woken = Promise.withResolvers<void>();
   #service: LogService;
+  #patience: Patience;
   #sender: LogSender | undefined;
   /** Sent on this connection or the one before, and perhaps not taken. */
   #sent: Sent[] = [];
@@ -44,6 +47,10 @@ export class ShipmentRun {
   #savedAt = 0;
   #dropped: { readonly lines: number; readonly isExact: boolean } | undefined;
   #reportedAt = Date.now();
+  #shipped = 0;
+  #shippedAt = Date.now();
+  /** The last batch had to wait: others may wait behind it. */
+  #hasWaited = true;
   #isSaved = false;
   readonly #ended: Promise<void>;
   #reader: ShipReader;
@@ -53,6 +60,7 @@ export class ShipmentRun {
     this.id = shipment.id;
     this.#shipment = shipment;
     this.#service = shipment.service;
+    this.#patience = shipment.patience;
     this.#sender = sender;
     this.#tell = tell;
     this.#settled = readMark(shipment.cursor);
@@ -63,8 +71,9 @@ export class ShipmentRun {
   }
 
   /** More will come: the container was started again, perhaps under another name. */
-  goOn(service: LogService): void {
+  goOn({ service, patience }: Pick<Shipment, "service" | "patience">): void {
     this.#finished = false;
+    this.#patience = patience;
     if (JSON.stringify(service) === JSON.stringify(this.#service)) return;
     this.#service = service;
     this.#sender?.close();
@@ -88,7 +97,7 @@ export class ShipmentRun {
       while (!signal.aborted) {
         // Asked before reading: what was written until the end came is read after it.
         const isLast = this.#finished;
-        let batch = await this.#reader.next();
+        let batch = (await this.#withinPatience()) ?? (await this.#reader.next());
         await this.#keepUp();
         if (batch.lines.length === 0 && isLast) batch = this.#reader.rest();
         if (batch.lines.length > 0) await this.#deliver(batch, changes);
@@ -99,6 +108,7 @@ export class ShipmentRun {
       if (!signal.aborted) process.stderr.write(`cannot ship the log of ${this.id}: ${messageOf(error)}\n`);
     } finally {
       this.#reportDropped();
+      this.#reportShipped();
       this.#sender?.close();
       this.#reader[Symbol.dispose]();
       this.#save(false);
@@ -116,6 +126,7 @@ export class ShipmentRun {
     this.#save(isLast);
     if (!isLast || !this.#finished) return false;
     this.#reportDropped();
+    this.#reportShipped();
     this.#tell({ event: "done", id: this.id });
     return true;
   }
@@ -129,12 +140,15 @@ export class ShipmentRun {
 
   async #deliver(batch: ShipBatch, changes: LogChanges | undefined): Promise<void> {
     const { signal } = this.#abort;
-    for (let pause = this.#firstPause(); ; pause = Math.min(LAST_RETRY_MS, pause * 2)) {
+    const began = Date.now();
+    this.#hasWaited = false;
+    for (let tries = 0; ; tries++) {
       try {
         await this.#keepingUp(this.#send(batch), changes);
         if (this.#inTrouble) this.#tell({ event: "trouble", id: this.id, why: "" });
         this.#reportDropped();
         this.#inTrouble = false;
+        this.#hasWaited ||= Date.now() - began > SLOW_MS;
         return;
       } catch (error) {
         this.#sender?.close();
@@ -142,9 +156,32 @@ export class ShipmentRun {
         signal.throwIfAborted();
         if (!this.#inTrouble) this.#tell({ event: "trouble", id: this.id, why: messageOf(error) });
         this.#inTrouble = true;
-        await this.#keepingUp(delay(pause, undefined, { signal }), changes);
+        this.#hasWaited = true;
+        if (tries >= (this.#patience.mostRetries ?? Number.POSITIVE_INFINITY)) return this.#giveUp(batch);
+        await this.#keepingUp(delay(this.#pause(tries), undefined, { signal }), changes);
       }
     }
+  }
+
+  /** What was sent just before the connection broke is given up with what could not be sent. */
+  #giveUp({ lines, mark }: ShipBatch): void {
+    this.#countDropped(lines.length, this.#sent.length === 0);
+    if (Date.now() - this.#reportedAt > REPORT_MS) this.#reportDropped();
+    this.#sent = [];
+    this.#settled = mark;
+    this.#isSaved = false;
+    this.#save(false);
+  }
+
+  /** After a wait: the batch to go on with, if what waits is more than may. */
+  async #withinPatience(): Promise<ShipBatch | undefined> {
+    const { mostBytes, mostLines } = this.#patience;
+    if (!this.#hasWaited || (mostBytes === undefined && mostLines === undefined)) return undefined;
+    this.#hasWaited = false;
+    const skipped = await this.#reader.skipBeyond({ bytes: mostBytes, lines: mostLines });
+    if (skipped === undefined) return undefined;
+    this.#countDropped(skipped.lost, true);
+    return skipped.batch;
   }
 
   async #send({ lines, mark }: ShipBatch): Promise<void> {
@@ -160,12 +197,14 @@ export class ShipmentRun {
     }
     const sender = this.#sender;
     if (lines.length > 0) await sender.send(lines, signal);
+    const bytes = lines.reduce((size, { data }) => size + data.length, 0);
+    this.#shipped += bytes;
+    if (Date.now() - this.#shippedAt > SAVE_MS) this.#reportShipped();
     if (sender.isCertain) {
       this.#sent = [];
       this.#settled = mark;
       this.#isSaved = false;
     } else if (lines.length > 0) {
-      const bytes = lines.reduce((size, { data }) => size + data.length, 0);
       this.#sent.push({ lines, bytes, mark, at: Date.now() });
     }
     this.#settle();
@@ -206,9 +245,12 @@ export class ShipmentRun {
 
   async #keepUp(): Promise<void> {
     const lines = await this.#reader.keepUp();
-    if (lines === 0) return;
-    const { lines: before, isExact } = this.#dropped ?? { lines: 0, isExact: true };
-    this.#dropped = { lines: before + (lines ?? 0), isExact: isExact && lines !== undefined };
+    if (lines !== 0) this.#countDropped(lines ?? 0, lines !== undefined);
+  }
+
+  #countDropped(lines: number, isExact: boolean): void {
+    const before = this.#dropped ?? { lines: 0, isExact: true };
+    this.#dropped = { lines: before.lines + lines, isExact: before.isExact && isExact };
   }
 
   /** Now and then: one line of the engine's log for many of the container's. */
@@ -218,8 +260,15 @@ export class ShipmentRun {
     this.#reportedAt = Date.now();
   }
 
-  #firstPause(): number {
-    return this.#service.driver === "fluentd" ? Math.max(1, this.#service.retryWaitMs) : FIRST_RETRY_MS;
+  #reportShipped(): void {
+    if (this.#shipped > 0) this.#tell({ event: "shipped", id: this.id, bytes: this.#shipped });
+    this.#shipped = 0;
+    this.#shippedAt = Date.now();
+  }
+
+  #pause(tries: number): number {
+    const { firstPauseMs = FIRST_RETRY_MS, lastPauseMs = LAST_RETRY_MS } = this.#patience;
+    return Math.min(lastPauseMs, Math.max(1, firstPauseMs) * 2 ** Math.min(tries, 30));
   }
 
   #save(isWhole: boolean): void {

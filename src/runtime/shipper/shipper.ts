@@ -77,7 +77,7 @@ export class Shipper {
         return;
       }
       sender?.close();
-      run.goOn(service);
+      run.goOn(shipment);
     });
   }
 

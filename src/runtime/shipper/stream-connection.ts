@@ -5,11 +5,12 @@ import type { TLSSocket } from "node:tls";
 import { messageOf } from "../../base/errors.ts";
 import { unsentBytes } from "../../kernel/descriptor.ts";
 import type { ServiceAddress, TlsFiles } from "../shipment.ts";
-import { dialError } from "./dial-error.ts";
+import { dialError, handshakeError } from "./dial-error.ts";
 
 const CONNECT_MS = 10_000;
 const MOST_RECEIVED = 64 * 1024;
 const MOST_POLL_MS = 20;
+const LINGER_MS = 5_000;
 
 /** A stream socket whose writes resolve when the peer's kernel has acknowledged them, so that little is unknown. */
 export class StreamConnection {
@@ -92,6 +93,12 @@ export class StreamConnection {
     this.#raw.destroy();
   }
 
+  /** Lets what was written arrive, and closes when the other side has closed, or a while later. */
+  end(): void {
+    this.#socket.end();
+    setTimeout(() => this.close(), LINGER_MS).unref();
+  }
+
   #unsent(): number {
     if (this.#error !== undefined) throw this.#error;
     const fd = (this.#raw as unknown as { _handle: { fd: number } | null })._handle?.fd ?? -1;
@@ -133,7 +140,7 @@ function open(options: NetConnectOpts, signal: AbortSignal): Promise<Socket> {
 }
 
 async function secure(raw: Socket, host: string, files: TlsFiles, signal: AbortSignal): Promise<TLSSocket> {
-  const { connect: connectTls } = await import("node:tls");
+  const { connect: connectTls, getCACertificates } = await import("node:tls");
   const limit = AbortSignal.any([signal, AbortSignal.timeout(CONNECT_MS)]);
   const socket = connectTls({
     socket: raw,
@@ -141,14 +148,14 @@ async function secure(raw: Socket, host: string, files: TlsFiles, signal: AbortS
     host,
     minVersion: "TLSv1.2",
     rejectUnauthorized: !files.skipVerify,
-    ...(files.ca === "" ? {} : { ca: readPem("CA certificate", files.ca) }),
+    ca: files.ca === "" ? getCACertificates("system") : readPem("CA certificate", files.ca),
     ...(files.cert === "" ? {} : { cert: readPem("X509 certificate", files.cert) }),
     ...(files.key === "" ? {} : { key: readPem("key", files.key) }),
   });
   return await new Promise((resolve, reject) => {
     const abort = (): void => void socket.destroy(new Error("tls: handshake timeout"));
     limit.addEventListener("abort", abort);
-    socket.once("error", reject);
+    socket.once("error", (error) => reject(handshakeError(error)));
     socket.once("close", () => reject(new Error("tls: the service closed the connection")));
     socket.once("secureConnect", () => {
       limit.removeEventListener("abort", abort);
