@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { delimiter, join } from "node:path";
-import { test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { findProgram, finish } from "../command.ts";
-import { startEngine } from "../engine.ts";
+import { startEngine, type TestEngine } from "../engine.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -14,13 +14,14 @@ interface Step {
   readonly output: string;
 }
 
-/** The commands of the tour, each with the output that the README shows. */
-function tour(readme: string): readonly Step[] {
-  const block = /^## A first tour\n+```console\n(.*?)^```$/ms.exec(readme)?.[1] ?? "";
-  return block
-    .split(/^# /m)
-    .slice(1)
-    .map((text) => ({ command: text.split("\n")[0] ?? "", output: text.slice(text.indexOf("\n") + 1) }));
+/** The commands of a page's consoles, each with the output that it shows. */
+function tour(page: string): readonly Step[] {
+  return [...page.matchAll(/^```console\n(.*?)^```$/gms)].flatMap(([, block = ""]) =>
+    block
+      .split(/^# /m)
+      .slice(1)
+      .map((text) => ({ command: text.split("\n")[0] ?? "", output: text.slice(text.indexOf("\n") + 1) })),
+  );
 }
 
 /** What two runs have in common: ids, times and the machine's own addresses and numbers are named, columns closed up. */
@@ -30,6 +31,7 @@ function shape(text: string): string {
     .replace(/\b[0-9a-f]{12}\b/g, "<short id>")
     .replace(/(Less than a second|About a minute|\d+ (seconds?|minutes?))( ago)?/g, "<time>")
     .replace(/\[::ffff:[\d.]+\]:\d+/g, "<client>")
+    .replace(/\b\d+\.\d+\.\d+\b/g, "<version>")
     .replace(/\d+ applets/, "<n> applets")
     .replace(/ {2,}/g, "  ")
     .trimEnd();
@@ -58,6 +60,30 @@ test("the README's tour does what it shows", {
     assert.equal(code, 0, `${words}: ${stderr}`);
     assert.equal(shape(stdout + stderr).replaceAll(port, "8080"), shape(output), words);
   }
+});
+
+const MISSING = ["busybox", "curl"].find((program) => findProgram(program) === undefined);
+
+describe("the pages of docs/ show what their commands print", {
+  skip: MISSING !== undefined && `no ${MISSING}`,
+}, () => {
+  let engine: TestEngine;
+  before(async () => {
+    engine = await startEngine({ args: (root) => ["-H", `unix://${root}/read.sock?access=read`] });
+  });
+  after(() => engine?.[Symbol.asyncDispose]());
+
+  for (const name of ["api", "cli", "doctor", "files", "health", "metrics"])
+    test(`${name}.md`, async () => {
+      const steps = tour(page(name));
+      assert.ok(steps.length > 0, "the page shows no command");
+      const env = { PATH: `${join(ROOT, "bin")}${delimiter}${process.env.PATH}` };
+      for (const { command, output } of steps) {
+        const words = command.replaceAll("/run/gantry/", `${engine.root}/`);
+        const { stdout, stderr } = await engine.run("sh", ["-c", `cd ${engine.root}\n${words}`], { env });
+        assert.equal(shape(stdout + stderr), shape(output), words);
+      }
+    });
 });
 
 /** Flags that a text names: `--word`. */
