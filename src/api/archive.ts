@@ -29,6 +29,7 @@ export function hasGoMode(mode: number, bit: number): boolean {
   return Math.floor(mode / bit) % 2 === 1;
 }
 
+/** Base64 of a `ContainerPathStat`, in answers about paths of containers. */
 export const PATH_STAT_HEADER = "X-Docker-Container-Path-Stat";
 
 /** One change of a container's root filesystem, as GET /containers/{id}/changes lists them. */

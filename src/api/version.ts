@@ -1,6 +1,8 @@
 import { GantryError } from "../base/errors.ts";
 
+/** The newest version of the API that is spoken; requests without one mean it. */
 export const API_VERSION = "1.51";
+/** The oldest. */
 export const MIN_API_VERSION = "1.24";
 
 /** Orders two API versions by their numbers: negative if `a` is the older one. */
@@ -32,6 +34,7 @@ export function checkVersion(version: string): void {
 
 /** Media types of hijacked streams and logs: frames or bytes as they are. */
 export const RAW_STREAM = "application/vnd.docker.raw-stream";
+/** The media type of output in frames that say which stream they are of; since API 1.42. */
 export const MULTIPLEXED_STREAM = "application/vnd.docker.multiplexed-stream";
 /** As `Accept` of who reads a log: its frames need not be a line each. */
 export const JOINED_FRAMES = `${MULTIPLEXED_STREAM}; frames=joined`;

@@ -6,6 +6,7 @@ export function cancelled(): GantryError {
   return new GantryError("cancelled", "context canceled");
 }
 
+/** Throws `cancelled` if the signal has come. */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted === true) throw cancelled();
 }

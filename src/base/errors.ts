@@ -47,6 +47,7 @@ export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
   return typeof error === "object" && error !== null && codes.includes((error as { code?: string }).code ?? "");
 }
 
+/** True for a GantryError of this kind. */
 export function isKind(error: unknown, kind: ErrorKind): error is GantryError {
   return error instanceof GantryError && error.kind === kind;
 }

@@ -10,6 +10,7 @@ function parse(text: string | undefined): ReadonlyMap<string, string> | undefine
   return new Map(text.split(";").map((row) => [row.split("=")[0] ?? "", row.split("=")[1] ?? "kill"]));
 }
 
+/** A place at which a test can end the process or make a call fail; does nothing otherwise. */
 export function failpoint(name: string): void {
   if (POINTS === undefined) return;
   const action = POINTS.get(name);

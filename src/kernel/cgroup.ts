@@ -84,6 +84,7 @@ export async function setCgroupFrozen(cgroup: Cgroup, frozen: boolean): Promise<
   }
 }
 
+/** True once all its processes stand still. */
 export function isCgroupFrozen(cgroup: Cgroup): boolean {
   if (cgroup.freezer === undefined) return false;
   if (cgroup.freezer === cgroup.unified) return numberIn(join(cgroup.freezer, "cgroup.events"), "frozen") === 1;

@@ -44,6 +44,7 @@ export interface NativeBlock {
   readonly address: number;
 }
 
+/** Memory outside of the heap, for calls that read and write in place. */
 export function nativeBlock(size: number): NativeBlock {
   const pointer = koffi.alloc("uint8_t", size);
   return { bytes: Buffer.from(koffi.view(pointer, size)), address: Number(koffi.address(pointer)) };
@@ -69,6 +70,7 @@ export function writeBytes(fd: number, bytes: Uint8Array): number {
   return orAgain("write", Number(c.writeBytes(fd, bytes, bytes.length)));
 }
 
+/** send(2) without waiting and without SIGPIPE; the number of bytes that were taken. */
 export function sendBytes(fd: number, bytes: Uint8Array): number {
   return orAgain("send", Number(c.sendBytes(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL)));
 }
@@ -161,6 +163,7 @@ export function setPipeSize(fd: number, size: number): number {
   return c.fcntl(fd, F_SETPIPE_SZ, size);
 }
 
+/** mkfifo(3). */
 export function makeFifo(path: string, mode: number): void {
   check("mkfifo", c.mkfifo(path, mode), path);
 }
@@ -175,6 +178,7 @@ export function flock(fd: number, mode: "exclusive" | "shared" | "unlock"): bool
   throw error;
 }
 
+/** Whether a program that this process starts gets the descriptor. */
 export function closeOnExec(fd: number, on = true): void {
   const flags = check("fcntl", c.fcntl(fd, F_GETFD, 0));
   check("fcntl", c.fcntl(fd, F_SETFD, on ? flags | FD_CLOEXEC : flags & ~FD_CLOEXEC));

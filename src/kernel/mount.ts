@@ -159,10 +159,12 @@ function setAttribute(target: string, attribute: number, flag: number, recursive
   mount("", target, "", MS.REMOUNT | MS.BIND | flag | flagsOf(options));
 }
 
+/** What is mounted below shows in copies of this mount, and the reverse. */
 export function makeShared(target: string): void {
   mount("", target, "", MS.SHARED | MS.REC);
 }
 
+/** What is mounted below shows nowhere else. */
 export function makePrivate(target: string): void {
   mount("", target, "", MS.PRIVATE | MS.REC);
 }

@@ -140,6 +140,7 @@ export interface ProcessStat {
   readonly exitStatus: number;
 }
 
+/** What /proc says of a process; undefined if there is none of this pid. */
 export function statProcess(pid: number): ProcessStat | undefined {
   let text: string;
   try {

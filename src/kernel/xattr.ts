@@ -51,6 +51,7 @@ export function getXattr(target: XattrTarget, name: string): Buffer | undefined 
   return Buffer.from(buffer.subarray(0, length));
 }
 
+/** Throws SyscallError; of a path its last name is not followed. */
 export function setXattr(target: XattrTarget, name: string, value: Uint8Array): void {
   const key = cName("setxattr", name);
   const result =

@@ -44,6 +44,7 @@ export interface NetworkController {
   shutdown(): Promise<void>;
 }
 
+/** A network as lists show it. */
 export interface NetworkSummary {
   readonly id: string;
   readonly name: string;
@@ -78,6 +79,7 @@ export interface SandboxState {
   readonly hasResolver: boolean;
 }
 
+/** What a record says of a sandbox that a running container is in: what an engine that starts takes up again. */
 export interface LiveSandbox {
   /** Without the leading slash; shown by inspect. */
   readonly containerName?: string;

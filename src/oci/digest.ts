@@ -29,10 +29,12 @@ export function parseDigest(text: string): { readonly algorithm: "sha256" | "sha
   return { algorithm: algorithm as "sha256" | "sha512", hex };
 }
 
+/** True for the whole of a sha256 or sha512 digest, in lower case. */
 export function isDigest(text: string): boolean {
   return /^(sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128})$/.test(text);
 }
 
+/** The digest of these bytes; of a string, of its UTF-8. */
 export function sha256Of(bytes: string | Uint8Array): Digest {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }

@@ -12,6 +12,7 @@ export interface Credentials {
   readonly registryToken: string;
 }
 
+/** Of who gives none. */
 export const ANONYMOUS: Credentials = { username: "", password: "", identityToken: "", registryToken: "" };
 
 const MAX_HEADER = 64 << 10;

@@ -56,6 +56,7 @@ export interface ProcessRuntime {
   onExit(listener: (exit: ProcessExit) => void): void;
 }
 
+/** A program that makes containers of bundles, and its arguments before all others. */
 export interface OciRuntime {
   /** As `--runtime` names it. */
   readonly name: string;
@@ -129,6 +130,7 @@ export interface RunningProcess {
   readonly exit?: ProcessExit;
 }
 
+/** The end of a container's first process, or of an exec. */
 export interface ProcessExit {
   readonly id: string;
   /** undefined: the container's own first process. */

@@ -19,6 +19,7 @@ export interface Store {
   close(): void;
 }
 
+/** Records of one kind, by key. */
 export interface Collection<T> {
   get(key: string): T | undefined;
   /** All records in the order of their keys. */

@@ -2,6 +2,7 @@ import { TemplateError } from "./lex.ts";
 import { sprintf } from "./printf.ts";
 import { goJson, goText, isTrue, typeName } from "./values.ts";
 
+/** A function that templates call: what it is given is what templates have, nothing is checked before. */
 export type TemplateFunction = (...args: unknown[]) => unknown;
 
 /** Most spaces that one call of `pad` adds on a side. */
