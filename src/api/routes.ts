@@ -98,6 +98,7 @@ function noSwarm<P extends string, S extends string>(path: P, summary: S) {
   return { method: "GET", path, summary, access: "read", query: none, answer: {}, errors: [503] } as const;
 }
 
+/** Every route of the engine, by a name of its own: what is served, documented and tested is made of this table. */
 export const ROUTES = {
   ping: {
     method: "GET",
@@ -758,5 +759,7 @@ export const ROUTES = {
   },
 } as const satisfies Record<string, Route>;
 
+/** A route's name in the table. */
 export type RouteName = keyof typeof ROUTES;
+/** A route's query, read and complete. */
 export type RouteQuery<N extends RouteName> = Query<(typeof ROUTES)[N]["query"]>;
