@@ -3,6 +3,7 @@ import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import { bunSockets, connectUnix } from "./bun-socket.ts";
 import type { Connection } from "./connection.ts";
 import type { Endpoint } from "./endpoint.ts";
+import { tlsFailure } from "./tls-failure.ts";
 
 /**
  * A connection to an engine, open. Half-closable: the end of what a container prints must not end what is still being
@@ -58,7 +59,12 @@ async function dialTls(
     ...(settings.cert === undefined ? {} : { cert: settings.cert }),
     ...(settings.key === undefined ? {} : { key: settings.key }),
   };
-  return tls.connect(options);
+  try {
+    return tls.connect(options);
+  } catch (error) {
+    // Certificates and keys are read before anything is sent.
+    throw explain(endpoint, error as Error);
+  }
 }
 
 /** What a person is told about a connection that failed. */
@@ -72,5 +78,8 @@ export function explain(endpoint: Endpoint, error: Error): GantryError {
     const text = `Cannot connect to the Gantry daemon at ${endpoint.url}. Is the gantry daemon running?`;
     return new GantryError("unavailable", text, { cause: error });
   }
-  return new GantryError("unavailable", `error during connect: ${endpoint.url}: ${messageOf(error)}`, { cause: error });
+  const why = hasCode(error, "ENOTFOUND", "EAI_AGAIN")
+    ? `lookup ${endpoint.kind === "tcp" ? endpoint.host : endpoint.url}: no such host`
+    : tlsFailure(messageOf(error));
+  return new GantryError("unavailable", `error during connect: ${endpoint.url}: ${why}`, { cause: error });
 }

@@ -54,7 +54,7 @@ for (const [framing, whole] of Object.entries(ANSWERS)) {
 
 test("what is no HTTP, or lies about its length, is refused", async () => {
   for (const text of [
-    "SSH-2.0-OpenSSH\r\n\r\n",
+    "SSH-2.0-OpenSSH\r\n",
     "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
     "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
     `HTTP/1.1 200 OK\r\nX: ${"x".repeat(70_000)}`,

@@ -6,6 +6,7 @@ import type { Connection } from "./connection.ts";
 import { dial, explain } from "./dial.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { framingOf, MAX_HEAD, parseHead } from "./head.ts";
+import { tlsHint } from "./tls-failure.ts";
 
 export interface WireRequest {
   readonly method: string;
@@ -98,10 +99,16 @@ function readHead(socket: Connection, request: WireRequest, endpoint: Endpoint):
       reject(error);
     };
     const onError = (error: Error): void => fail(explain(endpoint, error));
-    const onClose = (): void => fail(new GantryError("unavailable", `error during connect: ${endpoint.url}: EOF`));
+    const garbled = (what: string): void =>
+      fail(new GantryError("unavailable", `error during connect: ${endpoint.url}: ${what}${tlsHint(endpoint)}`));
+    const onClose = (): void => garbled("EOF");
     const onData = (chunk: Buffer): void => {
       held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
       const end = held.indexOf("\r\n\r\n");
+      if (!looksLikeHttp(held)) {
+        garbled(`malformed HTTP response ${JSON.stringify(held.toString("latin1", 0, 64).split(/\r?\n/)[0])}`);
+        return;
+      }
       if (end === -1) {
         if (held.length > MAX_HEAD) fail(new GantryError("unavailable", "the engine's answer has too long a head"));
         return;
@@ -132,6 +139,13 @@ function readHead(socket: Connection, request: WireRequest, endpoint: Endpoint):
     socket.on("close", onClose);
     socket.on("end", onClose);
   });
+}
+
+/** False as soon as what came can't be the beginning of an HTTP answer: whoever speaks first may then wait for us. */
+function looksLikeHttp(held: Buffer): boolean {
+  const begin = "HTTP/1.";
+  const length = Math.min(begin.length, held.length);
+  return held.toString("latin1", 0, length) === begin.slice(0, length);
 }
 
 /** Stands in for the connection in the empty body of a hijacked response, which owns none. */

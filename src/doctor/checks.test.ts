@@ -92,6 +92,7 @@ function installationWith(ills: Ills): Installation {
     version: "1.0.0",
     dataRoot: "/data",
     execRoot: "/exec",
+    pidfile: "/exec/gantryd.pid",
     mtu: 1500,
     bridge: "gantry0",
     runtime: { name: "crun", path: "/usr/bin/crun" },
@@ -232,6 +233,19 @@ const CASES: readonly [id: string, ills: Ills, status: string, found: RegExp][] 
     },
     "note",
     /runs without an engine/,
+  ],
+  [
+    "engine.supervisor",
+    {
+      ...noEngine,
+      files: {
+        "/proc/net/unix": "Num\n0000: 00000002 00000000 00010000 0001 01 77 /exec/supervisor.sock\n",
+        "/exec/gantryd.pid": "77",
+        "/proc/77/cmdline": "node\0/usr/lib/gantry/dist/engine/main.js\0",
+      },
+    },
+    "ok",
+    /^it runs, and so does the engine/,
   ],
   ["engine.leftovers", { folders: { "/exec/bundles": ["aaa", "bbb"] } }, "warning", /^1 folders .*: bbb/],
   ["engine.leftovers", { ...noEngine, folders: { "/exec/bundles": ["aaa"] } }, "note", /^1 containers' folders/],

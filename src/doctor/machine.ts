@@ -106,10 +106,13 @@ export interface Installation {
   /** The default runtime: its name and where it is, undefined if it isn't. */
   readonly runtime: { readonly name: string; readonly path: string | undefined };
   readonly seccompProfile: string;
-  /** Undefined where no engine runs. */
+  /** Where an engine of this configuration leaves its process id. */
+  readonly pidfile: string;
+  /** The engine that asks; undefined for a doctor that looks from outside, whether one runs or not. */
   readonly engine: RunningEngine | undefined;
 }
 
+/** What checks ask of an engine that runs. */
 export interface RunningEngine {
   /** Rejects if the supervisor doesn't answer. */
   askSupervisor(): Promise<unknown>;

@@ -116,6 +116,7 @@ function installationOf(
     version: ENGINE_VERSION,
     dataRoot,
     execRoot,
+    pidfile: config.pidfile,
     mtu: config.mtu,
     bridge: config.bridge === "" ? "gantry0" : config.bridge,
     runtime: {

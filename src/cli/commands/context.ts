@@ -88,7 +88,11 @@ async function dockerEndpoint(call: Call): Promise<Docker> {
       throw new Error(messageOf(error).replace(/^ENOENT: (.+), open '(.*)'$/, "open $2: $1"));
     }
   }
-  const endpoint = { Host: fields.get("host") ?? "", SkipTLSVerify: /^(1|t|true)$/i.test(skip ?? "") };
+  const host = fields.get("host") ?? "";
+  if (host !== "" && !/^[^:/]+:\/\/./.test(host)) {
+    throw new Error(`unable to apply docker endpoint options: unable to parse docker host \`${host}\``);
+  }
+  const endpoint = { Host: host, SkipTLSVerify: /^(1|t|true)$/i.test(skip ?? "") };
   return { endpoint, files };
 }
 

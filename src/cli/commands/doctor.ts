@@ -5,7 +5,10 @@ import { type Command, ExitError } from "../command.ts";
 import { boolFlag, textFlag } from "../flags/spec.ts";
 import { print } from "../output/print.ts";
 import { isTerminal } from "../streams/terminal.ts";
-import { whyUnreachable } from "./unreachable.ts";
+import { NoAnswer, whyUnreachable } from "./unreachable.ts";
+
+/** Twice what the engine gives each of its checks, which run side by side. */
+const PATIENCE_MS = 20_000;
 
 export const doctor: Command = {
   usage: "[OPTIONS] [CHECK...]",
@@ -38,13 +41,24 @@ async function reportOf(
   endpoint: () => Promise<Parameters<typeof whyUnreachable>[0]>,
 ): Promise<DoctorReport> {
   try {
-    const report = await ask();
+    const report = await inTime(ask);
     return { ...report, Checks: [versions(report.Version), ...report.Checks] };
   } catch (error) {
     // A refusal of the question itself is no trouble of the machine's.
     if (error instanceof EngineError && error.status === 400 && error.message.startsWith("there is no check"))
       throw error;
     return { Version: "", Healthy: false, Checks: [await whyUnreachable(await endpoint(), error)] };
+  }
+}
+
+/** Rejects when there is no answer in time: the engine bounds its checks, so that it is the engine that hangs. */
+async function inTime(ask: () => Promise<DoctorReport>): Promise<DoctorReport> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new NoAnswer(PATIENCE_MS)), PATIENCE_MS);
+  try {
+    return await Promise.race([ask(), late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -108,7 +108,7 @@ export const importImage: Command = {
 export const bootstrap: Command = {
   usage: "[OPTIONS] NAME[:TAG]",
   args: { rule: "exactly", count: 1 },
-  long: "Make a base image such as debian:bookworm from its distribution's own packages,\nwithout a registry",
+  long: "Make a base image from its distribution's own packages, without a registry:\nbusybox, or debian:SUITE such as debian:bookworm",
   flags: [boolFlag("q,quiet", "Only print the image's name")],
   async run(call) {
     const name = call.args[0] ?? "";

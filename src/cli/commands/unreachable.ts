@@ -1,10 +1,18 @@
-import { statSync } from "node:fs";
-import { userInfo } from "node:os";
+import { readFileSync, statSync } from "node:fs";
 import type { DoctorFinding } from "../../api/doctor.ts";
 import { hasCode, messageOf } from "../../base/errors.ts";
 import { type Endpoint, EngineError } from "../../client/client.ts";
 
 const START = "Start the engine, or name another by -H; to check the machine without one, as root: gantryd doctor";
+
+/** The engine, or the way to it, was given this long and did not answer. */
+export class NoAnswer extends Error {
+  override readonly name = "NoAnswer";
+
+  constructor(patienceMs: number) {
+    super(`no answer within ${patienceMs / 1000} seconds`);
+  }
+}
 
 /** What stands between this client and the engine, found by what the attempt said and by looking at the socket. */
 export async function whyUnreachable(endpoint: Endpoint, error: unknown): Promise<DoctorFinding> {
@@ -15,8 +23,27 @@ export async function whyUnreachable(endpoint: Endpoint, error: unknown): Promis
 function reasonOf(endpoint: Endpoint, error: unknown): readonly [string, string] {
   if (error instanceof EngineError) return refusalOf(endpoint, error);
   const message = messageOf(error);
+  if (error instanceof NoAnswer) {
+    return endpoint.kind === "unix"
+      ? [
+          `${endpoint.path} takes connections and gives ${message}: the engine hangs, or something else listens`,
+          "Look into its log and restart it (containers go on); to check the machine meanwhile, as root: gantryd doctor",
+        ]
+      : [`${endpoint.url} gives ${message}`, "Look whether the host is up and no firewall is in between."];
+  }
   const cause = error instanceof Error ? error.cause : undefined;
   if (endpoint.kind === "unix") return socketReason(endpoint.path, cause, message);
+  if (endpoint.kind === "ssh") {
+    const login = endpoint.user === "" ? endpoint.host : `${endpoint.user}@${endpoint.host}`;
+    const port = endpoint.port === undefined ? "" : `-p ${endpoint.port} `;
+    return [message, `Try it by hand until it works without a question: ssh ${port}${login} gantry version`];
+  }
+  if (message.includes("without TLS?")) {
+    return [
+      `${endpoint.url} gives no answer that could be understood: it may want TLS`,
+      "Use TLS: --tlsverify, with --tlscacert, --tlscert and --tlskey",
+    ];
+  }
   if (/certificate|self.signed|CERT_|altname|ssl|tls/i.test(`${message} ${codeOf(cause)}`)) {
     return [
       `the connection to ${endpoint.url} is not trusted: ${message}`,
@@ -59,7 +86,10 @@ function socketReason(path: string, cause: unknown, message: string): readonly [
 }
 
 function permissionReason(path: string): readonly [string, string] {
-  const who = userInfo().username;
+  // Not what the environment says, which Bun believes: it may tell of another user.
+  const uid = process.getuid?.() ?? 0;
+  const user = nameIn("/etc/passwd", uid);
+  const who = user ?? `user ${uid}`;
   let group: number | undefined;
   try {
     group = statSync(path).gid;
@@ -72,8 +102,19 @@ function permissionReason(path: string): readonly [string, string] {
       "Use sudo, or start the engine with --group NAME and join it: sudo usermod -aG NAME $USER",
     ];
   }
+  const name = nameIn("/etc/group", group);
   return [
-    `${who} may not use ${path}: only members of the group ${group} may`,
-    `Join it, then log in anew: sudo usermod -aG "$(getent group ${group} | cut -d: -f1)" ${who}`,
+    `${who} may not use ${path}: only members of the group ${name ?? group} may`,
+    `Join it, then log in anew: sudo usermod -aG ${name ?? `"$(getent group ${group} | cut -d: -f1)"`} ${user ?? "$USER"}`,
   ];
+}
+
+/** The first field of the line whose third is `id`. */
+function nameIn(file: string, id: number): string | undefined {
+  try {
+    const rows = readFileSync(file, "utf8").split("\n");
+    return rows.map((row) => row.split(":")).find((fields) => fields[2] === String(id))?.[0];
+  } catch {
+    return undefined;
+  }
 }

@@ -22,8 +22,9 @@ const records: Check = {
 const supervisor: Check = {
   id: "engine.supervisor",
   title: "supervisor",
-  async run({ files }, { engine, execRoot }) {
+  async run({ files }, { engine, execRoot, pidfile }) {
     if (engine === undefined) {
+      if (engineRuns(files, pidfile)) return ok("it runs, and so does the engine: gantry system doctor asks both");
       return hasListener(files, join(execRoot, "supervisor.sock"))
         ? note("it runs without an engine: containers go on, and nobody can reach them", "Start the engine: npm start")
         : ok("none runs, as no engine does");
@@ -39,6 +40,12 @@ const supervisor: Check = {
     }
   },
 };
+
+/** Whether the process that the pidfile names is an engine. */
+export function engineRuns(files: Files, pidfile: string): boolean {
+  const pid = /^\d+$/.exec((files.read(pidfile) ?? "").trim())?.[0];
+  return pid !== undefined && /engine\/main\.[jt]s/.test(files.read(`/proc/${pid}/cmdline`) ?? "");
+}
 
 /** proc_net(5): a listening socket has the flag __SO_ACCEPTCON. */
 function hasListener(files: Files, path: string): boolean {

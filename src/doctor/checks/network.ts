@@ -1,6 +1,7 @@
 import { BlockList, isIPv6 } from "node:net";
 import { type Check, failure, note, ok, warning } from "../check.ts";
 import type { NetworkProbes } from "../machine.ts";
+import { engineRuns } from "./engine.ts";
 
 const forwarding: Check = {
   id: "network.forwarding",
@@ -47,8 +48,14 @@ const foreignRules: Check = {
 const subnets: Check = {
   id: "network.subnets",
   title: "subnets",
-  run({ network }, { engine }) {
-    if (engine === undefined) return ok("no engine runs that would have any");
+  run({ network, files }, { engine, pidfile }) {
+    if (engine === undefined) {
+      return ok(
+        engineRuns(files, pidfile)
+          ? "the engine has them: gantry system doctor looks at them"
+          : "no engine runs that would have any",
+      );
+    }
     const routes = network.routes();
     for (const { name, subnets: own, gateways } of engine.networks()) {
       for (const subnet of own) {
