@@ -90,6 +90,57 @@ describe("clients that others wrote", () => {
     assert.equal(text.match(/HTTP\/1\.1 200 OK/g)?.length, 3);
   });
 
+  test("a docker context is all it takes to move over", { skip: NO_DOCKER }, async () => {
+    // Nothing in the environment says where the engine is.
+    const docker = (...args: readonly string[]) => engine.tool("docker", args, { env: { DOCKER_HOST: "" } });
+    const ok = async (...args: readonly string[]): Promise<string> => {
+      const { code, stdout, stderr } = await docker(...args);
+      assert.equal(code, 0, `docker ${args.join(" ")}: ${stderr}${stdout}`);
+      return stdout.trim();
+    };
+    await ok("context", "create", "moved", "--docker", `host=unix://${engine.socket}`);
+    await ok("context", "use", "moved");
+    try {
+      await ok("network", "create", "--label", "move=1", "mv-net");
+      await ok("volume", "create", "--label", "move=1", "mv-vol");
+      const server = "echo served > /srv/index.html; exec httpd -f -p 80 -h /srv";
+      const made = ["-d", "--init", "--name", "mv", "--network", "mv-net", "--network-alias", "www"];
+      await ok("run", ...made, "-v", "mv-vol:/srv", "-m", "64m", "busybox", "sh", "-c", server);
+      const retry = "for i in 1 2 3 4 5 6 7 8 9; do wget -qO- http://www/ && exit; sleep 0.2; done; exit 1";
+      assert.equal(await ok("run", "--rm", "--network", "mv-net", "busybox", "sh", "-c", retry), "served");
+      await ok("exec", "mv", "sh", "-c", "echo new > /tmp/file; rm /bin/ls");
+      const changes = await ok("diff", "mv");
+      assert.match(changes, /^A \/tmp\/file$/m);
+      assert.match(changes, /^D \/bin\/ls$/m);
+      await ok("cp", "mv:/tmp/file", `${engine.root}/copied`);
+      await ok("cp", `${engine.root}/copied`, "mv:/tmp/back");
+      assert.equal(await ok("exec", "mv", "cat", "/tmp/back"), "new");
+      const stats = await ok("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}} {{.PIDs}}", "mv");
+      assert.match(stats, /^mv [\d.]+\wiB \/ 64MiB [1-9]/);
+      await ok("update", "-m", "80m", "--memory-swap", "80m", "--restart", "always", "mv");
+      const limits = "{{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}}";
+      assert.equal(await ok("inspect", "-f", limits, "mv"), `${80 << 20} always`);
+      await ok("commit", "-m", "why", "-c", 'CMD ["cat", "/tmp/back"]', "mv", "moved/image:1");
+      assert.equal(await ok("run", "--rm", "moved/image:1"), "new");
+      await ok("export", "-o", `${engine.root}/root.tar`, "mv");
+      const df = await ok("system", "df", "-v");
+      for (const words of ["moved/image", "mv-vol", "Images space usage:"]) assert.ok(df.includes(words), df);
+      await ok("network", "disconnect", "mv-net", "mv");
+      await ok("network", "connect", "--alias", "again", "mv-net", "mv");
+      assert.match(await ok("network", "inspect", "-f", "{{range .Containers}}{{.Name}}{{end}}", "mv-net"), /^mv$/);
+      const refused = await docker("network", "rm", "mv-net");
+      assert.match(refused.stderr, /has active endpoints/);
+      await ok("rm", "-f", "mv");
+      assert.match(await ok("network", "prune", "-f"), /mv-net/);
+      assert.match(await ok("volume", "prune", "-af", "--filter", "label=move=1"), /mv-vol/);
+      await ok("rmi", "moved/image:1");
+    } finally {
+      await docker("rm", "-f", "mv");
+      await docker("context", "use", "default");
+      await docker("context", "rm", "moved");
+    }
+  });
+
   test("dockerode creates, attaches, starts, waits, execs and removes", async () => {
     const Docker = createRequire(import.meta.url)("dockerode");
     const docker = new Docker({ socketPath: engine.socket });
