@@ -1,10 +1,10 @@
-import { createServer, type IncomingMessage, type Server, ServerResponse } from "node:http";
-import { createServer as createTlsServer } from "node:https";
+import type { IncomingMessage, Server } from "node:http";
 import type { Socket } from "node:net";
 import type { TlsOptions } from "node:tls";
 import { ROUTES, type Route } from "../api/routes.ts";
 import { API_VERSION, compareVersions } from "../api/version.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
+import { createServer, https, ServerResponse } from "../base/http.ts";
 import type { Hijack } from "../containers/controller.ts";
 import { writeError } from "./answer.ts";
 import { type ExchangeOptions, Exchanges, UNREAD_BODY_MS } from "./exchange.ts";
@@ -49,7 +49,8 @@ export function createEngineServer(options: ServerOptions): Server {
     IncomingMessage: messageClass((method, url) => hijacksOf(matchUrl(method, url)) !== undefined),
     shouldUpgradeCallback: ({ method, url }: IncomingMessage) => hijacksOf(matchUrl(method, url)) !== undefined,
   };
-  const server = options.tls === undefined ? createServer(settings) : createTlsServer({ ...settings, ...options.tls });
+  const server =
+    options.tls === undefined ? createServer(settings) : https().createServer({ ...settings, ...options.tls });
 
   server.on("request", (request, response) => {
     for (const [name, value] of Object.entries(common)) response.setHeader(name, value);

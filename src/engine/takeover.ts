@@ -1,6 +1,6 @@
-import { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { compareVersions, MULTIPLEXED_STREAM, RAW_STREAM } from "../api/version.ts";
+import { IncomingMessage } from "../base/http.ts";
 import type { Hijack, HijackedConnection } from "../containers/controller.ts";
 
 /**

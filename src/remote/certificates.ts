@@ -1,6 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { createSecureContext, type SecureContext } from "node:tls";
+import type { SecureContext } from "node:tls";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 
 /** Where distributions keep the authorities that the machine trusts; Go's clients look in the same order. */
@@ -45,8 +45,11 @@ export class Certificates {
 
 function secureContext(host: string, { authorities, client }: Pem, system: string | undefined): SecureContext {
   try {
-    if (authorities.length === 0 && system === undefined) return createSecureContext({ ...client });
-    return createSecureContext({ ca: [...(system === undefined ? [] : [system]), ...authorities], ...client });
+    if (authorities.length === 0 && system === undefined)
+      return process.getBuiltinModule("node:tls").createSecureContext({ ...client });
+    return process
+      .getBuiltinModule("node:tls")
+      .createSecureContext({ ca: [...(system === undefined ? [] : [system]), ...authorities], ...client });
   } catch (error) {
     throw new GantryError("invalid", `cannot use the certificates of ${host}: ${messageOf(error)}`, { cause: error });
   }

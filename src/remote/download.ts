@@ -1,5 +1,5 @@
-import { STATUS_CODES } from "node:http";
 import { GantryError } from "../base/errors.ts";
+import { STATUS_CODES } from "../base/http.ts";
 import { readDocument, readPieces } from "./body.ts";
 import { titleOf, UnreachableError } from "./failure.ts";
 import type { Waiting } from "./settings.ts";

@@ -1,6 +1,6 @@
-import { STATUS_CODES } from "node:http";
 import * as v from "valibot";
 import { type ErrorKind, GantryError, messageOf } from "../base/errors.ts";
+import { STATUS_CODES } from "../base/http.ts";
 
 /** A registry that couldn't be reached or didn't answer: another endpoint may. */
 export class UnreachableError extends GantryError {

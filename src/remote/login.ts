@@ -1,5 +1,5 @@
-import { STATUS_CODES } from "node:http";
 import { GantryError, messageOf } from "../base/errors.ts";
+import { STATUS_CODES } from "../base/http.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Credentials } from "./credentials.ts";
 import { type Endpoint, endpointsOf } from "./endpoint.ts";

@@ -1,8 +1,8 @@
-import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
-import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { SecureContext } from "node:tls";
 import { cancelled, throwIfAborted } from "../base/abort.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
+import { Agent as HttpAgent, request as httpRequest, https } from "../base/http.ts";
 import { Certificates } from "./certificates.ts";
 import { titleOf, UnreachableError, unreachable } from "./failure.ts";
 import { proxyOf } from "./proxy.ts";
@@ -86,7 +86,7 @@ export class Transport {
   #attempt(exchange: Exchange, agent: HttpAgent, { signal }: Waiting): Promise<Answer> {
     const { method, url, body } = exchange;
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    const send = url.protocol === "https:" ? httpsRequest : httpRequest;
+    const send = url.protocol === "https:" ? https().request : httpRequest;
     const request = send(url, {
       method,
       agent,
@@ -134,7 +134,7 @@ export class Transport {
       ...(proxy !== "" && { proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } }),
     };
     const agent = isSecure
-      ? new HttpsAgent({
+      ? new (https().Agent)({
           ...options,
           rejectUnauthorized: verify,
           ...(context !== undefined && { secureContext: context }),

@@ -102,15 +102,26 @@ function rowsOf(image: ImageSummary, full: boolean, digests: boolean): readonly 
     Repository: repository,
     Tag: tag,
     Digest: digest,
-    CreatedSince: agoText(image.Created),
+    // Worked out only where they are shown: a list may be long, and this process runs for milliseconds.
+    get CreatedSince() {
+      return agoText(image.Created);
+    },
     get CreatedAt() {
       return timeText(image.Created);
     },
-    Size: sizeText(image.Size),
-    VirtualSize: humanSize(image.Size),
+    get Size() {
+      return sizeText(image.Size);
+    },
+    get VirtualSize() {
+      return humanSize(image.Size);
+    },
     Containers: image.Containers === -1 || image.Containers === undefined ? "N/A" : String(image.Containers),
-    SharedSize: image.SharedSize === -1 || image.SharedSize === undefined ? "N/A" : sizeText(image.SharedSize),
-    UniqueSize:
-      image.SharedSize === -1 || image.SharedSize === undefined ? "N/A" : sizeText(image.Size - image.SharedSize),
+    get SharedSize() {
+      return image.SharedSize === -1 || image.SharedSize === undefined ? "N/A" : sizeText(image.SharedSize);
+    },
+    get UniqueSize() {
+      const { SharedSize, Size } = image;
+      return SharedSize === -1 || SharedSize === undefined ? "N/A" : sizeText(Size - SharedSize);
+    },
   }));
 }

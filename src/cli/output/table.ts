@@ -14,7 +14,7 @@ export function aligned(
       let end = start;
       let width = 0;
       while (end < lines.length && (lines[end]?.length ?? 0) - 1 > column) {
-        width = Math.max(width, [...(lines[end]?.[column] ?? "")].length + options.padding);
+        width = Math.max(width, widthOf(lines[end]?.[column] ?? "") + options.padding);
         end++;
       }
       for (let at = start; at < end; at++) (widths[at] as number[])[column] = Math.max(width, options.minWidth);
@@ -25,9 +25,15 @@ export function aligned(
     .map((line, at) => {
       const cells = line.map((cell, column) => {
         if (column === line.length - 1) return cell;
-        return cell + " ".repeat(Math.max(0, (widths[at]?.[column] ?? 0) - [...cell].length));
+        return cell + " ".repeat(Math.max(0, (widths[at]?.[column] ?? 0) - widthOf(cell)));
       });
       return `${cells.join("")}\n`;
     })
     .join("");
+}
+
+/** Characters, of which those beyond the first plane take two units. */
+function widthOf(cell: string): number {
+  for (let at = 0; at < cell.length; at++) if (cell.charCodeAt(at) >= 0xd800) return [...cell].length;
+  return cell.length;
 }
