@@ -20,12 +20,13 @@ if (!ran) {
 }
 
 const { image, made } = await firstImage();
+const isDebian = image.startsWith("debian:");
 if (ran && !made) say(`start: the engine runs already and has ${image}: nothing to do`);
-else runFirst(image);
+else if (isDebian) runFirst(image);
 
 say(`
 The engine answers on ${SOCKET}. Try next:
-  gantry run -it --rm ${image} bash
+  gantry run -it --rm ${image} ${isDebian ? "bash" : "sh"}
   gantry run -d --init --name sleeper ${image} sleep infinity
   gantry ps
   gantry --help
@@ -66,6 +67,8 @@ async function firstImage(): Promise<{ readonly image: string; readonly made: bo
   const wanted = `debian:${suite()}`;
   const have = tags.includes(wanted) ? wanted : tags.find((tag) => tag.startsWith("debian:"));
   if (have !== undefined) return { image: have, made: false };
+  // Whoever has other images, and so has removed this one, is not made to wait for it.
+  if (tags[0] !== undefined) return { image: tags[0], made: false };
   // A pull is the image that everybody else has too; without a registry the machine's own packages make one.
   const pull = await ask("POST", `/images/create?fromImage=${encodeURIComponent(wanted)}`);
   // A pull that fails half-way says so in its last message, after a status of 200.

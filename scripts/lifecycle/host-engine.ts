@@ -4,6 +4,7 @@ import { request as httpRequest } from "node:http";
 import { join } from "node:path";
 import { setTimeout as after } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { isBoundOnItself, listMounts } from "../../src/kernel/mount-table.ts";
 
 /** The engine that `npm start` runs for the whole machine: gantryd's own defaults. */
 export const CHECKOUT = fileURLToPath(new URL("../..", import.meta.url));
@@ -113,9 +114,12 @@ function processes(): number[] {
     .concat(enginePid() ?? []);
 }
 
+/** A file system or a folder that somebody mounted in the place of a root is none of the engine's. */
 function ownMounts(): string[] {
-  return mountPoints(() => true).filter((path) =>
-    [DATA_ROOT, EXEC_ROOT].some((root) => path === root || path.startsWith(`${root}/`)),
+  return [DATA_ROOT, EXEC_ROOT].flatMap((root) =>
+    listMounts(root)
+      .map(({ target }) => target)
+      .filter((target) => target !== root || isBoundOnItself(root)),
   );
 }
 

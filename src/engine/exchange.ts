@@ -112,7 +112,7 @@ export class Exchanges {
       this.#options.log[hasLeft ? "debug" : "error"]("request failed", {
         method: message.method,
         url: message.url?.slice(0, 500),
-        error: error instanceof Error ? (error.stack ?? error.message) : messageOf(error),
+        error: described(error),
       });
     }
     if (message.complete || response.headersSent) {
@@ -124,6 +124,11 @@ export class Exchanges {
     response.setHeader("Connection", "close");
     writeError(response, error, unread(message));
   }
+}
+
+/** What is thrown on purpose says what is wrong; of anything else it matters where it came from. */
+function described(error: unknown): string {
+  return error instanceof Error && !(error instanceof GantryError) ? (error.stack ?? error.message) : messageOf(error);
 }
 
 /** Throws away what still comes of a body. Resolves when the client has sent it, has left, or goes on for too long. */

@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { writeFileAtomic } from "../base/atomic-file.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
 import { flock } from "../kernel/descriptor.ts";
-import { bindMount, isMountPoint, listMounts, MNT, makeShared, unmount } from "../kernel/mount.ts";
+import { bindMount, isBoundOnItself, isMountPoint, listMounts, MNT, makeShared, unmount } from "../kernel/mount.ts";
 
 /** The engine's two folders, its alone while this is held. */
 export interface Roots {
@@ -87,12 +87,10 @@ function lock(root: string, what: string): number {
   return fd;
 }
 
-/** Takes the root's own bind away; a file system of its own that somebody mounted there stays. */
+/** Takes the root's own bind away; what else somebody mounted there, be it a folder from elsewhere, stays. */
 function removeBind(root: string): void {
-  const mounts = listMounts(root).filter((row) => row.target === root);
-  const top = mounts.at(-1);
-  if (top === undefined || top.root === "/") return;
-  if (listMounts(root).length > mounts.length) return;
+  if (!isBoundOnItself(root)) return;
+  if (listMounts(root).some((row) => row.target !== root)) return;
   try {
     unmount(root, MNT.DETACH | MNT.NOFOLLOW);
   } catch (error) {

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { join, relative } from "node:path";
 import { hasCode } from "../base/errors.ts";
 import { errnoError, libc } from "./libc.ts";
 
@@ -32,6 +33,15 @@ export function listMounts(under?: string): MountInfo[] {
   if (under === undefined || under === "/") return rows;
   const folder = under.replace(/\/+$/, "");
   return rows.filter((row) => row.target === folder || row.target.startsWith(`${folder}/`));
+}
+
+/** True if what is mounted last at this path is the folder that is there without it: a bind of the path on itself. */
+export function isBoundOnItself(path: string): boolean {
+  const rows = listMounts();
+  const top = rows.findLast((row) => row.target === path);
+  const below = rows.find((row) => row.id === top?.parent);
+  if (top === undefined || below === undefined || top.device !== below.device) return false;
+  return top.root === join(below.root, relative(below.target, path));
 }
 
 function parseMountInfo(row: string): MountInfo {

@@ -5,7 +5,7 @@ import type { SyscallError } from "../base/errors.ts";
 import { check, errnoError, libc, SYSCALL, syscallError } from "./libc.ts";
 import { isMountPoint, listMounts } from "./mount-table.ts";
 
-export { isMountPoint, listMounts, type MountInfo } from "./mount-table.ts";
+export { isBoundOnItself, isMountPoint, listMounts, type MountInfo } from "./mount-table.ts";
 
 /** Flags of mount(2). */
 export const MS = {
