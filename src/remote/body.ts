@@ -26,13 +26,18 @@ export async function readDocument(
       pieces.push(piece);
     }
   } catch (error) {
-    if (error instanceof GantryError) throw error;
-    throw new GantryError("unavailable", `cannot read ${what}: ${messageOf(error)}`, { cause: error });
+    throw unreadable(what, error);
   } finally {
     clearTimeout(timer);
     body.destroy();
   }
   return Buffer.concat(pieces);
+}
+
+/** A failure while a body is read, as whoever asked for it is told. */
+function unreadable(what: string, error: unknown): GantryError {
+  if (error instanceof GantryError) return error;
+  return new GantryError("unavailable", `cannot read ${what}: ${messageOf(error)}`, { cause: error });
 }
 
 /** The pieces of a body as they come; fails if the next one takes longer than `idleMs` while it is waited for. */
@@ -56,8 +61,7 @@ export async function* readPieces(
       timer.refresh();
     }
   } catch (error) {
-    if (error instanceof GantryError) throw error;
-    throw new GantryError("unavailable", `cannot read ${what}: ${messageOf(error)}`, { cause: error });
+    throw unreadable(what, error);
   } finally {
     clearTimeout(timer);
     body.destroy();

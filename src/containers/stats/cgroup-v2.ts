@@ -1,6 +1,6 @@
 import type { BlockIoRow, CpuStats, MemoryStats } from "../../api/stats.ts";
 import { type ControllerFolders, readControl } from "../../kernel/cgroup-files.ts";
-import type { CgroupSample } from "./cgroup-sample.ts";
+import { type CgroupSample, NO_IO } from "./cgroup-sample.ts";
 import type { Machine } from "./machine.ts";
 import { namedNumbers, wireNumber } from "./number.ts";
 
@@ -81,14 +81,5 @@ function readIo(folder: string | undefined): CgroupSample["io"] {
     const [major, minor] = [Number(device[1]), Number(device[2])];
     rows.push({ major, minor, op: "read", value: of("rbytes") }, { major, minor, op: "write", value: of("wbytes") });
   }
-  return {
-    io_service_bytes_recursive: rows,
-    io_serviced_recursive: null,
-    io_queue_recursive: null,
-    io_service_time_recursive: null,
-    io_wait_time_recursive: null,
-    io_merged_recursive: null,
-    io_time_recursive: null,
-    sectors_recursive: null,
-  };
+  return { ...NO_IO, io_service_bytes_recursive: rows };
 }

@@ -1,6 +1,7 @@
 import type { ContainerStats, CpuStats } from "../../api/stats.ts";
 import type { ControllerFolders } from "../../kernel/cgroup-files.ts";
 import { NEVER, timestamp } from "../record.ts";
+import { NO_IO } from "./cgroup-sample.ts";
 import { readCgroupV1 } from "./cgroup-v1.ts";
 import { readCgroupV2 } from "./cgroup-v2.ts";
 import { readInterfaces } from "./interfaces.ts";
@@ -45,16 +46,7 @@ export function emptySample(id: string): Sample {
   return {
     read: NEVER,
     pids_stats: {},
-    blkio_stats: {
-      io_service_bytes_recursive: null,
-      io_serviced_recursive: null,
-      io_queue_recursive: null,
-      io_service_time_recursive: null,
-      io_wait_time_recursive: null,
-      io_merged_recursive: null,
-      io_time_recursive: null,
-      sectors_recursive: null,
-    },
+    blkio_stats: NO_IO,
     num_procs: 0,
     storage_stats: {},
     cpu_stats: NO_CPU,
