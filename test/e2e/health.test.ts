@@ -101,11 +101,13 @@ describe("health checks", { skip: NO_DOCKER }, () => {
       const { Processes } = (await engine.request("GET", "/containers/hangs/top?ps_args=-o%20pid,args")).json;
       return (Processes as string[][]).filter(([, args]) => args?.startsWith("sleep 880")).length;
     };
-    for (const deadline = Date.now() + 10_000; (await sleeping()) === 0; await delay(20)) assert.ok(Date.now() < deadline);
+    for (const deadline = Date.now() + 10_000; (await sleeping()) === 0; await delay(20))
+      assert.ok(Date.now() < deadline);
     assert.ok((await sleeping()) <= 2, "the probes before it are still there");
     const began = Date.now();
     await engine.ok("restart", "-t", "0", "hangs");
-    for (const deadline = Date.now() + 10_000; (await sleeping()) === 0; await delay(20)) assert.ok(Date.now() < deadline);
+    for (const deadline = Date.now() + 10_000; (await sleeping()) === 0; await delay(20))
+      assert.ok(Date.now() < deadline);
     await engine.ok("pause", "hangs");
     const { length } = (await health("hangs")).Log;
     await delay(800);
