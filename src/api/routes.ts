@@ -439,7 +439,7 @@ export const ROUTES = {
   },
   containerRemove: {
     method: "DELETE",
-    path: "/containers/:id",
+    path: "/containers/*name",
     summary: "Remove a container",
     access: "write",
     query: { force: "bool", v: "bool", link: "bool" },

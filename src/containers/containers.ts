@@ -45,10 +45,12 @@ import { ExecSessions } from "./exec.ts";
 import { refuseRestarting } from "./freezing.ts";
 import { HealthMonitor } from "./health-monitor.ts";
 import { Lifecycle, UNKNOWN_EXIT } from "./lifecycle.ts";
+import { findLinked, removeLink } from "./link.ts";
 import { inspectContainer, listContainers } from "./listing.ts";
 import { logDetails, logStream, readableLogOf } from "./log.ts";
 import { connectContainer, disconnectContainer } from "./membership.ts";
 import { allocatingName, checkName } from "./name.ts";
+import { forgetLink } from "./network-files.ts";
 import type { ContainerPorts } from "./ports.ts";
 import { pruneContainers } from "./prune.ts";
 import { usersOf } from "./remove.ts";
@@ -76,6 +78,7 @@ export class Containers implements ContainerController {
     this.#lifecycle = new Lifecycle(ports, this.#table, {
       running: (entry) => this.#health.watch(entry),
       halted: (id) => this.#health.unwatch(id),
+      ended: (id) => this.#execs.forgetUnbegun(id),
       removed: (id) => this.#execs.forget(id),
     });
     this.#health = new HealthMonitor({
@@ -128,18 +131,22 @@ export class Containers implements ContainerController {
   }
 
   async kill(id: string, signal: string): Promise<void> {
-    let entry: Entry;
     try {
-      entry = this.#table.find(id);
+      await this.#lifecycle.kill(this.#table.find(id), signal);
     } catch (error) {
+      // By the name that was asked for, as clients of older engines know it.
       const kind = error instanceof GantryError ? error.kind : "internal";
-      throw new GantryError(kind, `cannot kill container: ${id}: ${messageOf(error)}`);
+      throw new GantryError(kind, `cannot kill container: ${id}: ${messageOf(error)}`, { cause: error });
     }
-    await this.#lifecycle.kill(entry, signal);
   }
 
   async remove(id: string, options: { readonly force: boolean; readonly volumes: boolean }): Promise<void> {
-    await this.#lifecycle.remove(this.#table.find(id), options);
+    await this.#lifecycle.remove(findLinked(this.#table, id), options);
+  }
+
+  async removeLink(name: string): Promise<void> {
+    const gone = removeLink(this.#table, name);
+    if (gone !== undefined) forgetLink(this.#ports, gone.parent, gone.hostNames);
   }
 
   async pause(id: string): Promise<void> {

@@ -36,7 +36,10 @@ export interface ContainerController {
   restart(id: string, options: StopOptions): Promise<void>;
   /** `signal` as typed: `KILL`, `SIGKILL`, `9`; empty is SIGKILL. */
   kill(id: string, signal: string): Promise<void>;
+  /** By id, name, or `parent/alias` of a link. */
   remove(id: string, options: { readonly force: boolean; readonly volumes: boolean }): Promise<void>;
+  /** Takes the link `parent/alias` of the default bridge away; its containers stay. */
+  removeLink(name: string): Promise<void>;
   pause(id: string): Promise<void>;
   unpause(id: string): Promise<void>;
   /**

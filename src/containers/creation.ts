@@ -15,6 +15,7 @@ import { resolveMounts } from "./mounts.ts";
 import { checkName, randomName } from "./name.ts";
 import type { ContainerPorts } from "./ports.ts";
 import { type ContainerRecord, timestamp } from "./record.ts";
+import { settleSharedNamespaces } from "./shared-namespaces.ts";
 import { joinedContainer } from "./spec/modes.ts";
 import { checkRequest } from "./spec/validate.ts";
 import type { ContainerTable, Entry } from "./table.ts";
@@ -46,7 +47,8 @@ export async function createContainer(
   const image = ports.images.resolve(request.Config.Image);
   checkPlatform(options.platform, image);
   const wished = completeHostConfig(request.HostConfig, settings);
-  const hostConfig = { ...wished, Links: settleLinks(table, { hostConfig: wished }) };
+  const shared = settleSharedNamespaces(table, wished);
+  const hostConfig = { ...wished, ...shared, Links: settleLinks(table, { hostConfig: wished }) };
   const warnings = checkRequest({ ...request, HostConfig: hostConfig }, settings);
   const config = mergeConfig(request.Config, image.config.config ?? {}, id, hostConfig);
   for (const mode of [hostConfig.PidMode, hostConfig.IpcMode]) {

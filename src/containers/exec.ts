@@ -246,6 +246,15 @@ export class ExecSessions {
     await this.#ports.runtime.resize(session.entry.record.id, execId, rows, columns);
   }
 
+  /** A container's end takes along what was never begun in it. */
+  forgetUnbegun(containerId: string): void {
+    for (const [id, { entry, state }] of this.#sessions) {
+      if (entry.record.id !== containerId || state.status !== "created") continue;
+      this.#sessions.delete(id);
+      entry.transient.execIds.delete(id);
+    }
+  }
+
   /** Forgets the sessions of a container that is gone. */
   forget(containerId: string): void {
     for (const [id, session] of this.#sessions) {

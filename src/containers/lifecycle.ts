@@ -29,6 +29,8 @@ export const UNKNOWN_EXIT = "the exit code could not be learnt: the supervisor w
 
 /** Who wants to know what becomes of containers. */
 export interface LifecycleListener extends FreezingListener {
+  /** Its first process has ended. */
+  ended(id: string): void;
   /** It is gone for good. */
   removed(id: string): void;
 }
@@ -203,6 +205,7 @@ export class Lifecycle {
     publishVolumeEvents(this.#ports.events, entry.record, "unmount");
     if (transient.stopTold) publishContainerEvent(this.#ports.events, entry.record, "stop");
     this.#ports.shippedLogs.ended(record.id);
+    this.#listener.ended(record.id);
     if (removes) {
       const removal = this.#removeLocked(entry, { volumes: true, running: true });
       this.exits.notify(record.id, exitCode);
@@ -316,7 +319,7 @@ export class Lifecycle {
     await this.#settled(entry);
     const { record, transient } = entry;
     if (record.state.status !== "running" && !transient.restarting) {
-      throw new GantryError("conflict", `cannot kill container: ${record.name}: container ${record.id} is not running`);
+      throw new GantryError("conflict", `container ${record.id} is not running`);
     }
     if (endsIt(entry, signal)) {
       transient.manuallyStopped = true;

@@ -1,6 +1,6 @@
 import { GantryError, isKind, messageOf } from "../base/errors.ts";
 import type { ContainerRecord } from "./record.ts";
-import type { ContainerTable } from "./table.ts";
+import type { ContainerTable, Entry } from "./table.ts";
 
 /** One `--link` of the default bridge, read. */
 export interface Link {
@@ -59,6 +59,56 @@ export function shownLinks(table: ContainerTable, record: ContainerRecord): stri
     const name = table.get(target)?.record.name ?? target.slice(0, 12);
     return `/${name}:/${record.name}/${alias}`;
   });
+}
+
+/** Containers by the further names that links give them: `parent/alias`. */
+export function linkNames(table: ContainerTable): Map<string, string[]> {
+  const names = new Map<string, string[]>();
+  for (const { record } of table.all()) {
+    if (!usesLegacyLinks(record)) continue;
+    for (const text of record.hostConfig.Links ?? []) {
+      const { target, alias } = parseLink(text);
+      names.set(target, [...(names.get(target) ?? []), `${record.name}/${alias}`]);
+    }
+  }
+  return names;
+}
+
+/** The link that `parent/alias` names: who has it, and the id of whom it leads to. */
+function findLink(table: ContainerTable, name: string): { readonly parent: Entry; readonly child: string } | undefined {
+  const [, parentName = "", alias = ""] = /^\/?([^/]+)\/([^/]+)$/.exec(name) ?? [];
+  const parent = table.named(parentName);
+  if (parent === undefined || !usesLegacyLinks(parent.record)) return undefined;
+  const link = (parent.record.hostConfig.Links ?? []).map(parseLink).find((each) => each.alias === alias);
+  return link === undefined ? undefined : { parent, child: link.target };
+}
+
+/** As `table.find`; a link's name leads to its container. */
+export function findLinked(table: ContainerTable, nameOrId: string): Entry {
+  const link = nameOrId.includes("/", 1) ? findLink(table, nameOrId) : undefined;
+  return (link && table.get(link.child)) ?? table.find(nameOrId);
+}
+
+/**
+ * Takes the link `parent/alias` away; the containers stay. Resolves with what the parent's hosts file has had of it.
+ * Throws not-found if there is neither such a link nor such a container, and Docker's refusal for a container's own name.
+ */
+export function removeLink(
+  table: ContainerTable,
+  name: string,
+): { readonly parent: ContainerRecord; readonly hostNames: string } | undefined {
+  const link = findLink(table, name);
+  if (link === undefined) {
+    table.find(name);
+    throw new GantryError("internal", "Conflict, cannot remove the default link name of the container");
+  }
+  const { parent, child } = link;
+  const { hostConfig } = parent.record;
+  const alias = name.slice(name.lastIndexOf("/") + 1);
+  const Links = (hostConfig.Links ?? []).filter((text) => parseLink(text).alias !== alias);
+  table.update(parent, { hostConfig: { ...hostConfig, Links } });
+  const other = table.get(child)?.record;
+  return other && { parent: parent.record, hostNames: linkHostNames(other, alias) };
 }
 
 /** What the links of a container that starts come to now. Throws where one of the others does not run. */

@@ -2,7 +2,7 @@ import type { ContainerInspect, ContainerSummary } from "../api/container.ts";
 import { isKind } from "../base/errors.ts";
 import type { ContainerListOptions } from "./controller.ts";
 import { containerFilter, selectRows } from "./filter.ts";
-import { shownLinks } from "./link.ts";
+import { linkNames, shownLinks } from "./link.ts";
 import type { ContainerPorts } from "./ports.ts";
 import type { ContainerRecord } from "./record.ts";
 import type { ContainerTable, Entry } from "./table.ts";
@@ -20,9 +20,10 @@ export async function listContainers(
   });
   const rows = selectRows(table.all(), options, test);
   const networks = networkIds(ports);
+  const byLinks = linkNames(table);
   const summaries = [];
   for (const { record, transient } of rows) {
-    const summary = summaryOf(record, transient, viewOf(ports, table, record, networks));
+    const summary = summaryOf(record, transient, viewOf(ports, table, record, networks, byLinks));
     summaries.push(options.size ? { ...summary, ...(await sizes(ports, record)) } : summary);
   }
   return summaries;
@@ -44,6 +45,7 @@ function viewOf(
   table: ContainerTable,
   record: ContainerRecord,
   networks: Readonly<Record<string, string>>,
+  byLinks?: ReadonlyMap<string, string[]>,
 ): ViewContext {
   const { snapshots } = ports;
   return {
@@ -53,6 +55,7 @@ function viewOf(
     imageNameStands: imageIds(ports, record.image).includes(record.imageId),
     networkIds: networks,
     links: shownLinks(table, record),
+    linkNames: byLinks?.get(record.id) ?? [],
   };
 }
 

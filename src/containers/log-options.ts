@@ -46,9 +46,14 @@ export function isLogDriver(name: string): name is LogDriver {
   return (LOG_DRIVERS as readonly string[]).includes(name);
 }
 
+/** What is said of a driver that isn't there, by whomever it is named. */
+export function unknownLogDriver(name: string): string {
+  return `error looking up logging plugin ${name}: plugin "${name}" not found`;
+}
+
 /** Checks a driver's name and its options: `invalid` in Docker's words, which it says partly at create, partly at start. */
 export function checkLogOptions(driver: string, options: LogOptions): void {
-  if (!isLogDriver(driver)) refuse(`error looking up logging plugin ${driver}: plugin "${driver}" not found`);
+  if (!isLogDriver(driver)) refuse(unknownLogDriver(driver));
   checkShared(options);
   if (driver === "none") return;
   if (driver === "gelf" && (options["gelf-address"] ?? "") === "") refuse("gelf-address is a required parameter");

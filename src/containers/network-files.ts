@@ -29,6 +29,16 @@ export function refreshFiles(ports: ContainerPorts, record: ContainerRecord): vo
   }
 }
 
+/** Takes the names of a link that is no more out of a running container's hosts file. */
+export function forgetLink(ports: ContainerPorts, parent: ContainerRecord, names: string): void {
+  if (parent.state.status !== "running") return;
+  try {
+    setHosts(etcFilesIn(containerFolder(ports.settings().dataRoot, parent.id)).hosts, names, []);
+  } catch (error) {
+    ports.log.warn(`cannot take a link from a container: ${messageOf(error)}`, { container: parent.id });
+  }
+}
+
 /** Tells the running containers that are linked to one that has just started its address of now. */
 export function refreshLinks(ports: ContainerPorts, table: ContainerTable, record: ContainerRecord): void {
   const endpoint = record.state.status === "running" ? record.state.networks.bridge : undefined;

@@ -43,6 +43,11 @@ export class ContainerTable {
     throw new GantryError("not-found", `No such container: ${nameOrId}`);
   }
 
+  /** By its name alone. */
+  named(name: string): Entry | undefined {
+    return this.#entries.get(this.#names.get(name) ?? "");
+  }
+
   all(): readonly Entry[] {
     return [...this.#entries.values()];
   }

@@ -27,6 +27,8 @@ export interface ViewContext {
   readonly networkIds: Readonly<Record<string, string>>;
   /** The container's links as they are shown. */
   readonly links: string[] | null;
+  /** What links call it beside its own name. */
+  readonly linkNames: readonly string[];
 }
 
 export function statusOf(record: ContainerRecord, transient: Transient): ContainerStatus {
@@ -169,7 +171,7 @@ export function summaryOf(record: ContainerRecord, transient: Transient, context
   const annotations = record.hostConfig.Annotations;
   return {
     Id: record.id,
-    Names: [`/${record.name}`],
+    Names: [record.name, ...context.linkNames].map((name) => `/${name}`),
     Image: context.imageNameStands ? record.image : record.imageId,
     ImageID: record.imageId,
     Command: [path, ...args.map((arg) => (arg.includes(" ") ? `'${arg}'` : arg))].join(" "),

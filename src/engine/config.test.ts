@@ -82,7 +82,7 @@ test("what can't be a flag's value is refused in one sentence", () => {
     [["--default-runtime=x"], /specified default runtime 'x' does not exist/],
     [["--add-runtime=runc=/x"], /runtime name 'runc' is reserved/],
     [["--data-root=x"], /x is no absolute path/],
-    [["--log-driver=x"], /no log driver named 'x' is registered/],
+    [["--log-driver=x"], /error looking up logging plugin x: plugin "x" not found/],
     [["--default-address-pool=base=10.0.0.0/8,size=4"], /invalid size 4/],
     [["--default-ulimit=nofile"], /nofile/],
     [["--default-shm-size=0"], /more than 0/],

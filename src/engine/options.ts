@@ -1,7 +1,7 @@
 import { isIP, isIPv4 } from "node:net";
 import { isAbsolute } from "node:path";
 import { parseUlimit } from "../base/units.ts";
-import { LOG_DRIVERS } from "../containers/log-options.ts";
+import { LOG_DRIVERS, unknownLogDriver } from "../containers/log-options.ts";
 import { parseBindAddress } from "./bind-address.ts";
 import {
   asObject,
@@ -146,7 +146,7 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
     },
   ),
   logDriver: textOption("log-driver", "local", { help: LOG_DRIVERS.join(", ") }, (text) =>
-    oneOf(text, LOG_DRIVERS, `logger: no log driver named '${text}' is registered`),
+    oneOf(text, LOG_DRIVERS, unknownLogDriver(text)),
   ),
   logOpts: recordOption(
     "log-opt",

@@ -136,6 +136,44 @@ describe("images", { skip: NO_DOCKER }, () => {
     await engine.ok("rmi", "listed:1", "listed:2");
   });
 
+  test("a prune's filters choose among real images, and what is used stays", async () => {
+    const tar = (word: string): string => file("q.tar", tarOf([{ name: "word", body: word }]));
+    const make = (name: string, label: string) => engine.ok("import", "-c", `LABEL ${label}`, tar(name + label), name);
+    const prune = async (filters: object) => {
+      const path = `/images/prune?filters=${encodeURIComponent(JSON.stringify(filters))}`;
+      const { status, json } = await engine.request("POST", path);
+      assert.equal(status, 200, json?.message);
+      const rows = (json.ImagesDeleted ?? []) as { Untagged?: string; Deleted?: string }[];
+      return { untagged: rows.flatMap(({ Untagged }) => Untagged ?? []).sort(), space: json.SpaceReclaimed as number };
+    };
+    const has = async () =>
+      (await engine.ok("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "label=p"))
+        .split("\n")
+        .filter(Boolean)
+        .sort();
+    await make("p:old", "p=1");
+    // Each takes the name of the one before.
+    await make("p:old", "p=2");
+    await make("p:old", "p=3");
+    await make("p:used", "p=4");
+    await make("p:free", "p=5");
+    await engine.ok("create", "--name", "uses", "p:used", "true");
+    assert.deepEqual(await has(), ["<none>:<none>", "<none>:<none>", "p:free", "p:old", "p:used"]);
+    assert.deepEqual(await prune({ label: ["p=1"], until: ["1h"] }), { untagged: [], space: 0 });
+    assert.deepEqual(await prune({ label: ["p=9"] }), { untagged: [], space: 0 });
+    const { space } = await prune({ label: ["p=1"], until: [String(Date.now() / 1000 + 60)] });
+    assert.equal(space, "p:oldp=1".length);
+    assert.equal((await has()).filter((name) => name === "<none>:<none>").length, 1);
+    assert.equal((await prune({ "label!": ["p"] })).space, 0);
+    await prune({ dangling: ["true"] });
+    assert.deepEqual(await has(), ["p:free", "p:old", "p:used"]);
+    assert.deepEqual((await prune({ dangling: ["false"], "label!": ["p=3"], label: ["p"] })).untagged, ["p:free"]);
+    assert.deepEqual((await prune({ dangling: ["0"], label: ["p"], until: ["-1m"] })).untagged, ["p:old"]);
+    assert.deepEqual(await has(), ["p:used"]);
+    await engine.ok("rm", "uses");
+    await engine.ok("rmi", "p:used");
+  });
+
   /** The test image's own layer, taken out of its archive by GNU tar. */
   async function busyboxLayer(): Promise<Buffer> {
     const path = join(engine.root, "busybox.tar");

@@ -84,6 +84,36 @@ test("removing a bind volume leaves alone what it was bound to", { skip: NO_DOCK
   );
 });
 
+test("cp reaches what is on a volume's device while nothing runs, and lets go of it", { skip: NO_DOCKER }, async () => {
+  const source = join(engine.root, "bound-files");
+  mkdirSync(source);
+  writeFileSync(join(source, "there"), "from the host");
+  await engine.ok("volume", "create", "-o", "type=none", "-o", "o=bind", "-o", `device=${source}`, "files");
+  await engine.ok("volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "fleeting");
+  await engine.ok("create", "--name", "idle", "-v", "files:/f", "-v", "fleeting:/t", "busybox", "sleep", "100");
+  const path = join(engine.root, "copied");
+  await engine.ok("cp", "idle:/f/there", path);
+  assert.equal(readFileSync(path, "utf8"), "from the host");
+  writeFileSync(path, "into the host");
+  await engine.ok("cp", path, "idle:/f/back");
+  assert.equal(readFileSync(join(source, "back"), "utf8"), "into the host");
+  await engine.ok("cp", path, "idle:/t/gone");
+  // What lets go of them comes behind the answer.
+  for (const deadline = Date.now() + 5000; mountsOf("files").length + mountsOf("fleeting").length > 0; ) {
+    assert.ok(Date.now() < deadline, "the devices stay mounted");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assert.match(
+    (await engine.docker("cp", "idle:/t/gone", path)).stderr,
+    /Could not find the file \/t\/gone in container idle/,
+  );
+  await engine.ok("start", "idle");
+  await engine.ok("cp", path, "idle:/t/stays");
+  assert.equal(await engine.ok("exec", "idle", "cat", "/t/stays"), "into the host");
+  await engine.ok("rm", "-f", "idle");
+  await engine.ok("volume", "rm", "files", "fleeting");
+});
+
 test("a device that can't be mounted is told by the start, which leaves nothing", { skip: NO_DOCKER }, async () => {
   await engine.ok("volume", "create", "-o", "type=none", "-o", "o=bind", "-o", "device=/nowhere/at/all", "broken");
   const { code, stderr } = await engine.docker("run", "--name", "wants-broken", "-v", "broken:/b", "busybox", "true");

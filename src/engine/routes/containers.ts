@@ -109,13 +109,8 @@ export function containerRoutes(containers: ContainerController): ContainerRoute
     },
     containerCommit: (request) => commit(containers, request),
     containerRemove: async ({ params, query }) => {
-      if (query.link) {
-        const isDefault = !/[^/]\//.test(params.id!);
-        if (isDefault)
-          throw new GantryError("internal", "Conflict, cannot remove the default link name of the container");
-        throw new GantryError("unsupported", "cannot remove a link: legacy links are not kept");
-      }
-      await containers.remove(params.id!, { force: query.force, volumes: query.v });
+      if (query.link) await containers.removeLink(params.name!);
+      else await containers.remove(params.name!, { force: query.force, volumes: query.v });
       return empty();
     },
   };
