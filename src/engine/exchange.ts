@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import { answerFor } from "../api/client-quirks.ts";
 import { olderAnswer } from "../api/older-answers.ts";
 import { ROUTES, type RouteName } from "../api/routes.ts";
@@ -48,14 +49,16 @@ export class Exchanges {
   /** Never rejects: what goes wrong is the answer, or ends the connection. */
   async serve(exchange: Exchange): Promise<void> {
     const { message, response, target, found, document, hijack } = exchange;
+    // Kept: a message that is done with has no socket any more.
+    const { socket } = message;
     try {
       const onLeft = (abort: () => void) => {
         const left = () => {
           if (!response.writableFinished && !exchange.taken()) abort();
         };
-        if (message.socket.destroyed) abort();
-        else message.socket.once("close", left);
-        response.once("finish", () => message.socket.off("close", left));
+        if (socket.destroyed) abort();
+        else socket.once("close", left);
+        response.once("finish", () => socket.off("close", left));
       };
       const version = target.version ?? API_VERSION;
       if (target.version !== undefined) checkVersion(target.version);
@@ -69,14 +72,14 @@ export class Exchanges {
     } catch (error) {
       if (exchange.taken()) {
         // Its owner failed: there is nobody left to end it.
-        message.socket.destroy();
+        socket.destroy();
         this.#options.log.error("a hijacked connection failed", {
           url: message.url?.slice(0, 500),
           error: messageOf(error),
         });
         return;
       }
-      this.#finishError(message, response, error);
+      this.#finishError(message, response, socket, error);
     } finally {
       this.#options.onAnswered?.(
         found?.name ?? "none",
@@ -105,10 +108,10 @@ export class Exchanges {
     return handler(request());
   }
 
-  #finishError(message: IncomingMessage, response: ServerResponse, error: unknown): void {
+  #finishError(message: IncomingMessage, response: ServerResponse, socket: Socket, error: unknown): void {
     if (!(error instanceof GantryError) || error.kind === "internal") {
       // A client that leaves in the midst of its body fails whoever reads it, which is no fault of the engine's.
-      const hasLeft = message.socket.destroyed && !message.complete;
+      const hasLeft = socket.destroyed && !message.complete;
       this.#options.log[hasLeft ? "debug" : "error"]("request failed", {
         method: message.method,
         url: message.url?.slice(0, 500),
