@@ -72,7 +72,7 @@ describe("what containers and clients see is Docker's", { skip: NO_DOCKER }, () 
     await engine.ok("rm", "plain");
     assert.match(
       await refusal("create", "--log-opt", "bogus=1", "busybox"),
-      /unknown log opt 'bogus' for json-file log driver/,
+      /unknown log opt 'bogus' for log driver local/,
     );
   });
 

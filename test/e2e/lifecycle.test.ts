@@ -51,12 +51,17 @@ describe("a container's life", { skip: NO_DOCKER }, () => {
   });
 
   test("stop uses the container's own stop signal and kill takes any signal by name or number", async () => {
-    const script = "trap 'exit 42' USR1; trap 'exit 43' HUP; while :; do sleep 0.05; done";
-    await engine.ok("run", "-d", "--name", "signals", "--stop-signal", "USR1", "busybox", "sh", "-c", script);
+    // A first process that has no trap yet is not ended by these signals: the kernel keeps them from it.
+    const script = "trap 'exit 42' USR1; trap 'exit 43' HUP; : > /run/trapped; while :; do sleep 0.05; done";
+    const options = ["--name", "signals", "--stop-signal", "USR1", "--tmpfs", "/run"];
+    const trapped = () => engine.ok("exec", "signals", "sh", "-c", "until [ -e /run/trapped ]; do sleep 0.01; done");
+    await engine.ok("run", "-d", ...options, "busybox", "sh", "-c", script);
+    await trapped();
     await engine.ok("stop", "signals");
     assert.equal(await state("signals", "ExitCode"), "42");
     for (const signal of ["HUP", "SIGHUP", "1"]) {
       await engine.ok("start", "signals");
+      await trapped();
       await engine.ok("kill", "-s", signal, "signals");
       assert.equal(await engine.ok("wait", "signals"), "43", signal);
     }
