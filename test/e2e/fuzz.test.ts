@@ -296,11 +296,13 @@ function send(socketPath: string, { method, path, headers, body }: Call): Promis
 
 /** What a registry does wrong is Docker's 500. */
 const ASKS_OTHERS = /^(\/v[0-9.]+)?\/(auth|distribution\/.*)(\?|$)/;
+/** A refusal that dockerd answers with 500, too. */
+const NO_LINK = "cannot remove the default link name of the container";
 
 function checkReply(call: Call, { status, type, text }: Reply): void {
   if (status === undefined) return;
   const shown = `${call.method} ${call.path.slice(0, 300)}: ${status} ${text.slice(0, 500)}`;
-  const isOthers = ASKS_OTHERS.test(call.path) || /^\{"message":"Get \\"/.test(text);
+  const isOthers = ASKS_OTHERS.test(call.path) || /^\{"message":"Get \\"/.test(text) || text.includes(NO_LINK);
   if (!isOthers) assert.notEqual(status, 500, shown);
   assert.doesNotMatch(text, /\bat (file|node):|TypeError|RangeError|\[object Object\]|undefined/, shown);
   if (status < 400) return;
@@ -416,15 +418,17 @@ describe("hostile values on every route", () => {
       `handles ${began.handles} → ${handles()}, memory ${began.memory.toFixed()} → ${memory().toFixed()} MB`,
     );
     assert.ok(handles() <= began.handles + 10, `${began.handles} handles became ${handles()}`);
-    // V8 lets its heap grow by some 160 MB under this load, and no further however long it lasts.
-    assert.ok(memory() < began.memory + 220, `${began.memory} MB became ${memory()}`);
+    // V8 lets its heap grow by some 80 MB under this load, and no further however long it lasts.
+    assert.ok(memory() < began.memory + 120, `${began.memory} MB became ${memory()}`);
     for (const [name, count] of files()) {
       const earlier = began.files.find(([each]) => each === name)?.[1] ?? 0;
       assert.ok(count <= earlier + 60, `${name}: ${earlier} files became ${count}`);
     }
     assert.equal(engine.pid, pid);
     const isOwn = (line: string) =>
-      line.includes('"level":"error"') && !/"url":"[^"]*(auth|distribution|images\/create)/.test(line);
+      line.includes('"level":"error"') &&
+      !line.includes(NO_LINK) &&
+      !/"url":"[^"]*(auth|distribution|images\/create)/.test(line);
     const failures = engine.log.split("\n").filter(isOwn);
     assert.deepEqual(failures.slice(0, 5), []);
   });
