@@ -113,7 +113,7 @@ export class SupervisorClient implements ProcessRuntime {
     const { promise: done, resolve } = Promise.withResolvers<AttachEnd>();
     this.#sessions.set(session, resolve);
     const { id, execId, stdin, stdout, stderr, multiplexed, socket } = request;
-    const ready = this.#connected().then(async () => {
+    const begin = async () => {
       const { fd, head, release } = handOver(socket, request.head);
       const message: Request = {
         ...{ op: "attach", session, id, execId, stdin, stdout, stderr, multiplexed },
@@ -122,7 +122,9 @@ export class SupervisorClient implements ProcessRuntime {
         preamble: Buffer.from(request.preamble ?? []).toString("base64"),
       };
       await this.#ask(message, { fd, sent: release });
-    });
+    };
+    // Before whatever is asked next: what an exec prints before its client is there is lost.
+    const ready = this.#current === undefined ? this.#connected().then(begin) : begin();
     ready.catch(() => {
       this.#sessions.delete(session);
       resolve("client-left");
@@ -153,9 +155,10 @@ export class SupervisorClient implements ProcessRuntime {
     request: Request,
     options: { readonly timeoutMs?: number; readonly fd?: number; readonly sent?: () => void } = {},
   ): Promise<unknown> {
-    let connection: ControlConnection;
+    let connection = this.#current;
     try {
-      connection = await this.#connected();
+      // Without a wait where there is a connection: requests go in the order in which they are made.
+      connection ??= await this.#connected();
     } catch (error) {
       options.sent?.();
       throw error;
@@ -171,6 +174,10 @@ export class SupervisorClient implements ProcessRuntime {
     const message: FromEngine = { ...request, request: number };
     connection.send(message, options.fd, options.sent);
     return await promise;
+  }
+
+  get #current(): ControlConnection | undefined {
+    return this.#closed ? undefined : this.#connection;
   }
 
   async #connected(): Promise<ControlConnection> {
