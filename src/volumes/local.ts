@@ -103,9 +103,12 @@ export class LocalVolumes implements VolumeStore {
     if (users.length > 0) {
       throw new GantryError("conflict", `remove ${name}: volume is in use - [${users.join(", ")}]`);
     }
-    await this.#unheld(name);
-    // Somebody else waited for the same.
-    if (this.#volumes.get(name) !== volume) return this.remove(name, options);
+    // Without a wait its record goes in the transaction of whoever calls, as a container's with its volumes must.
+    if (this.#holders.has(name)) {
+      await this.#unheld(name);
+      // Somebody else waited for the same.
+      if (this.#volumes.get(name) !== volume) return this.remove(name, options);
+    }
     this.#unmountForRemoval(name, volume);
     this.#volumes.delete(name);
     this.#records.delete(name);
