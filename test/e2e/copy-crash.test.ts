@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
 import type { Socket } from "node:net";
@@ -130,5 +131,43 @@ describe("an engine that is killed in the midst of copies", () => {
     while (views().length > 0 && Date.now() < deadline) await engine.request("GET", "/_ping");
     assert.deepEqual(views(), []);
     assert.doesNotMatch(engine.log, /"level":"error"/);
+  });
+});
+
+describe("a disk that is full", () => {
+  test("is told of by a copy and a commit, which leave no blob, and both work when there is room", async () => {
+    await using engine = await startEngine({ image: false });
+    await engine.stop();
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=24m", "tmpfs", engine.dataRoot]);
+    try {
+      await engine.start();
+      await engine.bootstrap("busybox");
+      const id = await run(engine, "source", "while :; do echo line; sleep 0.05; done");
+      const before = kept(engine);
+      const copy = (megabytes: number) =>
+        engine.request(
+          "PUT",
+          `/containers/${id}/archive?path=/`,
+          tarOf([{ name: "big", body: Buffer.alloc(megabytes << 20, 1) }]),
+          { "Content-Type": "application/x-tar" },
+        );
+      const full = await copy(30);
+      assert.deepEqual([full.status, full.json.message], [500, "cannot extract big: no space left on device"]);
+      assert.equal((await copy(10)).status, 200);
+      const commit = () => engine.request("POST", `/commit?container=${id}&repo=made`);
+      // Once as a blob and once as a snapshot: no room for both.
+      const refused = await commit();
+      assert.equal(refused.status, 500);
+      assert.match(refused.json.message, /no space left on device/);
+      assert.deepEqual(kept(engine), before);
+      const { State } = (await engine.request("GET", `/containers/${id}/json`)).json;
+      assert.deepEqual([State.Running, State.Paused], [true, false]);
+      assert.equal((await copy(1)).status, 200);
+      assert.equal((await commit()).status, 201);
+      assert.equal((await engine.request("DELETE", `/containers/${id}?force=1`)).status, 204);
+      await engine.stop();
+    } finally {
+      execFileSync("umount", ["-l", engine.dataRoot], { stdio: "ignore" });
+    }
   });
 });
