@@ -39,7 +39,7 @@ bundle() {
   "$bun" build "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "the build of $what failed: see above."; }
 }
 what="the CLI"
-bundle --compile --bytecode --minify --format=cjs src/cli/main.ts --outfile "$work/gantry"
+bundle --compile --bytecode --minify --format=esm --splitting src/cli/main.ts --outfile "$work/gantry"
 what="the engine"
 bundle --target=node --external koffi --root src --outdir "$work/js" src/engine/main.ts src/runtime/supervisor/main.ts src/runtime/shipper/main.ts
 
