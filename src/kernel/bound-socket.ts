@@ -7,6 +7,12 @@ const bind = libc("int bind(int fd, const void *address, uint32_t length)");
 const listen = libc("int listen(int fd, int backlog)");
 const connect = libc("int connect(int fd, const void *address, uint32_t length)");
 const setsockopt = libc("int setsockopt(int fd, int level, int name, const void *value, uint32_t length)");
+const getsockname = libc("int getsockname(int fd, void *address, void *length)");
+const accept4 = libc("int accept4(int fd, void *address, void *length, int flags)");
+const recvfrom = libc("ssize_t recvfrom(int fd, void *bytes, size_t size, int flags, void *address, void *length)");
+const sendto = libc(
+  "ssize_t sendto(int fd, const void *bytes, size_t size, int flags, const void *address, uint32_t length)",
+);
 
 const AF = { inet: 2, inet6: 10 } as const;
 const SOCK = { stream: 1, dgram: 2, nonblock: 0o4000, cloexec: 0o2000000 } as const;
@@ -17,6 +23,11 @@ const KIND = {
 } as const;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
+const SO_RCVBUFFORCE = 33;
+const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
+/** A socket address of any family fits. */
+const ADDRESS_ROOM = 28;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const BACKLOG = 4096;
@@ -63,6 +74,63 @@ export function connectSocket(kind: "tcp" | "udp", address: string, port: number
   if (error.errno === EINPROGRESS) return fd;
   closeSync(fd);
   throw error;
+}
+
+/** The port that a socket is bound to. */
+export function boundPort(fd: number): number {
+  const name = Buffer.alloc(ADDRESS_ROOM);
+  check("getsockname", getsockname(fd, name, uint32(ADDRESS_ROOM)));
+  return name.readUInt16BE(2);
+}
+
+/** The next connection of a listening socket, non-blocking, the caller's to close; undefined if none waits. */
+export function acceptSocket(fd: number): number | undefined {
+  const accepted = accept4(fd, null, null, SOCK.nonblock | SOCK.cloexec);
+  if (accepted >= 0) return accepted;
+  const error = errnoError("accept4");
+  // One that came and went is none.
+  if (error.code === "EAGAIN" || error.code === "EINTR" || error.code === "ECONNABORTED") return undefined;
+  throw error;
+}
+
+/** Lets so many bytes of datagrams wait, whatever the machine's limit is. */
+export function setReceiveRoom(fd: number, bytes: number): void {
+  check("setsockopt", setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, uint32(bytes), 4), "SO_RCVBUFFORCE");
+}
+
+/** Who sent a datagram, as the kernel writes it. */
+export interface Peer {
+  readonly bytes: Buffer;
+  readonly size: Buffer;
+}
+
+export function newPeer(): Peer {
+  return { bytes: Buffer.alloc(ADDRESS_ROOM), size: uint32(ADDRESS_ROOM) };
+}
+
+export function portOf(peer: Peer): number {
+  return peer.bytes.readUInt16BE(2);
+}
+
+/** Takes one datagram, and writes its sender into `peer`. Returns its size; undefined if none is there. */
+export function receiveFrom(fd: number, into: Buffer, peer: Peer): number | undefined {
+  peer.size.writeUInt32LE(ADDRESS_ROOM);
+  const size = Number(recvfrom(fd, into, into.length, MSG_DONTWAIT, peer.bytes, peer.size));
+  if (size >= 0) return size;
+  const error = errnoError("recvfrom");
+  if (error.code === "EAGAIN" || error.code === "EINTR") return undefined;
+  throw error;
+}
+
+/** Sends one datagram; one that can't go now, or not there, is lost. */
+export function sendTo(fd: number, bytes: Uint8Array, peer: Peer): void {
+  sendto(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL, peer.bytes, peer.size.readUInt32LE());
+}
+
+function uint32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return bytes;
 }
 
 function socketAddress(family: number, raw: Buffer, port: number): Buffer {

@@ -60,7 +60,7 @@ describe("a query", () => {
       if (number(4) === 0) bytes = bytes.subarray(0, number(bytes.length));
       const found = readQuery(bytes);
       if (found === undefined) continue;
-      const reply = "refusal" in found ? found.refusal : writeFailure(found.query, RCODE.serverFailure);
+      const reply = "refusal" in found ? found.refusal : writeFailure(found.query.bytes, RCODE.serverFailure);
       assert.ok(reply.length >= 12 && reply.length <= Math.max(12, bytes.length));
       assert.equal(reply.readUInt16BE(0), bytes.readUInt16BE(0));
       if ("refusal" in found || /[^a-z0-9.-]/.test(found.query.name) || found.query.name.includes("..")) continue;

@@ -127,8 +127,8 @@ function recordsOf(name: string, answer: DnsAnswer | undefined): packet.Answer[]
   return answer.addresses.map((data) => ({ type: answer.type, name, ttl: TTL_S, data }));
 }
 
-/** An answer without records: the question as it came and a code. */
-export function writeFailure({ bytes }: DnsQuery, code: number): Buffer {
+/** An answer without records to a query: the question as it came and a code. */
+export function writeFailure(bytes: Buffer, code: number): Buffer {
   return bareReply(bytes, code);
 }
 

@@ -27,7 +27,7 @@ import { HostPorts } from "./ports.ts";
 import { type Publication, Publications, type PublishedPlace } from "./publications.ts";
 import { isPredefined, type NetworkRecord } from "./record.ts";
 import { NetworkRegistry } from "./registry.ts";
-import { Resolver } from "./resolver.ts";
+import { Resolver, resolversAllowance } from "./resolver.ts";
 import { routeThrough, Sandboxes } from "./sandbox.ts";
 
 export interface NetworksPorts {
@@ -63,6 +63,7 @@ export class Networks implements NetworkController {
   /** Endpoints by the networks' ids. */
   readonly #joined = new Map<string, Set<Endpoint>>();
   readonly #names = new Names();
+  readonly #allowance = resolversAllowance();
   readonly #hostServers = new HostServers();
   readonly #sandboxes: Sandboxes;
   readonly #registry: NetworkRegistry;
@@ -346,6 +347,7 @@ export class Networks implements NetworkController {
         return upstreamsOf(member.dns, this.#hostServers.get(), hasIPv6);
       },
       logger: this.#logger,
+      allowance: this.#allowance,
       isInherited: member.isInherited,
     });
   }

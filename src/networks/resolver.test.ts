@@ -16,7 +16,7 @@ import type { Endpoint } from "./endpoint.ts";
 import type { Upstream } from "./host-dns.ts";
 import { Names } from "./names.ts";
 import { newNetwork } from "./record.ts";
-import { RESOLVER_ADDRESS, Resolver } from "./resolver.ts";
+import { RESOLVER_ADDRESS, Resolver, resolversAllowance } from "./resolver.ts";
 import { Sandboxes } from "./sandbox.ts";
 
 enterPrivateHost();
@@ -57,6 +57,7 @@ describe("a sandbox's name server", () => {
       endpoints: () => [own],
       upstreams: () => upstreams,
       logger: new Logger("error", () => {}),
+      allowance: resolversAllowance(),
       isInherited: false,
     });
   });

@@ -1,11 +1,23 @@
-import { createSocket, type Socket as Datagrams, type RemoteInfo } from "node:dgram";
 import { closeSync } from "node:fs";
-import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { Socket } from "node:net";
+import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
-import { bindSocket } from "../kernel/bound-socket.ts";
+import {
+  acceptSocket,
+  bindSocket,
+  boundPort,
+  newPeer,
+  type Peer,
+  portOf,
+  receiveFrom,
+  sendTo,
+  setReceiveRoom,
+} from "../kernel/bound-socket.ts";
 import { inNetns } from "../kernel/namespace.ts";
 import { Nftables } from "../kernel/nftables.ts";
+import { Readiness } from "../kernel/readiness.ts";
+import { Allowance } from "./allowance.ts";
 import { forwardQuery, framed, type Transport } from "./dns-forward.ts";
 import {
   type DnsAnswer,
@@ -31,6 +43,20 @@ const MOST_CONNECTIONS = 32;
 const CONNECTION_IDLE_MS = 10_000;
 const MAX_MESSAGE = 65_535;
 const TABLE = "gantry-dns";
+/** Of the event loop's time: what the questions of one sandbox may take, and those of all. Beyond it they wait. */
+const SHARE = { share: 0.2, mostMs: 8 };
+const SHARE_OF_ALL = { share: 0.4, mostMs: 20 };
+/** What others wait for at most while questions are answered. */
+const SLICE_MS = 1;
+/** No descriptor is free, or the like: it is not asked again at once. */
+const FAILED_MS = 1000;
+/** Datagrams that wait; more are lost, as anywhere. */
+const RECEIVE_ROOM = 1 << 20;
+
+/** What the resolvers of one engine may take together. */
+export function resolversAllowance(): Allowance {
+  return new Allowance(SHARE_OF_ALL);
+}
 
 export interface ResolverPorts {
   readonly sandbox: string;
@@ -40,6 +66,8 @@ export interface ResolverPorts {
   /** None where nothing may be asked outside. */
   readonly upstreams: () => readonly Upstream[];
   readonly logger: Logger;
+  /** Of all the engine's resolvers. */
+  readonly allowance: Allowance;
   /** An earlier engine may have left its rules inside. */
   readonly isInherited: boolean;
 }
@@ -51,23 +79,20 @@ export interface ResolverPorts {
  */
 export class Resolver {
   readonly #ports: ResolverPorts;
-  readonly #datagrams: Datagrams;
-  readonly #server: Server;
+  readonly #allowance: Allowance;
+  readonly #udp: Doorway;
+  readonly #tcp: Doorway;
   readonly #clients = new Set<Socket>();
   readonly #ended = new AbortController();
   #forwards = 0;
 
   constructor(ports: ResolverPorts) {
     this.#ports = ports;
+    this.#allowance = new Allowance({ ...SHARE, whole: ports.allowance });
     const { udp, tcp } = inNetns(ports.sandbox, bindBoth);
-    this.#datagrams = createSocket("udp4");
-    this.#datagrams.on("error", (error) => this.#complain(error));
-    this.#datagrams.on("message", (bytes, from) => void this.#onDatagram(bytes, from));
-    this.#datagrams.bind({ fd: udp }).unref();
-    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#onConnection(socket));
-    this.#server.maxConnections = MOST_CONNECTIONS;
-    this.#server.on("error", (error) => this.#complain(error));
-    this.#server.listen({ fd: tcp }).unref();
+    const complain = (error: unknown) => this.#complain(error);
+    this.#udp = new Doorway(udp, this.#allowance, () => this.#takeDatagram(), complain);
+    this.#tcp = new Doorway(tcp, this.#allowance, () => this.#takeConnection(), complain);
     try {
       this.#leadPorts();
     } catch (error) {
@@ -79,13 +104,13 @@ export class Resolver {
   close(): void {
     if (this.#ended.signal.aborted) return;
     this.#ended.abort();
-    this.#datagrams.close();
-    this.#server.close();
+    this.#udp.close();
+    this.#tcp.close();
     for (const client of this.#clients) client.destroy();
   }
 
   #leadPorts(): void {
-    const own = rules(this.#datagrams.address().port, (this.#server.address() as AddressInfo).port);
+    const own = rules(boundPort(this.#udp.fd), boundPort(this.#tcp.fd));
     // The kernel takes 12 ms to be done with a deletion, even of what was not there.
     const script = this.#ports.isInherited ? `add table ip ${TABLE}\ndelete table ip ${TABLE}\n${own}` : own;
     inNetns(this.#ports.sandbox, () => {
@@ -98,20 +123,38 @@ export class Resolver {
     });
   }
 
-  async #onDatagram(bytes: Buffer, from: RemoteInfo): Promise<void> {
+  #takeDatagram(): boolean {
+    const size = receiveFrom(this.#udp.fd, incoming, sender);
+    if (size === undefined) return false;
     // Nobody is at port 0: whoever says so made the packet up.
-    const reply = from.port === 0 ? undefined : await this.#answer(bytes, "udp");
-    if (reply === undefined || this.#ended.signal.aborted) return;
-    this.#datagrams.send(reply, from.port, from.address, () => {});
+    if (portOf(sender) === 0) return true;
+    const bytes = incoming.subarray(0, size);
+    const answer = this.#answerNow(bytes, "udp");
+    if (answer === "forward") void this.#forwardDatagram(Buffer.from(bytes), copyOf(sender));
+    else if (answer !== undefined) sendTo(this.#udp.fd, answer, sender);
+    return true;
   }
 
-  #onConnection(socket: Socket): void {
+  async #forwardDatagram(bytes: Buffer, peer: Peer): Promise<void> {
+    const reply = await this.#forward(bytes, "udp");
+    if (!this.#ended.signal.aborted) sendTo(this.#udp.fd, reply, peer);
+  }
+
+  #takeConnection(): boolean {
+    const fd = acceptSocket(this.#tcp.fd);
+    if (fd === undefined) return false;
+    if (this.#clients.size >= MOST_CONNECTIONS) {
+      closeSync(fd);
+      return true;
+    }
+    const socket = new Socket({ fd, allowHalfOpen: true });
     this.#clients.add(socket);
     socket.unref();
     socket.setTimeout(CONNECTION_IDLE_MS, () => socket.destroy());
     socket.on("error", () => {});
     socket.once("close", () => this.#clients.delete(socket));
     void this.#serve(socket).catch(() => socket.destroy());
+    return true;
   }
 
   /** One query after the other: a client that sends more than it reads waits. */
@@ -121,8 +164,11 @@ export class Resolver {
       rest = Buffer.concat([rest, piece]);
       while (rest.length >= 2 && rest.length >= 2 + rest.readUInt16BE(0)) {
         const end = 2 + rest.readUInt16BE(0);
-        const reply = await this.#answer(rest.subarray(2, end), "tcp");
+        const query = rest.subarray(2, end);
         rest = rest.subarray(end);
+        await this.#turn();
+        const now = this.#allowance.spend(() => this.#answerNow(query, "tcp"));
+        const reply = now === "forward" ? await this.#forward(query, "tcp") : now;
         if (reply === undefined) continue;
         if (!socket.write(framed(reply)))
           await new Promise((resolve) => socket.once("drain", resolve).once("close", resolve));
@@ -132,7 +178,17 @@ export class Resolver {
     socket.end();
   }
 
-  async #answer(bytes: Buffer, transport: Transport): Promise<Buffer | undefined> {
+  /** Lets others have their turn, and waits while too much was asked. */
+  async #turn(): Promise<void> {
+    const { signal } = this.#ended;
+    await turn();
+    for (let ms = this.#allowance.waitMs(); ms > 0; ms = this.#allowance.waitMs()) {
+      await delay(ms, undefined, { signal, ref: false });
+    }
+  }
+
+  /** The answer to what can be answered at once, none for what deserves none. */
+  #answerNow(bytes: Buffer, transport: Transport): Buffer | "forward" | undefined {
     const read = readQuery(bytes);
     if (read === undefined) return undefined;
     if ("refusal" in read) return read.refusal;
@@ -141,13 +197,17 @@ export class Resolver {
     if (local !== undefined) {
       return writeAnswer(query, local.answer, transport === "udp" ? query.udpSize : MAX_MESSAGE);
     }
-    const upstreams = this.#ports.upstreams();
-    if (upstreams.length === 0 || this.#forwards >= MOST_FORWARDS) return writeFailure(query, RCODE.serverFailure);
+    const isFull = this.#forwards >= MOST_FORWARDS;
+    return isFull || this.#ports.upstreams().length === 0 ? writeFailure(bytes, RCODE.serverFailure) : "forward";
+  }
+
+  async #forward(bytes: Buffer, transport: Transport): Promise<Buffer> {
     this.#forwards++;
     try {
       const { sandbox } = this.#ports;
-      const reply = await forwardQuery(query.bytes, upstreams, { sandbox, transport, signal: this.#ended.signal });
-      return reply ?? writeFailure(query, RCODE.serverFailure);
+      const { signal } = this.#ended;
+      const reply = await forwardQuery(bytes, this.#ports.upstreams(), { sandbox, transport, signal });
+      return reply ?? writeFailure(bytes, RCODE.serverFailure);
     } finally {
       this.#forwards--;
     }
@@ -179,9 +239,74 @@ export class Resolver {
   }
 }
 
+/**
+ * Takes what comes to a socket, one thing after the other, for no longer at a time than others can wait and for no more
+ * than its allowance; meanwhile the kernel keeps what comes, or loses it. Owns the descriptor.
+ */
+class Doorway {
+  readonly fd: number;
+  readonly #allowance: Allowance;
+  /** Takes one; false if none is there. */
+  readonly #take: () => boolean;
+  readonly #complain: (error: unknown) => void;
+  readonly #readiness: Readiness;
+  #rest: NodeJS.Timeout | undefined;
+
+  constructor(fd: number, allowance: Allowance, take: () => boolean, complain: (error: unknown) => void) {
+    this.fd = fd;
+    this.#allowance = allowance;
+    this.#take = take;
+    this.#complain = complain;
+    this.#readiness = new Readiness(fd, () => this.#takeSome());
+    this.#open();
+  }
+
+  close(): void {
+    clearTimeout(this.#rest);
+    this.#readiness.close();
+    closeSync(this.fd);
+  }
+
+  #open(): void {
+    this.#readiness.watch(true);
+    this.#readiness.unref();
+  }
+
+  #takeSome(): void {
+    let wait = this.#allowance.waitMs();
+    if (wait === 0) {
+      const isWell = this.#allowance.spend(() => this.#takeSlice());
+      wait = isWell ? this.#allowance.waitMs() : FAILED_MS;
+    }
+    if (wait === 0) return;
+    this.#readiness.watch(false);
+    this.#rest = setTimeout(() => this.#open(), wait).unref();
+  }
+
+  #takeSlice(): boolean {
+    const end = performance.now() + SLICE_MS;
+    try {
+      while (this.#take() && performance.now() < end);
+      return true;
+    } catch (error) {
+      this.#complain(error);
+      return false;
+    }
+  }
+}
+
+/** Nothing runs between the receiving of a datagram and the use, or a copy, of it. */
+const incoming = Buffer.allocUnsafe(MAX_MESSAGE);
+const sender = newPeer();
+
+function copyOf({ bytes, size }: Peer): Peer {
+  return { bytes: Buffer.from(bytes), size: Buffer.from(size) };
+}
+
 function bindBoth(): { udp: number; tcp: number } {
   const udp = bindSocket("udp", RESOLVER_ADDRESS, 0);
   try {
+    setReceiveRoom(udp, RECEIVE_ROOM);
     return { udp, tcp: bindSocket("tcp", RESOLVER_ADDRESS, 0) };
   } catch (error) {
     closeSync(udp);
