@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what only tests need: clients of the Docker API by others. Tests skip what is not there, so nothing here
+# Installs what only tests need: clients of the Docker API by others, shells. Tests skip what is not there, so nothing here
 # fails; what could not be had is tried again a day later, or at once after `rm dist/.test-packages`.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -8,7 +8,9 @@ cd "$root"
 
 missing=
 [ -e /usr/lib/python3/dist-packages/docker/__init__.py ] || missing="$missing python3-docker"
-command -v docker-compose >/dev/null || missing="$missing docker-compose"
+for program in docker-compose zsh fish; do
+  command -v "$program" >/dev/null || missing="$missing $program"
+done
 [ -n "$missing" ] || exit 0
 [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 0
 mkdir -p dist
