@@ -134,7 +134,9 @@ test("a terminal echoes, has its size, and lets go of a client at the detach key
 test("an exec can have a terminal of its own", async () => {
   const request = fixture.request(["sleep", "100"]);
   await begin(request);
-  const exec = fixture.execRequest(request.id, ["sh", "-c", "stty size; exit 8"], { terminal: true, openStdin: true });
+  // The runtime gives the terminal its size while the process begins already.
+  const script = 'until [ "$(stty size)" = "20 70" ]; do :; done; stty size; exit 8';
+  const exec = fixture.execRequest(request.id, ["sh", "-c", script], { terminal: true, openStdin: true });
   exec.process.consoleSize = { height: 20, width: 70 };
   const { near } = await fixture.attach(request.id, { execId: exec.execId, stdin: true });
   const output = readAll(near);
