@@ -88,7 +88,7 @@ class Life(EngineCase):
 
     def test_signal(self):
         "kill sends the signal that is asked for, by name or by number"
-        made = self.started(["sh", "-c", "trap 'exit 7' USR1; trap 'exit 8' USR2; echo ready; while :; do sleep 1; done"])
+        made = self.started(["sh", "-c", "trap 'exit 7' USR1; trap 'exit 8' USR2; echo ready; while :; do sleep 0.1; done"])
         next(made.logs(stream=True))
         made.kill("SIGUSR1")
         self.assertEqual(made.wait()["StatusCode"], 7)
