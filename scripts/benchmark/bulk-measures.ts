@@ -128,8 +128,8 @@ export const BULK_MEASURES: readonly Measure[] = [
   {
     name: "`logs` of 1 GB",
     unit: "ms",
-    rounds: 3,
-    warmUp: 1,
+    rounds: 2,
+    warmUp: 0,
     before: writeLog,
     once: async (peer) => peer.time(["logs", "talker"]),
     after: clean,

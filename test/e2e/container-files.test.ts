@@ -204,7 +204,7 @@ describe("container files", { skip: NO_DOCKER }, () => {
     const rows = execFileSync("tar", ["tv", "--full-time"], { input: bytes }).toString();
     assert.match(rows, /30000001 .* k\/hole/);
     assert.match(rows, /k\/b link to k\/a/);
-    assert.match(rows, /:\d\d\.(?!000000000)\d{9} k\/a/);
+    assert.match(rows, /:\d\d\.(?!0{9})[\d ]{9} k\/a/);
     assert.ok(!rows.includes("k/sock"));
     const out = join(engine.root, "holes");
     for (const tool of ["docker", "gantry"] as const) {

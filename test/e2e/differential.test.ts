@@ -30,6 +30,7 @@ const REWORDED: readonly (readonly [RegExp, RegExp])[] = [
   [/^strconv.atoi: parsing "x": invalid syntax$/, /^invalid resize height "x": invalid syntax$/],
   [/^you cannot remove a running container id\./, /^cannot remove container "\/one": container is running: stop/],
   [/^container one is paused, unpause/, /^container id is paused, unpause/],
+  [/^invalid signal: (.*)$/, /^cannot kill container: one: invalid signal: .*$/],
   [/: mount type unknown$/, /: mount type unknown: "bogus", use bind, volume or tmpfs$/],
   [/^bad parameter: pathcannot be empty$/, /^bad parameter: path cannot be empty$/],
   [/^failed to create shim task: oci runtime create failed: /, /^oci runtime create failed: /],

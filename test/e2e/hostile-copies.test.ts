@@ -83,9 +83,10 @@ describe("copies into and out of a hostile container", () => {
       () => engine.request("GET", `/containers/${id}/json?size=1`),
     ];
     const seen = new Map<string, number>();
+    const allWentWell = () => [...kinds.keys()].every((kind) => seen.has(`${kind}: 200`));
     let at = 0;
     const worker = async () => {
-      for (let n = at++; n < 450; n = at++) {
+      for (let n = at++; n < 450 || (n < 4500 && !allWentWell()); n = at++) {
         const answer = await kinds[n % kinds.length]!(n);
         assert.ok(!answer.text.includes("CANARY"), "it shows a file of the host");
         assert.notEqual(answer.status, 500, `${n % kinds.length}: ${answer.text}`);
@@ -96,7 +97,7 @@ describe("copies into and out of a hostile container", () => {
     };
     await Promise.all(Array.from({ length: 6 }, worker));
     // Not all of them came to nothing: the race was run.
-    for (const kind of kinds.keys()) assert.ok((seen.get(`${kind}: 200`) ?? 0) > 0, `${kind} never went well`);
+    for (const kind of kinds.keys()) assert.ok(seen.has(`${kind}: 200`), `${kind} never went well`);
     assert.doesNotMatch(engine.log, /"level":"error"/);
     await remove(id);
     await untouched();
