@@ -18,6 +18,8 @@ export async function killProcessTree(
 ): Promise<void> {
   const deadline = Date.now() + WITHIN_MS;
   const known = new Map([[root.pid, root.startTime]]);
+  // One that was killed while it forked may be gone, and its child not yet be listed: only two empty looks count.
+  let empty = 0;
   for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
     const living = new Map<number, ProcessStat>();
     for (const pid of new Set([root.pid, ...candidates()])) {
@@ -26,7 +28,8 @@ export async function killProcessTree(
       living.set(pid, stat);
     }
     const found = treeOf(living, root.pid, known);
-    if (found.length === 0 || Date.now() > deadline) return;
+    empty = found.length === 0 ? empty + 1 : 0;
+    if (empty === 2 || Date.now() > deadline) return;
     for (const [pid, { startTime }] of found) {
       known.set(pid, startTime);
       kill(pid, startTime);
