@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { setTimeout as after } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { startEngine, type TestEngine } from "../engine.ts";
 import { mountsBelow, processesOf } from "../leftovers.ts";
@@ -364,6 +365,9 @@ describe("200 containers run and removed", () => {
       assert.equal((await engine.request("DELETE", `/containers/${id}`)).status, 204);
     };
     for (let n = 0; n < 10; n++) await once(n);
+    // A removal is answered before its folder is gone.
+    const folders = () => listed(join(engine.dataRoot, "containers"));
+    for (const deadline = Date.now() + 5_000; folders().length > 0 && Date.now() < deadline; ) await after(10);
     const supervisor = processesOf(engine.root).filter((pid) => pid !== engine.pid);
     const count = () => [engine.pid, ...supervisor].map(descriptors);
     const [before, descriptorsBefore] = [await inventory(engine), count()];
