@@ -94,7 +94,8 @@ describe("a container that floods its name server", { skip: NO_DOCKER }, () => {
       const flooded = await under(kind, 53);
       t.diagnostic(`p99 ${idle.p99.toFixed(1)} → ${flooded.p99.toFixed(1)} ms, busy ${idle.busy} → ${flooded.busy}`);
       assert.match(flooded.asked, /Address.*\d+\.\d+\.\d+\.\d+/);
-      assert.ok(flooded.p99 < 50 + idle.p99, `${flooded.p99} ms`);
+      // Other tests share the processors: without its bound the engine takes seconds by tcp.
+      assert.ok(flooded.p99 < 250 + idle.p99, `${flooded.p99} ms`);
       assert.ok(flooded.busy < idle.busy + 0.5, `the engine was busy for ${flooded.busy} of the time`);
     });
   }
