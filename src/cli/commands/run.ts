@@ -138,7 +138,17 @@ async function startAttached(call: Call, id: string, body: CreateBody): Promise<
   }
 }
 
-/** Keeps a terminal's size in the engine the same as this one's; the returned function ends it. */
+/**
+ * Keeps a terminal's size in the engine the same as this one's; the returned function ends it. One request at a time:
+ * on connections of their own, an earlier size could arrive last.
+ */
 export function resizer(call: Call, path: string): () => void {
-  return watchSize((h, w) => void call.client.done("POST", path, { query: { h, w } }).catch(() => {}));
+  let latest = 0;
+  let sent: Promise<unknown> = Promise.resolve();
+  return watchSize((h, w) => {
+    const mine = ++latest;
+    sent = sent.then(async () => {
+      if (mine === latest) await call.client.done("POST", path, { query: { h, w } }).catch(() => {});
+    });
+  });
 }
