@@ -9,6 +9,8 @@ import { type TarInput, type TarOutput, writeTar } from "../oci/tar/writer.ts";
 import { type Change, LONGEST_PATH, readAttributes, tooDeep } from "./changes.ts";
 
 const CHUNK = 1 << 18;
+/** Whoever extracts the layer again does it below a root of its own, whose path counts too. */
+const LONGEST_MEMBER = LONGEST_PATH - 255;
 
 /** Changes as the tar of a layer (image-spec, layer.md). Sockets are left out, as a tar can't hold them. */
 export function packLayer(changes: Iterable<Change>): AsyncGenerator<Buffer> {
@@ -21,7 +23,7 @@ async function* members(changes: Iterable<Change>): AsyncGenerator<TarOutput> {
   for (const change of changes) {
     await breath.take();
     const { stat, path } = change;
-    if (path.length > LONGEST_PATH) throw tooDeep("make a layer", path);
+    if (path.length > LONGEST_MEMBER) throw tooDeep("make a layer", path);
     if (stat === undefined) {
       yield { entry: { name: path, type: "file", mode: 0 } };
       continue;
