@@ -1,9 +1,10 @@
-import { closeSync, constants, read as fsRead, fstatSync, readSync } from "node:fs";
+import { closeSync, constants, read as fsRead, fstatSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { promisify } from "node:util";
 import { Breath } from "../base/breath.ts";
 import { bytesToName } from "../base/byte-string.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
+import { readWhole } from "../base/read-whole.ts";
 import { dataRanges } from "../kernel/holes.ts";
 import { fstatat, openat, readlinkat } from "../kernel/path.ts";
 import type { Segment, TarType } from "../oci/tar/entry.ts";
@@ -152,7 +153,7 @@ async function* file(thing: Located, name: string, breath: Breath): AsyncGenerat
     const sparse = now.size - now.blocks * 512 > LEAST_HOLES ? dataRanges(fd, now.size, MOST_RANGES) : undefined;
     if (sparse !== undefined) yield { entry: { ...entry, sparse }, body: pieces(fd, sparse) };
     else if (now.size > SMALL) yield { entry, body: pieces(fd, [{ offset: 0, length: now.size }]) };
-    else yield { entry, ...(now.size > 0 && { body: [whole(fd, now.size)] }) };
+    else yield { entry, ...(now.size > 0 && { body: [readWhole(fd, now.size)] }) };
     await breath.take();
   } finally {
     closeSync(fd);
@@ -169,17 +170,6 @@ function openFile({ dir, base }: Located): number | undefined {
     if (now === undefined || tarTypeOf(now.mode) !== "file") return undefined;
     throw error;
   }
-}
-
-/** A file that became shorter since its size was told is filled up with zeros, as GNU tar does. */
-function whole(fd: number, size: number): Buffer {
-  const bytes = Buffer.allocUnsafe(size);
-  for (let at = 0; at < size; ) {
-    const count = readSync(fd, bytes, at, size - at, at);
-    if (count === 0) return bytes.fill(0, at);
-    at += count;
-  }
-  return bytes;
 }
 
 /**

@@ -101,7 +101,7 @@ export class LocalVolumes implements VolumeStore {
     }
     const users = this.#ports.usersOf(name);
     if (users.length > 0) {
-      throw new GantryError("conflict", `remove ${name}: volume is in use - [${users.join(", ")}]`);
+      throw inUse(name, users);
     }
     // Without a wait its record goes in the transaction of whoever calls, as a container's with its volumes must.
     if (this.#holders.has(name)) {
@@ -207,7 +207,7 @@ export class LocalVolumes implements VolumeStore {
       await once(this.#released, "released", { signal }).catch(() => {});
       const users = this.#ports.usersOf(name);
       if (users.length > 0) {
-        throw new GantryError("conflict", `remove ${name}: volume is in use - [${users.join(", ")}]`);
+        throw inUse(name, users);
       }
     }
   }
@@ -216,7 +216,7 @@ export class LocalVolumes implements VolumeStore {
   #unmountForRemoval(name: string, { Mountpoint, Options }: Volume): void {
     if (deviceOf(Options) === undefined) return;
     if ((this.#holders.get(name)?.size ?? 0) > 0) {
-      throw new GantryError("conflict", `remove ${name}: volume is in use - []`);
+      throw inUse(name, []);
     }
     unmountBelow(Mountpoint);
   }
@@ -238,4 +238,8 @@ export class LocalVolumes implements VolumeStore {
 /** Unmounts all at or below a path; throws if something stays. */
 function unmountBelow(path: string): void {
   for (const { target } of listMounts(path).toReversed()) unmount(target, MNT.DETACH | MNT.NOFOLLOW);
+}
+
+function inUse(name: string, users: readonly string[]): GantryError {
+  return new GantryError("conflict", `remove ${name}: volume is in use - [${users.join(", ")}]`);
 }

@@ -91,11 +91,13 @@ describe("a container that floods its name server", { skip: NO_DOCKER }, () => {
     test(`leaves the API quick and others answered, by ${kind}`, async (t) => {
       // The flood itself takes a processor: what that alone costs is measured at a port where nobody is.
       const idle = await under(kind, 9);
-      const flooded = await under(kind, 53);
-      t.diagnostic(`p99 ${idle.p99.toFixed(1)} → ${flooded.p99.toFixed(1)} ms, busy ${idle.busy} → ${flooded.busy}`);
+      const bound = 50 + idle.p99;
+      let flooded = await under(kind, 53);
       assert.match(flooded.asked, /Address.*\d+\.\d+\.\d+\.\d+/);
-      // Other tests share the processors: without its bound the engine takes seconds by tcp.
-      assert.ok(flooded.p99 < 250 + idle.p99, `${flooded.p99} ms`);
+      // Other tests share the processors, so the best of three counts; without its bound the engine takes seconds by tcp.
+      for (let round = 1; round < 3 && flooded.p99 >= bound; round++) flooded = await under(kind, 53);
+      t.diagnostic(`p99 ${idle.p99.toFixed(1)} → ${flooded.p99.toFixed(1)} ms, busy ${idle.busy} → ${flooded.busy}`);
+      assert.ok(flooded.p99 < bound, `${flooded.p99} ms`);
       assert.ok(flooded.busy < idle.busy + 0.5, `the engine was busy for ${flooded.busy} of the time`);
     });
   }

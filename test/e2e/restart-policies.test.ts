@@ -8,6 +8,19 @@ import { mountsBelow, processesOf } from "../leftovers.ts";
 
 const POLICIES = ["no", "always", "unless-stopped", "on-failure"] as const;
 
+/** What ran when everything went down, and `always` in any case. */
+const BROUGHT_BACK = {
+  no: "exited",
+  always: "running",
+  "unless-stopped": "running",
+  "on-failure": "running",
+  "no-stopped": "exited",
+  "always-stopped": "running",
+  "unless-stopped-stopped": "exited",
+  "on-failure-stopped": "exited",
+  networked: "running",
+};
+
 describe("what restart policies bring back", { skip: NO_DOCKER }, () => {
   let engine: TestEngine;
   before(async () => {
@@ -59,17 +72,7 @@ describe("what restart policies bring back", { skip: NO_DOCKER }, () => {
   test("after the engine stopped its containers: what ran, and `always` in any case", async () => {
     await engine.stop();
     await engine.start();
-    assert.deepEqual(await settled(), {
-      no: "exited",
-      always: "running",
-      "unless-stopped": "running",
-      "on-failure": "running",
-      "no-stopped": "exited",
-      "always-stopped": "running",
-      "unless-stopped-stopped": "exited",
-      "on-failure-stopped": "exited",
-      networked: "running",
-    });
+    assert.deepEqual(await settled(), BROUGHT_BACK);
     assert.equal(await engine.ok("inspect", "-f", "{{.State.ExitCode}}", "no"), "7");
     assert.equal(await volumes(), 0);
   });
@@ -95,17 +98,7 @@ describe("what restart policies bring back", { skip: NO_DOCKER }, () => {
     rmSync(engine.execRoot, { recursive: true, force: true });
     execFileSync("ip", ["link", "delete", bridge]);
     await engine.start();
-    assert.deepEqual(await settled(), {
-      no: "exited",
-      always: "running",
-      "unless-stopped": "running",
-      "on-failure": "running",
-      "no-stopped": "exited",
-      "always-stopped": "running",
-      "unless-stopped-stopped": "exited",
-      "on-failure-stopped": "exited",
-      networked: "running",
-    });
+    assert.deepEqual(await settled(), BROUGHT_BACK);
     assert.equal(await engine.ok("inspect", "-f", "{{.State.ExitCode}}", "no"), "255");
     assert.equal(await volumes(), 0);
     assert.match(await engine.ok("exec", "networked", "ip", "addr", "show", "eth0"), /inet /);

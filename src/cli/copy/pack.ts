@@ -7,11 +7,11 @@ import {
   openSync,
   readdirSync,
   readlinkSync,
-  readSync,
   read as readWithCallback,
 } from "node:fs";
 import { bytesToName } from "../../base/byte-string.ts";
 import { hasCode } from "../../base/errors.ts";
+import { readWhole } from "../../base/read-whole.ts";
 import type { TarType } from "../../oci/tar/entry.ts";
 import { tarTypeOf } from "../../oci/tar/file-type.ts";
 import { type TarInput, type TarOutput, writeTar } from "../../oci/tar/writer.ts";
@@ -106,21 +106,10 @@ async function* file(path: Buffer, stat: BigIntStats, name: string): AsyncGenera
     const { size } = fstatSync(fd);
     const entry = { ...describe(stat, name, "file"), size };
     if (size > SMALL) yield { entry, body: pieces(fd, size) };
-    else yield { entry, ...(size > 0 && { body: [whole(fd, size)] }) };
+    else yield { entry, ...(size > 0 && { body: [readWhole(fd, size)] }) };
   } finally {
     closeSync(fd);
   }
-}
-
-/** A file that became shorter since its size was told is filled up with zeros. */
-function whole(fd: number, size: number): Buffer {
-  const bytes = Buffer.allocUnsafe(size);
-  for (let at = 0; at < size; ) {
-    const count = readSync(fd, bytes, at, size - at, at);
-    if (count === 0) return bytes.fill(0, at);
-    at += count;
-  }
-  return bytes;
 }
 
 async function* pieces(fd: number, size: number): AsyncGenerator<Buffer> {
