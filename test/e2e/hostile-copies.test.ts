@@ -53,13 +53,14 @@ describe("copies into and out of a hostile container", () => {
   }
 
   test("that swaps its folders for links all the while never lead outside, and fail only with a word on why", async () => {
+    // Each rests now and then in a state in which all is well, or a busy machine never meets one.
     const id = await run(
       "swaps",
       `mkdir -p /w/real/sub && cd /w && echo inside > real/f && echo inside > real/sub/f && ln -s real d
       (while :; do ln -sfn ${canary} d; ln -sfn real d; ln -sfn ../../../../..${canary} d; ln -sfn /w/real d
-        ln -sfn /proc/1/root${canary} d; ln -sfn real d; done) &
-      (cd /w/real; while :; do mv sub was; ln -s ${canary}/sub sub; rm sub; mkdir sub; echo inside > sub/f; rm -r sub; mv was sub; done) &
-      (cd /w/real; while :; do mknod f2 c 511 65536; mv f2 f; echo inside > f2; mv f2 f; done) &
+        ln -sfn /proc/1/root${canary} d; ln -sfn real d; [ $((n = (n + 1) % 8)) != 0 ] || sleep 0.01; done) &
+      (cd /w/real; while :; do mv sub was; ln -s ${canary}/sub sub; rm sub; mkdir sub; echo inside > sub/f; rm -r sub; mv was sub; [ $((n = (n + 1) % 4)) != 0 ] || sleep 0.01; done) &
+      (cd /w/real; while :; do mknod f2 c 511 65536; mv f2 f; echo inside > f2; mv f2 f; [ $((n = (n + 1) % 8)) != 0 ] || sleep 0.01; done) &
       wait`,
       { Binds: [`${canary}:/ro:ro`] },
     );
