@@ -1,5 +1,14 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, readlinkSync, rmdirSync, rmSync } from "node:fs";
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 
 /** Where every test engine's roots lie: the name itself is the record of what tests made. */
@@ -21,6 +30,20 @@ export interface Made {
 export function processStart(pid: number): string {
   const stat = read(`/proc/${pid}/stat`);
   return stat === "" ? "" : (stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "");
+}
+
+/** A root of this process, for what is no engine of ours. Whoever makes it removes it by `removeTestRoot`. */
+export function makeTestRoot(): string {
+  const root = mkdtempSync(TEST_ROOT_PREFIX);
+  const made: Made = {
+    ownerPid: process.pid,
+    ownerStart: processStart(process.pid),
+    links: [],
+    tables: [],
+    containers: [],
+  };
+  writeFileSync(join(root, "made.json"), `${JSON.stringify(made)}\n`);
+  return root;
 }
 
 /** Removes the roots whose owner is no more, with all that their engines made. Returns the roots removed. */
