@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /**
@@ -37,4 +38,10 @@ export function syncFolder(path: string): void {
   } finally {
     closeSync(fd);
   }
+}
+
+/** As `syncFolder`, while the event loop goes on. */
+export async function flushFolder(path: string): Promise<void> {
+  await using folder = await open(path, "r");
+  await folder.sync();
 }

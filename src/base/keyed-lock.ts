@@ -5,6 +5,10 @@
 export class KeyedLock {
   readonly #tails = new Map<string, Promise<void>>();
 
+  isHeld(key: string): boolean {
+    return this.#tails.has(key);
+  }
+
   async run<T>(key: string, act: () => Promise<T> | T): Promise<T> {
     const before = this.#tails.get(key);
     const { promise, resolve } = Promise.withResolvers<void>();

@@ -4,11 +4,17 @@ import { open, readdir, rename, rm, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline, Readable } from "node:stream";
 import { cancelled, cancelOnAbort, throwIfAborted } from "../base/abort.ts";
-import { syncFolder, writeFileAtomic } from "../base/atomic-file.ts";
+import { flushFolder, writeFileAtomic } from "../base/atomic-file.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
+import { FreshFlight } from "../base/fresh-flight.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import { type Digest, Digester, DigestStream, parseDigest } from "../oci/digest.ts";
+import type { Blob } from "./blob.ts";
+import { PartialFile } from "./partial-blob.ts";
+import { writeAll } from "./write-all.ts";
+
+export type { Blob } from "./blob.ts";
 
 /** What a blob is meant to be: chooses Docker's words when its bytes turn out to be others. */
 export type BlobRole = "layer" | "config" | "manifest";
@@ -24,12 +30,6 @@ export interface WriteOptions {
   readonly onProgress?: (bytes: number) => void;
 }
 
-export interface Blob {
-  readonly digest: Digest;
-  /** Bytes. */
-  readonly size: number;
-}
-
 const REFUSAL: Record<BlobRole, string> = {
   layer: "filesystem layer verification failed for digest",
   config: "image config verification failed for digest",
@@ -37,17 +37,23 @@ const REFUSAL: Record<BlobRole, string> = {
 };
 const ALGORITHMS = ["sha256", "sha512"] as const;
 const BATCH = 1 << 20;
+const PARTIAL = /^sha(?:256|512)-[a-f0-9]+\.part$/;
+const DAY_MS = 24 * 60 * 60 * 1000;
 
 /** Immutable blobs by digest, in the OCI image layout. A blob that can be seen is whole, verified and durable. */
 export class ContentStore {
   readonly #root: string;
   readonly #ingest: string;
   readonly #lock = new KeyedLock();
+  readonly #renames: Readonly<Record<string, FreshFlight>>;
 
   /** Makes the folders under `root` that are missing. One store a root: `recover` empties what others write. */
   constructor({ root }: { readonly root: string }) {
     this.#root = root;
     this.#ingest = join(root, "ingest");
+    this.#renames = Object.fromEntries(
+      ALGORITHMS.map((algorithm) => [algorithm, new FreshFlight(() => flushFolder(join(root, "blobs", algorithm)))]),
+    );
     mkdirSync(this.#ingest, { recursive: true, mode: 0o711 });
     for (const algorithm of ALGORITHMS) mkdirSync(join(root, "blobs", algorithm), { recursive: true, mode: 0o711 });
     const layout = join(root, "oci-layout");
@@ -147,6 +153,38 @@ export class ContentStore {
     );
   }
 
+  /**
+   * What has arrived of a blob that is being downloaded, to go on from; empty at first. Nobody else writes this blob
+   * until the result is disposed of, which keeps its bytes for a day unless it was published or discarded.
+   */
+  async openPartial(digest: Digest, options: { readonly signal?: AbortSignal } = {}): Promise<PartialFile> {
+    const opened = Promise.withResolvers<PartialFile>();
+    const held = this.#whenFree(digest, options.signal, async () => {
+      const released = Promise.withResolvers<void>();
+      opened.resolve(
+        await PartialFile.open(this.#partialPath(digest), {
+          publish: (path) => this.#publish(digest, path),
+          release: released.resolve,
+        }),
+      );
+      await released.promise;
+    });
+    held.catch(opened.reject);
+    return opened.promise;
+  }
+
+  /** Removes what downloads that failed have left to go on from, but for those under way; resolves with the bytes. */
+  async removePartials(): Promise<number> {
+    let bytes = 0;
+    for (const name of await readdir(this.#ingest)) {
+      if (!PARTIAL.test(name) || this.#lock.isHeld(name.replace("-", ":").replace(".part", ""))) continue;
+      const path = join(this.#ingest, name);
+      bytes += statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+      await rm(path, { force: true });
+    }
+    return bytes;
+  }
+
   /** No error if there is no such blob. */
   async delete(digest: Digest): Promise<void> {
     await this.#lock.run(digest, () => rm(this.#path(digest), { force: true }));
@@ -162,9 +200,16 @@ export class ContentStore {
     return blobs;
   }
 
-  /** Call before the first write of a process: removes what a crash left half-written. */
+  /**
+   * Call before the first write of a process: removes what a crash left half-written. Partial downloads of the last day
+   * stay, to be gone on from.
+   */
   recover(): void {
-    for (const name of readdirSync(this.#ingest)) rmSync(join(this.#ingest, name), { recursive: true, force: true });
+    for (const name of readdirSync(this.#ingest)) {
+      const path = join(this.#ingest, name);
+      const isKept = PARTIAL.test(name) && statSync(path).mtimeMs > Date.now() - DAY_MS;
+      if (!isKept) rmSync(path, { recursive: true, force: true });
+    }
   }
 
   /**
@@ -222,9 +267,7 @@ export class ContentStore {
       failpoint("content.write");
       await file.sync();
       failpoint("content.synced");
-      const path = this.#path(actual);
-      await rename(temp, path);
-      syncFolder(join(path, ".."));
+      await this.#publish(actual, temp);
       return { digest: actual, size: digester.size };
     } catch (error) {
       await rm(temp, { force: true });
@@ -235,6 +278,20 @@ export class ContentStore {
         });
       throw error;
     }
+  }
+
+  /** A file whose bytes are on the disk becomes the blob. */
+  async #publish(digest: Digest, path: string): Promise<Blob> {
+    const { size } = statSync(path);
+    await rename(path, this.#path(digest));
+    failpoint("content.renamed");
+    await this.#renames[parseDigest(digest).algorithm]!.run();
+    return { digest, size };
+  }
+
+  #partialPath(digest: Digest): string {
+    const { algorithm, hex } = parseDigest(digest);
+    return join(this.#ingest, `${algorithm}-${hex}.part`);
   }
 
   #openFile(digest: Digest): number {
@@ -249,19 +306,6 @@ export class ContentStore {
   #path(digest: Digest): string {
     const { algorithm, hex } = parseDigest(digest);
     return join(this.#root, "blobs", algorithm, hex);
-  }
-}
-
-async function writeAll(
-  file: { writev(buffers: Uint8Array[]): Promise<{ bytesWritten: number }> },
-  batch: Uint8Array[],
-  length: number,
-): Promise<void> {
-  let { bytesWritten } = await file.writev(batch);
-  // A disk that is nearly full takes a part; asking for the rest brings the error.
-  while (bytesWritten < length) {
-    const rest = Buffer.concat(batch).subarray(bytesWritten);
-    bytesWritten += (await file.writev([rest])).bytesWritten;
   }
 }
 

@@ -1,0 +1,7 @@
+import type { Digest } from "../oci/digest.ts";
+
+export interface Blob {
+  readonly digest: Digest;
+  /** Bytes. */
+  readonly size: number;
+}
