@@ -8,6 +8,12 @@ export interface TarEntry {
   readonly link?: string;
   readonly mode?: number;
   readonly device?: readonly [major: number, minor: number];
+  readonly uid?: number;
+  readonly gid?: number;
+  /** Seconds since 1970. */
+  readonly mtime?: number;
+  /** Names with their namespace; they go into a pax header, as do names and links longer than ustar's fields. */
+  readonly xattrs?: Readonly<Record<string, string>>;
 }
 
 const TYPE_FLAG = { file: "0", hardlink: "1", symlink: "2", character: "3", block: "4", directory: "5", fifo: "6" };
@@ -16,21 +22,43 @@ const TYPE_FLAG = { file: "0", hardlink: "1", symlink: "2", character: "3", bloc
 export function tarOf(entries: readonly TarEntry[]): Buffer {
   const blocks = entries.flatMap((entry) => {
     const body = Buffer.from(entry.body ?? "");
-    return [headerOf(entry, body.length), body, Buffer.alloc((512 - (body.length % 512)) % 512)];
+    const more = paxOf(entry);
+    const pax = more.length === 0 ? [] : [headerOf({ name: "pax" }, more.length, "x"), more, paddingOf(more)];
+    return [...pax, headerOf(entry, body.length), body, paddingOf(body)];
   });
   return Buffer.concat([...blocks, Buffer.alloc(1024)]);
 }
 
-function headerOf(entry: TarEntry, size: number): Buffer {
+function paddingOf(body: Buffer): Buffer {
+  return Buffer.alloc((512 - (body.length % 512)) % 512);
+}
+
+/** Records of a pax extended header (POSIX.1-2001, pax): `length key=value`, the length counting itself. */
+function paxOf({ name, link = "", xattrs = {} }: TarEntry): Buffer {
+  const records = [
+    ...(Buffer.byteLength(name) > 100 ? [["path", name]] : []),
+    ...(Buffer.byteLength(link) > 100 ? [["linkpath", link]] : []),
+    ...Object.entries(xattrs).map(([key, value]) => [`SCHILY.xattr.${key}`, value]),
+  ];
+  const texts = records.map(([key, value]) => {
+    const rest = ` ${key}=${value}\n`;
+    const bytes = Buffer.byteLength(rest);
+    const length = bytes + String(bytes + String(bytes).length).length;
+    return `${length}${rest}`;
+  });
+  return Buffer.from(texts.join(""));
+}
+
+function headerOf(entry: TarEntry, size: number, flag?: string): Buffer {
   const type = entry.type ?? "file";
   const header = Buffer.alloc(512);
   header.write(entry.name, 0, 100);
   header.write(octal(entry.mode ?? (type === "directory" ? 0o755 : 0o644), 8), 100);
-  header.write(octal(0, 8), 108);
-  header.write(octal(0, 8), 116);
+  header.write(octal(entry.uid ?? 0, 8), 108);
+  header.write(octal(entry.gid ?? 0, 8), 116);
   header.write(octal(size, 12), 124);
-  header.write(octal(1_700_000_000, 12), 136);
-  header.write(TYPE_FLAG[type], 156);
+  header.write(octal(entry.mtime ?? 1_700_000_000, 12), 136);
+  header.write(flag ?? TYPE_FLAG[type], 156);
   header.write(entry.link ?? "", 157, 100);
   header.write("ustar\x0000", 257);
   if (entry.device !== undefined) {
