@@ -60,6 +60,10 @@ export interface EngineConfig {
   readonly logOpts: Readonly<Record<string, string>>;
   readonly insecureRegistries: readonly string[];
   readonly registryMirrors: readonly string[];
+  readonly maxConcurrentDownloads: number;
+  readonly maxConcurrentUploads: number;
+  readonly maxDownloadAttempts: number;
+  readonly allowNondistributableArtifacts: readonly string[];
   /** Empty: the environment's. */
   readonly httpProxy: string;
   readonly httpsProxy: string;
@@ -160,6 +164,16 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
     nonEmpty,
   ),
   registryMirrors: listOption("registry-mirror", { key: "registry-mirrors", help: "Preferred mirror" }, mirror),
+  maxConcurrentDownloads: intOption("max-concurrent-downloads", 3, [1, 256], { help: "Layers fetched at once" }),
+  maxConcurrentUploads: intOption("max-concurrent-uploads", 5, [1, 256], { help: "Layers pushed at once" }),
+  maxDownloadAttempts: intOption("max-download-attempts", 5, [1, 1000], {
+    help: "Tries in a row of a layer that bring nothing",
+  }),
+  allowNondistributableArtifacts: listOption(
+    "allow-nondistributable-artifacts",
+    { key: "allow-nondistributable-artifacts", help: "Registry (or range) that foreign layers are pushed to" },
+    nonEmpty,
+  ),
   httpProxy: textOption("http-proxy", "", { help: "Proxy of the engine's own HTTP requests" }),
   httpsProxy: textOption("https-proxy", "", { help: "Proxy of the engine's own HTTPS requests" }),
   noProxy: textOption("no-proxy", "", { help: "Hosts and ranges that the engine reaches without a proxy" }),

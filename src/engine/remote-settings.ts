@@ -5,7 +5,17 @@ import { ENGINE_VERSION } from "./version.ts";
 /** Docker's own comes second, so that what is configured for it holds here too. */
 const CERTIFICATE_FOLDERS: readonly string[] = ["/etc/gantry/certs.d", "/etc/docker/certs.d"];
 
-type Wanted = Pick<EngineConfig, "insecureRegistries" | "registryMirrors" | "httpProxy" | "httpsProxy" | "noProxy">;
+type Wanted = Pick<
+  EngineConfig,
+  | "insecureRegistries"
+  | "registryMirrors"
+  | "httpProxy"
+  | "httpsProxy"
+  | "noProxy"
+  | "maxConcurrentDownloads"
+  | "maxConcurrentUploads"
+  | "maxDownloadAttempts"
+>;
 
 /** The configuration as far as it concerns registries; proxies that it doesn't name are the environment's. */
 export function remoteSettings(config: Wanted, environment: NodeJS.ProcessEnv): RemoteSettings {
@@ -20,6 +30,9 @@ export function remoteSettings(config: Wanted, environment: NodeJS.ProcessEnv): 
       https: named(config.httpsProxy, "HTTPS_PROXY"),
       exceptions: named(config.noProxy, "NO_PROXY"),
     },
+    maxConcurrentDownloads: config.maxConcurrentDownloads,
+    maxConcurrentUploads: config.maxConcurrentUploads,
+    maxDownloadAttempts: config.maxDownloadAttempts,
     userAgent: `gantry/${ENGINE_VERSION} (linux)`,
   };
 }

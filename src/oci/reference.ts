@@ -53,6 +53,11 @@ export function parseNormalized(text: string, algorithms?: readonly string[]): R
   return { domain: host, path, ...(tag !== undefined && { tag }), ...(digest !== undefined && { digest }) };
 }
 
+/** True for what may stand behind the colon of a name. */
+export function isTag(text: string): boolean {
+  return TAG_ONLY.test(text);
+}
+
 /** True for a name that reads as a full image id without its `sha256:`. */
 export function isIdentifier(text: string): boolean {
   return IDENTIFIER.test(text);

@@ -2,6 +2,9 @@ import type { IncomingMessage } from "node:http";
 import { cancelOnAbort } from "../base/abort.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 
+const MOST_DISCARDED = 64 << 10;
+const DISCARD_MS = 2000;
+
 /** Reads a whole body of at most `limit` bytes within `timeMs`; `what` names it in refusals. */
 export async function readDocument(
   body: IncomingMessage,
@@ -32,6 +35,18 @@ export async function readDocument(
     body.destroy();
   }
   return Buffer.concat(pieces);
+}
+
+/** Reads away the little that an unwanted answer holds, so that its connection serves again; a long one ends with it. */
+export function discard(body: IncomingMessage): void {
+  let left = MOST_DISCARDED;
+  const timer = setTimeout(() => body.destroy(), DISCARD_MS);
+  body.on("error", () => {});
+  body.once("close", () => clearTimeout(timer));
+  body.on("data", (piece: Buffer) => {
+    left -= piece.length;
+    if (left < 0) body.destroy();
+  });
 }
 
 /** A failure while a body is read, as whoever asked for it is told. */

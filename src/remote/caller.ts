@@ -1,25 +1,38 @@
-import { setTimeout as after } from "node:timers/promises";
-import { cancelled } from "../base/abort.ts";
-import { readDocument } from "./body.ts";
+import { discard, readDocument } from "./body.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Credentials } from "./credentials.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { RefusedError, refused, titleOf, UnreachableError } from "./failure.ts";
-import type { Waiting } from "./settings.ts";
+import { Retries } from "./retry.ts";
+import type { BodySource } from "./send-body.ts";
+import type { TimeLimits, Waiting } from "./settings.ts";
 import { basic, type Token, type Tokens } from "./token.ts";
-import type { Answer, Transport } from "./transport.ts";
+import type { Answer, Method, Transport } from "./transport.ts";
 
 const MAX_REFUSAL = 64 << 10;
 const MOST_TRIES = 3;
 
 export interface Wish {
-  readonly method: "GET" | "HEAD";
-  /** Below the endpoint's base: `v2/library/busybox/manifests/latest`. */
-  readonly path: string;
+  readonly method: Method;
+  /**
+   * Below the endpoint's base (`v2/library/busybox/manifests/latest`), or absolute, as the location of an upload is:
+   * the credentials go along only to the endpoint's own host.
+   */
+  readonly url: string | URL;
   readonly headers?: Readonly<Record<string, string>>;
+  /** A stream is opened anew for each try; without a `Content-Length` among the headers it is sent in chunks. */
+  readonly body?: Uint8Array | BodySource | undefined;
+  /** Counts the first; 1 for what must not be repeated. Streams are not repeated unless this says so. */
+  readonly tries?: number;
 }
 
-/** Requests to one endpoint in one client's name: answers challenges, waits where it is told to. */
+interface Proof {
+  readonly header: string;
+  readonly scheme: "basic" | "bearer";
+  readonly token?: Token;
+}
+
+/** Requests to one endpoint in one client's name: answers challenges, tries again where that may help. */
 export class Caller {
   readonly endpoint: Endpoint;
   readonly #transport: Transport;
@@ -42,98 +55,103 @@ export class Caller {
     this.#scopes = parts.scopes;
   }
 
-  /** Resolves at the head of a good answer. Throws a `RefusedError`, or why the registry couldn't be reached. */
+  get limits(): TimeLimits {
+    return this.#transport.limits;
+  }
+
+  /**
+   * Resolves at the head of a good answer (2xx), whose body its taker reads or discards. Throws a `RefusedError`, or
+   * an `UnreachableError` that says why the registry couldn't be reached.
+   */
   async call(wish: Wish, waiting: Waiting): Promise<Answer> {
-    const url = new URL(wish.path, this.endpoint.base);
-    for (let tries = 1; ; tries++) {
-      const answer = await this.#proven(wish, url, waiting);
-      if (answer.status >= 200 && answer.status < 300) return answer;
-      const pause = tries < MOST_TRIES ? this.#pauseOf(answer) : undefined;
-      if (pause === undefined) throw await this.#refusal(answer, wish, url, waiting);
-      answer.body.destroy();
-      await wait(pause, waiting);
+    const url = new URL(wish.url, this.endpoint.base);
+    const most = wish.tries ?? (typeof wish.body === "function" || this.endpoint.isMirror ? 1 : MOST_TRIES);
+    const retries = new Retries(most, this.limits, waiting);
+    for (;;) {
+      try {
+        const answer = await this.#proven(wish, url, waiting);
+        if (answer.status >= 200 && answer.status < 300) return answer;
+        throw await this.#refusal(answer, wish, url, waiting);
+      } catch (error) {
+        await retries.after(error);
+      }
     }
+  }
+
+  /** What another server serves, such as a foreign layer: without credentials, and without a word about who asks. */
+  async callElsewhere(url: URL, headers: Readonly<Record<string, string>>, waiting: Waiting): Promise<Answer> {
+    const answer = await this.#transport.send({ method: "GET", url, headers, verify: true }, waiting);
+    if (answer.status >= 200 && answer.status < 300) return answer;
+    throw await this.#refusal(answer, { method: "GET" }, url, waiting);
   }
 
   async #proven(wish: Wish, url: URL, waiting: Waiting): Promise<Answer> {
-    const first = await this.#send(wish, url, await this.#proof(wish, url, waiting), waiting);
-    if (first.answer.status !== 401) return first.answer;
-    const offered = parseChallenges(first.answer.headers["www-authenticate"] ?? "");
+    // Another host is none of those that the credentials were given for.
+    if (url.origin !== new URL(this.endpoint.base).origin) return this.#send(wish, url, undefined, waiting);
+    const proof = await this.#firstProof(wish, url, waiting);
+    const answer = await this.#send(wish, url, proof, waiting);
+    if (answer.status !== 401) return answer;
+    const offered = parseChallenges(answer.headers["www-authenticate"] ?? "");
     const challenge =
       offered.find(({ scheme }) => scheme === "bearer") ?? offered.find(({ scheme }) => scheme === "basic");
-    const isNew =
-      JSON.stringify([...(challenge?.parameters ?? [])]) !== JSON.stringify([...(this.#challenge?.parameters ?? [])]);
-    const wasTold = this.#challenge !== undefined && !isNew;
-    if (challenge === undefined || (wasTold && first.token === undefined)) return first.answer;
-    // A token that had expired on the registry's clock is asked for again, once.
-    if (first.token !== undefined) this.#tokens.drop(first.token);
-    first.answer.body.destroy();
+    if (challenge === undefined || (proof?.scheme === challenge.scheme && proof.token === undefined)) {
+      return answer;
+    }
+    // A token may have run out on the registry's clock: it is asked for again, once.
+    if (proof?.token !== undefined) this.#tokens.drop(proof.token);
+    discard(answer.body);
     this.#challenge = challenge;
-    return (await this.#send(wish, url, await this.#proof(wish, url, waiting), waiting)).answer;
+    this.#tokens.remember(this.endpoint, challenge);
+    return this.#send(wish, url, await this.#prove(challenge, wish, url, waiting), waiting);
   }
 
-  async #proof(wish: Wish, url: URL, waiting: Waiting): Promise<{ readonly header?: string; readonly token?: Token }> {
-    const credentials = this.#credentials;
-    if (credentials.registryToken !== "") return { header: `Bearer ${credentials.registryToken}` };
-    const challenge = this.#challenge;
-    if (challenge === undefined) return {};
-    if (challenge.scheme === "basic") {
-      if (credentials.username !== "") return { header: basic(credentials) };
-      throw new UnreachableError(`${titleOf(wish.method, url)}: no basic auth credentials`);
+  /** What the last challenge asks for; or that of the endpoint in an earlier client's time, where there is one. */
+  async #firstProof(wish: Wish, url: URL, waiting: Waiting): Promise<Proof | undefined> {
+    const { registryToken, username } = this.#credentials;
+    if (registryToken !== "") return { header: `Bearer ${registryToken}`, scheme: "bearer" };
+    if (this.#challenge !== undefined) return this.#prove(this.#challenge, wish, url, waiting);
+    const remembered = this.#tokens.rememberedOf(this.endpoint);
+    // Some registries show part of what they have to anybody.
+    if (remembered === undefined || (remembered.scheme === "basic" && username === "")) return undefined;
+    try {
+      return await this.#prove(remembered, wish, url, waiting);
+    } catch (error) {
+      if (!(error instanceof UnreachableError)) throw error;
+      this.#tokens.forget(this.endpoint);
+      return undefined;
     }
+  }
+
+  async #prove(challenge: Challenge, wish: Wish, url: URL, waiting: Waiting): Promise<Proof> {
     const { endpoint } = this;
+    const credentials = this.#credentials;
+    if (challenge.scheme === "basic") {
+      if (credentials.username !== "") return { header: basic(credentials), scheme: "basic" };
+      throw new RefusedError(401, "internal", `${titleOf(wish.method, url)}: no basic auth credentials`);
+    }
     const token = await this.#tokens.get(
       { endpoint, challenge, scopes: this.#scopes, credentials, isLogin: false },
       waiting,
     );
-    return { header: `Bearer ${token.value}`, token };
+    return { header: `Bearer ${token.value}`, scheme: "bearer", token };
   }
 
-  async #send(
-    wish: Wish,
-    url: URL,
-    proof: { readonly header?: string; readonly token?: Token },
-    waiting: Waiting,
-  ): Promise<{ readonly answer: Answer; readonly token: Token | undefined }> {
-    const headers = { ...wish.headers, ...(proof.header !== undefined && { Authorization: proof.header }) };
-    const answer = await this.#transport.send(
-      { method: wish.method, url, headers, verify: this.endpoint.verify },
+  #send(wish: Wish, url: URL, proof: Proof | undefined, waiting: Waiting): Promise<Answer> {
+    const headers = { ...wish.headers, ...(proof !== undefined && { Authorization: proof.header }) };
+    return this.#transport.send(
+      { method: wish.method, url, headers, body: wish.body, verify: this.endpoint.verify },
       waiting,
     );
-    return { answer, token: proof.token };
   }
 
-  /** Milliseconds to wait before another try; undefined where none is to be made. */
-  #pauseOf({ status, headers }: Answer): number | undefined {
-    if (status !== 429 && status !== 503) return undefined;
-    const told = retryAfter(headers["retry-after"], Date.now());
-    return told !== undefined && told <= this.#transport.limits.retryAfter ? told : undefined;
-  }
-
-  async #refusal(answer: Answer, wish: Wish, url: URL, waiting: Waiting): Promise<RefusedError> {
+  async #refusal(answer: Answer, wish: Pick<Wish, "method">, url: URL, waiting: Waiting): Promise<RefusedError> {
+    const { status, headers, body } = answer;
     if (wish.method === "HEAD") {
-      answer.body.resume();
-      const error = refused(answer.status, new Uint8Array());
-      return new RefusedError(error.status, error.kind, `${titleOf("HEAD", url)}: ${error.message}`);
+      discard(body);
+      const error = refused(status, new Uint8Array(), headers);
+      return error.worded(`${titleOf("HEAD", url)}: ${error.message}`);
     }
-    const limit = { limit: MAX_REFUSAL, timeMs: this.#transport.limits.document, signal: waiting.signal };
-    return refused(answer.status, await readDocument(answer.body, `the answer of ${url.host}`, limit));
-  }
-}
-
-/** RFC 9110, 10.2.3: seconds or a date; milliseconds from now. */
-export function retryAfter(header: string | undefined, now: number): number | undefined {
-  if (header === undefined) return undefined;
-  if (/^\d{1,9}$/.test(header)) return Number(header) * 1000;
-  // What a lenient parser makes of anything else ("-1" is a year to it) is no date of HTTP's.
-  const date = /^[A-Z][a-z]{2,8}, \d/.test(header) ? Date.parse(header) : Number.NaN;
-  return Number.isNaN(date) ? undefined : Math.max(0, date - now);
-}
-
-async function wait(milliseconds: number, { signal }: Waiting): Promise<void> {
-  try {
-    await after(milliseconds, undefined, signal === undefined ? {} : { signal });
-  } catch {
-    throw cancelled();
+    const limit = { limit: MAX_REFUSAL, timeMs: this.limits.document, signal: waiting.signal };
+    return refused(status, await readDocument(body, `the answer of ${url.host}`, limit), headers);
   }
 }

@@ -1,24 +1,44 @@
+import type { IncomingHttpHeaders } from "node:http";
 import * as v from "valibot";
 import { type ErrorKind, GantryError, messageOf } from "../base/errors.ts";
 import { STATUS_CODES } from "../base/http.ts";
 
 /** A registry that couldn't be reached or didn't answer: another endpoint may. */
 export class UnreachableError extends GantryError {
-  constructor(message: string, cause?: unknown) {
+  /** True for a connection that was cut: a new one may hold. */
+  readonly isPassing: boolean;
+
+  constructor(message: string, options: { readonly cause?: unknown; readonly isPassing?: boolean } = {}) {
     // Answered with 500, as Docker's clients know it.
-    super("internal", message, { cause });
+    super("internal", message, { cause: options.cause });
     this.name = "UnreachableError";
+    this.isPassing = options.isPassing ?? false;
   }
 }
 
-/** What a registry refused. `status` is the one of its answer. */
+/** What a registry refused: the status and the headers of its answer, and the first of its error codes. */
 export class RefusedError extends GantryError {
   readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** `BLOB_UPLOAD_UNKNOWN`; empty where the registry gave none. */
+  readonly code: string;
 
-  constructor(status: number, kind: ErrorKind, message: string) {
+  constructor(
+    status: number,
+    kind: ErrorKind,
+    message: string,
+    answer: { readonly headers?: IncomingHttpHeaders; readonly code?: string } = {},
+  ) {
     super(kind, message);
     this.name = "RefusedError";
     this.status = status;
+    this.headers = answer.headers ?? {};
+    this.code = answer.code ?? "";
+  }
+
+  /** The same with a sentence that says more. */
+  worded(message: string): RefusedError {
+    return new RefusedError(this.status, this.kind, message, this);
   }
 }
 
@@ -34,7 +54,8 @@ export function unreachable(method: string, url: URL, error: unknown): GantryErr
   const { address, port } = addressOf(error);
   const host = address === undefined ? url.host : `${address}:${port}`;
   const why = WORDS.find(({ codes }) => codes.test(code))?.words(url.hostname, host) ?? messageOf(error);
-  return new UnreachableError(`${titleOf(method, url)}: ${why}`, error);
+  const isPassing = code === "EAI_AGAIN" || (error as { isPassing?: boolean }).isPassing === true;
+  return new UnreachableError(`${titleOf(method, url)}: ${why}`, { cause: error, isPassing });
 }
 
 const WORDS: readonly { readonly codes: RegExp; readonly words: (name: string, address: string) => string }[] = [
@@ -104,7 +125,7 @@ const CODES: Readonly<Record<string, number>> = {
 const MAX_WORDS = 1000;
 
 /** The error that a registry answered (distribution spec, "Error Codes"), as Docker writes it. */
-export function refused(status: number, body: Uint8Array): RefusedError {
+export function refused(status: number, body: Uint8Array, headers: IncomingHttpHeaders = {}): RefusedError {
   const text = Buffer.from(body).toString("utf8");
   const parsed = v.safeParse(errorBody, parsedOrUndefined(text));
   const errors = (parsed.success ? parsed.output.errors : undefined) ?? [];
@@ -115,6 +136,7 @@ export function refused(status: number, body: Uint8Array): RefusedError {
     status,
     kind,
     plain(wordsOf(status, errors, parsed.success ? parsed.output.details : "", text)),
+    { headers, code: first?.code.toUpperCase() ?? "" },
   );
 }
 

@@ -62,7 +62,7 @@ async function loginAt(
     const token = await tokens.get(wish, waiting).catch((error: unknown) => {
       if (!(error instanceof RefusedError)) throw error;
       const words = messageOf(error).replace(/^(Get|Post) "[^"]*": /, "");
-      throw new RefusedError(error.status, error.kind, `${titleOf("GET", url)}: ${words}`);
+      throw error.worded(`${titleOf("GET", url)}: ${words}`);
     });
     identityToken = token.identityToken;
     answer = await ask(`Bearer ${token.value}`);

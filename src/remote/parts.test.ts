@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { retryAfter } from "./caller.ts";
 import { parseChallenges } from "./challenge.ts";
 import { ANONYMOUS, decodeCredentials } from "./credentials.ts";
 import { endpointsOf } from "./endpoint.ts";
@@ -8,6 +7,7 @@ import { refused } from "./failure.ts";
 import { isInsecure } from "./insecure.ts";
 import { maskProxy, proxyOf } from "./proxy.ts";
 import { NO_PROXIES, NO_SETTINGS } from "./registry.fixture.ts";
+import { retryAfter } from "./retry.ts";
 
 test("reads challenges with quoted commas, several schemes and rubbish", () => {
   const read = (header: string) =>

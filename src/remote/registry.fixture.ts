@@ -87,4 +87,7 @@ export const NO_SETTINGS: RemoteSettings = {
   certificateFolders: [],
   proxies: NO_PROXIES,
   userAgent: "test/1",
+  maxConcurrentDownloads: 3,
+  maxConcurrentUploads: 5,
+  maxDownloadAttempts: 5,
 };

@@ -1,11 +1,13 @@
 import { GantryError } from "../base/errors.ts";
 import type { Reference } from "../oci/reference.ts";
+import { discard } from "./body.ts";
 import { Caller } from "./caller.ts";
 import { ANONYMOUS, type Credentials } from "./credentials.ts";
 import { type Download, download } from "./download.ts";
 import { type Endpoint, endpointsOf } from "./endpoint.ts";
-import { RefusedError, UnreachableError } from "./failure.ts";
+import { UnreachableError } from "./failure.ts";
 import { type LoginResult, login } from "./login.ts";
+import { Reachability } from "./reachability.ts";
 import { Repository } from "./repository.ts";
 import type { RemotePorts, Waiting } from "./settings.ts";
 import { Tokens } from "./token.ts";
@@ -16,6 +18,7 @@ export class Registries {
   readonly #ports: RemotePorts;
   readonly #transport: Transport;
   readonly #tokens: Tokens;
+  readonly #reachability = new Reachability();
 
   constructor(ports: RemotePorts) {
     this.#ports = ports;
@@ -24,8 +27,8 @@ export class Registries {
   }
 
   /**
-   * Runs `act` on the repository of a name at the first endpoint where it succeeds: mirrors first, http only where
-   * the registry is insecure and https fails. Throws the last endpoint's error.
+   * Runs `act` on the repository of a name, for reading: each of its requests goes to the mirrors first, and to http
+   * only where the registry is insecure and https fails. `act` runs once.
    */
   async reading<T>(
     reference: Reference,
@@ -33,24 +36,41 @@ export class Registries {
     act: (repository: Repository) => Promise<T>,
   ): Promise<T> {
     const endpoints = await endpointsOf(reference.domain, this.#ports, { mirrors: true });
-    let last: unknown;
-    for (const endpoint of endpoints) {
-      const caller = new Caller({
+    const callers = endpoints.map((endpoint) =>
+      this.#caller(
         endpoint,
-        transport: this.#transport,
-        tokens: this.#tokens,
-        // A mirror is another host: what was given for docker.io is not for it.
-        credentials: endpoint.isMirror ? ANONYMOUS : credentials,
-        scopes: [`repository:${reference.path}:pull`],
-      });
-      try {
-        return await act(new Repository(caller, reference, this.#transport.limits));
-      } catch (error) {
-        if (!mayTryNext(endpoint, error)) throw error;
-        last = error;
-      }
-    }
-    throw last ?? new GantryError("internal", `cannot reach ${reference.domain}: it has no endpoint`);
+        // A mirror is another host: what was given for the registry is not for it.
+        endpoint.isMirror ? ANONYMOUS : credentials,
+        [`repository:${endpoint.prefix}${reference.path}:pull`],
+      ),
+    );
+    return act(this.#repository(reference, callers));
+  }
+
+  /**
+   * Like `reading`, without mirrors, with the right to push; and to pull from the repositories of the same registry
+   * whose paths `alsoFrom` names, so that their blobs can be mounted. The repository has one endpoint.
+   */
+  async writing<T>(
+    reference: Reference,
+    credentials: Credentials,
+    options: { readonly alsoFrom?: readonly string[] },
+    act: (repository: Repository) => Promise<T>,
+  ): Promise<T> {
+    const others = [...new Set(options.alsoFrom)].filter((path) => path !== reference.path);
+    const scopes = [`repository:${reference.path}:pull,push`, ...others.map((path) => `repository:${path}:pull`)];
+    const caller = await this.#reachable(reference.domain, credentials, scopes);
+    return act(this.#repository(reference, [caller]));
+  }
+
+  /** Requests to a registry that are about none of its repositories, such as its catalog. */
+  async asking<T>(
+    domain: string,
+    credentials: Credentials,
+    scopes: readonly string[],
+    act: (caller: Caller) => Promise<T>,
+  ): Promise<T> {
+    return act(await this.#reachable(domain, credentials, scopes));
   }
 
   /** Checks credentials at a registry; `address` as clients write it, empty for docker.io. */
@@ -71,10 +91,39 @@ export class Registries {
   close(): void {
     this.#transport.close();
   }
-}
 
-/** A mirror may miss what the registry has; a registry that answered has said its word. */
-function mayTryNext({ isMirror }: Endpoint, error: unknown): boolean {
-  if (isMirror) return !(error instanceof GantryError && error.kind === "cancelled");
-  return error instanceof UnreachableError && !(error instanceof RefusedError);
+  /** The one endpoint of a registry that answers, with or without TLS. */
+  async #reachable(domain: string, credentials: Credentials, scopes: readonly string[]): Promise<Caller> {
+    const endpoints = await endpointsOf(domain, this.#ports, { mirrors: false });
+    const callers = this.#reachability.order(endpoints.map((each) => this.#caller(each, credentials, scopes)));
+    if (callers.length === 1) return callers[0]!;
+    let last: unknown;
+    for (const caller of callers) {
+      const { base, verify } = caller.endpoint;
+      try {
+        const ping = { method: "GET", url: new URL("v2/", base), verify } as const;
+        discard((await this.#transport.send(ping, {})).body);
+        this.#reachability.answered(caller.endpoint);
+        return caller;
+      } catch (error) {
+        if (!(error instanceof UnreachableError)) throw error;
+        this.#reachability.failed(caller.endpoint);
+        last = error;
+      }
+    }
+    throw last;
+  }
+
+  #caller(endpoint: Endpoint, credentials: Credentials, scopes: readonly string[]): Caller {
+    return new Caller({ endpoint, transport: this.#transport, tokens: this.#tokens, credentials, scopes });
+  }
+
+  #repository(reference: Reference, callers: readonly Caller[]): Repository {
+    const [first, ...rest] = callers;
+    if (first === undefined) {
+      throw new GantryError("internal", `cannot reach ${reference.domain}: it has no endpoint`);
+    }
+    const attempts = this.#ports.settings().maxDownloadAttempts;
+    return new Repository({ reference, callers: [first, ...rest], reachability: this.#reachability, attempts });
+  }
 }

@@ -18,21 +18,43 @@ export interface RemoteSettings {
   readonly certificateFolders: readonly string[];
   readonly proxies: ProxySettings;
   readonly userAgent: string;
+  readonly maxConcurrentDownloads: number;
+  readonly maxConcurrentUploads: number;
+  /** Tries in a row of a blob that bring no new byte. */
+  readonly maxDownloadAttempts: number;
 }
 
-/** Milliseconds. */
+/** Milliseconds, but for the rate. */
 export interface TimeLimits {
   /** From the request to the answer's head, connecting included. */
   readonly head: number;
   /** Between two pieces of a body. */
   readonly idle: number;
+  /** Bytes a second that a download brings at least, on an average over each `rateWindow`; 0 for none. */
+  readonly leastRate: number;
+  readonly rateWindow: number;
   /** For a whole document. */
   readonly document: number;
+  /** From the last piece of a body that was sent to the answer's head: registries check and move it meanwhile. */
+  readonly upload: number;
   /** The longest `Retry-After` that is waited for. */
   readonly retryAfter: number;
+  /** The wait after a first failure, about; it doubles until it is the longest. */
+  readonly backOff: number;
+  readonly longestBackOff: number;
 }
 
-export const TIME_LIMITS: TimeLimits = { head: 30_000, idle: 60_000, document: 60_000, retryAfter: 15_000 };
+export const TIME_LIMITS: TimeLimits = {
+  head: 30_000,
+  idle: 60_000,
+  leastRate: 1024,
+  rateWindow: 60_000,
+  document: 60_000,
+  upload: 300_000,
+  retryAfter: 120_000,
+  backOff: 500,
+  longestBackOff: 15_000,
+};
 
 export interface RemotePorts {
   /** Read anew at each use: a reload may have changed it. */
@@ -44,4 +66,6 @@ export interface RemotePorts {
 
 export interface Waiting {
   readonly signal?: AbortSignal | undefined;
+  /** Called before a wait for another try, with its milliseconds and what failed: for people who watch. */
+  readonly onWait?: ((milliseconds: number, failure: unknown) => void) | undefined;
 }

@@ -4,7 +4,7 @@ import { readDocument } from "./body.ts";
 import type { Challenge } from "./challenge.ts";
 import { type Credentials, fingerprint } from "./credentials.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { RefusedError, refused, titleOf } from "./failure.ts";
+import { refused, titleOf } from "./failure.ts";
 import { isInsecure } from "./insecure.ts";
 import type { RemotePorts, Waiting } from "./settings.ts";
 import type { Exchange, Transport } from "./transport.ts";
@@ -46,6 +46,7 @@ export class Tokens {
   readonly #transport: Transport;
   readonly #ports: RemotePorts;
   readonly #kept = new Map<string, Token>();
+  readonly #challenges = new Map<string, Challenge>();
 
   constructor(transport: Transport, ports: RemotePorts) {
     this.#transport = transport;
@@ -62,7 +63,7 @@ export class Tokens {
     const kept = this.#kept.get(key);
     if (kept !== undefined && kept.until > Date.now() && !wish.isLogin) return kept;
     const token = await this.#fetch(realmUrl(realm, wish.endpoint), service, scopes, wish, waiting);
-    if (this.#kept.size >= MOST_TOKENS) this.#forget();
+    if (this.#kept.size >= MOST_TOKENS) this.#makeRoom();
     this.#kept.set(key, token);
     return token;
   }
@@ -72,7 +73,22 @@ export class Tokens {
     for (const [key, kept] of this.#kept) if (kept === token) this.#kept.delete(key);
   }
 
-  #forget(): void {
+  /** Keeps what an endpoint asks for, but the scope, so that the next client need not be refused first. */
+  remember({ base }: Endpoint, { scheme, parameters }: Challenge): void {
+    const kept = new Map([...parameters].filter(([name]) => name === "realm" || name === "service"));
+    if (this.#challenges.size >= MOST_TOKENS) this.#challenges.clear();
+    this.#challenges.set(base, { scheme, parameters: kept });
+  }
+
+  rememberedOf({ base }: Endpoint): Challenge | undefined {
+    return this.#challenges.get(base);
+  }
+
+  forget({ base }: Endpoint): void {
+    this.#challenges.delete(base);
+  }
+
+  #makeRoom(): void {
     const now = Date.now();
     for (const [key, { until }] of this.#kept) if (until <= now) this.#kept.delete(key);
     // Maps keep the order of insertion: the oldest goes.
@@ -103,8 +119,8 @@ export class Tokens {
     const title = titleOf(exchange.method, exchange.url);
     const bytes = await readDocument(answer.body, `the token of ${exchange.url.host}`, limit);
     if (answer.status < 200 || answer.status > 299) {
-      const error = refused(answer.status, bytes);
-      throw new RefusedError(error.status, error.kind, `${title}: ${error.message}`);
+      const error = refused(answer.status, bytes, answer.headers);
+      throw error.worded(`${title}: ${error.message}`);
     }
     const parsed = v.safeParse(tokenAnswer, parsedOrUndefined(bytes));
     const value = parsed.success ? parsed.output.token || parsed.output.access_token : "";
@@ -150,7 +166,7 @@ function byRefreshToken(
     refresh_token: identityToken,
   });
   const headers = { "Content-Type": "application/x-www-form-urlencoded" };
-  return { method: "POST", url, verify, headers, body: form.toString() };
+  return { method: "POST", url, verify, headers, body: form.toString(), isSecret: true };
 }
 
 /** RFC 7617. */

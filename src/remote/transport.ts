@@ -1,24 +1,30 @@
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { SecureContext } from "node:tls";
 import { cancelled, throwIfAborted } from "../base/abort.ts";
-import { GantryError, hasCode } from "../base/errors.ts";
+import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import { Agent as HttpAgent, request as httpRequest, https } from "../base/http.ts";
+import { discard } from "./body.ts";
 import { Certificates } from "./certificates.ts";
 import { titleOf, UnreachableError, unreachable } from "./failure.ts";
+import { isInsecure } from "./insecure.ts";
 import { proxyOf } from "./proxy.ts";
+import { type BodySource, sendBody } from "./send-body.ts";
 import { type RemotePorts, TIME_LIMITS, type TimeLimits, type Waiting } from "./settings.ts";
 
 const MOST_REDIRECTS = 10;
-/** Connections to one host at once. */
-const MOST_CONNECTIONS = 8;
 const IDLE_CONNECTION_MS = 30_000;
 const MOST_AGENTS = 64;
 
+export type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
+
 export interface Exchange {
-  readonly method: "GET" | "HEAD" | "POST";
+  readonly method: Method;
   readonly url: URL;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: string;
+  /** A stream is sent in chunks unless the headers have its `Content-Length`. */
+  readonly body?: string | Uint8Array | BodySource | undefined;
+  /** True where the body itself proves something: it is not sent on to where the answer redirects. */
+  readonly isSecret?: boolean;
   /** False accepts any certificate. */
   readonly verify: boolean;
 }
@@ -53,13 +59,15 @@ export class Transport {
       const answer = await this.#once(current, waiting);
       const target = redirectOf(current, answer);
       if (target === undefined) return answer;
-      answer.body.destroy();
+      discard(answer.body);
       if (hops === MOST_REDIRECTS) {
         throw new UnreachableError(
           `${titleOf(exchange.method, exchange.url)}: stopped after ${MOST_REDIRECTS} redirects`,
         );
       }
-      current = redirected(current, target);
+      const isElsewhere = target.host !== current.url.host;
+      const verify = current.verify || (isElsewhere && !(await isInsecure(target.host, this.#ports)));
+      current = { ...redirected(current, target), verify };
     }
   }
 
@@ -77,7 +85,7 @@ export class Transport {
         return await this.#attempt(exchange, agent, waiting);
       } catch (error) {
         // A kept connection may have ended in the very moment it was taken up.
-        if (!again && exchange.method !== "POST" && (error as { isStale?: boolean }).isStale === true) continue;
+        if (!again && (error as { isStale?: boolean }).isStale === true) continue;
         throw unreachable(exchange.method, exchange.url, error);
       }
     }
@@ -92,14 +100,21 @@ export class Transport {
       agent,
       headers: {
         "User-Agent": this.#ports.settings().userAgent,
+        "Accept-Encoding": "identity",
         ...exchange.headers,
-        ...(body !== undefined && { "Content-Length": String(Buffer.byteLength(body)) }),
+        ...lengthOf(method, body),
       },
     });
     const late = new UnreachableError(
       `${titleOf(method, url)}: net/http: request canceled (Client.Timeout exceeded while awaiting headers)`,
     );
-    const timer = setTimeout(() => request.destroy(late), this.limits.head);
+    let timer: NodeJS.Timeout | undefined;
+    let hasMoved = false;
+    // Waiting for a connection of the pool is not the registry's fault.
+    request.once("socket", () => {
+      const isSending = method === "PUT" || method === "PATCH";
+      timer = setTimeout(() => request.destroy(late), isSending ? this.limits.upload : this.limits.head);
+    });
     const abort = () => request.destroy(cancelled());
     signal?.addEventListener("abort", abort, { once: true });
     const settle = () => {
@@ -108,28 +123,53 @@ export class Transport {
     };
     request.once("response", (response) => {
       settle();
-      resolve({ status: response.statusCode ?? 0, headers: response.headers, body: response, url });
+      const status = response.statusCode ?? 0;
+      if (!request.writableEnded) {
+        // What was not sent would be taken for the next request of this connection.
+        response.once("close", () => request.destroy());
+        if (status < 300) request.destroy(new Error("the answer came before the whole body was sent"));
+      }
+      resolve({ status, headers: response.headers, body: response, url });
     });
     request.on("error", (error) => {
       settle();
-      if (request.reusedSocket && hasCode(error, "ECONNRESET", "EPIPE")) Object.assign(error, { isStale: true });
-      reject(error);
+      const isCut = hasCode(error, "ECONNRESET", "EPIPE");
+      const isStale = request.reusedSocket && !hasMoved && isCut;
+      // One that ends in the midst of TLS's greeting will do so again.
+      const isPassing = isCut && (request.socket as { secureConnecting?: boolean } | null)?.secureConnecting !== true;
+      reject(Object.assign(error, { isStale, isPassing }));
     });
-    request.end(body);
+    if (typeof body !== "function") request.end(body);
+    else {
+      const taken = () => {
+        hasMoved = true;
+        timer?.refresh();
+      };
+      // Known to Node, not to its types: fails where the source gives another count than the headers told.
+      Object.assign(request, { strictContentLength: true });
+      sendBody(request, body, taken).catch((error: unknown) => {
+        const own =
+          error instanceof GantryError ? error : new GantryError("internal", messageOf(error), { cause: error });
+        request.destroy(own);
+      });
+    }
     return promise;
   }
 
   async #agentOf({ url, verify }: Exchange): Promise<HttpAgent> {
-    const { certificateFolders, proxies } = this.#ports.settings();
+    const { certificateFolders, proxies, maxConcurrentDownloads, maxConcurrentUploads } = this.#ports.settings();
+    const kept = maxConcurrentDownloads + maxConcurrentUploads;
     const proxy = proxyOf(url, proxies)?.href ?? "";
     const isSecure = url.protocol === "https:";
     const context = isSecure ? await this.#certificates.contextOf(url.host, certificateFolders) : undefined;
-    const key = `${isSecure ? `https ${url.host} ${verify}` : "http"} ${proxy}`;
+    const key = `${isSecure ? `https ${url.host} ${verify}` : "http"} ${kept} ${proxy}`;
     const known = this.#agents.get(key);
     if (known !== undefined && known.context === context) return known.agent;
     const options = {
       keepAlive: true,
-      maxSockets: MOST_CONNECTIONS,
+      // Far more than are used at once: a copy holds a download while it waits for its upload.
+      maxSockets: 4 * kept + 16,
+      maxFreeSockets: kept,
       timeout: IDLE_CONNECTION_MS,
       ...(proxy !== "" && { proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } }),
     };
@@ -147,8 +187,17 @@ export class Transport {
   }
 }
 
-function redirectOf({ method, url, verify }: Exchange, { status, headers }: Answer): URL | undefined {
-  if (![301, 302, 303, 307, 308].includes(status) || method === "POST") return undefined;
+/** What a body that stands in memory is long; uploads without one say so. */
+function lengthOf(method: Method, body: Exchange["body"]): Readonly<Record<string, string>> {
+  if (typeof body === "function") return {};
+  if (body === undefined) return method === "GET" || method === "HEAD" ? {} : { "Content-Length": "0" };
+  return { "Content-Length": String(Buffer.byteLength(body)) };
+}
+
+/** GET and HEAD follow every redirect; what sends something only those that let it be sent again. */
+function redirectOf({ method, url, verify, isSecret }: Exchange, { status, headers }: Answer): URL | undefined {
+  const isReading = method === "GET" || method === "HEAD";
+  if (!(isReading ? [301, 302, 303, 307, 308] : [307, 308]).includes(status) || isSecret) return undefined;
   const location = headers.location ?? "";
   const target = URL.canParse(location, url.href) ? new URL(location, url) : undefined;
   if (target === undefined || !/^https?:$/.test(target.protocol)) {

@@ -1,0 +1,95 @@
+import * as v from "valibot";
+import { GantryError } from "../base/errors.ts";
+import type { Descriptor } from "../oci/image.ts";
+import { MAX_DOCUMENT, parseIndex } from "../oci/image-config.ts";
+import { isTag } from "../oci/reference.ts";
+import { readDocument } from "./body.ts";
+import type { Caller } from "./caller.ts";
+import type { Waiting } from "./settings.ts";
+import type { Answer } from "./transport.ts";
+
+const PAGE = 1000;
+const MOST_PAGES = 1000;
+const MOST_TAGS = 100_000;
+const MOST_REFERRERS = 10_000;
+
+const tagsPage = v.object({ tags: v.nullish(v.array(v.string())) });
+
+/** All tags below `v2/<repository>/tags/list`, page by page; what is no tag is left out. */
+export async function listTags(caller: Caller, path: string, name: string, waiting: Waiting): Promise<string[]> {
+  const tags = new Set<string>();
+  let next: string | URL | undefined = withQuery(path, { n: String(PAGE) });
+  for (let pages = 0; next !== undefined; pages++) {
+    if (pages === MOST_PAGES || tags.size > MOST_TAGS) throw tooMany(`the tags of ${name}`, MOST_TAGS);
+    const answer: Answer = await caller.call({ method: "GET", url: next }, waiting);
+    const page = v.safeParse(tagsPage, await documentOf(answer, `the tags of ${name}`, caller, waiting));
+    if (!page.success) throw new GantryError("internal", `cannot read the tags of ${name}: the answer is no list`);
+    const found = page.output.tags ?? [];
+    const known = tags.size;
+    for (const tag of found) if (isTag(tag)) tags.add(tag);
+    const linked = nextOf(answer, caller);
+    // A full page without a link may be one of a registry that only knows `last`; one that knows neither repeats itself.
+    const isFull = linked === undefined && found.length === PAGE;
+    next = isFull ? withQuery(path, { n: String(PAGE), last: found.at(-1) ?? "" }) : linked;
+    if (tags.size === known) next = undefined;
+  }
+  return [...tags];
+}
+
+/**
+ * What refers to a manifest, by the referrers API at `v2/<repository>/referrers/<digest>`; undefined where the
+ * registry hasn't that.
+ */
+export async function listReferrers(
+  caller: Caller,
+  path: string,
+  options: { readonly artifactType?: string | undefined },
+  waiting: Waiting,
+): Promise<Descriptor[]> {
+  const { artifactType } = options;
+  const found: Descriptor[] = [];
+  let next: string | URL | undefined = withQuery(path, artifactType === undefined ? {} : { artifactType });
+  for (let pages = 0; next !== undefined; pages++) {
+    if (pages === MOST_PAGES || found.length > MOST_REFERRERS) throw tooMany("referrers", MOST_REFERRERS);
+    const answer: Answer = await caller.call({ method: "GET", url: next }, waiting);
+    const limit = { limit: MAX_DOCUMENT, timeMs: caller.limits.document, signal: waiting.signal };
+    const page = parseIndex(await readDocument(answer.body, "the referrers", limit)).manifests;
+    found.push(...page);
+    next = page.length === 0 ? undefined : nextOf(answer, caller);
+  }
+  return found;
+}
+
+/** The `Link` to the next page (RFC 8288), if it stays at the endpoint. */
+function nextOf({ headers, url }: Answer, { endpoint }: Caller): URL | undefined {
+  const link = headers.link;
+  const text = Array.isArray(link) ? link.join(", ") : (link ?? "");
+  for (const [, target = "", parameters = ""] of text.slice(0, 8192).matchAll(/<([^<>]*)>([^<]*)/g)) {
+    if (!/;\s*rel="?next"?\s*(?:[;,]|$)/i.test(parameters) || !URL.canParse(target, url.href)) continue;
+    const next = new URL(target, url);
+    const base = new URL(endpoint.base);
+    if (next.host === base.host) return new URL(next.pathname + next.search, base);
+    throw new GantryError("forbidden", `cannot read the next page of ${base.host}: it lies at ${next.host}`);
+  }
+  return undefined;
+}
+
+async function documentOf(answer: Answer, what: string, caller: Caller, waiting: Waiting): Promise<unknown> {
+  const limit = { limit: MAX_DOCUMENT, timeMs: caller.limits.document, signal: waiting.signal };
+  const bytes = await readDocument(answer.body, what, limit);
+  try {
+    return JSON.parse(bytes.toString("utf8"));
+  } catch {
+    return undefined;
+  }
+}
+
+function withQuery(path: string, query: Readonly<Record<string, string>>): string {
+  const text = new URLSearchParams(query).toString();
+  if (text === "") return path;
+  return `${path}${path.includes("?") ? "&" : "?"}${text}`;
+}
+
+function tooMany(what: string, limit: number): GantryError {
+  return new GantryError("invalid", `cannot read ${what}: there are more than ${limit}`);
+}

@@ -1,0 +1,25 @@
+import type { Endpoint } from "./endpoint.ts";
+
+const AVOIDED_MS = 60_000;
+const MOST_KEPT = 256;
+
+/** Which endpoints answered lately: those that didn't are asked last for a while, instead of waited for each time. */
+export class Reachability {
+  readonly #failed = new Map<string, number>();
+
+  /** The endpoints in the order to ask them; who answers keeps its place. */
+  order<T extends { readonly endpoint: Endpoint }>(given: readonly T[]): T[] {
+    const now = performance.now();
+    const isAvoided = ({ endpoint }: T): boolean => (this.#failed.get(endpoint.base) ?? 0) > now;
+    return [...given.filter((one) => !isAvoided(one)), ...given.filter(isAvoided)];
+  }
+
+  answered({ base }: Endpoint): void {
+    this.#failed.delete(base);
+  }
+
+  failed({ base }: Endpoint): void {
+    if (this.#failed.size >= MOST_KEPT) this.#failed.clear();
+    this.#failed.set(base, performance.now() + AVOIDED_MS);
+  }
+}

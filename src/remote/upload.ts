@@ -1,0 +1,377 @@
+import { throwIfAborted } from "../base/abort.ts";
+import { GantryError } from "../base/errors.ts";
+import { discard } from "./body.ts";
+import { RefusedError, UnreachableError } from "./failure.ts";
+import type { Repository } from "./repository.ts";
+import { Retries } from "./retry.ts";
+import type { BodySource } from "./send-body.ts";
+import type { Waiting } from "./settings.ts";
+import type { Answer } from "./transport.ts";
+
+/** A blob as its sender has it. */
+export interface UploadSource {
+  /** Bytes; undefined where only the end will tell. */
+  readonly size: number | undefined;
+  /**
+   * The blob from a byte on. It is opened again where bytes were lost on the way, and has the same bytes then; whoever
+   * reads it may stop at any byte.
+   */
+  open(offset: number): AsyncIterable<Uint8Array>;
+  /** The blob's digest; asked where the size is known, or else when all of it was read. */
+  digest(): string;
+}
+
+export interface UploadOptions extends Waiting {
+  /** Paths of repositories at the same registry that have the blob: the first is asked to lend it. */
+  readonly mountFrom?: readonly string[];
+  /** Bytes of the blob that were handed to the connection; fewer than before where some are sent again. */
+  readonly onProgress?: (sent: number) => void;
+}
+
+/** `mounted` names the repository that the blob was taken from; nothing was sent then. */
+export type Uploaded = { readonly mounted: string } | { readonly mounted?: undefined; readonly digest: string };
+
+/** Tries in a row that bring the registry nothing new. */
+const MOST_TRIES = 5;
+/** Times that a registry may lose an upload before it is given up. */
+const MOST_LOSSES = 3;
+/** Bytes of a chunk, the most of one that is held in memory, and what is tried where a body is refused as too long. */
+const CHUNK = 8 << 20;
+const LARGEST_HELD = 64 << 20;
+const SMALLER: readonly number[] = [CHUNK, 1 << 20];
+const CANCEL_MS = 3_000;
+const BYTES = { "Content-Type": "application/octet-stream" };
+
+/** An upload as the registry knows it (distribution spec, "Pushing blobs"). */
+interface Session {
+  readonly location: URL;
+  /** Bytes that the registry has. */
+  readonly offset: number;
+  /** It takes no chunk that is smaller, but for the last; undefined where it doesn't say. */
+  readonly minChunk: number | undefined;
+  /** True after a connection was cut. */
+  readonly isResumed: boolean;
+}
+
+/**
+ * Sends a blob that the registry hasn't. What a cut connection left there is gone on from; an upload that fails or is
+ * given up is deleted there. Throws the registry's refusal, or why it couldn't be reached.
+ */
+export async function uploadBlob(
+  repository: Repository,
+  source: UploadSource,
+  options: UploadOptions = {},
+): Promise<Uploaded> {
+  const upload = new BlobUpload(repository, source, options);
+  try {
+    return await upload.run();
+  } catch (error) {
+    await upload.cancel();
+    throwIfAborted(options.signal);
+    throw error;
+  }
+}
+
+class BlobUpload {
+  readonly #repository: Repository;
+  readonly #source: UploadSource;
+  readonly #options: UploadOptions;
+  #session: Session | undefined;
+  #hasBegun = false;
+  #losses = 0;
+  /** Set once the registry was asked to take the upload for whole: it may have done so, though its answer was lost. */
+  #ended: string | undefined;
+  /** Bytes that were read of the source at most: a registry can't have more. */
+  #read = 0;
+  /** Set where the registry wants chunks. */
+  #chunk: number | undefined;
+
+  constructor(repository: Repository, source: UploadSource, options: UploadOptions) {
+    this.#repository = repository;
+    this.#source = source;
+    this.#options = options;
+  }
+
+  async run(): Promise<Uploaded> {
+    const retries = new Retries(MOST_TRIES, this.#repository.caller.limits, this.#options);
+    let reached = 0;
+    for (;;) {
+      try {
+        if (this.#session !== undefined) await this.#resume();
+        if (this.#session !== undefined && this.#session.offset > reached) {
+          reached = this.#session.offset;
+          retries.reset();
+        }
+        if (this.#session === undefined) {
+          if (this.#ended !== undefined && (await this.#isThere(this.#ended))) return { digest: this.#ended };
+          const mounted = await this.#begin();
+          if (mounted !== undefined) return { mounted };
+        }
+        const digest = await this.#send();
+        this.#session = undefined;
+        return { digest };
+      } catch (error) {
+        if (this.#asksForChunks(error) || this.#hasForgotten(error)) continue;
+        await retries.after(error);
+      }
+    }
+  }
+
+  /** Deletes what the registry has of an upload that won't be finished. Never rejects. */
+  async cancel(): Promise<void> {
+    const session = this.#session;
+    this.#session = undefined;
+    if (session === undefined) return;
+    const signal = AbortSignal.timeout(CANCEL_MS);
+    try {
+      const wish = { method: "DELETE", url: session.location, tries: 1 } as const;
+      discard((await this.#repository.caller.call(wish, { signal })).body);
+    } catch {
+      // It expires there by itself.
+    }
+  }
+
+  /** Opens an upload, or borrows the blob of another repository: resolves with that one's path then. */
+  async #begin(): Promise<string | undefined> {
+    const [from] = this.#hasBegun ? [] : (this.#options.mountFrom ?? []);
+    this.#hasBegun = true;
+    const { size } = this.#source;
+    if (from !== undefined && size !== undefined) {
+      const query = `?mount=${encodeURIComponent(this.#source.digest())}&from=${encodeURIComponent(from)}`;
+      try {
+        const answer = await this.#open(query);
+        if (answer.status === 201) return from;
+        this.#session = this.#sessionOf(answer, 0);
+        return undefined;
+      } catch (error) {
+        // Who may not read the other repository may still write this one.
+        if (!(error instanceof RefusedError) || error.status === 429 || error.status >= 500) throw error;
+      }
+    }
+    this.#session = this.#sessionOf(await this.#open(""), 0);
+    return undefined;
+  }
+
+  async #open(query: string): Promise<Answer> {
+    const { caller, reference } = this.#repository;
+    const url = `v2/${reference.path}/blobs/uploads/${query}`;
+    const answer = await caller.call({ method: "POST", url }, this.#options);
+    discard(answer.body);
+    return answer;
+  }
+
+  /** Asks what the registry has of the upload. One that it doesn't know any more is given up, to be begun anew. */
+  async #resume(): Promise<void> {
+    const session = this.#session;
+    if (session === undefined) return;
+    let answer: Answer;
+    try {
+      answer = await this.#repository.caller.call({ method: "GET", url: session.location, tries: 1 }, this.#options);
+    } catch (error) {
+      if (!(error instanceof RefusedError) || error.status === 429 || error.status >= 500) throw error;
+      await this.cancel();
+      return;
+    }
+    discard(answer.body);
+    const offset = endOf(answer.headers.range);
+    // "0-0" is what both nothing and one byte look like.
+    if (offset === undefined || offset > this.#read || offset === 1) {
+      await this.cancel();
+      return;
+    }
+    this.#session = { ...this.#sessionOf(answer, offset, session), isResumed: true };
+  }
+
+  async #isThere(digest: string): Promise<boolean> {
+    return (await this.#repository.hasBlob(digest, this.#options)) !== undefined;
+  }
+
+  /** True for an upload that the registry has lost, in whole or in part: it is looked at again, or begun anew. */
+  #hasForgotten(error: unknown): boolean {
+    if (!(error instanceof RefusedError) || this.#session === undefined) return false;
+    const isLost = error.status === 404 || error.status === 416 || /^BLOB_UPLOAD_/.test(error.code);
+    // Bytes that were gone on from may have been others than were sent.
+    const isSpoilt = error.code === "DIGEST_INVALID" && this.#session.isResumed;
+    if (!(isLost || isSpoilt) || ++this.#losses > MOST_LOSSES) return false;
+    if (isSpoilt) this.#session = undefined;
+    return true;
+  }
+
+  /** True if the next try is to be by chunks, or by smaller ones. */
+  #asksForChunks(error: unknown): boolean {
+    if (!(error instanceof RefusedError) || (error.status !== 413 && error.status !== 411)) return false;
+    const largest = this.#chunk ?? this.#source.size ?? Number.POSITIVE_INFINITY;
+    const next = SMALLER.find((size) => size < largest);
+    if (next !== undefined && (error.status === 413 || this.#chunk === undefined)) {
+      this.#chunk = next;
+      return true;
+    }
+    if (error.status === 411) return false;
+    throw error.worded(
+      `cannot push to ${this.#repository.reference.domain}: it or a proxy before it refuses a body of ` +
+        `${Number.isFinite(largest) ? largest : "any number of"} bytes as too large (413): its limit has to be raised`,
+    );
+  }
+
+  /** Resolves with the digest when the registry has the whole blob. */
+  async #send(): Promise<string> {
+    const { size } = this.#source;
+    const session = this.#session!;
+    const chunk = this.#chunk ?? (session.minChunk === undefined ? undefined : Math.max(session.minChunk, CHUNK));
+    if (chunk === undefined || (size === undefined && chunk > LARGEST_HELD)) {
+      if (size !== undefined) return this.#finish(size);
+      await this.#sendStream();
+    } else if (size !== undefined) await this.#sendPieces(size, chunk);
+    else await this.#sendHeld(chunk);
+    return this.#finish(undefined);
+  }
+
+  /** One request without a length. */
+  async #sendStream(): Promise<void> {
+    const { offset } = this.#session!;
+    await this.#patch(() => this.#counted(offset), undefined);
+  }
+
+  /** Chunks of a blob of known size, as they are read. */
+  async #sendPieces(size: number, chunk: number): Promise<void> {
+    while (this.#session!.offset < size) {
+      const { offset } = this.#session!;
+      const length = Math.min(chunk, size - offset);
+      await this.#patch(() => firstOf(this.#counted(offset), length), length);
+    }
+  }
+
+  /** Chunks of a blob of unknown size: each is held until the registry has it. */
+  async #sendHeld(chunk: number): Promise<void> {
+    const { offset } = this.#session!;
+    const pieces = this.#counted(offset)[Symbol.asyncIterator]();
+    try {
+      for (let rest: Uint8Array | undefined; ; ) {
+        const held: Uint8Array[] = rest === undefined ? [] : [rest];
+        let length = rest?.length ?? 0;
+        let isEnd = false;
+        while (length < chunk && !isEnd) {
+          const { value, done } = await pieces.next();
+          if (done === true) isEnd = true;
+          else {
+            held.push(value);
+            length += value.length;
+          }
+        }
+        const bytes = Buffer.concat(held, length);
+        for (let at = 0; at < length; at += chunk) {
+          if (!isEnd && length - at < chunk) {
+            rest = bytes.subarray(at);
+            break;
+          }
+          rest = undefined;
+          const part = bytes.subarray(at, at + chunk);
+          await this.#patch(() => [part], part.length);
+        }
+        if (isEnd) return;
+      }
+    } finally {
+      await pieces.return?.(undefined);
+    }
+  }
+
+  async #patch(open: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array>, length: number | undefined) {
+    const session = this.#session!;
+    const { offset, location } = session;
+    const headers = {
+      ...BYTES,
+      ...(length !== undefined && {
+        "Content-Length": String(length),
+        "Content-Range": `${offset}-${offset + length - 1}`,
+      }),
+    };
+    const body = open as BodySource;
+    const answer = await this.#repository.caller.call({ method: "PATCH", url: location, headers, body }, this.#options);
+    discard(answer.body);
+    const expected = length === undefined ? this.#read : offset + length;
+    const told = endOf(answer.headers.range);
+    this.#session = this.#sessionOf(answer, expected, session);
+    if (told !== undefined && told !== expected && expected > 1) {
+      throw new UnreachableError(`the registry has ${told} bytes of an upload of ${expected}`, { isPassing: true });
+    }
+  }
+
+  /** Ends the upload; with `size`, what is left of that many bytes is sent along. */
+  async #finish(size: number | undefined): Promise<string> {
+    const { location, offset } = this.#session!;
+    const digest = this.#source.digest();
+    this.#ended = digest;
+    const url = new URL(location);
+    // Not by way of its parameters: what the registry wrote there is sent back letter by letter.
+    url.search = `${url.search === "" ? "?" : `${url.search}&`}digest=${encodeURIComponent(digest)}`;
+    const length = size === undefined ? 0 : size - offset;
+    const headers = {
+      ...BYTES,
+      "Content-Length": String(length),
+      ...(offset > 0 && length > 0 && { "Content-Range": `${offset}-${offset + length - 1}` }),
+    };
+    const body: BodySource | undefined = length === 0 ? undefined : () => this.#counted(offset);
+    // Sent twice, an end without a body could only be told that there is no such upload any more.
+    const answer = await this.#repository.caller.call({ method: "PUT", url, headers, body, tries: 1 }, this.#options);
+    discard(answer.body);
+    const told = answer.headers["docker-content-digest"];
+    if (typeof told === "string" && told !== digest) {
+      throw new GantryError("internal", `the registry says that ${digest} has the digest ${told.slice(0, 200)}`);
+    }
+    return digest;
+  }
+
+  async *#counted(offset: number): AsyncGenerator<Uint8Array> {
+    let at = offset;
+    for await (const piece of this.#source.open(offset)) {
+      throwIfAborted(this.#options.signal);
+      at += piece.length;
+      this.#read = Math.max(this.#read, at);
+      yield piece;
+      this.#options.onProgress?.(at);
+    }
+  }
+
+  #sessionOf(answer: Answer, offset: number, before?: Session): Session {
+    const told = answer.headers.location;
+    const location =
+      told === undefined && before !== undefined ? before.location : this.#locationOf(answer, told ?? "");
+    const least = answer.headers["oci-chunk-min-length"];
+    const minChunk = typeof least === "string" && /^\d{1,12}$/.test(least) ? Number(least) : before?.minChunk;
+    return { location, offset, minChunk, isResumed: before?.isResumed ?? false };
+  }
+
+  #locationOf({ url }: Answer, text: string): URL {
+    const location = text !== "" && URL.canParse(text, url.href) ? new URL(text, url) : undefined;
+    if (location === undefined || !/^https?:$/.test(location.protocol)) {
+      throw new GantryError("internal", `cannot push to ${url.host}: it names no place to upload to`);
+    }
+    if (url.protocol !== "https:" || location.protocol === "https:" || !this.#repository.endpoint.verify) {
+      return location;
+    }
+    // A registry behind a proxy that speaks TLS for it may not know that it is reached by https.
+    if (location.hostname !== url.hostname) {
+      const why = "it sends uploads from https to http, which anybody on the way could read";
+      throw new GantryError("forbidden", `cannot push to ${url.host}: ${why} (${location.host})`);
+    }
+    location.protocol = "https:";
+    location.host = url.host;
+    return location;
+  }
+}
+
+/** `0-1023`, with or without `bytes=`: 1024. */
+function endOf(range: string | string[] | undefined): number | undefined {
+  const end = typeof range === "string" ? /^(?:bytes[= ])?0-(\d{1,15})$/.exec(range.trim())?.[1] : undefined;
+  return end === undefined ? undefined : Number(end) + 1;
+}
+
+async function* firstOf(pieces: AsyncIterable<Uint8Array>, length: number): AsyncGenerator<Uint8Array> {
+  let left = length;
+  for await (const piece of pieces) {
+    yield left < piece.length ? piece.subarray(0, left) : piece;
+    left -= piece.length;
+    if (left <= 0) return;
+  }
+  throw new GantryError("internal", `a blob has ${left} bytes less than it should have`);
+}
