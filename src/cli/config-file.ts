@@ -1,4 +1,18 @@
-import { mkdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  fchmodSync,
+  fchownSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import { goJsonError } from "./go-json-error.ts";
@@ -16,6 +30,8 @@ export interface ConfigFile {
   readonly HttpHeaders?: Readonly<Record<string, string>>;
   readonly pruneFilters?: readonly string[];
   readonly auths?: Readonly<Record<string, unknown>>;
+  readonly credsStore?: string;
+  readonly credHelpers?: Readonly<Record<string, string>>;
   readonly proxies?: Readonly<Record<string, Readonly<Record<string, string>>>>;
 }
 
@@ -38,6 +54,8 @@ const SHAPES: Readonly<Record<keyof ConfigFile, Shape>> = {
   HttpHeaders: "map[string]string",
   pruneFilters: "[]string",
   auths: "map[string]types.AuthConfig",
+  credsStore: "string",
+  credHelpers: "map[string]string",
   proxies: "map[string]configfile.ProxyConfig",
 };
 
@@ -104,30 +122,80 @@ function kindOf(value: unknown): string {
 
 /** Sets one field of `config.json`, or removes it; all others stay. The file appears whole or not at all. */
 export function updateConfigFile(folder: string, field: keyof ConfigFile, value: string | undefined): void {
+  changeConfigFile(folder, (record) => {
+    if (value === undefined) delete record[field];
+    else record[field] = value;
+    return true;
+  });
+}
+
+/** How often another program may come in between before that is a failure. */
+const MOST_TRIES = 10;
+
+/**
+ * Changes `config.json` as `change` does with its fields; what it leaves alone stays, known here or not. The file appears
+ * whole or not at all, keeps its owner, and with `isSecret` is nobody else's to read. What another program writes
+ * meanwhile is not lost: `change` is then called again with it. A `change` that returns false leaves the file as it is.
+ */
+export function changeConfigFile(
+  folder: string,
+  change: (record: Record<string, unknown>) => boolean,
+  options: { readonly isSecret?: boolean } = {},
+): void {
   const path = join(folder, "config.json");
-  let record: Record<string, unknown> = {};
-  let mode = 0o600;
-  let target = path;
-  try {
-    // A link to a file elsewhere stays one.
-    target = realpathSync(path);
-    mode = statSync(target).mode & 0o777;
-    const text = readFileSync(target, "utf8");
-    if (text.trim() !== "") record = JSON.parse(text) as Record<string, unknown>;
-  } catch (error) {
-    if (!hasCode(error, "ENOENT")) {
-      throw new GantryError("invalid", `cannot change ${path}: ${messageOf(error)}`, { cause: error });
-    }
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-  }
-  if (value === undefined) delete record[field];
-  else record[field] = value;
-  const temp = join(dirname(target), `.config.json-${process.pid}`);
-  try {
-    writeFileSync(temp, JSON.stringify({ auths: {}, ...record }, null, "\t"), { mode, flag: "wx" });
-    renameSync(temp, target);
-  } catch (error) {
+  for (let tries = 1; ; tries++) {
+    const before = readForChange(path);
+    const record = { ...before.record };
+    if (!change(record)) return;
+    if (before.status === undefined) mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const mode = before.status === undefined ? 0o600 : before.status.mode & (options.isSecret ? 0o600 : 0o777);
+    const text = JSON.stringify({ auths: {}, ...record }, null, "\t");
+    const temp = join(dirname(before.target), `.config.json-${process.pid}-${tries}`);
     rmSync(temp, { force: true });
-    throw error;
+    try {
+      writeSynced(temp, text, mode, before.status);
+      if (readForChange(path).text !== before.text && tries < MOST_TRIES) continue;
+      renameSync(temp, before.target);
+      return;
+    } finally {
+      rmSync(temp, { force: true });
+    }
+  }
+}
+
+interface Before {
+  /** Where the file is: a link to a file elsewhere stays one. */
+  readonly target: string;
+  readonly text: string;
+  readonly record: Record<string, unknown>;
+  readonly status: Stats | undefined;
+}
+
+function readForChange(path: string): Before {
+  try {
+    const target = realpathSync(path);
+    const status = statSync(target);
+    const text = readFileSync(target, "utf8");
+    const value: unknown = text.trim() === "" ? {} : JSON.parse(text);
+    if (typeof value !== "object" || value === null || Array.isArray(value)) throw new Error("it holds no JSON object");
+    return { target, text, record: value as Record<string, unknown>, status };
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return { target: path, text: "", record: {}, status: undefined };
+    throw new GantryError("invalid", `cannot change ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function writeSynced(path: string, text: string, mode: number, owner: Stats | undefined): void {
+  const fd = openSync(path, "wx", mode);
+  try {
+    if (owner !== undefined) {
+      // Whoever becomes root to log in should not take the file away from its owner.
+      if (process.getuid?.() === 0) fchownSync(fd, owner.uid, owner.gid);
+      fchmodSync(fd, mode);
+    }
+    writeFileSync(fd, text);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }

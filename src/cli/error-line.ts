@@ -10,8 +10,8 @@ export function errorLine(error: unknown): string {
   );
 }
 
-/** An image or a path may be named so that it would steer the terminal it is printed on. */
-function printable(text: string): string {
+/** Without control characters: an image or a path may be named so that it would steer the terminal it is printed on. */
+export function printable(text: string): string {
   return text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, (character) => {
     return `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
   });

@@ -1,0 +1,117 @@
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+import type { AuthConfig } from "../../api/registry.ts";
+import { changeConfigFile } from "../config-file.ts";
+import type { Settings } from "../settings.ts";
+import { keyOf, spellingsOf } from "./address.ts";
+import { readAuthEntry, writeAuthEntry } from "./auth-entry.ts";
+import { CredentialHelper } from "./helper.ts";
+
+/**
+ * What the user's `config.json` keeps to prove oneself to registries, in itself or in the keeping of credential helpers,
+ * as Docker has it. A key (`keyOf`) gets its own credentials and no other's.
+ */
+export class Credentials {
+  readonly #settings: Pick<Settings, "configFolder" | "config">;
+
+  constructor(settings: Pick<Settings, "configFolder" | "config">) {
+    this.#settings = settings;
+  }
+
+  /** Undefined if there are none. Throws where they are and can't be had. */
+  async get(key: string): Promise<AuthConfig | undefined> {
+    const helper = this.#helperOf(key);
+    if (helper !== undefined) return helper.get(key);
+    const { auths = {} } = this.#settings.config();
+    const found = Object.hasOwn(auths, key) ? key : Object.keys(auths).find((name) => keyOf(name) === key);
+    const auth = found === undefined ? undefined : readAuthEntry(found, auths[found]);
+    return auth && { ...auth, serveraddress: key };
+  }
+
+  /** All that there are, by key. What can't be had is left out. */
+  async all(): Promise<ReadonlyMap<string, AuthConfig>> {
+    const { auths = {}, credHelpers = {} } = this.#settings.config();
+    const keys = new Set([...Object.keys(auths), ...Object.keys(credHelpers)].map(keyOf));
+    const store = this.#storeName();
+    if (store !== "") {
+      const listed = await new CredentialHelper(store).list().catch(() => []);
+      for (const name of listed) keys.add(keyOf(name));
+    }
+    const found = new Map<string, AuthConfig>();
+    for (const key of keys) {
+      const auth = await this.get(key).catch(() => undefined);
+      if (auth !== undefined) found.set(key, auth);
+    }
+    return found;
+  }
+
+  /** Keeps credentials. Resolves to true if a password lies readable in the file now that didn't before. */
+  async store(key: string, auth: AuthConfig): Promise<boolean> {
+    const helper = this.#helperOf(key);
+    if (helper !== undefined) {
+      await helper.store(key, auth);
+      const detected = this.#settings.config().credsStore ? "" : this.#storeName();
+      this.#change((record, auths) => {
+        if (auths[key] !== undefined && Object.keys(auths[key] as object).length === 0 && detected === "") return false;
+        record.auths = { ...auths, [key]: {} };
+        if (detected !== "") record.credsStore = detected;
+        return true;
+      });
+      return false;
+    }
+    let isNew = true;
+    this.#change((record, auths) => {
+      const entry = writeAuthEntry(auth, auths[key]);
+      isNew = JSON.stringify(entry) !== JSON.stringify(auths[key]);
+      if (isNew) record.auths = { ...auths, [key]: entry };
+      return isNew;
+    });
+    return isNew && auth.password !== "";
+  }
+
+  /** Forgets a key's credentials. What was not there is no failure; the first that could not be removed is. */
+  async erase(key: string): Promise<void> {
+    const helper = this.#helperOf(key);
+    if (helper !== undefined) for (const spelling of spellingsOf(key)) await helper.erase(spelling);
+    this.#change((record, auths) => {
+      const kept = Object.entries(auths).filter(([name]) => keyOf(name) !== key);
+      record.auths = Object.fromEntries(kept);
+      return kept.length < Object.keys(auths).length;
+    });
+  }
+
+  #change(change: (record: Record<string, unknown>, auths: Readonly<Record<string, unknown>>) => boolean): void {
+    changeConfigFile(
+      this.#settings.configFolder,
+      (record) => change(record, (record.auths ?? {}) as Readonly<Record<string, unknown>>),
+      { isSecret: true },
+    );
+  }
+
+  #helperOf(key: string): CredentialHelper | undefined {
+    const { credHelpers = {} } = this.#settings.config();
+    const named = Object.hasOwn(credHelpers, key) ? key : Object.keys(credHelpers).find((name) => keyOf(name) === key);
+    const name = named === undefined ? this.#storeName() : (credHelpers[named] ?? "");
+    return name === "" ? undefined : new CredentialHelper(name);
+  }
+
+  /** The store that is configured; where nothing is, the platform's own if it is installed. */
+  #storeName(): string {
+    const { auths = {}, credsStore = "", credHelpers = {} } = this.#settings.config();
+    if (credsStore !== "" || Object.keys(auths).length > 0 || Object.keys(credHelpers).length > 0) return credsStore;
+    const own = process.platform === "darwin" ? "osxkeychain" : isOnPath("pass") ? "pass" : "secretservice";
+    return isOnPath(`docker-credential-${own}`) ? own : "";
+  }
+}
+
+function isOnPath(program: string): boolean {
+  const folders = (process.env.PATH ?? "").split(delimiter).filter((folder) => folder !== "");
+  return folders.some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
