@@ -10,7 +10,7 @@ const rows = {
   remote: ["base", "oci"],
   snapshots: ["base", "oci", "kernel"],
   runtime: ["base", "oci", "kernel"],
-  images: ["base", "oci", "api", "state", "events", "content", "snapshots"],
+  images: ["base", "oci", "api", "state", "events", "content", "remote", "snapshots"],
   networks: ["base", "api", "kernel", "state", "events"],
   volumes: ["base", "api", "kernel", "state", "events"],
   containers: ["base", "oci", "api", "kernel", "state", "events", "content", "snapshots", "runtime", "images", "networks", "volumes"],

@@ -174,6 +174,8 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
   // An engine that can't start leaves no supervisor; one that has containers refuses to end, and goes on.
   undo.defer(() => runtime.shutdown().catch(() => runtime.close()));
 
+  const registries = new Registries({ settings: () => remoteSettings(standing.config(), process.env) });
+  undo.defer(() => registries.close());
   // Images and volumes ask the containers who uses them, and the containers are made of both.
   let containers: Containers | undefined;
   const images = new ImageStore({
@@ -181,6 +183,8 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
     snapshots,
     store,
     events,
+    registries,
+    onPulled: (result) => metrics.pulls.add({ result }),
     inUse: () => containers?.imageUses() ?? new Map(),
     bootstrap: {
       aptRoot: "/etc/apt",
@@ -195,8 +199,6 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
     events,
     usersOf: (name) => containers?.usersOfVolume(name) ?? [],
   });
-  const registries = new Registries({ settings: () => remoteSettings(standing.config(), process.env) });
-  undo.defer(() => registries.close());
   const shipper = new LogShipper({ execRoot, nodePath: process.execPath, shipperScript: SHIPPER, log });
   undo.defer(() => shipper.close());
   const shippedLogs = new ShippedLogs({

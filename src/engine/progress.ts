@@ -18,7 +18,7 @@ export async function progressAnswer(
   const began = Promise.withResolvers<void>();
   let ended = false;
   const push = (message: ProgressMessage) => {
-    if (lines.length >= BACKLOG && message.progressDetail !== undefined) return;
+    if (lines.length >= BACKLOG && message.progressDetail?.current !== undefined) return;
     lines.push(`${JSON.stringify(message)}\r\n`);
     began.resolve();
     wake.emit("line");

@@ -46,6 +46,7 @@ test("a failing mmdebstrap gives its last words, and leaves neither image nor fo
   const images = new ImageStore({
     content: fixture.content,
     snapshots: fixture.snapshots,
+    registries: fixture.registries,
     store: openMemory(),
     events: new EventBus(),
     inUse: () => new Map(),

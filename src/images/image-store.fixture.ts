@@ -14,6 +14,7 @@ import type { Store } from "../state/store.ts";
 import type { ImageUse } from "./image.ts";
 import { ImageStore } from "./image-store.ts";
 import { memorySnapshotter } from "./memory-snapshotter.fixture.ts";
+import type { ImagePorts } from "./ports.ts";
 
 export interface Fixture {
   readonly root: string;
@@ -21,6 +22,7 @@ export interface Fixture {
   readonly content: ContentStore;
   readonly snapshots: Snapshotter;
   readonly store: Store;
+  readonly registries: ImagePorts["registries"];
   readonly uses: Map<string, ImageUse[]>;
   /** Actions and names of the events so far. */
   events(): string[];
@@ -43,10 +45,11 @@ export function openImages(t: TestContext, snapshots: Snapshotter = memorySnapsh
     busybox: "/bin/busybox",
     tempRoot: join(root, "bootstrap"),
   };
+  const registries = { reading: () => Promise.reject(new Error("the images' tests ask no registry")) };
   const reopen = (): ImageStore =>
-    new ImageStore({ content, snapshots, store, events: bus, inUse: () => uses, bootstrap });
+    new ImageStore({ content, snapshots, store, events: bus, registries, inUse: () => uses, bootstrap });
   const events = (): string[] => seen.map(({ Action, Actor }) => `${Action} ${Actor.Attributes.name ?? ""}`.trim());
-  return { root, images: reopen(), content, snapshots, store, uses, events, reopen };
+  return { root, images: reopen(), content, snapshots, store, registries, uses, events, reopen };
 }
 
 export function temporary(t: TestContext): string {

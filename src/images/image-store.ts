@@ -5,11 +5,13 @@ import type { ImageDeleteRow, ImageHistoryRow, ImageInspect, ImageSummary } from
 import { GantryError } from "../base/errors.ts";
 import type { Platform } from "../oci/image.ts";
 import { familiarString, parseNormalized, tagNameOnly, withTag } from "../oci/reference.ts";
+import { BlobSources } from "./blob-sources.ts";
 import { bootstrapBusybox } from "./bootstrap-busybox.ts";
 import { bootstrapDebian } from "./bootstrap-debian.ts";
 import { Claims } from "./claims.ts";
 import { commitImage } from "./commit.ts";
 import { publishImageEvent } from "./event.ts";
+import { Flights } from "./flights.ts";
 import type {
   CommitOptions,
   ImageInspectOptions,
@@ -17,20 +19,25 @@ import type {
   ImageRegistry,
   ImportOptions,
   Progress,
+  PullOptions,
   ResolvedImage,
 } from "./image.ts";
 import { importImage } from "./import.ts";
 import { imageHistory, inspectImage } from "./inspect.ts";
+import { layerByLayer } from "./layer-by-layer.ts";
+import { Leases } from "./lease.ts";
 import { listImages } from "./list.ts";
 import { loadImages } from "./load.ts";
 import { manifestsOf } from "./manifests.ts";
 import { requirePlatform } from "./platform.ts";
 import type { ImageContext, ImagePorts } from "./ports.ts";
 import { type Pruned, pruneImages } from "./prune.ts";
+import { pullImages, pullKey } from "./pull.ts";
 import { type ImageRecord, ImageRecords } from "./record.ts";
 import { type RemoveOptions, removeImage } from "./remove.ts";
 import { findImage } from "./resolve.ts";
 import { saveImages } from "./save.ts";
+import { kept } from "./sweep.ts";
 
 /**
  * The images of one engine. One store a data root: its records are mirrored in memory. Call `recover` once, after the
@@ -38,18 +45,29 @@ import { saveImages } from "./save.ts";
  */
 export class ImageStore implements ImageRegistry {
   readonly #context: ImageContext;
+  readonly #pulls = new Flights();
   #isPruning = false;
 
   constructor(ports: ImagePorts) {
-    this.#context = { ...ports, records: new ImageRecords(ports.store), claims: new Claims() };
+    const { store } = ports;
+    const own = {
+      ...ports,
+      records: new ImageRecords(store),
+      claims: new Claims(),
+      leases: new Leases(store),
+      sources: new BlobSources(store),
+    };
+    this.#context = { ...own, layers: layerByLayer(own) };
   }
 
   /** Removes what a crash left behind: blobs and committed snapshots that no record needs, temporary folders. */
   async recover(): Promise<void> {
-    const { bootstrap, content, keep, records } = this.#context;
+    const { bootstrap, content, leases, records, sources } = this.#context;
     rmSync(bootstrap.tempRoot, { recursive: true, force: true });
     mkdirSync(bootstrap.tempRoot, { recursive: true, mode: 0o700 });
-    await content.collect(new Set([...records.blobs(), ...(keep?.() ?? [])]));
+    leases.dropMany("expired");
+    const { deleted } = await content.collect(new Set([...records.blobs(), ...kept(this.#context)]));
+    sources.forget(deleted);
     await this.collectSnapshots();
   }
 
@@ -58,9 +76,9 @@ export class ImageStore implements ImageRegistry {
    * whose image was removed before it.
    */
   async collectSnapshots(): Promise<void> {
-    const { claims, keep, records, snapshots } = this.#context;
-    const needed = new Set([...records.chains(), ...(keep?.() ?? [])]);
+    const { claims, records, snapshots } = this.#context;
     for (;;) {
+      const needed = new Set([...records.chains(), ...kept(this.#context)]);
       const all = snapshots.list();
       const parents = new Set(all.map(({ parent }) => parent));
       const loose = all.filter(({ id, kind }) => kind === "committed" && !needed.has(id) && !parents.has(id));
@@ -68,7 +86,9 @@ export class ImageStore implements ImageRegistry {
       if (free.length === 0) return;
       for (const { id } of free) {
         await claims.exclusively(id, async () => {
-          if (!claims.isClaimed(id) && snapshots.has(id)) await snapshots.remove(id);
+          // What an operation made meanwhile has its record since.
+          if (claims.isClaimed(id) || records.chains().has(id) || !snapshots.has(id)) return;
+          await snapshots.remove(id);
         });
       }
     }
@@ -148,6 +168,16 @@ export class ImageStore implements ImageRegistry {
 
   async load(archive: Readable, progress: Progress, options: { platform?: Platform | undefined } = {}): Promise<void> {
     await loadImages(this.#context, archive, progress, options.platform);
+  }
+
+  async pull(name: string, options: PullOptions, progress: Progress): Promise<void> {
+    const reference = parseNormalized(name);
+    if (options.allTags !== (reference.tag === undefined && reference.digest === undefined)) {
+      throw new GantryError("invalid", `tag can't be used with --all-tags/-a`);
+    }
+    await this.#pulls.run(pullKey(reference, options), progress, (shared) =>
+      pullImages(this.#context, reference, options, shared),
+    );
   }
 
   save(names: readonly string[], options: { platform?: Platform | undefined } = {}): AsyncIterable<Uint8Array> {

@@ -3,6 +3,7 @@ import type { Filters } from "../api/filters.ts";
 import type { ImageDeleteRow, ImageHistoryRow, ImageInspect, ImageSummary, ProgressMessage } from "../api/image.ts";
 import type { ImageConfig, ImageProcess, Platform } from "../oci/image.ts";
 import type { Reference } from "../oci/reference.ts";
+import type { Credentials } from "../remote/credentials.ts";
 
 /** An image as `containers` needs it to make one of it. */
 export interface ResolvedImage {
@@ -62,6 +63,14 @@ export interface Progress {
   readonly onProgress?: (message: ProgressMessage) => void;
 }
 
+export interface PullOptions {
+  /** Undefined is the machine's own. */
+  readonly platform?: Platform | undefined;
+  /** Every tag of the repository; the name has none then. */
+  readonly allTags: boolean;
+  readonly credentials: Credentials;
+}
+
 /** Who uses an image: asked before one is removed. */
 export interface ImageUse {
   readonly containerId: string;
@@ -89,6 +98,11 @@ export interface ImageRegistry {
   commit(options: CommitOptions): Promise<string>;
   /** With `platform`, the images for it and no others; refuses an archive that has none. */
   load(archive: Readable, progress: Progress, options?: { platform?: Platform | undefined }): Promise<void>;
+  /**
+   * Pulls what a name with a tag or a digest points to, or all tags of a repository. The same at the same time is one
+   * pull; what a failed one got whole is kept for a day.
+   */
+  pull(name: string, options: PullOptions, progress: Progress): Promise<void>;
   /** A tar that both `docker load` and OCI tools read. */
   save(names: readonly string[], options?: { platform?: Platform | undefined }): AsyncIterable<Uint8Array>;
   /** Makes `debian:SUITE` or `busybox` of the machine's own package sources. Resolves with the image's id. */

@@ -10,9 +10,10 @@ export function isFor(platform: Platform, wanted: Platform): boolean {
 
 /** Throws `not-found` in Docker's words for an image of another platform. */
 export function requirePlatform(image: ImageRecord, name: string, wanted: Platform): void {
-  if (isFor(image.config, wanted)) return;
-  throw new GantryError(
-    "not-found",
-    `image with reference ${name} was found but its platform (${formatPlatform(image.config)}) does not match the specified platform (${formatPlatform(wanted)})`,
-  );
+  if (!isFor(image.config, wanted)) throw new GantryError("not-found", otherPlatform(image.config, name, wanted));
+}
+
+/** Docker's sentence on an image that is for another platform than the wanted one. */
+export function otherPlatform(platform: Platform, name: string, wanted: Platform): string {
+  return `image with reference ${name} was found but its platform (${formatPlatform(platform)}) does not match the specified platform (${formatPlatform(wanted)})`;
 }

@@ -1,10 +1,16 @@
 import type { ContentStore } from "../content/content-store.ts";
 import type { EventBus } from "../events/bus.ts";
+import type { Descriptor } from "../oci/image.ts";
+import type { Reference } from "../oci/reference.ts";
+import type { Registries } from "../remote/registry.ts";
+import type { Repository } from "../remote/repository.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
 import type { Store } from "../state/store.ts";
-import type { Claims } from "./claims.ts";
+import type { BlobSources } from "./blob-sources.ts";
+import type { ClaimScope, Claims } from "./claims.ts";
 import type { ImageUse } from "./image.ts";
-import type { ImageRecords } from "./record.ts";
+import type { Leases } from "./lease.ts";
+import type { ImageRecords, LayerRecord } from "./record.ts";
 
 /** What `bootstrap` makes images of. */
 export interface BootstrapConfig {
@@ -18,6 +24,49 @@ export interface BootstrapConfig {
   readonly tempRoot: string;
 }
 
+/** A layer that a pull wants: its place among the others, and when what it lies on is there. */
+export interface LayerWish {
+  readonly descriptor: Descriptor;
+  readonly diffId: string;
+  readonly chainId: string;
+  /** Chain id below; undefined for the first. */
+  readonly parent: string | undefined;
+  /** Resolves when the parent's snapshot is committed. */
+  readonly parentReady: Promise<unknown>;
+}
+
+/** What becomes of a layer, in this order; `exists` and `done` are the last. */
+export type LayerStep = "waiting" | "downloading" | "verifying" | "downloaded" | "extracting" | "done" | "exists";
+
+/** A blob's bytes from an offset on; not verified. */
+export type OpenBlob = (descriptor: Descriptor, offset: number, signal: AbortSignal) => AsyncIterable<Buffer>;
+
+/** Makes sure of layers' blobs and snapshots; each is worked at once, however many pulls want it. */
+export interface LayerSource {
+  fetch(
+    scope: ClaimScope,
+    wish: LayerWish,
+    open: OpenBlob,
+    options: {
+      readonly signal?: AbortSignal;
+      readonly onProgress?: (step: LayerStep, current: number, total: number) => void;
+    },
+  ): Promise<LayerRecord>;
+}
+
+/** An image that is about to get a record. */
+export interface Admission {
+  /** What was asked for. */
+  readonly reference: Reference;
+  /** The digest that the name points to, and that of the image's own manifest where it is another: of an index. */
+  readonly digests: readonly string[];
+  /** `sha256:…` of its config. */
+  readonly id: string;
+  /** Where it comes from. */
+  readonly repository: Repository;
+  readonly signal: AbortSignal;
+}
+
 /** What an `ImageStore` is made of. */
 export interface ImagePorts {
   readonly content: ContentStore;
@@ -29,10 +78,17 @@ export interface ImagePorts {
   readonly bootstrap: BootstrapConfig;
   /** Blobs and committed snapshots that others need, such as a build's cache. */
   readonly keep?: () => Iterable<string>;
+  readonly registries: Pick<Registries, "reading">;
+  /** Throws for an image that the engine's policy does not let in. */
+  readonly admit?: (admission: Admission) => Promise<void>;
+  readonly onPulled?: (result: "done" | "failed") => void;
 }
 
 /** What the files of this folder share: the ports, the records and the claims of one store. */
 export interface ImageContext extends ImagePorts {
   readonly records: ImageRecords;
   readonly claims: Claims;
+  readonly leases: Leases;
+  readonly sources: BlobSources;
+  readonly layers: LayerSource;
 }

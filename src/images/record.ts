@@ -30,7 +30,12 @@ export interface ImageRecord {
 
 interface NameRecord {
   readonly image: string;
+  /** Of an index's digest: the platform that was asked for when this image of it was chosen. */
+  readonly platform?: string;
 }
+
+/** A name that is given to an image; `platform` as in its record. */
+export type Naming = readonly [name: Reference, id: string, platform?: string | undefined];
 
 /** A name as it is kept: the reference and its normal form, which is the record's key. */
 export interface ImageName {
@@ -47,7 +52,7 @@ export class ImageRecords {
   readonly #images: Collection<ImageRecord>;
   readonly #names: Collection<NameRecord>;
   readonly #imageById: Map<string, ImageRecord>;
-  readonly #imageByName = new Map<string, string>();
+  readonly #recordByName = new Map<string, NameRecord>();
   /** Each image's names as they are shown: a list of many images would read all of them for each. */
   readonly #namesByImage = new Map<string, Map<string, ImageName>>();
 
@@ -56,7 +61,7 @@ export class ImageRecords {
     this.#images = store.collection("images");
     this.#names = store.collection("image-names");
     this.#imageById = new Map(this.#images.list().map(({ key, value }) => [key, value]));
-    for (const { key, value } of this.#names.list()) this.#name(key, value.image);
+    for (const { key, value } of this.#names.list()) this.#name(key, value);
   }
 
   all(): ImageRecord[] {
@@ -69,8 +74,19 @@ export class ImageRecords {
 
   /** The image that a whole reference names. */
   named(reference: Reference): ImageRecord | undefined {
-    const id = this.#imageByName.get(formatReference(reference));
-    return id === undefined ? undefined : this.#imageById.get(id);
+    const record = this.#recordByName.get(formatReference(reference));
+    return record === undefined ? undefined : this.#imageById.get(record.image);
+  }
+
+  /** For which platform the image of an index's digest was chosen; undefined where there was no choice. */
+  platformOf(reference: Reference): string | undefined {
+    return this.#recordByName.get(formatReference(reference))?.platform;
+  }
+
+  /** True if some image has a name of this repository. */
+  hasRepository(repository: string): boolean {
+    const { length } = repository;
+    return this.#recordByName.keys().some((key) => key.startsWith(repository) && /[:@]/.test(key[length] ?? ""));
   }
 
   /** The names of an image, sorted: tags and digests. */
@@ -98,7 +114,7 @@ export class ImageRecords {
   }
 
   /** Adds images and moves names to them, all or nothing. A record that exists stays as it is. */
-  add(images: readonly ImageRecord[], names: readonly (readonly [Reference, string])[] = []): void {
+  add(images: readonly ImageRecord[], names: readonly Naming[] = []): void {
     const now = new Date().toISOString();
     const changed = new Map<string, ImageRecord>();
     for (const image of images) if (!this.#imageById.has(image.id)) changed.set(image.id, image);
@@ -107,12 +123,16 @@ export class ImageRecords {
       if (image === undefined) throw new GantryError("internal", `cannot name ${id}: it has no record`);
       changed.set(id, { ...image, lastTagged: now });
     }
+    const records = names.map(([reference, image, platform]) => ({
+      key: formatReference(reference),
+      record: { image, ...(platform !== undefined && { platform }) },
+    }));
     this.#store.transaction(() => {
       for (const [id, image] of changed) this.#images.put(id, image);
-      for (const [reference, id] of names) this.#names.put(formatReference(reference), { image: id });
+      for (const { key, record } of records) this.#names.put(key, record);
     });
     for (const [id, image] of changed) this.#imageById.set(id, image);
-    for (const [reference, id] of names) this.#name(formatReference(reference), id);
+    for (const { key, record } of records) this.#name(key, record);
   }
 
   removeName(key: string): void {
@@ -152,9 +172,10 @@ export class ImageRecords {
     return sizes.values().reduce((total, size) => total + size, 0);
   }
 
-  #name(key: string, image: string): void {
+  #name(key: string, record: NameRecord): void {
+    const { image } = record;
     this.#unname(key);
-    this.#imageByName.set(key, image);
+    this.#recordByName.set(key, record);
     let names = this.#namesByImage.get(image);
     if (names === undefined) {
       names = new Map();
@@ -164,9 +185,9 @@ export class ImageRecords {
   }
 
   #unname(key: string): void {
-    const image = this.#imageByName.get(key);
+    const image = this.#recordByName.get(key)?.image;
     if (image === undefined) return;
-    this.#imageByName.delete(key);
+    this.#recordByName.delete(key);
     const names = this.#namesByImage.get(image);
     names?.delete(key);
     if (names?.size === 0) this.#namesByImage.delete(image);

@@ -44,16 +44,18 @@ export async function sweepThings(
   chains: readonly string[],
   blobs: readonly string[],
 ): Promise<string[]> {
-  const { claims, content, keep, records, snapshots } = context;
+  const { claims, content, records, snapshots, sources } = context;
   const removed: string[] = [];
   for (const chainId of new Set(chains)) {
     await claims.exclusively(chainId, async () => {
-      if (claims.isClaimed(chainId) || records.chains().has(chainId) || kept(keep).has(chainId)) return;
+      if (claims.isClaimed(chainId) || records.chains().has(chainId) || kept(context).has(chainId)) return;
       if (snapshots.has(chainId) && (await removeSnapshot(context, chainId))) removed.push(chainId);
     });
   }
   await claims.removeBlobs(blobs, async (digest) => {
-    if (!records.blobs().has(digest) && !kept(keep).has(digest)) await content.delete(digest);
+    if (records.blobs().has(digest) || kept(context).has(digest)) return;
+    await content.delete(digest);
+    sources.forget([digest]);
   });
   return removed;
 }
@@ -69,6 +71,7 @@ async function removeSnapshot(context: ImageContext, chainId: string): Promise<b
   }
 }
 
-function kept(keep: (() => Iterable<string>) | undefined): ReadonlySet<string> {
-  return new Set(keep?.());
+/** Blobs and snapshots that are needed without a record: unfinished pulls', and what others keep. */
+export function kept({ keep, leases }: Pick<ImageContext, "keep" | "leases">): ReadonlySet<string> {
+  return new Set([...leases.needed(), ...(keep?.() ?? [])]);
 }

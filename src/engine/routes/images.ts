@@ -2,13 +2,16 @@ import { Readable } from "node:stream";
 import type { ProgressMessage } from "../../api/image.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { ImageRegistry } from "../../images/image.ts";
+import { pullName } from "../../images/pull-name.ts";
 import type { Platform } from "../../oci/image.ts";
+import { parsePlatform } from "../../oci/platform.ts";
 import { formatReference, parseNormalized, withTag } from "../../oci/reference.ts";
 import type { Registries } from "../../remote/registry.ts";
 import { type Answer, empty, json, stream } from "../answer.ts";
 import { progressAnswer } from "../progress.ts";
 import type { Handlers, RouteRequest } from "../route-request.ts";
 import { platformOf } from "./platform-query.ts";
+import { credentialsOrNobody } from "./registry.ts";
 
 /** Bytes between two lines of progress. */
 const PROGRESS_STEP = 1 << 20;
@@ -73,10 +76,7 @@ function create(
   request: RouteRequest<"imageCreate">,
 ): Promise<Answer> {
   const { query, signal } = request;
-  if (query.fromImage) {
-    const name = query.tag ? `${query.fromImage}${query.tag.includes(":") ? "@" : ":"}${query.tag}` : query.fromImage;
-    throw new GantryError("unavailable", `cannot pull ${name}: this engine does not pull images yet`);
-  }
+  if (query.fromImage) return pull(images, request, query.fromImage);
   const source = query.fromSrc ?? "";
   const options = {
     changes: query.changes,
@@ -95,6 +95,17 @@ function create(
     const archive = Readable.from(counted(pieces, size, onProgress), { objectMode: false });
     await images.import(archive, { ...options, source: url }, { signal, onProgress });
   });
+}
+
+function pull(images: ImageRegistry, request: RouteRequest<"imageCreate">, fromImage: string): Promise<Answer> {
+  const { header, query, signal } = request;
+  const reference = pullName(fromImage, query.tag ?? "");
+  const options = {
+    platform: query.platform ? parsePlatform(query.platform) : undefined,
+    allTags: reference.tag === undefined && reference.digest === undefined,
+    credentials: credentialsOrNobody(header("x-registry-auth")),
+  };
+  return progressAnswer((onProgress) => images.pull(formatReference(reference), options, { signal, onProgress }));
 }
 
 /** A tag takes the place of the one that the repository has. */

@@ -32,8 +32,8 @@ export function registryRoutes(registries: Registries): RegistryRoutes {
   };
 }
 
-/** Docker takes a header that it can't read for none on this route. */
-function credentialsOrNobody(value: string | undefined): Credentials {
+/** Docker takes a header that it can't read for none. */
+export function credentialsOrNobody(value: string | undefined): Credentials {
   try {
     return decodeCredentials(value);
   } catch {

@@ -1,0 +1,21 @@
+import { GantryError } from "../base/errors.ts";
+import { familiarName, familiarString, type Reference } from "../oci/reference.ts";
+import { RefusedError } from "../remote/failure.ts";
+
+/** What a registry refused when it was asked for a name, in Docker's words and with its statuses. */
+export function pullError(error: unknown, reference: Reference): unknown {
+  if (!(error instanceof RefusedError)) return error;
+  const { cause, code, kind, message, status } = error;
+  const missing = (words: string): GantryError => new GantryError("not-found", `${words}: ${message}`, { cause });
+  if (code === "DENIED") {
+    const name = familiarName(reference);
+    return missing(`pull access denied for ${name}, repository does not exist or may require 'docker login'`);
+  }
+  if (code === "NAME_UNKNOWN") return missing(`repository ${familiarName(reference)} not found`);
+  if (code === "MANIFEST_UNKNOWN" || status === 404) {
+    return missing(`manifest for ${familiarString(reference)} not found`);
+  }
+  // Not the client's request was refused, but the engine's.
+  if (kind === "unauthenticated" || kind === "forbidden") return new GantryError("internal", message, { cause });
+  return error;
+}

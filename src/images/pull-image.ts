@@ -1,0 +1,111 @@
+import { cancelled, throwIfAborted } from "../base/abort.ts";
+import { GantryError, hasCode } from "../base/errors.ts";
+import { chainId } from "../oci/digest.ts";
+import { parseImageConfig } from "../oci/image-config.ts";
+import { familiarString, type Reference } from "../oci/reference.ts";
+import type { Repository } from "../remote/repository.ts";
+import type { ClaimScope } from "./claims.ts";
+import { storeImage } from "./create.ts";
+import type { FlightProgress } from "./flights.ts";
+import type { ImageContext, LayerWish } from "./ports.ts";
+import type { FetchedManifest } from "./pull-manifest.ts";
+import { PullRow } from "./pull-rows.ts";
+import type { ImageRecord, LayerRecord } from "./record.ts";
+import { sweepThings } from "./sweep.ts";
+
+/**
+ * Fetches an image's config and layers. The record that it resolves with is not added yet. What a failure leaves whole
+ * is leased, unless the disk was too small for it.
+ */
+export async function fetchImage(
+  context: ImageContext,
+  scope: ClaimScope,
+  repository: Repository,
+  reference: Reference,
+  { bytes, descriptor, manifest }: FetchedManifest,
+  progress: FlightProgress,
+): Promise<ImageRecord> {
+  const configBytes = await repository.document(manifest.config, progress);
+  const config = parseImageConfig(configBytes);
+  if (config.os !== "linux") {
+    const message = `image operating system ${JSON.stringify(config.os)} cannot be used on this platform`;
+    throw new GantryError("invalid", message);
+  }
+  const chains = chainId(config.rootfs.diff_ids);
+  if (manifest.layers.length !== chains.length) {
+    throw new GantryError("invalid", "layers from manifest don't match image configuration");
+  }
+  context.leases.put(descriptor.digest, {
+    name: familiarString(reference),
+    blobs: manifest.layers.map(({ digest }) => digest),
+    chains,
+  });
+  try {
+    const wishes = manifest.layers.map((layer, index) => ({
+      descriptor: layer,
+      diffId: config.rootfs.diff_ids[index] ?? "",
+      chainId: chains[index] ?? "",
+      parent: chains[index - 1],
+    }));
+    const layers = await fetchLayers(context, scope, repository, wishes, progress);
+    return await storeImage(context, scope, { configBytes, config, layers, manifestBytes: bytes });
+  } catch (error) {
+    if (isFull(error)) {
+      const lease = context.leases.drop(descriptor.digest);
+      await sweepThings(context, lease?.chains.toReversed() ?? [], lease?.blobs ?? []);
+    }
+    throw error;
+  }
+}
+
+/** All at once; how many are downloaded at the same time is the source's choice. The first failure ends the others. */
+async function fetchLayers(
+  context: ImageContext,
+  scope: ClaimScope,
+  repository: Repository,
+  wishes: readonly Omit<LayerWish, "parentReady">[],
+  progress: FlightProgress,
+): Promise<LayerRecord[]> {
+  throwIfAborted(progress.signal);
+  const controller = new AbortController();
+  const stop = (): void => controller.abort();
+  progress.signal.addEventListener("abort", stop, { once: true });
+  const { signal } = controller;
+  let failure: unknown;
+  const fail = (error: unknown): void => {
+    failure ??= error;
+    stop();
+  };
+  const rows = wishes.map(({ chainId: chain, descriptor }) => {
+    const row = new PullRow(progress.onProgress, descriptor);
+    if (context.snapshots.has(chain) && context.content.has(descriptor.digest)) row.move("exists");
+    else row.begin();
+    return row;
+  });
+  try {
+    const tasks: Promise<LayerRecord>[] = [];
+    for (const [index, wish] of wishes.entries()) {
+      const parentReady = tasks[index - 1] ?? Promise.resolve();
+      const task = context.layers.fetch(
+        scope,
+        { ...wish, parentReady },
+        (descriptor, offset, signal) => repository.read(descriptor, offset, { signal }),
+        { signal, onProgress: (step, current, total) => rows[index]?.move(step, current, total) },
+      );
+      task.catch(fail);
+      tasks.push(task);
+    }
+    const ended = await Promise.allSettled(tasks);
+    if (progress.signal.aborted) throw cancelled();
+    if (failure !== undefined) throw failure;
+    return ended.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+  } finally {
+    progress.signal.removeEventListener("abort", stop);
+  }
+}
+
+/** True if the disk, or a quota on it, was too small. */
+export function isFull(error: unknown): boolean {
+  for (let one = error; one instanceof Error; one = one.cause) if (hasCode(one, "ENOSPC", "EDQUOT")) return true;
+  return false;
+}

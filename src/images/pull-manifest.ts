@@ -1,0 +1,122 @@
+import { GantryError } from "../base/errors.ts";
+import { type Descriptor, type Manifest, MEDIA_TYPE, type Platform } from "../oci/image.ts";
+import { choosePlatform, formatPlatform } from "../oci/platform.ts";
+import { familiarString, type Reference } from "../oci/reference.ts";
+import type { ManifestDocument } from "../remote/document.ts";
+import type { Repository } from "../remote/repository.ts";
+import type { Waiting } from "../remote/settings.ts";
+
+/** Indexes inside of indexes, and how many of them are looked into. */
+const MAX_NESTING = 4;
+const MOST_INDEXES = 16;
+/** Platforms that an error names. */
+const MOST_NAMED = 20;
+const INDEXES: ReadonlySet<string> = new Set([MEDIA_TYPE.ociIndex, MEDIA_TYPE.dockerManifestList]);
+const MANIFESTS: ReadonlySet<string> = new Set([MEDIA_TYPE.ociManifest, MEDIA_TYPE.dockerManifest]);
+/** What images' configs were ever called; some tools' first versions had no better name for theirs. */
+const CONFIGS: ReadonlySet<string> = new Set([
+  MEDIA_TYPE.ociConfig,
+  MEDIA_TYPE.dockerConfig,
+  "application/octet-stream",
+  "",
+]);
+const LAYER = /^application\/vnd\.(oci\.image\.layer|docker\.image\.rootfs)\./;
+
+export type FetchedManifest = Extract<ManifestDocument, { kind: "image" }>;
+
+/** Of an index the image for a platform, of an image itself. Throws `not-found` if there is none. */
+export async function chooseManifest(
+  repository: Repository,
+  document: ManifestDocument,
+  wanted: Platform,
+  waiting: Waiting,
+): Promise<FetchedManifest> {
+  if (document.kind === "image") return document;
+  const search: Search = { repository, wanted, waiting, offered: new Set(), indexes: 0 };
+  const found = await searchIndex(search, document.index.manifests, 1);
+  if (found !== undefined) return found;
+  const offered = [...search.offered];
+  const named = offered.slice(0, MOST_NAMED).join(", ") + (offered.length > MOST_NAMED ? ", …" : "");
+  throw new GantryError(
+    "not-found",
+    `no matching manifest for ${formatPlatform(wanted)} in the manifest list entries: ` +
+      (named === "" ? "it has no image" : `there is one for ${named}`),
+  );
+}
+
+interface Search {
+  readonly repository: Repository;
+  readonly wanted: Platform;
+  readonly waiting: Waiting;
+  readonly offered: Set<string>;
+  indexes: number;
+}
+
+/** What says its platform goes before what has to be looked into. */
+async function searchIndex(
+  search: Search,
+  descriptors: readonly Descriptor[],
+  depth: number,
+): Promise<FetchedManifest | undefined> {
+  const images = descriptors.filter(isImage);
+  for (const { platform } of images) if (platform != null) search.offered.add(formatPlatform(platform));
+  const chosen = choosePlatform(images, search.wanted, ({ platform }) => platform ?? undefined);
+  const unsaid = images.filter(({ platform }) => platform == null);
+  for (const descriptor of chosen === undefined ? unsaid : [chosen]) {
+    if (INDEXES.has(descriptor.mediaType)) {
+      if (depth === MAX_NESTING || ++search.indexes > MOST_INDEXES) {
+        throw new GantryError("invalid", "cannot use the manifest list: it is nested too deeply");
+      }
+    }
+    const document = await fetchEntry(search, descriptor);
+    if (document.kind === "image") return document;
+    const found = await searchIndex(search, document.index.manifests, depth + 1);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+async function fetchEntry({ repository, waiting }: Search, entry: Descriptor): Promise<ManifestDocument> {
+  const document = await repository.manifest(entry.digest, waiting);
+  const { mediaType, size } = document.descriptor;
+  if (size !== entry.size) {
+    throw new GantryError("invalid", `unexpected size of ${entry.digest}: ${size}, expected ${entry.size}`);
+  }
+  if (INDEXES.has(mediaType) !== INDEXES.has(entry.mediaType)) {
+    const message = `cannot use ${entry.digest}: it is of type ${mediaType}, and its index says ${entry.mediaType}`;
+    throw new GantryError("invalid", message);
+  }
+  return document;
+}
+
+/** Attestations are manifests too: their platform is unknown, or an annotation says what they are. */
+function isImage({ annotations, artifactType, mediaType, platform }: Descriptor): boolean {
+  if (annotations?.["vnd.docker.reference.type"] !== undefined) return false;
+  if (artifactType !== undefined && !CONFIGS.has(artifactType)) return false;
+  if (platform?.os === "unknown" && platform.architecture === "unknown") return false;
+  return INDEXES.has(mediaType) || MANIFESTS.has(mediaType);
+}
+
+/** Throws, in Docker's words and with the name, for a manifest of what is no image: charts, signatures, attestations. */
+export function refuseArtifact(manifest: Manifest, reference: Reference): void {
+  const { artifactType, config, layers } = manifest;
+  if (!CONFIGS.has(config.mediaType)) throw unsupported(artifactType ?? config.mediaType, reference);
+  for (const { mediaType } of layers) {
+    if (mediaType.endsWith("+encrypted")) {
+      const message = `cannot pull ${familiarString(reference)}: its layers are encrypted (${plain(mediaType)})`;
+      throw new GantryError("unsupported", message);
+    }
+    if (!LAYER.test(mediaType) && !CONFIGS.has(mediaType)) throw unsupported(mediaType, reference);
+  }
+}
+
+function unsupported(mediaType: string, reference: Reference): GantryError {
+  return new GantryError(
+    "unsupported",
+    `unsupported media type ${plain(mediaType)}: ${familiarString(reference)} is an artifact and not an image`,
+  );
+}
+
+function plain(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, "?").slice(0, 200);
+}

@@ -1,0 +1,58 @@
+import type { ProgressMessage } from "../api/image.ts";
+import type { Descriptor } from "../oci/image.ts";
+import type { LayerStep } from "./ports.ts";
+import { progressText } from "./progress-text.ts";
+import { shortId } from "./resolve.ts";
+
+/** Between two messages that only move the bar of one layer. */
+const PAUSE_MS = 100;
+
+const STATUS: Record<LayerStep, string> = {
+  waiting: "Waiting",
+  downloading: "Downloading",
+  verifying: "Verifying Checksum",
+  downloaded: "Download complete",
+  extracting: "Extracting",
+  done: "Pull complete",
+  exists: "Already exists",
+};
+
+/** A layer's row of a pull's progress, in Docker's words. */
+export class PullRow {
+  readonly #tell: (message: ProgressMessage) => void;
+  readonly #id: string;
+  #step: LayerStep | undefined;
+  #told = 0;
+  #wasWhole = false;
+
+  constructor(tell: (message: ProgressMessage) => void, descriptor: Descriptor) {
+    this.#tell = tell;
+    this.#id = shortId(descriptor.digest);
+  }
+
+  /** Before anything is done of it. */
+  begin(): void {
+    this.#tell({ status: "Pulling fs layer", progressDetail: {}, id: this.#id });
+  }
+
+  /** Each step is told once, and of one that moves so much that it can be followed. */
+  move(step: LayerStep, current = 0, total = 0, now = performance.now()): void {
+    const moves = step === "downloading" || step === "extracting";
+    if (!moves) {
+      if (step !== this.#step) this.#tell({ status: STATUS[step], progressDetail: {}, id: this.#id });
+      this.#step = step;
+      return;
+    }
+    const isWhole = total > 0 && current >= total;
+    if (step === this.#step && (isWhole ? this.#wasWhole : now - this.#told < PAUSE_MS)) return;
+    this.#step = step;
+    this.#told = now;
+    this.#wasWhole = isWhole;
+    this.#tell({
+      status: STATUS[step],
+      progressDetail: { current, total },
+      progress: progressText(current, total),
+      id: this.#id,
+    });
+  }
+}

@@ -1,0 +1,260 @@
+import { throwIfAborted } from "../base/abort.ts";
+import { GantryError } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
+import { formatPlatform, hostPlatform } from "../oci/platform.ts";
+import { familiarName, familiarString, formatReference, type Reference, repositoryOf } from "../oci/reference.ts";
+import { fingerprint } from "../remote/credentials.ts";
+import type { ManifestDocument } from "../remote/document.ts";
+import type { Repository } from "../remote/repository.ts";
+import type { ClaimScope } from "./claims.ts";
+import type { FlightProgress } from "./flights.ts";
+import type { PullOptions } from "./image.ts";
+import { isFor, otherPlatform } from "./platform.ts";
+import type { ImageContext } from "./ports.ts";
+import { pullError } from "./pull-error.ts";
+import { fetchImage } from "./pull-image.ts";
+import { chooseManifest, refuseArtifact } from "./pull-manifest.ts";
+import type { ImageRecord } from "./record.ts";
+import { sweepThings, withClaims } from "./sweep.ts";
+
+/** More tags of one repository than these are not pulled at once. */
+const MOST_TAGS = 10_000;
+
+interface Pull extends PullOptions {
+  readonly context: ImageContext;
+  readonly progress: FlightProgress;
+}
+
+interface Pulled {
+  readonly isNew: boolean;
+  readonly image: ImageRecord;
+}
+
+/** Two pulls with the same key are one. */
+export function pullKey(reference: Reference, { allTags, credentials, platform }: PullOptions): string {
+  const wanted = platform === undefined ? "" : formatPlatform(platform);
+  const { registryToken } = credentials;
+  return JSON.stringify([formatReference(reference), allTags, wanted, fingerprint(credentials), registryToken]);
+}
+
+/**
+ * Pulls what a name points to: an image's record and its names appear at the end, all at once. What an attempt got
+ * whole is kept for a day, so that the next goes on from there.
+ */
+export async function pullImages(
+  context: ImageContext,
+  reference: Reference,
+  options: PullOptions,
+  progress: FlightProgress,
+): Promise<void> {
+  const { events, onPulled, registries } = context;
+  const pull: Pull = { ...options, context, progress };
+  let isDone = false;
+  try {
+    const { isNew, image } = await registries.reading(reference, options.credentials, (repository) =>
+      options.allTags ? pullAll(pull, repository, reference) : pullOne(pull, repository, reference),
+    );
+    const name = familiarString(reference);
+    const what = isNew ? "Downloaded newer image for" : "Image is up to date for";
+    progress.onProgress({ status: `Status: ${what} ${name}` });
+    const { platform } = options;
+    if (platform !== undefined && !options.allTags && !isFor(image.config, platform)) {
+      progress.onProgress({ status: `WARNING: ${otherPlatform(image.config, name, platform)}` });
+    }
+    const attributes = { ...image.config.config?.Labels, name: familiarName(reference) };
+    events.publish({ type: "image", action: "pull", id: name, attributes });
+    isDone = true;
+  } finally {
+    onPulled?.(isDone ? "done" : "failed");
+    await sweepLeases(context, "expired");
+  }
+}
+
+/** Gives up leases and removes what only they kept. Resolves with the chain ids that went. */
+export async function sweepLeases(context: ImageContext, which: "expired" | "all"): Promise<string[]> {
+  const dropped = context.leases.dropMany(which);
+  if (dropped.length === 0) return [];
+  const chains = dropped.flatMap((lease) => lease.chains.toReversed());
+  return sweepThings(
+    context,
+    chains,
+    dropped.flatMap(({ blobs }) => blobs),
+  );
+}
+
+/** One after the other, as the registry lists them: layers that tags share are there for the next. */
+async function pullAll(pull: Pull, repository: Repository, reference: Reference): Promise<Pulled> {
+  const { domain, path } = reference;
+  const tags = await listTags(pull, repository, reference);
+  const all: Pulled[] = [];
+  for (const tag of tags) all.push(await pullOne(pull, repository, { domain, path, tag }));
+  const [first] = all;
+  if (first === undefined) {
+    throw new GantryError("not-found", `cannot pull all tags of ${familiarName(reference)}: it has none`);
+  }
+  return { isNew: all.some(({ isNew }) => isNew), image: first.image };
+}
+
+async function listTags({ progress }: Pull, repository: Repository, reference: Reference): Promise<string[]> {
+  const tags: string[] = [];
+  try {
+    for await (const tag of repository.tags(progress)) {
+      if (tags.length === MOST_TAGS) {
+        const message = `cannot pull all tags of ${familiarName(reference)}: there are more than ${MOST_TAGS}`;
+        throw new GantryError("invalid", message);
+      }
+      tags.push(tag);
+    }
+  } catch (error) {
+    throw pullError(error, reference);
+  }
+  return tags;
+}
+
+/** What a name points to now; the document only where it was fetched to know. */
+interface Target {
+  readonly digest: string;
+  readonly document?: ManifestDocument;
+}
+
+async function pullOne(pull: Pull, repository: Repository, reference: Reference): Promise<Pulled> {
+  const { context, progress } = pull;
+  const target = await findTarget(pull, repository, reference);
+  const known = knownImage(pull, reference, target.digest);
+  if (known !== undefined && context.records.named(ownName(reference))?.id === known.id) {
+    tellBeginning(progress, reference);
+    await admit(pull, repository, reference, [target.digest], known.id);
+    progress.onProgress({ status: `Digest: ${target.digest}` });
+    return { isNew: false, image: known };
+  }
+  return withClaims(context, (scope) => pullChanged(pull, scope, repository, reference, target));
+}
+
+/** A name that means something else than before, or is new: the image may be here nevertheless. */
+async function pullChanged(
+  pull: Pull,
+  scope: ClaimScope,
+  repository: Repository,
+  reference: Reference,
+  target: Target,
+): Promise<Pulled> {
+  const { context, progress } = pull;
+  const { records } = context;
+  const { digest } = target;
+  const known = claimed(context, scope, knownImage(pull, reference, digest));
+  let image = known;
+  let platform = records.platformOf(byDigest(reference, digest));
+  const digests = [digest];
+  if (image === undefined) {
+    const document = target.document ?? (await manifestOf(pull, repository, reference, digest));
+    tellBeginning(progress, reference);
+    const wanted = pull.platform ?? hostPlatform();
+    const chosen = await chooseManifest(repository, document, wanted, progress);
+    refuseArtifact(chosen.manifest, reference);
+    if (document.kind === "index") digests.push(chosen.descriptor.digest);
+    platform = document.kind === "index" ? formatPlatform(wanted) : undefined;
+    const { digest: id } = chosen.manifest.config;
+    image = claimed(context, scope, records.get(id));
+    await admit(pull, repository, reference, digests, id);
+    image ??= await fetchImage(context, scope, repository, reference, chosen, progress);
+  } else {
+    tellBeginning(progress, reference);
+    await admit(pull, repository, reference, digests, image.id);
+  }
+  throwIfAborted(progress.signal);
+  failpoint("images.pull.fetched");
+  const isNew = records.named(ownName(reference))?.id !== image.id;
+  const { id } = image;
+  records.add(
+    [image],
+    reference.digest === undefined
+      ? [
+          [reference, id],
+          [byDigest(reference, digest), id, platform],
+        ]
+      : [[byDigest(reference, digest), id, platform]],
+  );
+  failpoint("images.pull.recorded");
+  context.leases.drop(image.manifest.digest);
+  const blobs = image.layers.map(({ blob }) => blob.digest);
+  if (known === undefined) context.sources.add([id, ...blobs], reference);
+  progress.onProgress({ status: `Digest: ${digest}` });
+  return { isNew, image };
+}
+
+/**
+ * A name of a repository that is known here is asked for by HEAD, which costs a registry nothing and may be all; of
+ * another the manifest is needed anyway.
+ */
+async function findTarget(pull: Pull, repository: Repository, reference: Reference): Promise<Target> {
+  if (reference.digest !== undefined) return { digest: reference.digest };
+  const tag = reference.tag ?? "";
+  try {
+    if (pull.context.records.hasRepository(repositoryOf(reference))) {
+      return { digest: (await repository.resolve(tag, pull.progress)).digest };
+    }
+    const document = await repository.manifest(tag, pull.progress);
+    return { digest: document.descriptor.digest, document };
+  } catch (error) {
+    throw pullError(error, reference);
+  }
+}
+
+async function manifestOf(
+  { progress }: Pull,
+  repository: Repository,
+  reference: Reference,
+  digest: string,
+): Promise<ManifestDocument> {
+  try {
+    return await repository.manifest(digest, progress);
+  } catch (error) {
+    throw pullError(error, reference);
+  }
+}
+
+/** The image of a digest, unless the digest is an index's and this image was chosen for another platform. */
+function knownImage({ context, platform }: Pull, reference: Reference, digest: string): ImageRecord | undefined {
+  const name = byDigest(reference, digest);
+  const chosenFor = context.records.platformOf(name);
+  if (chosenFor !== undefined && chosenFor !== formatPlatform(platform ?? hostPlatform())) return undefined;
+  return context.records.named(name);
+}
+
+/** An image that is here stays until the operation's end, even if its record goes meanwhile. */
+function claimed(context: ImageContext, scope: ClaimScope, image: ImageRecord | undefined): ImageRecord | undefined {
+  if (image === undefined) return undefined;
+  for (const { blob, chainId } of image.layers) {
+    scope.claimChain(chainId);
+    scope.noteBlob(blob.digest);
+  }
+  for (const digest of [image.id, image.manifest.digest]) scope.noteBlob(digest);
+  return context.records.get(image.id);
+}
+
+async function admit(
+  { context, progress }: Pull,
+  repository: Repository,
+  reference: Reference,
+  digests: readonly string[],
+  id: string,
+): Promise<void> {
+  await context.admit?.({ reference, digests, id, repository, signal: progress.signal });
+}
+
+function tellBeginning({ onProgress }: FlightProgress, reference: Reference): void {
+  const { digest, domain, path, tag } = reference;
+  // Docker leaves Docker Hub's `library/` where it is here.
+  const id =
+    digest === undefined ? (tag ?? "") : familiarString({ domain, path, ...(tag !== undefined && { tag }), digest });
+  onProgress({ status: `Pulling from ${path}`, id });
+}
+
+/** The name that an image gets: a digest leaves no room for a tag. */
+function ownName(reference: Reference): Reference {
+  return reference.digest === undefined ? reference : byDigest(reference, reference.digest);
+}
+
+function byDigest({ domain, path }: Reference, digest: string): Reference {
+  return { domain, path, digest };
+}
