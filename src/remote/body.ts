@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { cancelOnAbort } from "../base/abort.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
+import { Tap } from "./tap.ts";
 
 const MOST_DISCARDED = 64 << 10;
 const DISCARD_MS = 2000;
@@ -55,7 +56,10 @@ function unreadable(what: string, error: unknown): GantryError {
   return new GantryError("unavailable", `cannot read ${what}: ${messageOf(error)}`, { cause: error });
 }
 
-/** The pieces of a body as they come; fails if the next one takes longer than `idleMs` while it is waited for. */
+/**
+ * The pieces of a body as they come; fails if the next one takes longer than `idleMs` while it is waited for. Who is
+ * done with a piece may give it back as a slab.
+ */
 export async function* readPieces(
   body: IncomingMessage,
   what: string,
@@ -68,7 +72,7 @@ export async function* readPieces(
     if (isWaiting) body.destroy(late);
   }, options.idleMs);
   try {
-    for await (const piece of body as AsyncIterable<Buffer>) {
+    for await (const piece of piecesOf(body)) {
       // A reader may take its time: only the registry's is counted.
       isWaiting = false;
       yield piece;
@@ -81,4 +85,13 @@ export async function* readPieces(
     clearTimeout(timer);
     body.destroy();
   }
+}
+
+async function* piecesOf(body: IncomingMessage): AsyncGenerator<Buffer> {
+  const tapped = Tap.body(body);
+  if (tapped === undefined) {
+    yield* body as AsyncIterable<Buffer>;
+    return;
+  }
+  for (let piece = await tapped.next(); piece !== undefined; piece = await tapped.next()) yield piece;
 }

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import { Socket } from "node:net";
 import type { SecureContext } from "node:tls";
 import { cancelled, throwIfAborted } from "../base/abort.ts";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
@@ -10,6 +11,7 @@ import { isInsecure } from "./insecure.ts";
 import { proxyOf } from "./proxy.ts";
 import { type BodySource, sendBody } from "./send-body.ts";
 import { type RemotePorts, TIME_LIMITS, type TimeLimits, type Waiting } from "./settings.ts";
+import { Tap } from "./tap.ts";
 
 const MOST_REDIRECTS = 10;
 const IDLE_CONNECTION_MS = 30_000;
@@ -180,11 +182,23 @@ export class Transport {
           ...(context !== undefined && { secureContext: context }),
         })
       : new HttpAgent(options);
+    tapped(agent);
     known?.agent.destroy();
     if (this.#agents.size >= MOST_AGENTS) this.close();
     this.#agents.set(key, { agent, context });
     return agent;
   }
+}
+
+/** Puts a tap into each connection that an agent makes. */
+function tapped(agent: HttpAgent): void {
+  const connect = agent.createConnection.bind(agent);
+  agent.createConnection = (options, callback) => {
+    const tap = new Tap();
+    const made = connect({ ...options, onread: tap.options } as typeof options, callback);
+    if (made instanceof Socket) tap.socket = made;
+    return made;
+  };
 }
 
 /** What a body that stands in memory is long; uploads without one say so. */
