@@ -8,19 +8,20 @@ const rows = {
   events: ["base", "api"],
   content: ["base", "oci"],
   remote: ["base", "oci"],
+  trust: ["base", "oci"],
   snapshots: ["base", "oci", "kernel"],
   runtime: ["base", "oci", "kernel"],
   images: ["base", "oci", "api", "state", "events", "content", "remote", "snapshots"],
   networks: ["base", "api", "kernel", "state", "events"],
   volumes: ["base", "api", "kernel", "state", "events"],
   containers: ["base", "oci", "api", "kernel", "state", "events", "content", "snapshots", "runtime", "images", "networks", "volumes"],
-  doctor: ["base", "api", "kernel"],
+  doctor: ["base", "api", "kernel", "trust"],
   engine: [
     "base", "oci", "api", "kernel", "state", "events", "content", "snapshots", "runtime",
-    "remote", "images", "networks", "volumes", "containers", "doctor",
+    "remote", "trust", "images", "networks", "volumes", "containers", "doctor",
   ],
   client: ["base", "api"],
-  cli: ["base", "oci", "api", "client"],
+  cli: ["base", "oci", "api", "trust", "client"],
 };
 
 const folders = Object.keys(rows).join("|");

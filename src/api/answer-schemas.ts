@@ -3,6 +3,15 @@ import type { JsonSchema } from "./json-schema.ts";
 
 /** The schemas of the types that answers are made of, by name. */
 export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
+  AttachedSignature: {
+    description: "Nothing of it was checked but that it could be read.",
+    type: "object",
+    properties: {
+      Payload: { description: "The bytes that were signed, in base64.", type: "string" },
+      Signature: { description: "In base64.", type: "string" },
+    },
+    required: ["Payload", "Signature"],
+  },
   AuthResponse: {
     type: "object",
     properties: {
@@ -946,6 +955,19 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     },
     required: ["architecture", "os"],
   },
+  ImageSignatures: {
+    description: "GET /gantry/distribution/{name}/signatures: what a name points to, and the signatures of it.",
+    type: "object",
+    properties: {
+      Name: { description: "The name in its normal form.", type: "string" },
+      Manifests: {
+        description: "What the name points to comes first; with `recursive` the images of an index follow.",
+        type: "array",
+        items: { $ref: "#/components/schemas/SignedManifest" },
+      },
+    },
+    required: ["Name", "Manifests"],
+  },
   ImageSummary: {
     description: "One row of GET /images/json.",
     type: "object",
@@ -1293,6 +1315,32 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     type: "object",
     properties: { path: { type: "string" }, runtimeArgs: { type: "array", items: { type: "string" } } },
     required: ["path"],
+  },
+  SignaturesPutResponse: {
+    description: "The signature manifests that were written, or had all of it already.",
+    type: "object",
+    properties: {
+      Attached: {
+        type: "array",
+        items: {
+          type: "object",
+          properties: { Digest: { type: "string" }, SignatureManifest: { type: "string" } },
+          required: ["Digest", "SignatureManifest"],
+        },
+      },
+    },
+    required: ["Attached"],
+  },
+  SignedManifest: {
+    type: "object",
+    properties: {
+      Digest: { type: "string" },
+      MediaType: { type: "string" },
+      Platform: { description: "`linux/amd64`; empty where an index doesn't say.", type: "string" },
+      Signatures: { type: "array", items: { $ref: "#/components/schemas/AttachedSignature" } },
+      Problem: { description: "Why not all of its signatures were read; empty if they were.", type: "string" },
+    },
+    required: ["Digest", "MediaType", "Platform", "Signatures", "Problem"],
   },
   SystemInfo: {
     description: "GET /info: the fields that clients read.",

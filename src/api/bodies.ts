@@ -4,6 +4,7 @@ import { authConfig } from "./registry.ts";
 import { execConfig, execStartRequest, volumeCreateRequest } from "./request.ts";
 import type { ROUTES, RouteName } from "./routes.ts";
 import type { Shape } from "./shape.ts";
+import { signaturesPutRequest } from "./signature.ts";
 
 type Rows = (typeof ROUTES)[RouteName];
 type Named<R> = R extends { readonly body: { readonly json: infer N extends string } } ? N : never;
@@ -19,5 +20,6 @@ export const BODIES = {
   NetworkConnectRequest: networkConnectRequest,
   NetworkCreateRequest: networkCreateRequest,
   NetworkDisconnectRequest: networkDisconnectRequest,
+  SignaturesPutRequest: signaturesPutRequest,
   VolumeCreateRequest: volumeCreateRequest,
 } satisfies Record<Named<Rows>, Shape<unknown>>;

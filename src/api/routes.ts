@@ -634,6 +634,27 @@ export const ROUTES = {
     since: "1.30",
   },
 
+  signatureList: {
+    method: "GET",
+    path: "/gantry/distribution/*name/signatures",
+    summary: "Show the signatures of what a name points to at its registry",
+    // As with `distributionInspect`.
+    access: "write",
+    query: { recursive: "bool" },
+    answer: { json: "ImageSignatures" },
+    errors: [401, 403, 404],
+  },
+  signaturePut: {
+    method: "PUT",
+    path: "/gantry/distribution/*name/signatures",
+    summary: "Add signatures to those of an image at its registry",
+    access: "write",
+    query: none,
+    body: { json: "SignaturesPutRequest" },
+    answer: { status: 201, json: "SignaturesPutResponse" },
+    errors: [401, 403, 404, 409],
+  },
+
   networkList: {
     method: "GET",
     path: "/networks",

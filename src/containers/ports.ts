@@ -1,7 +1,7 @@
 import type { Ulimit } from "../api/container.ts";
 import type { Logger } from "../base/log.ts";
 import type { EventBus } from "../events/bus.ts";
-import type { ImageRegistry } from "../images/image.ts";
+import type { ImageRegistry, ResolvedImage } from "../images/image.ts";
 import type { NetworkController } from "../networks/network.ts";
 import type { OciRuntime, ProcessRuntime } from "../runtime/process.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
@@ -16,6 +16,8 @@ export interface ContainerPorts {
   readonly events: EventBus;
   readonly log: Logger;
   readonly images: ImageRegistry;
+  /** Throws for an image that the engine's policy does not let run under the name or id that it was asked for by. */
+  readonly admit?: (image: ResolvedImage, asked: string) => Promise<void>;
   readonly snapshots: Snapshotter;
   readonly networks: NetworkController;
   readonly volumes: VolumeStore;

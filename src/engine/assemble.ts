@@ -17,6 +17,8 @@ import { LogShipper } from "../runtime/log-shipper.ts";
 import { SupervisorClient } from "../runtime/supervisor-client.ts";
 import { openSnapshotter } from "../snapshots/open.ts";
 import { openSqlite } from "../state/sqlite.ts";
+import type { Policy } from "../trust/policy.ts";
+import { loadPolicy } from "../trust/policy-file.ts";
 import { LocalVolumes } from "../volumes/local.ts";
 import { collectAfterRemovals } from "./collect-snapshots.ts";
 import { DiskUsageReader } from "./disk-usage.ts";
@@ -24,6 +26,7 @@ import { doctorView, engineDoctor } from "./doctor.ts";
 import { engineHandlers } from "./handlers.ts";
 import { readHost } from "./host.ts";
 import { engineIdentity } from "./identity.ts";
+import { ImageTrust } from "./image-trust.ts";
 import { closeAll, listenAll, readTls } from "./listen.ts";
 import { refuseLostRecords } from "./lost-records.ts";
 import { describeEngine, type EngineMetrics, engineMetrics } from "./metrics.ts";
@@ -67,6 +70,8 @@ interface Standing {
   readonly metrics: EngineMetrics;
   readonly config: () => EngineConfig;
   readonly settings: () => ContainerSettings;
+  /** Undefined accepts every image. */
+  readonly policy: () => Policy | undefined;
   readonly cgroupParent: string;
 }
 
@@ -88,6 +93,7 @@ export async function startEngine(
     cgroupParent: `/gantry-${engineId.slice(0, 8)}`,
   };
   let settings = containerSettings(config, roots, found);
+  let policy = policyOf(config);
   const metrics = engineMetrics();
   const standing: Standing = {
     engineId,
@@ -96,11 +102,12 @@ export async function startEngine(
     metrics,
     config: () => config,
     settings: () => settings,
+    policy: () => policy,
     cgroupParent: found.cgroupParent,
   };
   await using undo = new AsyncDisposableStack();
   const parts = await openParts(standing, undo);
-  const { containers, events, images } = parts;
+  const { containers, events, images, trust } = parts;
   let isUp = false;
   undo.defer(async () => {
     if (!isUp && isIdle(containers)) await takeDown(standing, parts);
@@ -108,6 +115,7 @@ export async function startEngine(
   await containers.boot();
   await images.recover();
   undo.use(collectAfterRemovals(events, images, log));
+  undo.use(trust.recover(events));
 
   const handlers = await makeHandlers(standing, parts, found.initPath);
   if (config.metricsAddr !== "") {
@@ -130,7 +138,10 @@ export async function startEngine(
 
   return {
     reload: (wanted) => {
+      // Read whether its path has changed or not: the file and its keys may have.
+      const wantedPolicy = policyOf(wanted);
       settings = containerSettings(wanted, roots, { ...found, runtimes: findRuntimes(wanted) });
+      policy = wantedPolicy;
       config = wanted;
       log.setLevel(wanted.debug ? "debug" : (wanted.logLevel as LogLevel));
       events.publish({ type: "daemon", action: "reload", id: engineId, attributes: { name: engineId } });
@@ -178,12 +189,14 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
   undo.defer(() => registries.close());
   // Images and volumes ask the containers who uses them, and the containers are made of both.
   let containers: Containers | undefined;
-  const images = new ImageStore({
+  const trust = new ImageTrust({ store, policy: standing.policy, images: () => images });
+  const images: ImageStore = new ImageStore({
     content,
     snapshots,
     store,
     events,
     registries,
+    admit: (admission) => trust.admitPulled(admission),
     onPulled: (result) => metrics.pulls.add({ result }),
     inUse: () => containers?.imageUses() ?? new Map(),
     bootstrap: {
@@ -215,6 +228,7 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
     events,
     log,
     images,
+    admit: (image, asked) => trust.admitCreated(image, asked),
     snapshots,
     networks,
     volumes,
@@ -227,7 +241,11 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
     settings: standing.settings,
   });
   containers = made;
-  return { events, snapshots, networks, runtime, images, volumes, registries, shipper, containers: made };
+  return { events, snapshots, networks, runtime, images, trust, volumes, registries, shipper, containers: made };
+}
+
+function policyOf({ signaturePolicy }: EngineConfig): Policy | undefined {
+  return signaturePolicy === "" ? undefined : loadPolicy(signaturePolicy);
 }
 
 function networksConfig(config: EngineConfig, engineId: string, execRoot: string): NetworksConfig {

@@ -176,6 +176,7 @@ const RELOADABLE: readonly Name[] = [
   "logLevel",
   "insecureRegistries",
   "registryMirrors",
+  "signaturePolicy",
   "maxConcurrentDownloads",
   "maxConcurrentUploads",
   "maxDownloadAttempts",

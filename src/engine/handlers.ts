@@ -6,6 +6,7 @@ import { execRoutes } from "./routes/exec.ts";
 import { imageRoutes } from "./routes/images.ts";
 import { networkRoutes } from "./routes/networks.ts";
 import { registryRoutes } from "./routes/registry.ts";
+import { signatureRoutes } from "./routes/signatures.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { usageRoutes } from "./routes/usage.ts";
 import { volumeRoutes } from "./routes/volumes.ts";
@@ -24,6 +25,7 @@ export function engineHandlers(ports: EnginePorts): Handlers {
     ...execRoutes(containers),
     ...imageRoutes(ports.images, ports.registries),
     ...networkRoutes(ports.networks, containers),
+    ...signatureRoutes(ports.registries),
     ...registryRoutes(ports.registries),
     ...doctorRoutes(ports.doctor),
     ...volumeRoutes(ports.volumes, usesVolume),

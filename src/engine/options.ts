@@ -60,6 +60,8 @@ export interface EngineConfig {
   readonly logOpts: Readonly<Record<string, string>>;
   readonly insecureRegistries: readonly string[];
   readonly registryMirrors: readonly string[];
+  /** Path of a policy as containers-policy.json(5) has it; empty: every image is accepted. */
+  readonly signaturePolicy: string;
   readonly maxConcurrentDownloads: number;
   readonly maxConcurrentUploads: number;
   readonly maxDownloadAttempts: number;
@@ -174,6 +176,7 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
     { key: "allow-nondistributable-artifacts", help: "Registry (or range) that foreign layers are pushed to" },
     nonEmpty,
   ),
+  signaturePolicy: textOption("signature-policy", "", { help: "File that says which images must be signed" }, absolute),
   httpProxy: textOption("http-proxy", "", { help: "Proxy of the engine's own HTTP requests" }),
   httpsProxy: textOption("https-proxy", "", { help: "Proxy of the engine's own HTTPS requests" }),
   noProxy: textOption("no-proxy", "", { help: "Hosts and ranges that the engine reaches without a proxy" }),

@@ -1,0 +1,154 @@
+import * as v from "valibot";
+import type { SignedIdentity } from "./identity.ts";
+import type { PublicKey } from "./public-key.ts";
+import { readPublicKey } from "./public-key.ts";
+import { readStrictJson } from "./strict-json.ts";
+
+/** What an image has to satisfy; of several, all. */
+export type Requirement =
+  | { readonly type: "insecureAcceptAnything" }
+  | { readonly type: "reject" }
+  /** A signature by one of the keys. */
+  | { readonly type: "sigstoreSigned"; readonly keys: readonly PublicKey[]; readonly signedIdentity: SignedIdentity }
+  /** What this engine can't check: it refuses every image. `what` completes "it demands". */
+  | { readonly type: "unsupported"; readonly what: string };
+
+/** A policy as containers-policy.json(5) has it, its keys read. */
+export interface Policy {
+  /** Where it was read from, for people. */
+  readonly path: string;
+  readonly initial: readonly Requirement[];
+  /** Requirements by transport and scope; the scope "" is the transport's default. */
+  readonly transports: ReadonlyMap<string, ReadonlyMap<string, readonly Requirement[]>>;
+}
+
+/** The longest policy that is read, in bytes. */
+export const MOST_POLICY = 1 << 20;
+const MOST_KEYS = 64;
+
+const path = v.pipe(v.string(), v.regex(/^\//, "a key's path must be absolute"));
+const name = v.pipe(v.string(), v.nonEmpty("it is empty"));
+const data = v.pipe(v.string(), v.base64("keyData must be base64"));
+const signedIdentity = v.variant("type", [
+  v.strictObject({ type: v.literal("matchExact") }),
+  v.strictObject({ type: v.literal("matchRepoDigestOrExact") }),
+  v.strictObject({ type: v.literal("matchRepository") }),
+  v.strictObject({ type: v.literal("exactReference"), dockerReference: name }),
+  v.strictObject({ type: v.literal("exactRepository"), dockerRepository: name }),
+  v.strictObject({ type: v.literal("remapIdentity"), prefix: name, signedPrefix: name }),
+]);
+const keySources = {
+  keyPath: v.optional(path),
+  keyPaths: v.optional(v.pipe(v.array(path), v.minLength(1), v.maxLength(MOST_KEYS))),
+  keyData: v.optional(data),
+  keyDatas: v.optional(v.pipe(v.array(data), v.minLength(1), v.maxLength(MOST_KEYS))),
+};
+const requirement = v.variant("type", [
+  v.strictObject({ type: v.literal("insecureAcceptAnything") }),
+  v.strictObject({ type: v.literal("reject") }),
+  v.strictObject({
+    type: v.literal("sigstoreSigned"),
+    ...keySources,
+    signedIdentity: v.optional(signedIdentity),
+    fulcio: v.optional(v.unknown()),
+    pki: v.optional(v.unknown()),
+    rekorPublicKeyPath: v.optional(v.unknown()),
+    rekorPublicKeyPaths: v.optional(v.unknown()),
+    rekorPublicKeyData: v.optional(v.unknown()),
+    rekorPublicKeyDatas: v.optional(v.unknown()),
+  }),
+  v.strictObject({
+    type: v.literal("signedBy"),
+    keyType: v.string(),
+    keyPath: v.optional(v.string()),
+    keyPaths: v.optional(v.array(v.string())),
+    keyData: v.optional(v.string()),
+    signedIdentity: v.optional(signedIdentity),
+  }),
+  v.strictObject({ type: v.literal("signedBaseLayer"), baseLayerIdentity: v.optional(signedIdentity) }),
+]);
+const requirements = v.pipe(
+  v.array(requirement),
+  v.minLength(1, "a list of requirements must not be empty: write insecureAcceptAnything or reject"),
+);
+const policy = v.strictObject({
+  default: requirements,
+  transports: v.optional(v.record(v.string(), v.record(v.string(), requirements)), {}),
+});
+type Written = v.InferOutput<typeof requirement>;
+
+/**
+ * Reads a policy with its keys. `readKey` gives a key's file as text, or throws. Throws a plain Error whose message is
+ * the reason: unknown and repeated fields are refused, as in podman, since a slip of the pen must not open a door.
+ */
+export function parsePolicy(bytes: Uint8Array, from: string, readKey: (path: string) => string): Policy {
+  if (bytes.length > MOST_POLICY) throw new Error(`it is longer than ${MOST_POLICY} bytes`);
+  const result = v.safeParse(policy, readStrictJson(bytes));
+  if (!result.success) throw new Error(complaintOf(result.issues[0]));
+  const known = new Map<string, PublicKey>();
+  const keyAt = (keyPath: string): PublicKey => {
+    const key = known.get(keyPath) ?? readPublicKey(readKey(keyPath), keyPath);
+    known.set(keyPath, key);
+    return key;
+  };
+  const settle = (all: readonly Written[]) => all.map((one) => settled(one, keyAt));
+  return {
+    path: from,
+    initial: settle(result.output.default),
+    transports: new Map(
+      Object.entries(result.output.transports).map(([transport, scopes]) => [
+        transport,
+        new Map(Object.entries(scopes).map(([scope, all]) => [scope, settle(all)])),
+      ]),
+    ),
+  };
+}
+
+function complaintOf(issue: v.BaseIssue<unknown>): string {
+  const at = v.getDotPath(issue);
+  const isUnknown = issue.expected === "never";
+  const why = isUnknown ? `there is no such field` : issue.message;
+  return at === null ? why : `${at}: ${why}`;
+}
+
+function settled(written: Written, keyAt: (path: string) => PublicKey): Requirement {
+  switch (written.type) {
+    case "insecureAcceptAnything":
+    case "reject":
+      return { type: written.type };
+    case "signedBy":
+      return { type: "unsupported", what: "a GPG signature (signedBy), which is not read here: use sigstoreSigned" };
+    case "signedBaseLayer":
+      return { type: "unsupported", what: "a signed base layer (signedBaseLayer), which nobody can check" };
+    case "sigstoreSigned":
+      return signedBySigstore(written, keyAt);
+  }
+}
+
+type Sigstore = Extract<Written, { type: "sigstoreSigned" }>;
+
+function signedBySigstore(written: Sigstore, keyAt: (path: string) => PublicKey): Requirement {
+  const { keyPath, keyPaths, keyData, keyDatas } = written;
+  const unchecked = (["fulcio", "pki"] as const).find((field) => written[field] !== undefined);
+  if (unchecked !== undefined) {
+    return { type: "unsupported", what: `a certificate (${unchecked}), which is not read here: use a key` };
+  }
+  const given = [keyPath, keyPaths, keyData, keyDatas].filter((source) => source !== undefined);
+  if (given.length !== 1) {
+    throw new Error("sigstoreSigned: exactly one of keyPath, keyPaths, keyData and keyDatas must be given");
+  }
+  const keys = [
+    ...[...(keyPaths ?? []), ...(keyPath === undefined ? [] : [keyPath])].map(keyAt),
+    ...[...(keyDatas ?? []), ...(keyData === undefined ? [] : [keyData])].map((text) =>
+      readPublicKey(Buffer.from(text, "base64").toString("latin1"), "in keyData"),
+    ),
+  ];
+  if (Object.keys(written).some((field) => field.startsWith("rekor"))) {
+    return { type: "unsupported", what: "an entry in a transparency log (rekor), which is not read here" };
+  }
+  return {
+    type: "sigstoreSigned",
+    keys,
+    signedIdentity: written.signedIdentity ?? { type: "matchRepoDigestOrExact" },
+  };
+}

@@ -1,0 +1,91 @@
+import { parseDigest, sha256Of } from "../oci/digest.ts";
+import { type Descriptor, type Manifest, MEDIA_TYPE } from "../oci/image.ts";
+import { describe } from "../oci/image-config.ts";
+import { MOST_PAYLOAD } from "./payload.ts";
+
+/** cosign's names (SIGNATURE_SPEC.md). */
+export const PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json";
+export const SIGNATURE_ARTIFACT = "application/vnd.dev.cosign.artifact.sig.v1+json";
+const SIGNATURE_KEY = "dev.cosignproject.cosign/signature";
+
+/** As many signatures of one manifest are looked at. */
+export const MOST_SIGNATURES = 1000;
+/** The longest signature, in base64: that of an RSA key of 16384 bits has 2732 characters. */
+const MOST_SIGNATURE_TEXT = 4096;
+
+/** A row of a signature manifest: where the payload lies, and the signature over it. */
+export interface SignatureRow {
+  readonly payload: Descriptor;
+  readonly signature: Buffer;
+}
+
+/** The tag beside an image's own ones that its signatures lie at. */
+export function signatureTag(digest: string): string {
+  const { algorithm, hex } = parseDigest(digest);
+  return `${algorithm}-${hex}.sig`;
+}
+
+/** The signatures that a manifest names; rows that are none are passed over. */
+export function signatureRows(manifest: Manifest): SignatureRow[] {
+  return manifest.layers.flatMap((payload) => {
+    const text = payload.annotations?.[SIGNATURE_KEY];
+    if (payload.mediaType !== PAYLOAD_TYPE || payload.size > MOST_PAYLOAD || text === undefined) return [];
+    const signature = decodeBase64(text);
+    return signature === undefined ? [] : [{ payload, signature }];
+  });
+}
+
+/** A document with its bytes, to be put where its descriptor is named. */
+export interface Document {
+  readonly descriptor: Descriptor;
+  readonly bytes: Buffer;
+}
+
+/**
+ * A signature manifest with these added to it; `before` is the one that is there. Undefined if it has them all already.
+ * What the others who signed put there stays.
+ */
+export function withSignatures(
+  before: Manifest | undefined,
+  added: readonly { readonly payload: Uint8Array; readonly signature: Uint8Array }[],
+): { readonly config: Document; readonly payloads: readonly Document[]; readonly manifest: Document } | undefined {
+  const layers = [...(before?.layers ?? [])];
+  const has = (digest: string, signature: string) =>
+    layers.some((layer) => layer.digest === digest && layer.annotations?.[SIGNATURE_KEY] === signature);
+  const payloads: Document[] = [];
+  for (const { payload, signature } of added) {
+    const text = Buffer.from(signature).toString("base64");
+    const descriptor = describe(PAYLOAD_TYPE, payload);
+    if (has(descriptor.digest, text)) continue;
+    layers.push({ ...descriptor, annotations: { [SIGNATURE_KEY]: text } });
+    payloads.push({ descriptor, bytes: Buffer.from(payload) });
+  }
+  if (payloads.length === 0) return undefined;
+  const config = configOf(layers, before?.config.mediaType ?? MEDIA_TYPE.ociConfig);
+  const mediaType = before?.mediaType ?? MEDIA_TYPE.ociManifest;
+  const bytes = Buffer.from(
+    JSON.stringify({ ...before, schemaVersion: 2, mediaType, config: config.descriptor, layers }),
+  );
+  return { config, payloads, manifest: { descriptor: describe(mediaType, bytes), bytes } };
+}
+
+/** To registries that look into configs, signatures are images of no platform; the tools write them the same. */
+function configOf(layers: readonly Descriptor[], mediaType: string): Document {
+  const bytes = Buffer.from(
+    JSON.stringify({
+      architecture: "",
+      created: "0001-01-01T00:00:00Z",
+      history: layers.map(() => ({ created: "0001-01-01T00:00:00Z" })),
+      os: "",
+      rootfs: { type: "layers", diff_ids: layers.map(({ digest }) => digest) },
+      config: {},
+    }),
+  );
+  return { descriptor: { mediaType, digest: sha256Of(bytes), size: bytes.length }, bytes };
+}
+
+/** Base64 as it is written by the standard, and nothing else that a lenient reader makes bytes of. */
+export function decodeBase64(text: string, most = MOST_SIGNATURE_TEXT): Buffer | undefined {
+  if (text.length > most || text.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(text)) return undefined;
+  return Buffer.from(text, "base64");
+}
