@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what only tests need: clients of the Docker API by others, shells. Tests skip what is not there, so nothing here
-# fails; what could not be had is tried again a day later, or at once after `rm dist/.test-packages`.
+# Installs what only tests need: clients of the Docker API by others, shells, a registry and its clients by others. Tests
+# skip what is not there, so nothing here fails; what could not be had is tried again a day later, or at once after
+# `rm dist/.test-packages`. No service of theirs is started.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$root"
@@ -8,7 +9,7 @@ cd "$root"
 
 missing=
 [ -e /usr/lib/python3/dist-packages/docker/__init__.py ] || missing="$missing python3-docker"
-for program in docker-compose zsh fish; do
+for program in docker-compose zsh fish docker-registry skopeo buildah podman; do
   command -v "$program" >/dev/null || missing="$missing $program"
 done
 [ -n "$missing" ] || exit 0
@@ -20,7 +21,21 @@ mkdir -p dist
 step "test: installing$missing"
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp "${TMPDIR:-/tmp}/gantry-setup-XXXXXX")
-trap 'rm -f "$log"' EXIT
+# What Debian's packages ask before they start a service; a machine may have an answer of its own, which comes back.
+policy=/usr/sbin/policy-rc.d
+kept=$policy.kept-by-gantry
+put_back() {
+  rm -f "$log"
+  if grep -qs "by gantry's tests" "$policy"; then rm -f "$policy"; fi
+  if [ -e "$kept" ]; then mv -f "$kept" "$policy"; fi
+}
+trap put_back EXIT
+trap 'exit 1' HUP INT TERM
+# A run that was killed may have left its own.
+put_back
+if [ -e "$policy" ]; then mv "$policy" "$kept"; fi
+printf '#!/bin/sh\n# Written by gantry'"'"'s tests while they install packages.\nexit 101\n' >"$policy"
+chmod 755 "$policy"
 # One at a time: what the one lacks must not keep the other away. Without what they recommend, which is Docker's engine.
 install() {
   timeout 300 apt-get install -qq -y --no-install-recommends -o Acquire::Retries=1 -o Acquire::http::Timeout=20 "$1" >"$log" 2>&1
@@ -34,5 +49,14 @@ for package in $missing; do
     install "$package" && continue
   fi
   echo "test: $package can't be had, its tests are skipped: $(tail -n 1 "$log")"
+done
+# Nor are they at the next boot.
+units=
+case $missing in *docker-registry*) units=docker-registry.service ;; esac
+case $missing in
+  *podman*) units="$units podman.socket podman.service podman-restart.service podman-auto-update.service podman-auto-update.timer" ;;
+esac
+for unit in $units; do
+  ! command -v systemctl >/dev/null || systemctl --quiet disable "$unit" >"$log" 2>&1 || true
 done
 step_done
