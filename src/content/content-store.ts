@@ -72,6 +72,11 @@ export class ContentStore {
     return stat.size;
   }
 
+  /** Where the blob's bytes are, for a thread that reads them itself; they are not to be changed. */
+  locate(digest: Digest): string {
+    return this.#path(digest);
+  }
+
   /**
    * The blob as a stream; `not-found` at once if there is none. With `verify` it is hashed again while it is read, and
    * fails at its end if the disk has changed it. A blob deleted meanwhile is still read to its end.

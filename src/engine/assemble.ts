@@ -54,6 +54,10 @@ export interface Engine {
 const SUPERVISOR = besideUs("supervisor");
 const SHIPPER = besideUs("shipper");
 
+const LAYER_WORKER = fileURLToPath(
+  new URL(`../images/layers/worker${extname(fileURLToPath(import.meta.url))}`, import.meta.url),
+);
+
 function besideUs(helper: string): string {
   const own = fileURLToPath(import.meta.url);
   return fileURLToPath(new URL(`../runtime/${helper}/main${extname(own)}`, import.meta.url));
@@ -185,6 +189,7 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
   // An engine that can't start leaves no supervisor; one that has containers refuses to end, and goes on.
   undo.defer(() => runtime.shutdown().catch(() => runtime.close()));
 
+  setDefaultDomain(standing.config().defaultRegistry);
   const registries = new Registries({ settings: () => remoteSettings(standing.config(), process.env) });
   undo.defer(() => registries.close());
   // Images and volumes ask the containers who uses them, and the containers are made of both.
@@ -205,7 +210,13 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
       busybox: "/bin/busybox",
       tempRoot: join(dataRoot, "tmp"),
     },
+    layerSettings: () => {
+      const { maxConcurrentDownloads, maxUnpackRatio } = standing.config();
+      return { maxDownloads: maxConcurrentDownloads, maxUnpackRatio };
+    },
+    layerWorker: LAYER_WORKER,
   });
+  undo.defer(() => images.close());
   const volumes = new LocalVolumes({
     root: join(dataRoot, "volumes"),
     store,

@@ -2,12 +2,14 @@ import { isIP, isIPv4 } from "node:net";
 import { isAbsolute } from "node:path";
 import { parseUlimit } from "../base/units.ts";
 import { LOG_DRIVERS, unknownLogDriver } from "../containers/log-options.ts";
+import type { RegistryRules } from "../remote/registry-rules.ts";
 import { parseBindAddress } from "./bind-address.ts";
 import {
   asObject,
   asPair,
   asText,
   bytesOption,
+  bytesOrNoneOption,
   intOption,
   listOption,
   type Option,
@@ -15,6 +17,7 @@ import {
   switchOption,
   textOption,
 } from "./option.ts";
+import { isRegistryHost, mirrorUrl, registriesOption } from "./registries-option.ts";
 
 /** A range that networks without a subnet of their own take theirs from. */
 export interface AddressPool {
@@ -60,11 +63,19 @@ export interface EngineConfig {
   readonly logOpts: Readonly<Record<string, string>>;
   readonly insecureRegistries: readonly string[];
   readonly registryMirrors: readonly string[];
+  /** By `host`, `host/path` or `*`. */
+  readonly registries: RegistryRules;
+  /** `host[:port]`. */
+  readonly defaultRegistry: string;
+  /** Bytes a second; 0 for none. */
+  readonly minTransferRate: number;
   /** Path of a policy as containers-policy.json(5) has it; empty: every image is accepted. */
   readonly signaturePolicy: string;
   readonly maxConcurrentDownloads: number;
   readonly maxConcurrentUploads: number;
   readonly maxDownloadAttempts: number;
+  /** Times its size that a pulled layer may unpack to. */
+  readonly maxUnpackRatio: number;
   readonly allowNondistributableArtifacts: readonly string[];
   /** Empty: the environment's. */
   readonly httpProxy: string;
@@ -165,11 +176,22 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
     { key: "insecure-registries", help: "Registry (or range of addresses) to use without TLS" },
     nonEmpty,
   ),
-  registryMirrors: listOption("registry-mirror", { key: "registry-mirrors", help: "Preferred mirror" }, mirror),
+  defaultRegistry: textOption("default-registry", "docker.io", { help: "Registry of names without one" }, (text) => {
+    if (!isRegistryHost(text)) throw new Error(`${text} is no registry: give host[:port]`);
+    return text === "index.docker.io" ? "docker.io" : text;
+  }),
+  registries: registriesOption("name=url of a mirror of any registry"),
+  minTransferRate: bytesOrNoneOption("min-transfer-rate", 1024, {
+    help: "Bytes a second that a download must bring",
+  }),
+  registryMirrors: listOption("registry-mirror", { key: "registry-mirrors", help: "Preferred mirror" }, mirrorUrl),
   maxConcurrentDownloads: intOption("max-concurrent-downloads", 3, [1, 256], { help: "Layers fetched at once" }),
   maxConcurrentUploads: intOption("max-concurrent-uploads", 5, [1, 256], { help: "Layers pushed at once" }),
   maxDownloadAttempts: intOption("max-download-attempts", 5, [1, 1000], {
     help: "Tries in a row of a layer that bring nothing",
+  }),
+  maxUnpackRatio: intOption("max-unpack-ratio", 200, [1, 1_000_000], {
+    help: "Times its size that a layer of more than 1 GiB may unpack to",
   }),
   allowNondistributableArtifacts: listOption(
     "allow-nondistributable-artifacts",
@@ -258,18 +280,6 @@ function pool(base: string, size: number): AddressPool {
     throw new Error(`invalid size ${size} of the pool ${base}: it must lie between ${prefix} and ${bits}`);
   }
   return { base, size };
-}
-
-function mirror(text: string): string {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined) throw new Error(`invalid mirror: "${text}" is not a valid URI`);
-  if (url.protocol !== "http:" && url.protocol !== "https:") {
-    throw new Error(`invalid mirror: unsupported scheme "${url.protocol.slice(0, -1)}" in "${text}"`);
-  }
-  if (url.search !== "" || url.hash !== "" || url.username !== "") {
-    throw new Error(`invalid mirror: "${text}" must be no more than a scheme, a host and a path`);
-  }
-  return text.endsWith("/") ? text : `${text}/`;
 }
 
 function host(text: string): string {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { EventBus } from "../events/bus.ts";
 import { openMemory } from "../state/memory.ts";
-import { openImages } from "./image-store.fixture.ts";
+import { LAYERS, openImages } from "./image-store.fixture.ts";
 import { ImageStore } from "./image-store.ts";
 
 const hasBusybox = existsSync("/bin/busybox") && !readFileSync("/bin/busybox").subarray(0, 4096).includes("ld-linux");
@@ -22,7 +22,14 @@ test("busybox is made of the machine's own, twice the same", { skip: !hasBusybox
 test("a busybox that needs shared libraries is refused", async (t) => {
   const fixture = openImages(t);
   const bootstrap = { aptRoot: "", mmdebstrap: "", busybox: "/usr/bin/ls", tempRoot: join(fixture.root, "temp") };
-  const ports = { ...fixture, store: openMemory(), events: new EventBus(), inUse: () => new Map(), bootstrap };
+  const ports = {
+    ...fixture,
+    ...LAYERS,
+    store: openMemory(),
+    events: new EventBus(),
+    inUse: () => new Map(),
+    bootstrap,
+  };
   await assert.rejects(new ImageStore(ports).bootstrap("busybox", {}), /needs shared libraries/);
 });
 
@@ -47,6 +54,7 @@ test("a failing mmdebstrap gives its last words, and leaves neither image nor fo
     content: fixture.content,
     snapshots: fixture.snapshots,
     registries: fixture.registries,
+    ...LAYERS,
     store: openMemory(),
     events: new EventBus(),
     inUse: () => new Map(),

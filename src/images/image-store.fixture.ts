@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import type { TestContext } from "node:test";
+import { fileURLToPath } from "node:url";
 import type { EventMessage } from "../api/event.ts";
 import type { ProgressMessage } from "../api/image.ts";
 import { ContentStore } from "../content/content-store.ts";
@@ -30,6 +31,12 @@ export interface Fixture {
   reopen(): ImageStore;
 }
 
+/** How layers of a registry are brought. */
+export const LAYERS = {
+  layerSettings: () => ({ maxDownloads: 3, maxUnpackRatio: 200 }),
+  layerWorker: fileURLToPath(new URL("layers/worker.ts", import.meta.url)),
+};
+
 /** Images in a folder of their own, gone with the test. */
 export function openImages(t: TestContext, snapshots: Snapshotter = memorySnapshotter()): Fixture {
   const root = temporary(t);
@@ -47,7 +54,7 @@ export function openImages(t: TestContext, snapshots: Snapshotter = memorySnapsh
   };
   const registries = { reading: () => Promise.reject(new Error("the images' tests ask no registry")) };
   const reopen = (): ImageStore =>
-    new ImageStore({ content, snapshots, store, events: bus, registries, inUse: () => uses, bootstrap });
+    new ImageStore({ content, snapshots, store, events: bus, registries, inUse: () => uses, bootstrap, ...LAYERS });
   const events = (): string[] => seen.map(({ Action, Actor }) => `${Action} ${Actor.Attributes.name ?? ""}`.trim());
   return { root, images: reopen(), content, snapshots, store, registries, uses, events, reopen };
 }

@@ -24,7 +24,7 @@ import type {
 } from "./image.ts";
 import { importImage } from "./import.ts";
 import { imageHistory, inspectImage } from "./inspect.ts";
-import { layerByLayer } from "./layer-by-layer.ts";
+import { LayerFetcher } from "./layers/layer-fetcher.ts";
 import { Leases } from "./lease.ts";
 import { listImages } from "./list.ts";
 import { loadImages } from "./load.ts";
@@ -45,6 +45,7 @@ import { kept } from "./sweep.ts";
  */
 export class ImageStore implements ImageRegistry {
   readonly #context: ImageContext;
+  readonly #layers: LayerFetcher;
   readonly #pulls = new Flights();
   #isPruning = false;
 
@@ -57,7 +58,20 @@ export class ImageStore implements ImageRegistry {
       leases: new Leases(store),
       sources: new BlobSources(store),
     };
-    this.#context = { ...own, layers: layerByLayer(own) };
+    this.#layers = new LayerFetcher({
+      content: ports.content,
+      snapshots: ports.snapshots,
+      claims: own.claims,
+      sizeOf: (chainId) => ports.snapshots.usage(chainId),
+      settings: ports.layerSettings,
+      workerScript: ports.layerWorker,
+    });
+    this.#context = { ...own, layers: this.#layers };
+  }
+
+  /** Ends the threads that unpack layers; pulls under way fail with `cancelled`. */
+  async close(): Promise<void> {
+    await this.#layers.close();
   }
 
   /** Removes what a crash left behind: blobs and committed snapshots that no record needs, temporary folders. */

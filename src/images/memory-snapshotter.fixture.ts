@@ -22,6 +22,7 @@ export function memorySnapshotter(): Snapshotter {
   };
   const self: Snapshotter = {
     driver: "vfs",
+    extractsAlone: false,
     has: (id) => snapshots.has(id),
     info: (id) => snapshots.get(id),
     list: () => [...snapshots.values()],
@@ -44,6 +45,8 @@ export function memorySnapshotter(): Snapshotter {
     },
     apply: unused,
     extract,
+    draft: unused,
+    sync: async () => {},
     diff: unused,
     changes: unused,
     usage: async (id) => get(id).size,

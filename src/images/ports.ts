@@ -38,6 +38,9 @@ export interface LayerWish {
 /** What becomes of a layer, in this order; `exists` and `done` are the last. */
 export type LayerStep = "waiting" | "downloading" | "verifying" | "downloaded" | "extracting" | "done" | "exists";
 
+/** Bytes of the blob: how many of them have come so far, or were extracted. */
+export type OnLayerProgress = (step: LayerStep, current: number, total: number) => void;
+
 /** A blob's bytes from an offset on; not verified. */
 export type OpenBlob = (descriptor: Descriptor, offset: number, signal: AbortSignal) => AsyncIterable<Buffer>;
 
@@ -49,7 +52,7 @@ export interface LayerSource {
     open: OpenBlob,
     options: {
       readonly signal?: AbortSignal;
-      readonly onProgress?: (step: LayerStep, current: number, total: number) => void;
+      readonly onProgress?: OnLayerProgress;
     },
   ): Promise<LayerRecord>;
 }
@@ -82,6 +85,16 @@ export interface ImagePorts {
   /** Throws for an image that the engine's policy does not let in. */
   readonly admit?: (admission: Admission) => Promise<void>;
   readonly onPulled?: (result: "done" | "failed") => void;
+  readonly layerSettings: () => LayerSettings;
+  /** Path of layers/worker.ts, or of what it was bundled to. */
+  readonly layerWorker: string;
+}
+
+export interface LayerSettings {
+  /** Layers that are downloaded at a time, whoever pulls them. */
+  readonly maxDownloads: number;
+  /** Times its size that a layer may unpack to; a gigabyte in any case. */
+  readonly maxUnpackRatio: number;
 }
 
 /** What the files of this folder share: the ports, the records and the claims of one store. */

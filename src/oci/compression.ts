@@ -24,8 +24,8 @@ const PROGRAMS = {
   bzip2: ["/bin/bzip2", ["--decompress", "--stdout"]],
 } as const;
 
-/** What the first bytes of a stream say of its compression; six bytes are enough. */
-function compressionOf(start: Uint8Array): Compression {
+/** What the first bytes of a stream say of its compression; 16 bytes are enough, fewer are all there are. */
+export function compressionOf(start: Uint8Array): Compression {
   const found = MAGIC.find(({ bytes }) => bytes.every((byte, at) => start[at] === byte));
   // zstd also allows frames to be skipped (0x184D2A50 … 5F) in front of the first real one.
   const skippable = ((start[0] ?? 0) & 0xf0) === 0x50 && start[1] === 0x2a && start[2] === 0x4d && start[3] === 0x18;

@@ -60,7 +60,7 @@ class FrameInput {
 }
 
 /** Finds where a frame ends, by its headers alone. */
-class FrameScanner {
+export class FrameScanner {
   #state: "magic" | "skippable" | "descriptor" | "block" | "end" = "magic";
   #skip = 0;
   #value = 0;

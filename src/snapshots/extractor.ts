@@ -46,6 +46,8 @@ const FOLDER = O_PATH | constants.O_DIRECTORY;
 export class Extractor implements TarSink {
   /** Bytes of the files so far. */
   size = 0;
+  /** The archive has an entry for its root. */
+  hasRoot = false;
   readonly #root: number;
   readonly #whiteouts: Whiteouts;
   readonly #folders: OpenFolders;
@@ -130,6 +132,7 @@ export class Extractor implements TarSink {
     if (at.base === "") {
       if (entry.type !== "directory") throw badEntry(entry.name, "the root of a layer is a folder");
       this.#dress(dir, ".", entry);
+      this.hasRoot = true;
       this.#times.push({ at, mtime: entry.mtime });
       return;
     }

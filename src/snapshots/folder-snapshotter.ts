@@ -13,7 +13,7 @@ import { extractLayer } from "./extract-layer.ts";
 import type { Whiteouts } from "./extractor.ts";
 import { mountPointsFolder } from "./mount-points.ts";
 import { packLayer } from "./pack-layer.ts";
-import type { ApplyOptions, MountOptions, SnapshotInfo, Snapshotter } from "./snapshotter.ts";
+import type { ApplyOptions, Extracted, LayerDraft, MountOptions, SnapshotInfo, Snapshotter } from "./snapshotter.ts";
 import { type Row, SnapshotTable } from "./table.ts";
 
 /** What differs between the ways to keep snapshots in folders. */
@@ -42,6 +42,7 @@ const MOST_LAYERS = 499;
 /** Snapshots in folders of this machine, laid out in one way or another. */
 export class FolderSnapshotter implements Snapshotter {
   readonly driver: Snapshotter["driver"];
+  readonly extractsAlone: boolean;
   readonly #layout: Layout;
   readonly #table: SnapshotTable;
   readonly #lock = new KeyedLock();
@@ -51,6 +52,7 @@ export class FolderSnapshotter implements Snapshotter {
 
   constructor({ root, layout }: { readonly root: string; readonly layout: Layout }) {
     this.driver = layout.driver;
+    this.extractsAlone = layout.marks;
     this.#layout = layout;
     this.#table = new SnapshotTable(root);
     this.#mountPoints = mountPointsFolder(join(root, "mount-points"));
@@ -152,6 +154,45 @@ export class FolderSnapshotter implements Snapshotter {
     const row = this.#table.need(key);
     if (row.kind !== "active") throw new GantryError("conflict", `snapshot ${key} is already committed`);
     return { size: await extractLayer(this.#table.path(row, "fs"), layer, this.#layout.whiteouts, options) };
+  }
+
+  async draft(parent: string | undefined): Promise<LayerDraft> {
+    const folder = this.#table.allocate(parent);
+    let hasEnded = false;
+    const discard = async (): Promise<void> => {
+      if (hasEnded) return;
+      hasEnded = true;
+      await this.#table.discard(folder);
+    };
+    try {
+      await this.#furnish(folder, parent, "layer");
+    } catch (error) {
+      await discard();
+      throw error;
+    }
+    return {
+      folder: this.#table.path({ folder }, "fs"),
+      whiteouts: this.#layout.marks ? "marks" : "deletions",
+      commit: async (name, actualParent, extracted) => {
+        await this.#lock.run(name, async () => {
+          if (this.has(name)) await discard();
+          else await this.#commitDraft(name, actualParent, folder, extracted);
+        });
+        hasEnded = true;
+      },
+      discard,
+    };
+  }
+
+  async #commitDraft(name: string, parent: string | undefined, folder: string, extracted: Extracted): Promise<void> {
+    this.#table.check(name, parent);
+    if (this.#table.ancestors({ parent }).length > MOST_LAYERS) throw new GantryError("invalid", "max depth exceeded");
+    if (!extracted.hasRoot && parent !== undefined) this.#table.dressRoot(folder, parent);
+    await this.#table.commit(name, { parent, folder, size: extracted.size, synced: true });
+  }
+
+  async sync(): Promise<void> {
+    await this.#table.sync();
   }
 
   async *diff(nameOrKey: string): AsyncGenerator<Uint8Array> {

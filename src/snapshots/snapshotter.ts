@@ -51,6 +51,21 @@ export interface Snapshotter {
    */
   extract(key: string, layer: Readable, options?: ApplyOptions): Promise<{ size: number }>;
 
+  /**
+   * Whether a layer's files don't depend on those below it: then layers are extracted in any order, and a parent need
+   * be there only when its child is committed.
+   */
+  readonly extractsAlone: boolean;
+
+  /**
+   * A folder for a layer that another thread extracts (extract-sync.ts). It is no snapshot until it is committed: a
+   * crash leaves nothing of it. `parent` is needed, and the same as at the commit, unless `extractsAlone`.
+   */
+  draft(parent: string | undefined): Promise<LayerDraft>;
+
+  /** All that was written so far is on the disk when this resolves. Who asks while others wait shares their sync. */
+  sync(): Promise<void>;
+
   /** The changes of an active or committed snapshot against its parent, as an OCI layer tar (with whiteouts). */
   diff(nameOrKey: string): AsyncIterable<Uint8Array>;
 
@@ -70,6 +85,29 @@ export interface MountOptions {
   readonly readonly?: boolean;
   /** Nothing that is written need outlive a power loss: an fsync inside does nothing, and unmounting writes nothing. */
   readonly volatile?: boolean;
+}
+
+export interface LayerDraft {
+  /** Where the files go. */
+  readonly folder: string;
+  readonly whiteouts: WhiteoutKind;
+  /**
+   * Makes it the committed snapshot `name`, after `sync`; the draft has ended. If there is a snapshot of this name the
+   * draft is discarded instead.
+   */
+  commit(name: string, parent: string | undefined, extracted: Extracted): Promise<void>;
+  /** Removes what was extracted. No error after an end. */
+  discard(): Promise<void>;
+}
+
+/** How deletions are put on disk: as overlayfs's marks, or by deleting from a copy of the parent. */
+export type WhiteoutKind = "marks" | "deletions";
+
+export interface Extracted {
+  /** Bytes of the files written. */
+  readonly size: number;
+  /** The layer says itself how its root looks; else it looks as the parent's does. */
+  readonly hasRoot: boolean;
 }
 
 export interface SnapshotInfo {

@@ -11,9 +11,10 @@ import {
   symlinkSync,
 } from "node:fs";
 import { join } from "node:path";
-import { syncFolder } from "../base/atomic-file.ts";
+import { flushFolder, syncFolder } from "../base/atomic-file.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
+import { FreshFlight } from "../base/fresh-flight.ts";
 import { syncfs } from "../kernel/path.ts";
 import { removeTree } from "./remove-tree.ts";
 
@@ -39,11 +40,15 @@ export class SnapshotTable {
   readonly #rows = new Map<string, Row>();
   readonly #children = new Map<string, number>();
   #last = 0;
+  readonly #synced: FreshFlight;
+  readonly #renamed: FreshFlight;
 
   /** Makes what is missing of `root` and reads what is there. */
   constructor(root: string) {
     this.#folders = join(root, "l");
     this.#trash = join(root, "trash");
+    this.#synced = new FreshFlight(() => withFolder(this.#folders, syncfs));
+    this.#renamed = new FreshFlight(() => flushFolder(this.#folders));
     for (const path of [this.#folders, this.#trash]) mkdirSync(path, { recursive: true, mode: 0o710 });
     for (const folder of readdirSync(this.#folders)) {
       this.#last = Math.max(this.#last, Number.parseInt(folder, 36) || 0);
@@ -86,6 +91,14 @@ export class SnapshotTable {
       throw new GantryError("invalid", `cannot use snapshot ${parent} as a parent: it is not committed`);
   }
 
+  /** Makes the root of a folder look as the parent's does. */
+  dressRoot(folder: string, parent: string): void {
+    const like = statSync(this.path(this.need(parent), "fs"));
+    const fs = this.path({ folder }, "fs");
+    chownSync(fs, like.uid, like.gid);
+    chmodSync(fs, like.mode & 0o7777);
+  }
+
   /** A new folder with an empty `fs`, whose root looks as the parent's does. No snapshot yet: recover() would remove it. */
   allocate(parent: string | undefined): string {
     const folder = (++this.#last).toString(36);
@@ -105,11 +118,22 @@ export class SnapshotTable {
     this.#add(row);
   }
 
-  /** Makes a folder the committed snapshot `name`: everything in it is on the disk before the name is. */
-  async commit(name: string, from: Pick<Row, "parent" | "folder" | "size"> & { readonly id?: string }): Promise<void> {
+  /** Everything written so far to the file system is on the disk when this resolves; one sync serves all who wait. */
+  sync(): Promise<void> {
+    return this.#synced.run();
+  }
+
+  /**
+   * Makes a folder the committed snapshot `name`: everything in it is on the disk before the name is. `synced` says
+   * that the caller has called `sync` since it was last written to.
+   */
+  async commit(
+    name: string,
+    from: Pick<Row, "parent" | "folder" | "size"> & { readonly id?: string; readonly synced?: boolean },
+  ): Promise<void> {
     const { parent, folder, size } = from;
     const row: Row = { id: name, kind: "committed", parent, folder, ...(size !== undefined && { size }) };
-    await withFolder(this.#folders, syncfs);
+    if (from.synced !== true) await this.sync();
     failpoint("snapshots.commit.synced");
     // Others had their turn meanwhile.
     this.check(name, parent);
@@ -117,10 +141,20 @@ export class SnapshotTable {
     const temp = this.path(row, "meta.new");
     symlinkSync(encode(row), temp);
     renameSync(temp, this.path(row, "meta"));
-    syncFolder(this.path(row));
-    syncFolder(this.#folders);
     failpoint("snapshots.commit.renamed");
-    if (from.id !== undefined) this.#drop(this.need(from.id));
+    const active = from.id === undefined ? undefined : this.need(from.id);
+    if (active !== undefined) this.#drop(active);
+    // Nobody sees the name until it is on the disk, and nobody may remove what it stands on meanwhile.
+    this.#countChild(parent, 1);
+    try {
+      await Promise.all([flushFolder(this.path(row, "fs")), flushFolder(this.path(row)), this.#renamed.run()]);
+    } catch (error) {
+      if (active !== undefined) this.#add(active);
+      throw error;
+    } finally {
+      this.#countChild(parent, -1);
+    }
+    failpoint("snapshots.commit.durable");
     this.#add(row);
   }
 
@@ -165,12 +199,16 @@ export class SnapshotTable {
 
   #add(row: Row): void {
     this.#rows.set(row.id, row);
-    if (row.parent !== undefined) this.#children.set(row.parent, (this.#children.get(row.parent) ?? 0) + 1);
+    this.#countChild(row.parent, 1);
   }
 
   #drop(row: Row): void {
     this.#rows.delete(row.id);
-    if (row.parent !== undefined) this.#children.set(row.parent, (this.#children.get(row.parent) ?? 1) - 1);
+    this.#countChild(row.parent, -1);
+  }
+
+  #countChild(parent: string | undefined, by: 1 | -1): void {
+    if (parent !== undefined) this.#children.set(parent, (this.#children.get(parent) ?? 0) + by);
   }
 
   #read(folder: string): Row | undefined {

@@ -5,6 +5,7 @@ import { setXattr } from "../kernel/xattr.ts";
 import { isFolder, pathOf, type Whiteouts } from "./extractor.ts";
 import { OPAQUE_XATTR } from "./layer-name.ts";
 import { namesIn, removeTreeSync } from "./remove-tree.ts";
+import type { WhiteoutKind } from "./snapshotter.ts";
 
 const YES = Buffer.from("y");
 
@@ -46,6 +47,12 @@ export const deletingWhiteouts: Whiteouts = {
   replaced() {
     // What was there is gone already.
   },
+};
+
+/** By their kind, for who gets it in a message. */
+export const WHITEOUTS: Readonly<Record<WhiteoutKind, Whiteouts>> = {
+  marks: overlayWhiteouts,
+  deletions: deletingWhiteouts,
 };
 
 function deleteUnwritten(fd: number, folder: string, written: (path: string) => boolean): void {

@@ -1,0 +1,47 @@
+import type { ErrorKind } from "../../base/errors.ts";
+import type { Extracted, WhiteoutKind } from "../../snapshots/snapshotter.ts";
+
+/** A layer's blob that is read from a file while it grows: hashed, and unless it is only to be verified, extracted. */
+export interface UnpackOrder {
+  readonly path: string;
+  /** What the blob should be: names it in refusals, and says which digest is asked for. */
+  readonly digest: string;
+  /** Bytes the whole blob has. */
+  readonly size: number;
+  readonly diffId: string;
+  /** Where its files go; undefined leaves it at the digests. */
+  readonly target: { readonly folder: string; readonly whiteouts: WhiteoutKind } | undefined;
+  /** Times its size that the blob may expand to; a gigabyte in any case. */
+  readonly maxRatio: number;
+  /** The blob's digest was verified when it was stored: only the diff id is. */
+  readonly isVerified: boolean;
+}
+
+/** What a layer's blob turned out to be. */
+export interface Unpacked extends Extracted {
+  /** Of the bytes of the blob; what was asked for if it `isVerified`. */
+  readonly digest: string;
+  /** Of what it expands to; undefined if it does not expand. */
+  readonly diffId: string | undefined;
+  /** Why it can't be a layer: to be believed only if the digest is the right one. */
+  readonly refusal: Failure | undefined;
+}
+
+/** An error on its way between threads. */
+export interface Failure {
+  readonly kind: ErrorKind | undefined;
+  readonly message: string;
+  readonly code: string | undefined;
+}
+
+export type ToWorker =
+  | { readonly do: "begin"; readonly id: number; readonly order: UnpackOrder }
+  /** So many bytes of the file are there. */
+  | { readonly do: "read"; readonly id: number; readonly available: number }
+  | { readonly do: "abort"; readonly id: number };
+
+export type FromWorker =
+  | { readonly did: "read"; readonly id: number; readonly bytes: number }
+  | { readonly did: "end"; readonly id: number; readonly unpacked: Unpacked }
+  /** After an abort too. Nothing is left in the target. */
+  | { readonly did: "fail"; readonly id: number; readonly failure: Failure };
