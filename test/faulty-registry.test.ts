@@ -3,12 +3,12 @@ import { request as httpRequest, type IncomingMessage } from "node:http";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { findProgram, finish } from "./command.ts";
+import { ContainersTools, toolMissing } from "./containers-tools.ts";
 import { type Act, type Fault, type FaultyRegistry, startFaultyRegistry } from "./faulty-registry.ts";
 import { makeTestRoot, removeTestRoot } from "./leftovers.ts";
 import { contentsOf, imageOf, indexOf, pushTo, randomImage } from "./oci-image.ts";
 
-const NO_SKOPEO = findProgram("skopeo") === undefined ? "skopeo is not installed" : false;
+const NO_SKOPEO = toolMissing("skopeo");
 const IMAGE = randomImage("faulty", { layers: 1, size: 20_000 });
 const LAYER = IMAGE.layers[0]!;
 const PATH = `/v2/a/b/blobs/${LAYER.digest}`;
@@ -173,10 +173,9 @@ for (const options of [{}, { auth: "basic" }, { auth: "bearer" }, { tls: "truste
       ...(target === registry && "auth" in options ? [`--${name}-creds`, "joe:secret"] : []),
     ];
     const copy = async (from: FaultyRegistry, fromName: string, to: FaultyRegistry, toName: string) => {
-      const flags = ["--tmpdir", root, "copy", "--all", ...side("src", from), ...side("dest", to)];
+      const flags = ["copy", "--all", ...side("src", from), ...side("dest", to)];
       const names = [`docker://${from.host}/${fromName}`, `docker://${to.host}/${toName}`];
-      const { code, stderr } = await finish("skopeo", [...flags, ...names]);
-      assert.equal(code, 0, stderr);
+      await new ContainersTools(join(root, "tools")).ok("skopeo", ...flags, ...names);
     };
     await copy(source, "from/here:1", registry, "there/x:2");
     await copy(registry, "there/x:2", source, "back/y:3");

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { sha256, type TarEntry } from "./archive.ts";
-import { findProgram, finish } from "./command.ts";
+import { ContainersTools, toolMissing } from "./containers-tools.ts";
 import { makeTestRoot, removeTestRoot } from "./leftovers.ts";
 import {
   contentsOf,
@@ -19,14 +19,15 @@ import {
 } from "./oci-image.ts";
 import { registryMissing, startRegistry, type TestRegistry } from "./registry.ts";
 
-const NO_SKOPEO = findProgram("skopeo") === undefined ? "skopeo is not installed" : false;
-const skip = registryMissing() || NO_SKOPEO;
+const skip = registryMissing() || toolMissing("skopeo");
 
 let root: string;
+let tools: ContainersTools;
 let registry: TestRegistry;
 
 before(async () => {
   root = makeTestRoot();
+  tools = new ContainersTools(join(root, "tools"));
   if (registryMissing() === false) registry = await startRegistry();
 });
 
@@ -35,10 +36,8 @@ after(async () => {
   removeTestRoot(root);
 });
 
-async function skopeo(...args: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await finish("skopeo", ["--tmpdir", root, ...args]);
-  assert.equal(code, 0, `skopeo ${args.join(" ")}: ${stderr}`);
-  return stdout;
+function skopeo(...args: readonly string[]): Promise<string> {
+  return tools.ok("skopeo", ...args);
 }
 
 /** Copies by skopeo, which checks each digest, and resolves with the folder. */
