@@ -12,6 +12,7 @@ import { cgroupAt, removeCgroup } from "../kernel/cgroup.ts";
 import { realtimeNano } from "../kernel/clock.ts";
 import type { NetworksConfig } from "../networks/config.ts";
 import { Networks } from "../networks/networks.ts";
+import { setDefaultDomain } from "../oci/reference.ts";
 import { Registries } from "../remote/registry.ts";
 import { LogShipper } from "../runtime/log-shipper.ts";
 import { SupervisorClient } from "../runtime/supervisor-client.ts";
@@ -189,7 +190,7 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
   // An engine that can't start leaves no supervisor; one that has containers refuses to end, and goes on.
   undo.defer(() => runtime.shutdown().catch(() => runtime.close()));
 
-  setDefaultDomain(standing.config().defaultRegistry);
+  setDefaultDomain(config.defaultRegistry);
   const registries = new Registries({ settings: () => remoteSettings(standing.config(), process.env) });
   undo.defer(() => registries.close());
   // Images and volumes ask the containers who uses them, and the containers are made of both.

@@ -98,6 +98,17 @@ export function bytesOption(flag: string, initial: number, naming: Naming): Opti
   };
 }
 
+/** Bytes as above, or 0 for none. */
+export function bytesOrNoneOption(flag: string, initial: number, naming: Naming): Option<number> {
+  const option = bytesOption(flag, initial, naming);
+  const isNone = (given: unknown) => given === 0 || given === "0";
+  return {
+    ...option,
+    fromFlag: (given) => (isNone(given.at(-1)) ? 0 : option.fromFlag(given)),
+    fromFile: (given) => (isNone(given) ? 0 : option.fromFile(given)),
+  };
+}
+
 /** May be given more than once; each is checked by itself. */
 export function listOption<T>(
   flag: string,

@@ -9,6 +9,8 @@ type Wanted = Pick<
   EngineConfig,
   | "insecureRegistries"
   | "registryMirrors"
+  | "registries"
+  | "minTransferRate"
   | "httpProxy"
   | "httpsProxy"
   | "noProxy"
@@ -24,6 +26,8 @@ export function remoteSettings(config: Wanted, environment: NodeJS.ProcessEnv): 
   return {
     insecureRegistries: config.insecureRegistries,
     mirrors: config.registryMirrors,
+    registries: config.registries,
+    minTransferRate: config.minTransferRate,
     certificateFolders: CERTIFICATE_FOLDERS,
     proxies: {
       http: named(config.httpProxy, "HTTP_PROXY"),

@@ -100,7 +100,7 @@ async function systemInfo(ports: SystemPorts): Promise<SystemInfo> {
     OSVersion: host.osVersion,
     OSType: "linux",
     Architecture: host.machine,
-    IndexServerAddress: "https://index.docker.io/v1/",
+    IndexServerAddress: config.defaultRegistry === "docker.io" ? HUB_INDEX : config.defaultRegistry,
     RegistryConfig: registryConfig(config),
     NCPU: cpus().length,
     MemTotal: host.memoryBytes,
@@ -162,13 +162,19 @@ function warnings(config: EngineConfig, can: Readonly<Record<string, boolean>>):
   return found.length === 0 ? null : found;
 }
 
+const HUB_INDEX = "https://index.docker.io/v1/";
+
 function registryConfig(config: EngineConfig): SystemInfo["RegistryConfig"] {
-  const mirrors = [...config.registryMirrors];
+  const mirrors = [...(config.registries["docker.io"]?.mirrors ?? []), ...config.registryMirrors];
   const isRange = (name: string) => /\/\d+$/.test(name);
   const hub: RegistryIndex = { Name: "docker.io", Mirrors: mirrors, Secure: true, Official: true };
-  const named = config.insecureRegistries
-    .filter((name) => !isRange(name))
-    .map((name): [string, RegistryIndex] => [name, { Name: name, Mirrors: [], Secure: false, Official: false }]);
+  const insecure = config.insecureRegistries.filter((name) => !isRange(name));
+  const ruled = Object.keys(config.registries).filter((name) => name !== "docker.io");
+  const named = [...new Set([...insecure, ...ruled])].map((name): [string, RegistryIndex] => {
+    const rule = config.registries[name];
+    const isSecure = !insecure.includes(name) && rule?.insecure !== true;
+    return [name, { Name: name, Mirrors: [...(rule?.mirrors ?? [])], Secure: isSecure, Official: false }];
+  });
   return {
     InsecureRegistryCIDRs: ["::1/128", "127.0.0.0/8", ...config.insecureRegistries.filter(isRange)],
     IndexConfigs: Object.fromEntries([["docker.io", hub], ...named]),

@@ -7,6 +7,7 @@ import {
   formatReference,
   parseDockerReference,
   parseNormalized,
+  setDefaultDomain,
   tagNameOnly,
   withTag,
 } from "./reference.ts";
@@ -54,6 +55,32 @@ test("digests of a wrong length, of capital letters or of an unknown algorithm a
   );
   assert.throws(() => parseNormalized(`busybox@sha256:${"A".repeat(64)}`), /invalid checksum digest format/);
   assert.throws(() => parseNormalized(`busybox@md5:${"a".repeat(32)}`), /unsupported digest algorithm/);
+});
+
+test("names without a registry mean the configured one, and are shown without it as far as they read the same again", (t) => {
+  t.after(() => setDefaultDomain("docker.io"));
+  setDefaultDomain("registry.example:5000");
+  const cases: [string, string, string][] = [
+    ["app", "registry.example:5000/app", "app"],
+    ["team/app:1", "registry.example:5000/team/app:1", "team/app:1"],
+    ["registry.example:5000/app", "registry.example:5000/app", "app"],
+    ["registry.example:5000/library/app", "registry.example:5000/library/app", "library/app"],
+    ["registry.example:5000/a.b/app", "registry.example:5000/a.b/app", "registry.example:5000/a.b/app"],
+    [
+      "registry.example:5000/localhost/app",
+      "registry.example:5000/localhost/app",
+      "registry.example:5000/localhost/app",
+    ],
+    ["docker.io/busybox", "docker.io/library/busybox", "docker.io/library/busybox"],
+    ["index.docker.io/team/app", "docker.io/team/app", "docker.io/team/app"],
+    ["quay.io/app", "quay.io/app", "quay.io/app"],
+  ];
+  for (const [text, whole, familiar] of cases) {
+    const named = parseNormalized(text);
+    assert.equal(formatReference(named), whole);
+    assert.equal(familiarString(named), familiar);
+    assert.equal(formatReference(parseNormalized(familiar)), whole);
+  }
 });
 
 test("a tag that is none is refused, and a name too long to be right is refused at once", () => {

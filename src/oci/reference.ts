@@ -13,7 +13,7 @@ export interface Reference {
   readonly digest?: string;
 }
 
-const DEFAULT_DOMAIN = "docker.io";
+const HUB = "docker.io";
 const LEGACY_DOMAIN = "index.docker.io";
 const OFFICIAL = "library/";
 const DEFAULT_TAG = "latest";
@@ -30,6 +30,18 @@ const DIGEST = "[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{
 const REFERENCE = new RegExp(`^(${DOMAIN})/(${PATH})(?::(${TAG}))?(?:@(${DIGEST}))?$`);
 const TAG_ONLY = new RegExp(`^${TAG}$`);
 const IDENTIFIER = /^[a-f0-9]{64}$/;
+
+let defaultDomain = HUB;
+
+/** What names without a registry mean in this process: `docker.io` unless an engine is configured otherwise. */
+export function setDefaultDomain(domain: string): void {
+  defaultDomain = domain;
+}
+
+/** The registry of names without one. */
+export function getDefaultDomain(): string {
+  return defaultDomain;
+}
 
 /**
  * Parses what a user types. Errors are `invalid` with the original's texts. `algorithms` are the digest algorithms
@@ -73,10 +85,14 @@ export function formatReference(reference: Reference): string {
   return repositoryOf(reference) + suffix(reference);
 }
 
-/** The short form that users see of the repository: `busybox`, `user/app`, `host:5000/app`. */
+/**
+ * The short form that users see of the repository: `busybox`, `user/app`, `host:5000/app`. It reads as the same name
+ * again, so the registry stays where the path alone would be taken for another.
+ */
 export function familiarName(reference: Reference): string {
-  if (reference.domain !== DEFAULT_DOMAIN) return repositoryOf(reference);
+  if (reference.domain !== defaultDomain) return repositoryOf(reference);
   const { path } = reference;
+  if (defaultDomain !== HUB) return splitDomain(path).rest === path ? path : repositoryOf(reference);
   const short = path.startsWith(OFFICIAL) ? path.slice(OFFICIAL.length) : path;
   return short.includes("/") && path.startsWith(OFFICIAL) ? path : short;
 }
@@ -113,10 +129,10 @@ function splitDomain(text: string): { domain: string; rest: string } {
   const slash = text.indexOf("/");
   const first = text.slice(0, Math.max(slash, 0));
   const named = slash >= 0 && (/[.:]/.test(first) || first === "localhost" || first.toLowerCase() !== first);
-  let domain = named ? first : DEFAULT_DOMAIN;
+  let domain = named ? first : defaultDomain;
   let rest = named ? text.slice(slash + 1) : text;
-  if (domain === LEGACY_DOMAIN) domain = DEFAULT_DOMAIN;
-  if (domain === DEFAULT_DOMAIN && !rest.includes("/")) rest = OFFICIAL + rest;
+  if (domain === LEGACY_DOMAIN) domain = HUB;
+  if (domain === HUB && !rest.includes("/")) rest = OFFICIAL + rest;
   return { domain, rest };
 }
 

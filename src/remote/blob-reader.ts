@@ -26,6 +26,8 @@ export async function* readBlob(
   from: {
     readonly sources: readonly BlobSource[];
     readonly attempts: number;
+    /** Bytes a second; 0 for none. */
+    readonly leastRate: number;
     readonly limits: TimeLimits;
     /** Called with the source that bytes come from. */
     readonly onServed: (source: BlobSource) => void;
@@ -36,7 +38,7 @@ export async function* readBlob(
   const { digest, size } = descriptor;
   const sources = [...from.sources];
   const retries = new Retries(from.attempts, limits, waiting, { isPatient: true });
-  const rate = new RateFloor(limits, digest);
+  const rate = new RateFloor(from.leastRate, limits, digest);
   let at = offset;
   let asksRanges = true;
   while (at < size) {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import * as v from "valibot";
 import { GantryError } from "../base/errors.ts";
+import { getDefaultDomain } from "../oci/reference.ts";
 
 /** Who a client is to a registry. Empty texts for what isn't known; the shape never goes into a message. */
 export interface Credentials {
@@ -10,6 +11,8 @@ export interface Credentials {
   readonly identityToken: string;
   /** A bearer token to use as it is. */
   readonly registryToken: string;
+  /** The registry they are kept under, as the client wrote it; absent or empty where it didn't. */
+  readonly serverAddress?: string;
 }
 
 /** Of who gives none. */
@@ -17,7 +20,13 @@ export const ANONYMOUS: Credentials = { username: "", password: "", identityToke
 
 const MAX_HEADER = 64 << 10;
 const text = v.optional(v.string(), "");
-const header = v.looseObject({ username: text, password: text, identitytoken: text, registrytoken: text });
+const header = v.looseObject({
+  username: text,
+  password: text,
+  identitytoken: text,
+  registrytoken: text,
+  serveraddress: text,
+});
 
 /**
  * Reads `X-Registry-Auth`: JSON in base64, of the URL's alphabet or the other. An absent or empty one is nobody.
@@ -34,8 +43,19 @@ export function decodeCredentials(value: string | undefined): Credentials {
   }
   const fields = v.safeParse(header, parsed);
   if (!fields.success) throw unreadable("it is not a registry's credentials");
-  const { username, password, identitytoken, registrytoken } = fields.output;
-  return { username, password, identityToken: identitytoken, registryToken: registrytoken };
+  const { username, password, identitytoken, registrytoken, serveraddress } = fields.output;
+  const credentials = { username, password, identityToken: identitytoken, registryToken: registrytoken };
+  return serveraddress === "" ? credentials : { ...credentials, serverAddress: serveraddress };
+}
+
+/**
+ * The credentials as far as they are for a registry. Clients send Docker Hub's with each name that has no registry,
+ * also to an engine that takes such names for another one's.
+ */
+export function credentialsFor(domain: string, credentials: Credentials): Credentials {
+  const isHubs = /^(https?:\/\/)?(index\.|registry-1\.)?docker\.io(\/|$)/.test(credentials.serverAddress ?? "");
+  const isElsewhere = domain === getDefaultDomain() && domain !== "docker.io";
+  return isHubs && isElsewhere ? ANONYMOUS : credentials;
 }
 
 /** Tells credentials apart without holding them. */

@@ -1,5 +1,6 @@
 import { lookup as lookupAddresses } from "node:dns/promises";
 import { BlockList, isIP, isIPv6 } from "node:net";
+import { ruleOf } from "./registry-rules.ts";
 import type { RemotePorts } from "./settings.ts";
 
 const LOOPBACK: readonly string[] = ["127.0.0.0/8", "::1/128"];
@@ -9,8 +10,8 @@ const LOOPBACK: readonly string[] = ["127.0.0.0/8", "::1/128"];
  * or on loopback. A host that cannot be looked up is none.
  */
 export async function isInsecure(host: string, ports: RemotePorts): Promise<boolean> {
-  const { insecureRegistries } = ports.settings();
-  if (insecureRegistries.includes(host)) return true;
+  const { insecureRegistries, registries } = ports.settings();
+  if (insecureRegistries.includes(host) || ruleOf(registries, host, "")?.insecure === true) return true;
   const ranges = [...LOOPBACK, ...insecureRegistries.filter((name) => /\/\d+$/.test(name))];
   const name = hostnameOf(host);
   const list = blockListOf(ranges);

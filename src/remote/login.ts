@@ -27,7 +27,7 @@ export async function login(
   credentials: Credentials,
   waiting: Waiting,
 ): Promise<LoginResult> {
-  const endpoints = await endpointsOf(hostOf(address), parts.ports, { mirrors: false });
+  const endpoints = await endpointsOf({ domain: hostOf(address), path: "" }, parts.ports, { mirrors: false });
   let last: unknown;
   for (const endpoint of endpoints) {
     try {

@@ -104,7 +104,7 @@ test("knows insecure registries by name, by range and by loopback", async () => 
 test("tries https before http, and http only where it may", async () => {
   const lookup = () => Promise.reject(new Error("unknown"));
   const bases = async (domain: string) =>
-    (await endpointsOf(domain, { settings: () => NO_SETTINGS, lookup }, { mirrors: true })).map(
+    (await endpointsOf({ domain, path: "a" }, { settings: () => NO_SETTINGS, lookup }, { mirrors: true })).map(
       ({ base, verify }) => `${base} ${verify}`,
     );
   assert.deepEqual(await bases("docker.io"), ["https://registry-1.docker.io/ true"]);

@@ -5,18 +5,20 @@ import type { TimeLimits } from "./settings.ts";
 export class TooSlowError extends GantryError {}
 
 /**
- * Ends a download that brings less than `leastRate` bytes a second over a whole window of waiting. Time in which
+ * Ends a download that brings less than so many bytes a second over a whole window of waiting. Time in which
  * nobody waits for the source, as its reader is busy, doesn't count.
  */
 export class RateFloor {
-  readonly #limits: TimeLimits;
+  readonly #leastRate: number;
+  readonly #windowMs: number;
   readonly #what: string;
   #waitedMs = 0;
   #since: number | undefined = performance.now();
   #bytes = 0;
 
-  constructor(limits: TimeLimits, what: string) {
-    this.#limits = limits;
+  constructor(leastRate: number, { rateWindow }: TimeLimits, what: string) {
+    this.#leastRate = leastRate;
+    this.#windowMs = rateWindow;
     this.#what = what;
   }
 
@@ -34,13 +36,12 @@ export class RateFloor {
     this.#bytes += bytes;
     this.pause();
     this.resume();
-    const { leastRate, rateWindow } = this.#limits;
-    if (this.#waitedMs < rateWindow) return;
+    if (this.#waitedMs < this.#windowMs) return;
     const rate = (this.#bytes * 1000) / this.#waitedMs;
-    if (rate < leastRate) {
+    if (rate < this.#leastRate) {
       throw new TooSlowError(
         "unavailable",
-        `cannot read ${this.#what}: it comes at ${Math.round(rate)} bytes a second, less than min-transfer-rate (${leastRate})`,
+        `cannot read ${this.#what}: it comes at ${Math.round(rate)} bytes a second, less than min-transfer-rate (${this.#leastRate})`,
       );
     }
     this.#waitedMs = 0;

@@ -84,10 +84,12 @@ export const NO_PROXIES: ProxySettings = { http: "", https: "", exceptions: "" }
 export const NO_SETTINGS: RemoteSettings = {
   insecureRegistries: [],
   mirrors: [],
+  registries: {},
   certificateFolders: [],
   proxies: NO_PROXIES,
   userAgent: "test/1",
   maxConcurrentDownloads: 3,
   maxConcurrentUploads: 5,
   maxDownloadAttempts: 5,
+  minTransferRate: 1024,
 };

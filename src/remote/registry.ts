@@ -2,7 +2,7 @@ import { GantryError } from "../base/errors.ts";
 import type { Reference } from "../oci/reference.ts";
 import { discard } from "./body.ts";
 import { Caller } from "./caller.ts";
-import { ANONYMOUS, type Credentials } from "./credentials.ts";
+import { ANONYMOUS, type Credentials, credentialsFor } from "./credentials.ts";
 import { type Download, download } from "./download.ts";
 import { type Endpoint, endpointsOf } from "./endpoint.ts";
 import { UnreachableError } from "./failure.ts";
@@ -35,12 +35,13 @@ export class Registries {
     credentials: Credentials,
     act: (repository: Repository) => Promise<T>,
   ): Promise<T> {
-    const endpoints = await endpointsOf(reference.domain, this.#ports, { mirrors: true });
+    const endpoints = await endpointsOf(reference, this.#ports, { mirrors: true });
+    const own = credentialsFor(reference.domain, credentials);
     const callers = endpoints.map((endpoint) =>
       this.#caller(
         endpoint,
         // A mirror is another host: what was given for the registry is not for it.
-        endpoint.isMirror ? ANONYMOUS : credentials,
+        endpoint.isMirror ? ANONYMOUS : own,
         [`repository:${endpoint.prefix}${reference.path}:pull`],
       ),
     );
@@ -59,7 +60,7 @@ export class Registries {
   ): Promise<T> {
     const others = [...new Set(options.alsoFrom)].filter((path) => path !== reference.path);
     const scopes = [`repository:${reference.path}:pull,push`, ...others.map((path) => `repository:${path}:pull`)];
-    const caller = await this.#reachable(reference.domain, credentials, scopes);
+    const caller = await this.#reachable(reference, credentials, scopes);
     return act(this.#repository(reference, [caller]));
   }
 
@@ -70,7 +71,7 @@ export class Registries {
     scopes: readonly string[],
     act: (caller: Caller) => Promise<T>,
   ): Promise<T> {
-    return act(await this.#reachable(domain, credentials, scopes));
+    return act(await this.#reachable({ domain, path: "" }, credentials, scopes));
   }
 
   /** Checks credentials at a registry; `address` as clients write it, empty for docker.io. */
@@ -93,9 +94,14 @@ export class Registries {
   }
 
   /** The one endpoint of a registry that answers, with or without TLS. */
-  async #reachable(domain: string, credentials: Credentials, scopes: readonly string[]): Promise<Caller> {
-    const endpoints = await endpointsOf(domain, this.#ports, { mirrors: false });
-    const callers = this.#reachability.order(endpoints.map((each) => this.#caller(each, credentials, scopes)));
+  async #reachable(
+    { domain, path }: Pick<Reference, "domain" | "path">,
+    credentials: Credentials,
+    scopes: readonly string[],
+  ): Promise<Caller> {
+    const endpoints = await endpointsOf({ domain, path }, this.#ports, { mirrors: false });
+    const own = credentialsFor(domain, credentials);
+    const callers = this.#reachability.order(endpoints.map((each) => this.#caller(each, own, scopes)));
     if (callers.length === 1) return callers[0]!;
     let last: unknown;
     for (const caller of callers) {
@@ -123,7 +129,11 @@ export class Registries {
     if (first === undefined) {
       throw new GantryError("internal", `cannot reach ${reference.domain}: it has no endpoint`);
     }
-    const attempts = this.#ports.settings().maxDownloadAttempts;
-    return new Repository({ reference, callers: [first, ...rest], reachability: this.#reachability, attempts });
+    return new Repository({
+      reference,
+      callers: [first, ...rest],
+      reachability: this.#reachability,
+      settings: this.#ports.settings(),
+    });
   }
 }

@@ -11,7 +11,7 @@ import type { Endpoint } from "./endpoint.ts";
 import { RefusedError, UnreachableError } from "./failure.ts";
 import { listReferrers, listTags } from "./listing.ts";
 import type { Reachability } from "./reachability.ts";
-import type { Waiting } from "./settings.ts";
+import type { RemoteSettings, Waiting } from "./settings.ts";
 
 const ACCEPT = { Accept: ACCEPTED_MANIFESTS };
 /** Of a foreign layer. */
@@ -25,7 +25,7 @@ export class Repository {
   readonly reference: Reference;
   readonly #callers: readonly Caller[];
   readonly #reachability: Reachability;
-  readonly #attempts: number;
+  readonly #settings: Pick<RemoteSettings, "maxDownloadAttempts" | "minTransferRate">;
   readonly #served = new Map<string, string>();
   readonly #distrusted = new Map<string, Set<string>>();
 
@@ -34,13 +34,12 @@ export class Repository {
     /** In the order to ask them; one alone for writing. */
     readonly callers: readonly [Caller, ...Caller[]];
     readonly reachability: Reachability;
-    /** Tries in a row of a blob that bring nothing. */
-    readonly attempts: number;
+    readonly settings: Pick<RemoteSettings, "maxDownloadAttempts" | "minTransferRate">;
   }) {
     this.reference = parts.reference;
     this.#callers = parts.callers;
     this.#reachability = parts.reachability;
-    this.#attempts = parts.attempts;
+    this.#settings = parts.settings;
   }
 
   /** For requests of one's own; of several endpoints the first to be asked. */
@@ -128,7 +127,8 @@ export class Repository {
     const trusted = all.filter(({ name }) => bad?.has(name) !== true);
     const from = {
       sources: trusted.length > 0 ? trusted : all,
-      attempts: this.#attempts,
+      attempts: this.#settings.maxDownloadAttempts,
+      leastRate: this.#settings.minTransferRate,
       limits: this.caller.limits,
       onServed: ({ name }: BlobSource) => void this.#served.set(digest, name),
     };

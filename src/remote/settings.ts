@@ -1,4 +1,5 @@
 import type { LookupAddress } from "node:dns";
+import type { RegistryRules } from "./registry-rules.ts";
 
 /** Proxies as the environment or the configuration names them; empty texts for none. */
 export interface ProxySettings {
@@ -14,24 +15,26 @@ export interface RemoteSettings {
   readonly insecureRegistries: readonly string[];
   /** URLs that are asked for docker.io's images first. */
   readonly mirrors: readonly string[];
+  readonly registries: RegistryRules;
   /** Folders with a folder a registry, first wins: `/etc/docker/certs.d`. */
   readonly certificateFolders: readonly string[];
   readonly proxies: ProxySettings;
   readonly userAgent: string;
   readonly maxConcurrentDownloads: number;
   readonly maxConcurrentUploads: number;
+  /** Bytes a second that a download must bring; 0 for none. */
+  readonly minTransferRate: number;
   /** Tries in a row of a blob that bring no new byte. */
   readonly maxDownloadAttempts: number;
 }
 
-/** Milliseconds, but for the rate. */
+/** Milliseconds. */
 export interface TimeLimits {
   /** From the request to the answer's head, connecting included. */
   readonly head: number;
   /** Between two pieces of a body. */
   readonly idle: number;
-  /** Bytes a second that a download brings at least, on an average over each `rateWindow`; 0 for none. */
-  readonly leastRate: number;
+  /** Over which a download's rate is taken. */
   readonly rateWindow: number;
   /** For a whole document. */
   readonly document: number;
@@ -47,7 +50,6 @@ export interface TimeLimits {
 export const TIME_LIMITS: TimeLimits = {
   head: 30_000,
   idle: 60_000,
-  leastRate: 1024,
   rateWindow: 60_000,
   document: 60_000,
   upload: 300_000,
