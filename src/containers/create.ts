@@ -3,7 +3,6 @@ import { hostname as nameOfHost } from "node:os";
 import type { ContainerConfig, HealthConfig, HostConfig, LogConfig } from "../api/container.ts";
 import { byKey } from "../base/by-key.ts";
 import { GantryError } from "../base/errors.ts";
-import type { ResolvedImage } from "../images/image.ts";
 import type { ImageProcess } from "../oci/image.ts";
 import type { ContainerSettings } from "./ports.ts";
 import { type HostFacts, hostFacts } from "./spec/host.ts";
@@ -154,15 +153,4 @@ function logConfigOf({ Type, Config }: LogConfig, settings: ContainerSettings): 
 /** Anonymous volumes: what the image and the user declare by path alone. */
 export function anonymousVolumes(config: ContainerConfig): string[] {
   return Object.keys(config.Volumes ?? {});
-}
-
-export function checkPlatform(platform: string | undefined, image: ResolvedImage): void {
-  if (platform === undefined || platform === "") return;
-  const [os, architecture] = platform.split("/");
-  if (os !== image.config.os || (architecture !== undefined && architecture !== image.config.architecture)) {
-    throw new GantryError(
-      "not-found",
-      `image with reference ${image.name} was found but its platform (${image.config.os}/${image.config.architecture}) does not match the specified platform (${platform})`,
-    );
-  }
 }

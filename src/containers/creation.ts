@@ -6,9 +6,10 @@ import { GantryError, isKind, messageOf } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { bundleFolder } from "./bundle.ts";
 import { copyUp } from "./copy-up.ts";
-import { anonymousVolumes, checkPlatform, completeHostConfig, mergeConfig, newId } from "./create.ts";
+import { anonymousVolumes, completeHostConfig, mergeConfig, newId } from "./create.ts";
 import { endpointsOf } from "./endpoints.ts";
 import { publishContainerEvent } from "./event.ts";
+import { checkPlatform } from "./image-platform.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { settleLinks } from "./link.ts";
 import { resolveMounts } from "./mounts.ts";
@@ -45,11 +46,12 @@ export async function createContainer(
       ? randomName((candidate) => table.ownerOf(candidate) !== undefined)
       : checkName(wantedName);
   const image = ports.images.resolve(request.Config.Image);
-  checkPlatform(options.platform, image);
+  const ofPlatform = checkPlatform(options.platform, image);
+  await ports.admit?.(image, request.Config.Image);
   const wished = completeHostConfig(request.HostConfig, settings);
   const shared = settleSharedNamespaces(table, wished);
   const hostConfig = { ...wished, ...shared, Links: settleLinks(table, { hostConfig: wished }) };
-  const warnings = checkRequest({ ...request, HostConfig: hostConfig }, settings);
+  const warnings = [...ofPlatform, ...checkRequest({ ...request, HostConfig: hostConfig }, settings)];
   const config = mergeConfig(request.Config, image.config.config ?? {}, id, hostConfig);
   for (const mode of [hostConfig.PidMode, hostConfig.IpcMode]) {
     const joined = joinedContainer(mode);
@@ -97,7 +99,7 @@ export async function createContainer(
     throw error;
   }
   publishContainerEvent(ports.events, entry.record, "create");
-  return { Id: id, Warnings: [...warnings] };
+  return { Id: id, Warnings: warnings };
 }
 
 /** A container that a new one is to share with. As "not found" its absence would have clients pull the image. */

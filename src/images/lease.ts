@@ -21,6 +21,8 @@ export class Leases {
   readonly #store: Store;
   readonly #leases: Collection<Lease>;
   readonly #byManifest: Map<string, Lease>;
+  /** Pulls under way. */
+  readonly #holders = new Map<object, string>();
   readonly #now: () => number;
 
   constructor(store: Store, now: () => number = Date.now) {
@@ -30,11 +32,14 @@ export class Leases {
     this.#now = now;
   }
 
-  /** Keeps these from now on for a day. */
-  put(manifest: string, lease: Omit<Lease, "until">): void {
+  /** Keeps these from now on for a day, and until the result is disposed of in any case. */
+  hold(manifest: string, lease: Omit<Lease, "until">): Disposable {
     const whole = { ...lease, until: this.#now() + DAY_MS };
     this.#store.relaxed(() => this.#leases.put(manifest, whole));
     this.#byManifest.set(manifest, whole);
+    const holder = {};
+    this.#holders.set(holder, manifest);
+    return { [Symbol.dispose]: () => void this.#holders.delete(holder) };
   }
 
   /** Gives one up; resolves with what it kept, which the caller sweeps. */
@@ -46,11 +51,18 @@ export class Leases {
     return lease;
   }
 
-  /** Gives up those whose day is over, or all. */
+  /** Gives up those whose day is over, or all; but none of a pull under way. */
   dropMany(which: "expired" | "all"): Lease[] {
     const now = this.#now();
-    const over = [...this.#byManifest].filter(([, { until }]) => which === "all" || until <= now);
+    const held = new Set(this.#holders.values());
+    const over = [...this.#byManifest].filter(
+      ([manifest, { until }]) => !held.has(manifest) && (which === "all" || until <= now),
+    );
     return over.flatMap(([manifest]) => this.drop(manifest) ?? []);
+  }
+
+  all(): Lease[] {
+    return [...this.#byManifest.values()];
   }
 
   /** Blobs and chain ids that some lease keeps. */

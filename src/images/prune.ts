@@ -3,6 +3,7 @@ import type { ImageDeleteRow } from "../api/image.ts";
 import { GantryError, isKind } from "../base/errors.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { ImageContext } from "./ports.ts";
+import { sweepLeases } from "./pull.ts";
 import { createdAt, type ImageRecord, type LayerRecord } from "./record.ts";
 import { removeImage } from "./remove.ts";
 
@@ -10,7 +11,7 @@ const KEYS = ["dangling", "label", "label!", "until"];
 
 export interface Pruned {
   readonly deleted: ImageDeleteRow[];
-  /** Bytes of the layers that went, unpacked. */
+  /** Bytes of the layers that went, unpacked; and of what unfinished pulls had downloaded. */
   readonly spaceReclaimed: number;
 }
 
@@ -22,16 +23,28 @@ export async function pruneImages(context: ImageContext, filters: Filters): Prom
   const layers = new Map<string, LayerRecord>();
   for (const image of context.records.all()) for (const layer of image.layers) layers.set(layer.chainId, layer);
   const deleted: ImageDeleteRow[] = [];
+  const unfinished = await dropUnfinished(context);
   for (const image of context.records.all()) {
     if (!isChosen(context, image, filters, until)) continue;
     for (const name of namesToRemove(context, image, danglingOnly)) {
       deleted.push(...(await removeUnlessUsed(context, name)));
     }
   }
-  let spaceReclaimed = 0;
+  let spaceReclaimed = unfinished;
   for (const row of deleted) if ("Deleted" in row) spaceReclaimed += layers.get(row.Deleted)?.size ?? 0;
   context.events.publish({ type: "image", action: "prune", id: "", attributes: { reclaimed: String(spaceReclaimed) } });
   return { deleted, spaceReclaimed };
+}
+
+/** What pulls that failed had got: the next ones begin anew. Resolves with the bytes that are free by it. */
+async function dropUnfinished(context: ImageContext): Promise<number> {
+  const { content } = context;
+  const blobs = context.leases.all().flatMap((lease) => lease.blobs);
+  const sizes = new Map(blobs.filter((digest) => content.has(digest)).map((digest) => [digest, content.size(digest)]));
+  await sweepLeases(context, "all");
+  const partials = await content.removePartials();
+  const freed = [...sizes].filter(([digest]) => !content.has(digest));
+  return partials + freed.reduce((sum, [, size]) => sum + size, 0);
 }
 
 function isChosen(context: ImageContext, image: ImageRecord, filters: Filters, until: number | undefined): boolean {

@@ -1,13 +1,13 @@
 import { cancelled, throwIfAborted } from "../base/abort.ts";
-import { GantryError, hasCode } from "../base/errors.ts";
+import { GantryError, hasCode, isKind } from "../base/errors.ts";
 import { chainId } from "../oci/digest.ts";
-import { parseImageConfig } from "../oci/image-config.ts";
+import { MOST_LAYERS, parseImageConfig } from "../oci/image-config.ts";
 import { familiarString, type Reference } from "../oci/reference.ts";
 import type { Repository } from "../remote/repository.ts";
 import type { ClaimScope } from "./claims.ts";
 import { storeImage } from "./create.ts";
 import type { FlightProgress } from "./flights.ts";
-import type { ImageContext, LayerWish } from "./ports.ts";
+import type { ImageContext, LayerWish, OnLayerProgress, OpenBlob } from "./ports.ts";
 import type { FetchedManifest } from "./pull-manifest.ts";
 import { PullRow } from "./pull-rows.ts";
 import type { ImageRecord, LayerRecord } from "./record.ts";
@@ -25,6 +25,9 @@ export async function fetchImage(
   { bytes, descriptor, manifest }: FetchedManifest,
   progress: FlightProgress,
 ): Promise<ImageRecord> {
+  if (manifest.layers.length > MOST_LAYERS) {
+    throw new GantryError("invalid", `max depth exceeded: more than ${MOST_LAYERS} layers`);
+  }
   const configBytes = await repository.document(manifest.config, progress);
   const config = parseImageConfig(configBytes);
   if (config.os !== "linux") {
@@ -35,7 +38,7 @@ export async function fetchImage(
   if (manifest.layers.length !== chains.length) {
     throw new GantryError("invalid", "layers from manifest don't match image configuration");
   }
-  context.leases.put(descriptor.digest, {
+  using _lease = context.leases.hold(descriptor.digest, {
     name: familiarString(reference),
     blobs: manifest.layers.map(({ digest }) => digest),
     chains,
@@ -86,12 +89,7 @@ async function fetchLayers(
     const tasks: Promise<LayerRecord>[] = [];
     for (const [index, wish] of wishes.entries()) {
       const parentReady = tasks[index - 1] ?? Promise.resolve();
-      const task = context.layers.fetch(
-        scope,
-        { ...wish, parentReady },
-        (descriptor, offset, signal) => repository.read(descriptor, offset, { signal }),
-        { signal, onProgress: (step, current, total) => rows[index]?.move(step, current, total) },
-      );
+      const task = fetchLayer(context, scope, repository, { ...wish, parentReady }, rows[index]!, signal);
       task.catch(fail);
       tasks.push(task);
     }
@@ -101,6 +99,28 @@ async function fetchLayers(
     return ended.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
   } finally {
     progress.signal.removeEventListener("abort", stop);
+  }
+}
+
+/** What one endpoint had wrong is fetched from the next. */
+async function fetchLayer(
+  context: ImageContext,
+  scope: ClaimScope,
+  repository: Repository,
+  wish: LayerWish,
+  row: PullRow,
+  signal: AbortSignal,
+): Promise<LayerRecord> {
+  const open: OpenBlob = (descriptor, offset, signal) =>
+    repository.read(descriptor, offset, { signal, onWait: (milliseconds) => row.wait(milliseconds) });
+  for (;;) {
+    try {
+      const onProgress: OnLayerProgress = (step, current, total) => row.move(step, current, total);
+      return await context.layers.fetch(scope, wish, open, { signal, onProgress });
+    } catch (error) {
+      const isWrong = isKind(error, "invalid") && error.message.startsWith("filesystem layer verification failed");
+      if (!isWrong || !repository.distrust(wish.descriptor)) throw error;
+    }
   }
 }
 

@@ -7,6 +7,9 @@ import { shortId } from "./resolve.ts";
 /** Between two messages that only move the bar of one layer. */
 const PAUSE_MS = 100;
 
+/** Shorter waits are not worth a word. */
+export const SHOWN_MS = 1000;
+
 const STATUS: Record<LayerStep, string> = {
   waiting: "Waiting",
   downloading: "Downloading",
@@ -35,6 +38,12 @@ export class PullRow {
     this.#tell({ status: "Pulling fs layer", progressDetail: {}, id: this.#id });
   }
 
+  /** The registry failed or wants to be left alone for a while. */
+  wait(milliseconds: number): void {
+    if (milliseconds < SHOWN_MS) return;
+    this.#tell({ status: retryText(milliseconds), progressDetail: {}, id: this.#id });
+  }
+
   /** Each step is told once, and of one that moves so much that it can be followed. */
   move(step: LayerStep, current = 0, total = 0, now = performance.now()): void {
     const moves = step === "downloading" || step === "extracting";
@@ -55,4 +64,10 @@ export class PullRow {
       id: this.#id,
     });
   }
+}
+
+/** Docker's word on a wait before another try. */
+export function retryText(milliseconds: number): string {
+  const seconds = Math.ceil(milliseconds / 1000);
+  return `Retrying in ${seconds} second${seconds === 1 ? "" : "s"}`;
 }

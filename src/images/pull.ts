@@ -6,6 +6,7 @@ import { familiarName, familiarString, formatReference, type Reference, reposito
 import { fingerprint } from "../remote/credentials.ts";
 import type { ManifestDocument } from "../remote/document.ts";
 import type { Repository } from "../remote/repository.ts";
+import type { Waiting } from "../remote/settings.ts";
 import type { ClaimScope } from "./claims.ts";
 import type { FlightProgress } from "./flights.ts";
 import type { PullOptions } from "./image.ts";
@@ -14,6 +15,7 @@ import type { ImageContext } from "./ports.ts";
 import { pullError } from "./pull-error.ts";
 import { fetchImage } from "./pull-image.ts";
 import { chooseManifest, refuseArtifact } from "./pull-manifest.ts";
+import { retryText, SHOWN_MS } from "./pull-rows.ts";
 import type { ImageRecord } from "./record.ts";
 import { sweepThings, withClaims } from "./sweep.ts";
 
@@ -22,7 +24,7 @@ const MOST_TAGS = 10_000;
 
 interface Pull extends PullOptions {
   readonly context: ImageContext;
-  readonly progress: FlightProgress;
+  readonly progress: FlightProgress & Waiting;
 }
 
 interface Pulled {
@@ -48,7 +50,10 @@ export async function pullImages(
   progress: FlightProgress,
 ): Promise<void> {
   const { events, onPulled, registries } = context;
-  const pull: Pull = { ...options, context, progress };
+  const onWait = (milliseconds: number): void => {
+    if (milliseconds >= SHOWN_MS) progress.onProgress({ status: retryText(milliseconds) });
+  };
+  const pull: Pull = { ...options, context, progress: { ...progress, onWait } };
   let isDone = false;
   try {
     const { isNew, image } = await registries.reading(reference, options.credentials, (repository) =>

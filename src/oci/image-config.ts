@@ -7,14 +7,34 @@ import type { Descriptor, ImageConfig, Index, Manifest } from "./image.ts";
 export const MAX_DOCUMENT = 8 << 20;
 
 const sha256 = v.pipe(v.string(), v.regex(/^sha256:[a-f0-9]{64}$/, "not a sha256 digest"));
-const strings = v.nullish(v.array(v.string()));
-const set = v.nullish(v.record(v.string(), v.unknown()));
-/** The kernel stacks no more in one overlay (OVL_MAX_STACK). */
-const MOST_LAYERS = 500;
-const layerIds = v.pipe(
-  v.array(sha256),
-  v.maxLength(MOST_LAYERS, `max depth exceeded: more than ${MOST_LAYERS} layers`),
+/** What becomes an argument, a variable or a path of a process can't hold what ends one. */
+const plain = v.pipe(
+  v.string(),
+  v.check((text) => !text.includes("\0"), "it has a NUL character"),
 );
+const strings = v.nullish(v.array(plain));
+const set = v.nullish(v.record(plain, v.unknown()));
+const volumes = v.nullish(
+  v.record(
+    v.pipe(
+      plain,
+      v.check((path) => !coversRoot(path), "a volume cannot take the place of the root folder"),
+      v.check((path) => !path.split("/").includes(".."), 'a volume\'s path cannot have ".."'),
+    ),
+    v.unknown(),
+  ),
+);
+const time = v.pipe(
+  v.string(),
+  v.check((text) => text === "" || !Number.isNaN(Date.parse(text)), "not a time"),
+);
+const nanoseconds = v.nullish(v.pipe(v.number(), v.integer()));
+/** The kernel stacks no more in one overlay (OVL_MAX_STACK). */
+export const MOST_LAYERS = 500;
+const TOO_DEEP = `max depth exceeded: more than ${MOST_LAYERS} layers`;
+/** Entries of a document that names others. */
+const MOST_ENTRIES = 4096;
+const layerIds = v.pipe(v.array(sha256), v.maxLength(MOST_LAYERS, TOO_DEEP));
 const platform = v.looseObject({
   architecture: v.string(),
   os: v.string(),
@@ -29,24 +49,33 @@ const descriptor = v.looseObject({
   annotations: v.nullish(v.record(v.string(), v.string())),
 });
 const imageProcess = v.looseObject({
-  Hostname: v.optional(v.string()),
-  Domainname: v.optional(v.string()),
-  User: v.optional(v.string()),
+  Hostname: v.optional(plain),
+  Domainname: v.optional(plain),
+  User: v.optional(plain),
   ExposedPorts: set,
   Env: strings,
   Entrypoint: strings,
   Cmd: strings,
-  Volumes: set,
-  WorkingDir: v.optional(v.string()),
+  Volumes: volumes,
+  WorkingDir: v.optional(plain),
   Labels: v.nullish(v.record(v.string(), v.string())),
-  StopSignal: v.optional(v.string()),
-  StopTimeout: v.nullish(v.number()),
-  Healthcheck: v.nullish(v.looseObject({ Test: strings })),
+  StopSignal: v.optional(plain),
+  StopTimeout: v.nullish(v.pipe(v.number(), v.integer())),
+  Healthcheck: v.nullish(
+    v.looseObject({
+      Test: strings,
+      Interval: nanoseconds,
+      Timeout: nanoseconds,
+      StartPeriod: nanoseconds,
+      StartInterval: nanoseconds,
+      Retries: v.nullish(v.pipe(v.number(), v.integer())),
+    }),
+  ),
   OnBuild: strings,
   Shell: strings,
 });
 const history = v.looseObject({
-  created: v.nullish(v.string()),
+  created: v.nullish(time),
   created_by: v.optional(v.string()),
   author: v.optional(v.string()),
   comment: v.optional(v.string()),
@@ -55,7 +84,7 @@ const history = v.looseObject({
 const imageConfig = v.looseObject({
   architecture: v.optional(v.string(), ""),
   os: v.optional(v.string(), ""),
-  created: v.nullish(v.string()),
+  created: v.nullish(time),
   author: v.optional(v.string()),
   config: v.nullish(imageProcess),
   rootfs: v.looseObject({ type: v.literal("layers"), diff_ids: v.nullish(layerIds) }),
@@ -65,12 +94,12 @@ const manifest = v.looseObject({
   schemaVersion: v.literal(2),
   mediaType: v.optional(v.string()),
   config: descriptor,
-  layers: v.pipe(v.array(descriptor), v.maxLength(4096)),
+  layers: v.pipe(v.array(descriptor), v.maxLength(MOST_ENTRIES, TOO_DEEP)),
 });
 const index = v.looseObject({
   schemaVersion: v.literal(2),
   mediaType: v.optional(v.string()),
-  manifests: v.pipe(v.array(descriptor), v.maxLength(4096)),
+  manifests: v.pipe(v.array(descriptor), v.maxLength(MOST_ENTRIES, `more than ${MOST_ENTRIES} entries`)),
 });
 
 /**
@@ -109,6 +138,11 @@ export function readDocument<T>(schema: v.GenericSchema<unknown, T>, bytes: Uint
 /** A descriptor of a document that is held as bytes. */
 export function describe(mediaType: string, bytes: Uint8Array): Descriptor {
   return { mediaType, digest: sha256Of(bytes), size: bytes.length };
+}
+
+/** "/", and what is the same by another spelling. */
+function coversRoot(path: string): boolean {
+  return path.split("/").every((part) => part === "" || part === ".");
 }
 
 function read<T>(schema: v.GenericSchema<unknown, T>, bytes: Uint8Array, what: string): T {

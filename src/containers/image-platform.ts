@@ -1,0 +1,22 @@
+import { GantryError } from "../base/errors.ts";
+import type { ResolvedImage } from "../images/image.ts";
+import { isFor, otherPlatform } from "../images/platform.ts";
+import { formatPlatform, hostPlatform, parsePlatform } from "../oci/platform.ts";
+
+/**
+ * Whether a container may be made of an image: one for another platform than the one that was asked for is refused as
+ * if it were missing, so that clients pull the right one; one that this machine may not run brings a warning.
+ */
+export function checkPlatform(asked: string | undefined, image: ResolvedImage): string[] {
+  const { config } = image;
+  if (asked !== undefined && asked !== "") {
+    const wanted = parsePlatform(asked);
+    if (isFor(config, wanted)) return [];
+    throw new GantryError("not-found", otherPlatform(config, image.name, wanted));
+  }
+  if (config.architecture === "" || isFor(config, hostPlatform())) return [];
+  return [
+    `The requested image's platform (${formatPlatform(config)}) does not match the detected host platform ` +
+      `(${formatPlatform(hostPlatform())}) and no specific platform was requested`,
+  ];
+}
