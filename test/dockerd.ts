@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { findProgram } from "./command.ts";
-import { processStart, removeTestRoot, TEST_ROOT_PREFIX } from "./leftovers.ts";
+import { makeTestRoot, removeTestRoot } from "./leftovers.ts";
 
 const DOCKERD = findProgram("dockerd") ?? (existsSync("/usr/sbin/dockerd") ? "/usr/sbin/dockerd" : undefined);
 const READY_MS = 30_000;
@@ -15,11 +15,11 @@ export const NO_DOCKERD = DOCKERD === undefined ? "dockerd is not installed" : f
 /** Docker's own engine with roots and a socket of its own, without networks, its mounts to itself. */
 export class TestDockerd implements AsyncDisposable {
   readonly socket: string;
-  readonly #root: string;
+  readonly root: string;
   readonly #process: ChildProcess;
 
   private constructor(root: string) {
-    this.#root = root;
+    this.root = root;
     this.socket = join(root, "docker.sock");
     const log = openSync(join(root, "dockerd.log"), "a");
     const roots = ["--data-root", join(root, "data"), "--exec-root", join(root, "exec"), "-p", join(root, "pid")];
@@ -31,15 +31,7 @@ export class TestDockerd implements AsyncDisposable {
   }
 
   static async start(): Promise<TestDockerd> {
-    const root = mkdtempSync(TEST_ROOT_PREFIX);
-    const made = {
-      ownerPid: process.pid,
-      ownerStart: processStart(process.pid),
-      links: [],
-      tables: [],
-      containers: [],
-    };
-    writeFileSync(join(root, "made.json"), `${JSON.stringify(made)}\n`);
+    const root = makeTestRoot();
     const docker = new TestDockerd(root);
     const deadline = Date.now() + READY_MS;
     while (!existsSync(docker.socket)) {
@@ -62,6 +54,6 @@ export class TestDockerd implements AsyncDisposable {
       await exit;
       clearTimeout(timer);
     }
-    removeTestRoot(this.#root);
+    removeTestRoot(this.root);
   }
 }

@@ -103,6 +103,12 @@ export class TestRegistry implements AsyncDisposable {
     return this.#proxy?.host ?? this.directHost;
   }
 
+  /** Whether it wants to know who asks. */
+  get hasUsers(): boolean {
+    return this.tokens !== undefined || this.#options.htpasswd !== undefined;
+  }
+
+  /** How its recording side speaks TLS; undefined without. */
   get tls(): ProxyTls | undefined {
     const { authority } = this;
     if (authority === undefined || this.#certificate === undefined) return undefined;
