@@ -20,3 +20,20 @@ export function cancelOnAbort(signal: AbortSignal | undefined, stream: Readable)
   signal?.addEventListener("abort", stop, { once: true });
   return { [Symbol.dispose]: () => signal?.removeEventListener("abort", stop) };
 }
+
+/** Waits for what goes on for others too: an abort ends this wait alone. */
+export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const stop = (): void => reject(cancelled());
+  // Heard also where nobody waits any more.
+  aborted.catch(() => {});
+  promise.catch(() => {});
+  if (signal.aborted) stop();
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}

@@ -1,6 +1,8 @@
 import type { IncomingMessage } from "node:http";
+import { promisify } from "node:util";
+import { gunzip } from "node:zlib";
 import { cancelOnAbort } from "../base/abort.ts";
-import { GantryError, messageOf } from "../base/errors.ts";
+import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import { Tap } from "./tap.ts";
 
 const MOST_DISCARDED = 64 << 10;
@@ -35,7 +37,19 @@ export async function readDocument(
     clearTimeout(timer);
     body.destroy();
   }
-  return Buffer.concat(pieces);
+  return decoded(Buffer.concat(pieces), body.headers["content-encoding"], what, options.limit);
+}
+
+/** Undoes a compression that nobody asked for; some servers between us and a registry add it to whatever is text. */
+async function decoded(bytes: Buffer, coding: string | undefined, what: string, limit: number): Promise<Buffer> {
+  const isPacked = bytes[0] === 0x1f && bytes[1] === 0x8b;
+  if (!isPacked || !/^\s*(x-)?gzip\s*$/i.test(coding ?? "")) return bytes;
+  try {
+    return await promisify(gunzip)(bytes, { maxOutputLength: limit });
+  } catch (error) {
+    const why = hasCode(error, "ERR_BUFFER_TOO_LARGE") ? `it is longer than ${limit} bytes` : messageOf(error);
+    throw new GantryError("invalid", `cannot read ${what}: ${why}`, { cause: error });
+  }
 }
 
 /** Reads away the little that an unwanted answer holds, so that its connection serves again; a long one ends with it. */

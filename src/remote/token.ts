@@ -1,16 +1,19 @@
 import * as v from "valibot";
-import { GantryError } from "../base/errors.ts";
+import { untilAborted } from "../base/abort.ts";
+import { GantryError, isKind } from "../base/errors.ts";
 import { readDocument } from "./body.ts";
 import type { Challenge } from "./challenge.ts";
 import { type Credentials, fingerprint } from "./credentials.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { refused, titleOf } from "./failure.ts";
 import { isInsecure } from "./insecure.ts";
+import { Retries } from "./retry.ts";
 import type { RemotePorts, Waiting } from "./settings.ts";
 import type { Exchange, Transport } from "./transport.ts";
 
 const CLIENT_ID = "gantry";
 const MAX_ANSWER = 1 << 20;
+const MOST_TRIES = 3;
 const MOST_TOKENS = 256;
 /** A token lives at least so long, and is not used in the last seconds of its life. */
 const LEAST_SECONDS = 60;
@@ -46,6 +49,8 @@ export class Tokens {
   readonly #transport: Transport;
   readonly #ports: RemotePorts;
   readonly #kept = new Map<string, Token>();
+  /** Tokens on their way: downloads side by side find theirs run out at the same time. */
+  readonly #asked = new Map<string, Promise<Token>>();
   readonly #challenges = new Map<string, Challenge>();
 
   constructor(transport: Transport, ports: RemotePorts) {
@@ -62,10 +67,30 @@ export class Tokens {
     const key = JSON.stringify([realm, service, scopes, fingerprint(wish.credentials)]);
     const kept = this.#kept.get(key);
     if (kept !== undefined && kept.until > Date.now() && !wish.isLogin) return kept;
-    const token = await this.#fetch(realmUrl(realm, wish.endpoint), service, scopes, wish, waiting);
-    if (this.#kept.size >= MOST_TOKENS) this.#makeRoom();
-    this.#kept.set(key, token);
-    return token;
+    const url = realmUrl(realm, wish.endpoint);
+    const fetch = async (): Promise<Token> => {
+      const token = await this.#fetch(url, service, scopes, wish, waiting);
+      if (this.#kept.size >= MOST_TOKENS) this.#makeRoom();
+      this.#kept.set(key, token);
+      return token;
+    };
+    return wish.isLogin ? fetch() : this.#together(key, fetch, waiting);
+  }
+
+  async #together(key: string, fetch: () => Promise<Token>, { signal }: Waiting): Promise<Token> {
+    for (;;) {
+      const asked = this.#asked.get(key);
+      if (asked === undefined) break;
+      try {
+        return await untilAborted(asked, signal);
+      } catch (error) {
+        // Who asked first has left: that is no answer.
+        if (!isKind(error, "cancelled") || signal?.aborted === true) throw error;
+      }
+    }
+    const asked = fetch().finally(() => this.#asked.delete(key));
+    this.#asked.set(key, asked);
+    return asked;
   }
 
   /** Drops a token that a registry didn't take. */
@@ -114,6 +139,17 @@ export class Tokens {
   }
 
   async #ask(exchange: Exchange, waiting: Waiting): Promise<Token> {
+    const retries = new Retries(MOST_TRIES, this.#transport.limits, waiting);
+    for (;;) {
+      try {
+        return await this.#askOnce(exchange, waiting);
+      } catch (error) {
+        await retries.after(error);
+      }
+    }
+  }
+
+  async #askOnce(exchange: Exchange, waiting: Waiting): Promise<Token> {
     const answer = await this.#transport.send(exchange, waiting);
     const limit = { limit: MAX_ANSWER, timeMs: this.#transport.limits.document, signal: waiting.signal };
     const title = titleOf(exchange.method, exchange.url);
