@@ -4,13 +4,13 @@ import { GantryError } from "../base/errors.ts";
 
 /**
  * Private keys as cosign keeps them: JSON in PEM, the key's PKCS#8 in a NaCl secretbox whose key scrypt makes of a
- * password. Of its two labels every version of cosign, skopeo and podman reads this one.
+ * password. Its first version had a label of its own name, which is read as well.
  */
-const LABEL = "ENCRYPTED COSIGN PRIVATE KEY";
+const LABEL = "ENCRYPTED SIGSTORE PRIVATE KEY";
 const PEM = /-----BEGIN (ENCRYPTED (?:COSIGN|SIGSTORE) PRIVATE KEY)-----\s+([A-Za-z0-9+/=\s]+?)-----END \1-----/;
 
-/** The costs that cosign's readers take are a short list; this one is on all of them. */
-const COST = { N: 32_768, r: 8, p: 1 } as const;
+/** cosign reads a short list of costs and no others; this one is what it writes. */
+const COST = { N: 65_536, r: 8, p: 1 } as const;
 /** What a file that somebody else made may ask of this machine. */
 const MOST_MEMORY = 1 << 30;
 const MOST_ROUNDS = 16;
