@@ -32,48 +32,47 @@ export async function chooseManifest(
   waiting: Waiting,
 ): Promise<FetchedManifest> {
   if (document.kind === "image") return document;
-  const search: Search = { repository, wanted, waiting, offered: new Set(), indexes: 0 };
-  const found = await searchIndex(search, document.index.manifests, 1);
-  if (found !== undefined) return found;
-  const offered = [...search.offered];
+  const search: Search = { repository, wanted: formatPlatform(wanted), waiting, indexes: 0, images: [] };
+  await gather(search, document.index.manifests, 1);
+  const { images } = search;
+  // What doesn't say its platform is looked into only where nothing else suits.
+  const chosen =
+    choosePlatform(images, wanted, ({ platform }) => platform ?? undefined) ??
+    images.find(({ platform }) => platform == null);
+  if (chosen !== undefined) {
+    const found = await fetchEntry(search, chosen);
+    if (found.kind === "image") return found;
+  }
+  const offered = [...new Set(images.flatMap(({ platform }) => (platform == null ? [] : [formatPlatform(platform)])))];
   const named = offered.slice(0, MOST_NAMED).join(", ") + (offered.length > MOST_NAMED ? ", …" : "");
   throw new GantryError(
     "not-found",
-    `no matching manifest for ${formatPlatform(wanted)} in the manifest list entries: ` +
-      (named === "" ? "it has no image" : `there is one for ${named}`),
+    `no matching manifest for ${search.wanted} in the manifest list entries: ` +
+      (named === "" ? "it has no image" : `there is one for ${plain(named)}`),
   );
 }
 
 interface Search {
   readonly repository: Repository;
-  readonly wanted: Platform;
+  readonly wanted: string;
   readonly waiting: Waiting;
-  readonly offered: Set<string>;
+  /** Of the index and of those in it. */
+  readonly images: Descriptor[];
   indexes: number;
 }
 
-/** What says its platform goes before what has to be looked into. */
-async function searchIndex(
-  search: Search,
-  descriptors: readonly Descriptor[],
-  depth: number,
-): Promise<FetchedManifest | undefined> {
-  const images = descriptors.filter(isImage);
-  for (const { platform } of images) if (platform != null) search.offered.add(formatPlatform(platform));
-  const chosen = choosePlatform(images, search.wanted, ({ platform }) => platform ?? undefined);
-  const unsaid = images.filter(({ platform }) => platform == null);
-  for (const descriptor of chosen === undefined ? unsaid : [chosen]) {
-    if (INDEXES.has(descriptor.mediaType)) {
-      if (depth === MAX_NESTING || ++search.indexes > MOST_INDEXES) {
-        throw new GantryError("invalid", "cannot use the manifest list: it is nested too deeply");
-      }
+/** Indexes inside of indexes are asked for only where no image is for the very platform. */
+async function gather(search: Search, descriptors: readonly Descriptor[], depth: number): Promise<void> {
+  const entries = descriptors.filter(isImage);
+  search.images.push(...entries.filter(({ mediaType }) => !INDEXES.has(mediaType)));
+  for (const entry of entries.filter(({ mediaType }) => INDEXES.has(mediaType))) {
+    if (search.images.some(({ platform }) => platform != null && formatPlatform(platform) === search.wanted)) return;
+    if (depth === MAX_NESTING || ++search.indexes > MOST_INDEXES) {
+      throw new GantryError("invalid", "cannot use the manifest list: it is nested too deeply");
     }
-    const document = await fetchEntry(search, descriptor);
-    if (document.kind === "image") return document;
-    const found = await searchIndex(search, document.index.manifests, depth + 1);
-    if (found !== undefined) return found;
+    const document = await fetchEntry(search, entry);
+    if (document.kind === "index") await gather(search, document.index.manifests, depth + 1);
   }
-  return undefined;
 }
 
 async function fetchEntry({ repository, waiting }: Search, entry: Descriptor): Promise<ManifestDocument> {

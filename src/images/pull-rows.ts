@@ -44,14 +44,27 @@ export class PullRow {
     this.#tell({ status: retryText(milliseconds), progressDetail: {}, id: this.#id });
   }
 
-  /** Each step is told once, and of one that moves so much that it can be followed. */
+  /**
+   * Each step is told once, and of one that moves so much that it can be followed. What happened unseen, since a layer
+   * is verified and extracted while it arrives, is told in its place: clients know the steps in their order.
+   */
   move(step: LayerStep, current = 0, total = 0, now = performance.now()): void {
-    const moves = step === "downloading" || step === "extracting";
-    if (!moves) {
-      if (step !== this.#step) this.#tell({ status: STATUS[step], progressDetail: {}, id: this.#id });
-      this.#step = step;
+    if (step === "done") this.#catchUp(total, now);
+    if (step === "downloading" || step === "extracting") {
+      this.#follow(step, current, total, now);
       return;
     }
+    if (step !== this.#step) this.#tell({ status: STATUS[step], progressDetail: {}, id: this.#id });
+    this.#step = step;
+  }
+
+  #catchUp(total: number, now: number): void {
+    if (this.#step === "downloading") this.move("verifying");
+    if (this.#step !== "downloaded" && this.#step !== "extracting") this.move("downloaded");
+    this.#follow("extracting", total, total, now);
+  }
+
+  #follow(step: "downloading" | "extracting", current: number, total: number, now: number): void {
     const isWhole = total > 0 && current >= total;
     if (step === this.#step && (isWhole ? this.#wasWhole : now - this.#told < PAUSE_MS)) return;
     this.#step = step;
