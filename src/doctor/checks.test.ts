@@ -97,6 +97,7 @@ function installationWith(ills: Ills): Installation {
     bridge: "gantry0",
     runtime: { name: "crun", path: "/usr/bin/crun" },
     seccompProfile: "",
+    signaturePolicy: "",
     engine: {
       askSupervisor: async () => [],
       running: async () => ["aaa"],
@@ -108,6 +109,7 @@ function installationWith(ills: Ills): Installation {
 }
 
 const space = { bytes: 1e12, freeBytes: 5e11, inodes: 1e6, freeInodes: 9e5, fileSystem: "ext4" };
+const policy = (text: string): Ills => ({ files: { "/p": text }, installation: { signaturePolicy: "/p" } });
 const noEngine = { installation: { engine: undefined } };
 
 const CASES: readonly [id: string, ills: Ills, status: string, found: RegExp][] = [
@@ -246,6 +248,26 @@ const CASES: readonly [id: string, ills: Ills, status: string, found: RegExp][] 
     },
     "ok",
     /^it runs, and so does the engine/,
+  ],
+  [
+    "engine.signatures",
+    { installation: { signaturePolicy: "/p" } },
+    "failure",
+    /^\/p can't be used: \/p can't be read$/,
+  ],
+  ["engine.signatures", { ...policy("{}") }, "failure", /^\/p can't be used: default/],
+  ["engine.signatures", { ...policy('{"default":[{"type":"reject"}]}') }, "ok", /^\/p: 0 scopes, 0 keys$/],
+  [
+    "engine.signatures",
+    { ...policy('{"default":[{"type":"sigstoreSigned","keyPath":"/k"}]}') },
+    "failure",
+    /^\/p can't be used: \/k can't be read$/,
+  ],
+  [
+    "engine.signatures",
+    { ...policy('{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"/k"}]}') },
+    "warning",
+    /^the default in \/p demands what is not checked here/,
   ],
   ["engine.leftovers", { folders: { "/exec/bundles": ["aaa", "bbb"] } }, "warning", /^1 folders .*: bbb/],
   ["engine.leftovers", { ...noEngine, folders: { "/exec/bundles": ["aaa"] } }, "note", /^1 containers' folders/],

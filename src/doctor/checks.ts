@@ -5,6 +5,7 @@ import { engineChecks } from "./checks/engine.ts";
 import { hostChecks } from "./checks/host.ts";
 import { kernelChecks } from "./checks/kernel.ts";
 import { networkChecks } from "./checks/network.ts";
+import { signatureChecks } from "./checks/signatures.ts";
 import { storageChecks } from "./checks/storage.ts";
 import { versionChecks } from "./checks/versions.ts";
 
@@ -17,6 +18,7 @@ export const CHECKS: readonly Check[] = [
   ...hostChecks,
   ...versionChecks,
   ...engineChecks,
+  ...signatureChecks,
 ];
 
 /** The checks of these ids or areas (`network`); all for none. Throws `invalid` for one that there isn't. */

@@ -106,6 +106,8 @@ export interface Installation {
   /** The default runtime: its name and where it is, undefined if it isn't. */
   readonly runtime: { readonly name: string; readonly path: string | undefined };
   readonly seccompProfile: string;
+  /** Path of the signature policy; empty for none. */
+  readonly signaturePolicy: string;
   /** Where an engine of this configuration leaves its process id. */
   readonly pidfile: string;
   /** The engine that asks; undefined for a doctor that looks from outside, whether one runs or not. */

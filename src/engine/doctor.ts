@@ -124,6 +124,7 @@ function installationOf(
       path: findExecutable(runtimes[defaultRuntime]?.path ?? defaultRuntime),
     },
     seccompProfile: config.seccompProfile,
+    signaturePolicy: config.signaturePolicy,
     engine,
   };
 }
