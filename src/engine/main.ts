@@ -1,5 +1,6 @@
 import { GantryError, messageOf } from "../base/errors.ts";
 import { type LogFormat, Logger, type LogLevel } from "../base/log.ts";
+import { loadPolicy } from "../trust/policy-file.ts";
 import { type Engine, startEngine } from "./assemble.ts";
 import { loadConfig, reloadConfig } from "./config.ts";
 import { type GivenFlags, helpText, parseFlags } from "./flags.ts";
@@ -28,6 +29,7 @@ async function main(args: readonly string[]): Promise<void> {
   }
   const config = loadConfig(flags);
   if (isGiven("validate")) {
+    if (config.signaturePolicy !== "") loadPolicy(config.signaturePolicy);
     process.stdout.write("configuration OK\n");
     return;
   }
