@@ -47,43 +47,83 @@ export function titleOf(method: string, url: URL): string {
   return `${method[0]}${method.slice(1).toLowerCase()} "${url.protocol}//${url.host}${url.pathname}"`;
 }
 
-/** A failed connection in the words of Go's network library, which users search for. */
-export function unreachable(method: string, url: URL, error: unknown): GantryError {
+/**
+ * A failed connection in the words of Go's network library, which users search for, and what to do about it.
+ * `folder` is where certificates of registries are put.
+ */
+export function unreachable(
+  { method, url, verify }: { readonly method: string; readonly url: URL; readonly verify: boolean },
+  error: unknown,
+  folder: string,
+): GantryError {
   if (error instanceof GantryError) return error;
   const code = String((error as { code?: unknown } | undefined)?.code ?? "");
   const { address, port } = addressOf(error);
-  const host = address === undefined ? url.host : `${address}:${port}`;
-  const why = WORDS.find(({ codes }) => codes.test(code))?.words(url.hostname, host) ?? messageOf(error);
+  const where = {
+    name: url.hostname,
+    host: url.host,
+    address: address === undefined ? url.host : `${address}:${port}`,
+    valid: validNames(error),
+    folder,
+    verify,
+  };
+  const why = WORDS.find(({ codes }) => codes.test(code))?.words(where) ?? messageOf(error);
   const isPassing = code === "EAI_AGAIN" || (error as { isPassing?: boolean }).isPassing === true;
   return new UnreachableError(`${titleOf(method, url)}: ${why}`, { cause: error, isPassing });
 }
 
-const WORDS: readonly { readonly codes: RegExp; readonly words: (name: string, address: string) => string }[] = [
-  { codes: /^ECONNREFUSED$/, words: (_, address) => `dial tcp ${address}: connect: connection refused` },
-  { codes: /^(ENETUNREACH|ENETDOWN)$/, words: (_, address) => `dial tcp ${address}: connect: network is unreachable` },
-  { codes: /^EHOSTUNREACH$/, words: (_, address) => `dial tcp ${address}: connect: no route to host` },
-  { codes: /^ETIMEDOUT$/, words: (_, address) => `dial tcp ${address}: i/o timeout` },
-  { codes: /^ENOTFOUND$/, words: (name) => `dial tcp: lookup ${name}: no such host` },
-  { codes: /^EAI_AGAIN$/, words: (name) => `dial tcp: lookup ${name}: server misbehaving` },
+interface Where {
+  readonly name: string;
+  /** `host[:port]`. */
+  readonly host: string;
+  readonly address: string;
+  /** Of the certificate. */
+  readonly valid: string;
+  readonly folder: string;
+  readonly verify: boolean;
+}
+
+const WORDS: readonly { readonly codes: RegExp; readonly words: (where: Where) => string }[] = [
+  { codes: /^ECONNREFUSED$/, words: ({ address }) => `dial tcp ${address}: connect: connection refused` },
+  { codes: /^(ENETUNREACH|ENETDOWN)$/, words: ({ address }) => `dial tcp ${address}: connect: network is unreachable` },
+  { codes: /^EHOSTUNREACH$/, words: ({ address }) => `dial tcp ${address}: connect: no route to host` },
+  { codes: /^ETIMEDOUT$/, words: ({ address }) => `dial tcp ${address}: i/o timeout` },
+  { codes: /^ENOTFOUND$/, words: ({ name }) => `dial tcp: lookup ${name}: no such host` },
+  { codes: /^EAI_AGAIN$/, words: ({ name }) => `dial tcp: lookup ${name}: server misbehaving` },
   { codes: /^(ECONNRESET|EPIPE)$/, words: () => "EOF" },
   {
     codes: /^(ERR_SSL_WRONG_VERSION_NUMBER|ERR_SSL_PACKET_LENGTH_TOO_LONG|EPROTO)$/,
-    words: () => "http: server gave HTTP response to HTTPS client",
+    words: ({ host, verify }) =>
+      `http: server gave HTTP response to HTTPS client${verify ? `: add ${host} to insecure-registries if it is to be used without TLS` : ""}`,
   },
   {
     codes:
-      /^(DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_VERIFY_LEAF_SIGNATURE|UNABLE_TO_GET_ISSUER_CERT(_LOCALLY)?)$/,
-    words: () => "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+      /^(DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_VERIFY_LEAF_SIGNATURE|UNABLE_TO_GET_ISSUER_CERT(_LOCALLY)?|CERT_SIGNATURE_FAILURE)$/,
+    words: ({ host, folder }) =>
+      `tls: failed to verify certificate: x509: certificate signed by unknown authority: put its CA into ${folder}/${host}/ca.crt, or add ${host} to insecure-registries`,
   },
   {
     codes: /^(CERT_HAS_EXPIRED|CERT_NOT_YET_VALID)$/,
-    words: () => "tls: failed to verify certificate: x509: certificate has expired or is not yet valid",
+    words: ({ host }) =>
+      `tls: failed to verify certificate: x509: certificate has expired or is not yet valid: ${host} needs a new one, unless this machine's clock is wrong`,
   },
   {
     codes: /^ERR_TLS_CERT_ALTNAME_INVALID$/,
-    words: (name) => `tls: failed to verify certificate: x509: certificate is not valid for ${name}`,
+    words: ({ name, valid }) =>
+      `tls: failed to verify certificate: x509: certificate is valid for ${valid === "" ? "no name" : valid}, not ${name}: use a name that it is valid for`,
+  },
+  {
+    codes: /^ERR_SSL_.*ALERT_(CERTIFICATE_REQUIRED|BAD_CERTIFICATE|HANDSHAKE_FAILURE|UNKNOWN_CA|CERTIFICATE_UNKNOWN)$/,
+    words: ({ host, folder }) =>
+      `remote error: tls: the server accepts no certificate of ours: put client.cert and client.key into ${folder}/${host}`,
   },
 ];
+
+/** The names of a certificate that was for another one: `DNS:a.example, IP Address:192.0.2.1` as `a.example, 192.0.2.1`. */
+function validNames(error: unknown): string {
+  const names = (error as { cert?: { subjectaltname?: unknown } } | undefined)?.cert?.subjectaltname;
+  return typeof names === "string" ? plain(names.replace(/\b(DNS|IP Address):/g, "")).slice(0, 200) : "";
+}
 
 function addressOf(error: unknown): { readonly address?: string | undefined; readonly port?: number | undefined } {
   // Of a host with several addresses the last failure counts, as each was tried.
@@ -146,6 +186,7 @@ function wordsOf(
   details: string | undefined,
   text: string,
 ): string {
+  if (status >= 500) return `received unexpected HTTP status: ${status} ${STATUS_CODES[status] ?? ""}`.trimEnd();
   const lines = errors.map(({ code, message }) => {
     const name = code.toLowerCase().replaceAll("_", " ");
     return message === "" ? name : `${name}: ${message}`;
@@ -154,8 +195,9 @@ function wordsOf(
   if (lines.length > 1) return `errors:\n${lines.join("\n")}\n`;
   const named = { 401: "unauthorized", 403: "denied", 404: "not found", 429: "toomanyrequests" }[status];
   if (details && named !== undefined) return `${named}: ${details}`;
-  if (status >= 500) return `received unexpected HTTP status: ${status} ${STATUS_CODES[status] ?? ""}`.trimEnd();
   if (named !== undefined && text.trim() === "") return `${named}: ${DEFAULTS[status]}`;
+  // Clients know it by that word; what stands before registries answers in plain text.
+  if (status === 429) return `${named}: ${text.trim().split("\n", 1)[0]?.slice(0, 200)}`;
   return `error parsing HTTP ${status} response body: ${JSON.stringify(text.slice(0, 200))}`;
 }
 

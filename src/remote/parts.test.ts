@@ -135,6 +135,11 @@ test("words a registry's errors as Docker does", () => {
     "forbidden errors:\ndenied: requested access to the resource is denied\nunauthorized: authentication required\n",
   );
   assert.equal(text(429, { details: "slow" }), "unavailable toomanyrequests: slow");
+  assert.equal(text(429, "slow\ndown"), "unavailable toomanyrequests: slow");
+  assert.equal(
+    text(500, { errors: [{ code: "UNKNOWN", message: "unknown error" }] }),
+    "internal received unexpected HTTP status: 500 Internal Server Error",
+  );
   assert.equal(text(502, "<html>"), "internal received unexpected HTTP status: 502 Bad Gateway");
   assert.equal(text(400, "no"), 'invalid error parsing HTTP 400 response body: "no"');
   assert.equal(

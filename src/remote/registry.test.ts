@@ -345,7 +345,10 @@ test("reaches a registry with TLS through a proxy, trusting the authority in its
   using stranger = registries({ proxies }, { lookup: nowhere });
   await assert.rejects(
     inspect(stranger, `${host}/a/b:1`),
-    refusal("internal", /x509: certificate signed by unknown authority$/),
+    refusal(
+      "internal",
+      /x509: certificate signed by unknown authority: put its CA into certs\.d\/registry\.test:\d+\/ca\.crt, or add registry\.test:\d+ to insecure-registries$/,
+    ),
   );
   const folder = join(certificates, "certs.d");
   mkdirSync(join(folder, host), { recursive: true });

@@ -5,13 +5,14 @@ import { MAX_DOCUMENT } from "../oci/image-config.ts";
 import { familiarString, type Reference } from "../oci/reference.ts";
 import { type BlobSource, readBlob } from "./blob-reader.ts";
 import { discard, readDocument } from "./body.ts";
-import type { Caller } from "./caller.ts";
+import type { Caller, Wish } from "./caller.ts";
 import { ACCEPTED_MANIFESTS, checkDigest, type ManifestDocument, readManifest, toldDigest } from "./document.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { RefusedError, UnreachableError } from "./failure.ts";
 import { listReferrers, listTags } from "./listing.ts";
 import type { Reachability } from "./reachability.ts";
 import type { RemoteSettings, Waiting } from "./settings.ts";
+import type { Answer } from "./transport.ts";
 
 const ACCEPT = { Accept: ACCEPTED_MANIFESTS };
 /** Of a foreign layer. */
@@ -87,13 +88,13 @@ export class Repository {
   }
 
   /** A small blob, such as a config, checked. */
-  document(descriptor: Descriptor, waiting: Waiting): Promise<Buffer> {
+  async document(descriptor: Descriptor, waiting: Waiting): Promise<Buffer> {
     const { digest, size } = descriptor;
     if (size > MAX_DOCUMENT) {
       throw new GantryError("invalid", `cannot read ${digest}: it is longer than ${MAX_DOCUMENT} bytes`);
     }
     return this.#first(async (caller) => {
-      const { body } = await caller.call({ method: "GET", url: this.#path(caller, `blobs/${digest}`) }, waiting);
+      const { body } = await this.#blobAt(caller, digest, {}, waiting);
       const limit = { limit: MAX_DOCUMENT, timeMs: caller.limits.document, signal: waiting.signal };
       const bytes = await readDocument(body, digest, limit);
       if (bytes.length !== size || !hasDigest(bytes, digest)) throw failedVerification(digest);
@@ -258,10 +259,17 @@ export class Repository {
   }
 
   #source(caller: Caller, digest: string): BlobSource {
-    const url = this.#path(caller, `blobs/${digest}`);
-    const open: BlobSource["open"] = (headers, waiting) =>
-      caller.call({ method: "GET", url, headers, tries: 1 }, waiting);
+    const open: BlobSource["open"] = (headers, waiting) => this.#blobAt(caller, digest, { headers, tries: 1 }, waiting);
     return { name: nameOf(caller), open };
+  }
+
+  async #blobAt(caller: Caller, digest: string, rest: Partial<Wish>, waiting: Waiting): Promise<Answer> {
+    try {
+      return await caller.call({ ...rest, method: "GET", url: this.#path(caller, `blobs/${digest}`) }, waiting);
+    } catch (error) {
+      if (!(error instanceof RefusedError) || error.status !== 404) throw error;
+      throw error.worded(`unknown blob: ${caller.endpoint.host} does not have ${digest}`);
+    }
   }
 
   /** Where a foreign layer says that it lies. */

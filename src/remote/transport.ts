@@ -88,7 +88,8 @@ export class Transport {
       } catch (error) {
         // A kept connection may have ended in the very moment it was taken up.
         if (!again && (error as { isStale?: boolean }).isStale === true) continue;
-        throw unreachable(exchange.method, exchange.url, error);
+        const [folder = "certs.d"] = this.#ports.settings().certificateFolders;
+        throw unreachable(exchange, error, folder);
       }
     }
   }
