@@ -178,6 +178,7 @@ const RELOADABLE: readonly Name[] = [
   "registryMirrors",
   "registries",
   "minTransferRate",
+  "registryTimeout",
   "signaturePolicy",
   "maxConcurrentDownloads",
   "maxConcurrentUploads",

@@ -11,6 +11,7 @@ type Wanted = Pick<
   | "registryMirrors"
   | "registries"
   | "minTransferRate"
+  | "registryTimeout"
   | "httpProxy"
   | "httpsProxy"
   | "noProxy"
@@ -28,6 +29,7 @@ export function remoteSettings(config: Wanted, environment: NodeJS.ProcessEnv): 
     mirrors: config.registryMirrors,
     registries: config.registries,
     minTransferRate: config.minTransferRate,
+    silence: config.registryTimeout * 1000,
     certificateFolders: CERTIFICATE_FOLDERS,
     proxies: {
       http: named(config.httpProxy, "HTTP_PROXY"),

@@ -92,4 +92,5 @@ export const NO_SETTINGS: RemoteSettings = {
   maxConcurrentUploads: 5,
   maxDownloadAttempts: 5,
   minTransferRate: 1024,
+  silence: 30_000,
 };

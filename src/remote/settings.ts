@@ -24,15 +24,17 @@ export interface RemoteSettings {
   readonly maxConcurrentUploads: number;
   /** Bytes a second that a download must bring; 0 for none. */
   readonly minTransferRate: number;
+  /** Milliseconds that a registry may say nothing; an upload's end has longer. */
+  readonly silence: number;
   /** Tries in a row of a blob that bring no new byte. */
   readonly maxDownloadAttempts: number;
 }
 
 /** Milliseconds. */
 export interface TimeLimits {
-  /** From the request to the answer's head, connecting included. */
+  /** From the request to the answer's head, connecting included; the settings' `silence` unless told otherwise. */
   readonly head: number;
-  /** Between two pieces of a body. */
+  /** Between two pieces of a body; the same. */
   readonly idle: number;
   /** Over which a download's rate is taken. */
   readonly rateWindow: number;
@@ -47,9 +49,7 @@ export interface TimeLimits {
   readonly longestBackOff: number;
 }
 
-export const TIME_LIMITS: TimeLimits = {
-  head: 30_000,
-  idle: 60_000,
+export const TIME_LIMITS: Omit<TimeLimits, "head" | "idle"> = {
   rateWindow: 60_000,
   document: 60_000,
   upload: 300_000,

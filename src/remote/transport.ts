@@ -44,14 +44,17 @@ type Agent = { readonly agent: HttpAgent; readonly context: SecureContext | unde
 
 /** HTTP to registries: kept connections, certificates, proxies, time limits, redirects. */
 export class Transport {
-  readonly limits: TimeLimits;
   readonly #ports: RemotePorts;
   readonly #certificates = new Certificates();
   readonly #agents = new Map<string, Agent>();
 
   constructor(ports: RemotePorts) {
     this.#ports = ports;
-    this.limits = { ...TIME_LIMITS, ...ports.limits };
+  }
+
+  get limits(): TimeLimits {
+    const { silence } = this.#ports.settings();
+    return { ...TIME_LIMITS, head: silence, idle: silence, ...this.#ports.limits };
   }
 
   /** Sends a request and follows redirects. Whoever is redirected to on another host sees no credentials. */
