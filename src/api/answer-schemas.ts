@@ -1316,6 +1316,18 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     properties: { path: { type: "string" }, runtimeArgs: { type: "array", items: { type: "string" } } },
     required: ["path"],
   },
+  SearchResult: {
+    description: "A row of GET /images/search.",
+    type: "object",
+    properties: {
+      star_count: { type: "integer", format: "int64" },
+      is_official: { type: "boolean" },
+      name: { type: "string" },
+      is_automated: { description: "Always false: registries build no images any more.", type: "boolean" },
+      description: { type: "string" },
+    },
+    required: ["star_count", "is_official", "name", "is_automated", "description"],
+  },
   SignaturesPutResponse: {
     description: "The signature manifests that were written, or had all of it already.",
     type: "object",

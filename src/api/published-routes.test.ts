@@ -43,6 +43,7 @@ POST /exec/{id}/start
 POST /exec/{id}/resize
 GET /exec/{id}/json
 GET /images/json
+GET /images/search
 GET /images/get
 GET /images/{name}/get
 GET /images/{name}/history
@@ -80,7 +81,6 @@ const ABSENT = `
 GET /containers/{id}/checkpoints
 POST /containers/{id}/checkpoints
 DELETE /containers/{id}/checkpoints/{checkpoint}
-GET /images/search
 POST /images/{name}/push
 POST /build
 POST /build/cancel

@@ -37,3 +37,13 @@ export interface DistributionPlatform {
   "os.features"?: string[];
   variant?: string;
 }
+
+/** A row of GET /images/search. */
+export interface SearchResult {
+  star_count: number;
+  is_official: boolean;
+  name: string;
+  /** Always false: registries build no images any more. */
+  is_automated: boolean;
+  description: string;
+}

@@ -576,6 +576,16 @@ export const ROUTES = {
     errors: [409],
     since: "1.25",
   },
+  imagePush: {
+    method: "POST",
+    path: "/images/*name/push",
+    summary: "Push an image to its registry",
+    access: "write",
+    query: { tag: "text", platform: "text" },
+    paramVersions: { platform: { since: "1.46" } },
+    answer: { lines: "ProgressMessage" },
+    errors: [404],
+  },
   imageTag: {
     method: "POST",
     path: "/images/*name/tag",
@@ -621,6 +631,16 @@ export const ROUTES = {
     body: { json: "AuthConfig" },
     answer: { json: "AuthResponse" },
     errors: [401],
+  },
+  registrySearch: {
+    method: "GET",
+    path: "/images/search",
+    summary: "Search a registry for images",
+    // As with `distributionInspect`.
+    access: "write",
+    query: { term: "text", limit: "int", filters: "filters" },
+    answer: { json: "SearchResult[]" },
+    errors: [401, 403, 404],
   },
   distributionInspect: {
     method: "GET",

@@ -27,6 +27,7 @@ export const GROUPS: readonly GroupRow[] = [
   { name: "context", short: "Manage contexts" },
   { name: "healthcheck", short: "Check the health of containers" },
   { name: "image", short: "Manage images" },
+  { name: "manifest", short: "Manage manifests of images and lists of them" },
   { name: "network", short: "Manage networks" },
   { name: "system", short: "Manage Gantry" },
   { name: "volume", short: "Manage volumes" },
@@ -172,6 +173,11 @@ export const COMMANDS: readonly CommandRow[] = [
     async () => (await import("./commands/image-transfer.ts")).bootstrap,
   ),
   row(
+    "image copy",
+    "Copy an image from one registry to another",
+    async () => (await import("./commands/image-copy.ts")).copyImage,
+  ),
+  row(
     "image history =history",
     "Show the history of an image",
     async () => (await import("./commands/history.ts")).history,
@@ -191,15 +197,53 @@ export const COMMANDS: readonly CommandRow[] = [
     "Load images from a tar archive or standard input",
     async () => (await import("./commands/image-transfer.ts")).load,
   ),
+  row(
+    "image keygen",
+    "Make a pair of keys to sign images with",
+    async () => (await import("./commands/image-keygen.ts")).keygen,
+  ),
   row("image ls list =images *", "List images", async () => (await import("./commands/images.ts")).images),
   row("image prune", "Remove unused images", async () => (await import("./commands/prune.ts")).pruneImages),
+  row("image pull =pull *", "Download an image from a registry", async () => (await import("./commands/pull.ts")).pull),
+  row("image push =push *", "Upload an image to a registry", async () => (await import("./commands/push.ts")).push),
   row("image rm remove =rmi", "Remove one or more images", async () => (await import("./commands/image-names.ts")).rmi),
   row(
     "image save =save",
     "Save images to a tar archive or standard output",
     async () => (await import("./commands/image-transfer.ts")).save,
   ),
+  row("image sign", "Sign images at their registries", async () => (await import("./commands/image-sign.ts")).sign),
   row("image tag =tag", "Give an image another name", async () => (await import("./commands/image-names.ts")).tag),
+  row(
+    "image verify",
+    "Check the signatures of images at their registries",
+    async () => (await import("./commands/image-verify.ts")).verify,
+  ),
+  row(
+    "manifest annotate",
+    "Say for which platform an image of a manifest list is",
+    async () => (await import("./commands/manifest.ts")).annotateManifest,
+  ),
+  row(
+    "manifest create",
+    "Begin a manifest list, to annotate it and push it to a registry",
+    async () => (await import("./commands/manifest.ts")).createManifest,
+  ),
+  row(
+    "manifest inspect",
+    "Display a manifest, or a manifest list",
+    async () => (await import("./commands/manifest.ts")).inspectManifest,
+  ),
+  row(
+    "manifest push",
+    "Push a manifest list to a repository",
+    async () => (await import("./commands/manifest.ts")).pushManifest,
+  ),
+  row(
+    "manifest rm",
+    "Delete one or more manifest lists that were begun here",
+    async () => (await import("./commands/manifest.ts")).removeManifests,
+  ),
   row(
     "network connect",
     "Connect a container to a network",
@@ -299,6 +343,9 @@ export const COMMANDS: readonly CommandRow[] = [
     "Return low-level information on containers, images, networks and volumes",
     async () => (await import("./commands/inspect.ts")).inspect,
   ),
+  row("- login =login *", "Authenticate to a registry", async () => (await import("./commands/login.ts")).login),
+  row("- logout =logout *", "Log out from a registry", async () => (await import("./commands/login.ts")).logout),
+  row("- search =search *", "Search a registry for images", async () => (await import("./commands/search.ts")).search),
   row(
     "- version =version *",
     "Show the versions of client and engine",

@@ -1,7 +1,6 @@
 /** Commands of docker's that this version has not, and why: it runs containers on one host. */
 const CLUSTER = "this version manages containers on one host and has no swarm";
-const BUILD = "this version builds no images: use `gantry load`, `import` or `image bootstrap`";
-const REGISTRY = "this version pulls and pushes no images: use `gantry load` or `import`";
+const BUILD = "this version builds no images: use `gantry pull`, `load`, `import` or `image bootstrap`";
 const PLUGINS = "this version has no managed plugins";
 
 const LATER: Readonly<Record<string, string>> = {
@@ -15,14 +14,6 @@ const LATER: Readonly<Record<string, string>> = {
   "image build": BUILD,
   "builder build": BUILD,
   buildx: BUILD,
-  pull: REGISTRY,
-  push: REGISTRY,
-  "image pull": REGISTRY,
-  "image push": REGISTRY,
-  login: REGISTRY,
-  logout: REGISTRY,
-  search: REGISTRY,
-  manifest: REGISTRY,
   trust: "this version signs no images",
   plugin: PLUGINS,
   compose: "this version has no compose: `docker compose` works with its socket",

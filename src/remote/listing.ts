@@ -60,6 +60,25 @@ export async function listReferrers(
   return found;
 }
 
+const repositoriesPage = v.object({ repositories: v.nullish(v.array(v.string())) });
+
+/** The paths of all repositories that a registry shows in its catalog, as they come page by page. */
+export async function* listRepositories(caller: Caller, name: string, waiting: Waiting): AsyncGenerator<string> {
+  let next: string | URL | undefined = withQuery("v2/_catalog", { n: String(PAGE) });
+  let last = "";
+  for (let pages = 0; next !== undefined && pages < MOST_PAGES; pages++) {
+    const answer: Answer = await caller.call({ method: "GET", url: next }, waiting);
+    const page = v.safeParse(repositoriesPage, await documentOf(answer, `the catalog of ${name}`, caller, waiting));
+    if (!page.success) throw new GantryError("internal", `cannot read the catalog of ${name}: the answer is no list`);
+    const found = page.output.repositories ?? [];
+    yield* found;
+    // A registry that repeats itself would go on for ever.
+    const isSame = found.length === 0 || found.at(-1) === last;
+    last = found.at(-1) ?? "";
+    next = isSame ? undefined : nextOf(answer, caller);
+  }
+}
+
 /** The `Link` to the next page (RFC 8288), if it stays at the endpoint. */
 function nextOf({ headers, url }: Answer, { endpoint }: Caller): URL | undefined {
   const link = headers.link;

@@ -1,8 +1,9 @@
 import { createReadStream, fstatSync, openSync } from "node:fs";
 import { type Command, ExitError } from "../command.ts";
 import { boolFlag, listFlag, textFlag } from "../flags/spec.ts";
+import { bar } from "../output/bar.ts";
 import { printLine, writeAll } from "../output/print.ts";
-import { bar, showProgress } from "../output/progress.ts";
+import { showProgress } from "../output/progress.ts";
 import { platformJson } from "../run/platform.ts";
 import { familiarReference } from "../run/reference.ts";
 import { copyBody } from "../streams/copy.ts";
@@ -20,7 +21,8 @@ async function* sending(path: string | undefined, verb: string): AsyncGenerator<
   let sent = 0;
   let drawn = 0;
   const draw = (end: string): void => {
-    writeAll(2, `\r\x1b[2K${verb} ${bar({ current: sent, total }, process.stderr.columns ?? 80)}${end}`);
+    const room = (process.stderr.columns || 80) - verb.length - 2;
+    writeAll(2, `\r\x1b[2K${verb} ${bar({ current: sent, total }, room)}${end}`);
   };
   for await (const chunk of createReadStream("", { fd, autoClose: path !== undefined, highWaterMark: PIECE })) {
     yield chunk as Uint8Array;
@@ -114,7 +116,7 @@ export const bootstrap: Command = {
     const name = call.args[0] ?? "";
     const quiet = call.flags.bool("quiet");
     const { body } = await call.client.stream("POST", "/gantry/images/bootstrap", { query: { name } });
-    await showProgress(body, 1, quiet);
+    await showProgress(body, 1, { quiet });
     if (quiet) printLine(familiarReference(name) ?? name);
     return 0;
   },

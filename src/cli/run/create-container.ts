@@ -6,7 +6,7 @@ import type { Call } from "../command.ts";
 import { complain } from "../output/print.ts";
 import { type CreateBody, createBody } from "./body.ts";
 import { proxyVariables } from "./environment.ts";
-import { pullImage } from "./pull.ts";
+import { defaultPlatform } from "./platform.ts";
 import { familiarReference } from "./reference.ts";
 
 /** The image isn't there, or not for the platform that was asked for. */
@@ -32,9 +32,10 @@ export async function createContainer(call: Call, body: CreateBody): Promise<str
   if (local !== undefined) complain(`WARNING: Localhost DNS (${local}) may fail in containers.`);
   const idFile = flags.text("cidfile") === "" ? undefined : new IdFile(flags.text("cidfile"));
   try {
-    const platform =
-      flags.text("platform") || process.env.GANTRY_DEFAULT_PLATFORM || process.env.DOCKER_DEFAULT_PLATFORM || "";
-    const pull = (): Promise<void> => pullImage(client, reference ?? body.Image, platform, flags.bool("quiet"));
+    const platform = flags.text("platform") || defaultPlatform();
+    // Loaded here: most containers are of images that are there.
+    const pull = async (): Promise<void> =>
+      (await import("./pull.ts")).pullImage(call, body.Image, platform, flags.bool("quiet"));
     const create = (): Promise<ContainerCreateResponse> =>
       client.json("POST", "/containers/create", { query: { name: flags.text("name"), platform }, json: body });
     if (flags.text("pull") === "always") await pull();

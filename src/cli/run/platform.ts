@@ -12,3 +12,8 @@ export function platformJson(text: string): string {
     ...(variant === undefined ? {} : { variant }),
   });
 }
+
+/** The platform that the environment chooses where a command names none; "" if it does not. */
+export function defaultPlatform(): string {
+  return process.env.GANTRY_DEFAULT_PLATFORM || process.env.DOCKER_DEFAULT_PLATFORM || "";
+}

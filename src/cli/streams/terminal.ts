@@ -13,9 +13,9 @@ export function terminalSize(): readonly [number, number] | undefined {
 
 /**
  * Puts the terminal on standard input into raw mode. The returned function restores it; so does any way this process
- * ends on its own, or by a signal that it can see.
+ * ends on its own, or by a signal that it can see. Unless `passesOutput` is false, output reaches it unchanged.
  */
-export function enterRawMode(): () => void {
+export function enterRawMode(options: { readonly passesOutput?: boolean } = {}): () => void {
   if (!isatty(0)) return () => {};
   const signals = ["SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT"] as const;
   let raw = true;
@@ -31,7 +31,7 @@ export function enterRawMode(): () => void {
     process.kill(process.pid, signal);
   };
   process.stdin.setRawMode(true);
-  passOutputUnchanged();
+  if (options.passesOutput ?? true) passOutputUnchanged();
   process.on("exit", restore);
   for (const signal of signals) process.on(signal, onSignal);
   return restore;

@@ -2,6 +2,7 @@ import { EventEmitter, once } from "node:events";
 import { type EventMessage, eventJson } from "../../api/event.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { EventBus } from "../../events/bus.ts";
+import { getDefaultDomain } from "../../oci/reference.ts";
 import { type Answer, json, stream } from "../answer.ts";
 import { eventFilter } from "../event-filter.ts";
 import type { EngineSystem } from "../ports.ts";
@@ -27,10 +28,16 @@ const PING_HEADERS = {
   Swarm: "inactive",
 };
 
+/** Which registry names without one mean is told where it isn't the one that all clients take for granted. */
+function pingHeaders(): Readonly<Record<string, string>> {
+  const registry = getDefaultDomain();
+  return registry === "docker.io" ? PING_HEADERS : { ...PING_HEADERS, "Default-Registry": registry };
+}
+
 export function systemRoutes(system: EngineSystem, events: EventBus): SystemRoutes {
   return {
-    ping: () => ({ kind: "text", body: "OK", headers: PING_HEADERS }),
-    pingHead: () => ({ kind: "text", body: "", headers: PING_HEADERS }),
+    ping: () => ({ kind: "text", body: "OK", headers: pingHeaders() }),
+    pingHead: () => ({ kind: "text", body: "", headers: pingHeaders() }),
     version: () => json(system.version()),
     info: async () => json(await system.info()),
     events: (request) => follow(events, request),
