@@ -80,7 +80,7 @@ function stretch(
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   // What scrypt needs, and a little for its own arrays.
   const maxmem = 128 * r * (N + p + 8);
-  scrypt(password, salt, 32, { N, r, p, maxmem }, (error, key) => (error === null ? resolve(key) : reject(error)));
+  scrypt(password, salt, 32, { N, r, p, maxmem }, (error, key) => (error ? reject(error) : resolve(key)));
   return promise;
 }
 

@@ -48,7 +48,7 @@ export async function readPrivateKey(
     publicKey: publicKeyOf(createPublicKey(key), name),
     sign: (payload) => {
       const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
-      sign(hash, payload, key, (error, signature) => (error === null ? resolve(signature) : reject(error)));
+      sign(hash, payload, key, (error, signature) => (error ? reject(error) : resolve(signature)));
       return promise;
     },
   };

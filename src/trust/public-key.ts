@@ -50,8 +50,9 @@ export function publicKeyOf(key: KeyObject, name: string): PublicKey {
     fingerprint,
     verify: (payload, signature) => {
       const { promise, resolve } = Promise.withResolvers<boolean>();
-      // What is no signature at all (a wrong length, no DER) is an error to some libraries and false to others.
-      verify(hash, payload, key, signature, (error, isGood) => resolve(error === null && isGood));
+      // What is no signature at all (a wrong length, no DER) is an error to some libraries and false to others. Where
+      // there is none, Node says null and Bun undefined.
+      verify(hash, payload, key, signature, (error, isGood) => resolve(!error && isGood));
       return promise;
     },
   };
