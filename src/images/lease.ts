@@ -42,7 +42,12 @@ export class Leases {
     return { [Symbol.dispose]: () => void this.#holders.delete(holder) };
   }
 
-  /** Gives one up; resolves with what it kept, which the caller sweeps. */
+  /** Deletes one's record alone, as a part of a transaction; `drop` when that has come to its end. */
+  erase(manifest: string): void {
+    this.#leases.delete(manifest);
+  }
+
+  /** Gives one up; returns what it kept, which the caller sweeps. */
   drop(manifest: string): Lease | undefined {
     const lease = this.#byManifest.get(manifest);
     if (lease === undefined) return undefined;

@@ -16,7 +16,7 @@ import { pullError } from "./pull-error.ts";
 import { fetchImage } from "./pull-image.ts";
 import { chooseManifest, refuseArtifact } from "./pull-manifest.ts";
 import { retryText, SHOWN_MS } from "./pull-rows.ts";
-import type { ImageRecord } from "./record.ts";
+import type { ImageRecord, Naming } from "./record.ts";
 import { sweepThings, withClaims } from "./sweep.ts";
 
 /** More tags of one repository than these are not pulled at once. */
@@ -170,17 +170,12 @@ async function pullChanged(
   failpoint("images.pull.fetched");
   const isNew = records.named(ownName(reference))?.id !== image.id;
   const { id } = image;
-  records.add(
-    [image],
-    reference.digest === undefined
-      ? [
-          [reference, id],
-          [byDigest(reference, digest), id, platform],
-        ]
-      : [[byDigest(reference, digest), id, platform]],
-  );
+  const names: Naming[] = [[byDigest(reference, digest), id, platform]];
+  if (reference.digest === undefined) names.push([reference, id]);
+  const manifest = image.manifest.digest;
+  records.add([image], names, () => context.leases.erase(manifest));
   failpoint("images.pull.recorded");
-  context.leases.drop(image.manifest.digest);
+  context.leases.drop(manifest);
   const blobs = image.layers.map(({ blob }) => blob.digest);
   if (known === undefined) context.sources.add([id, ...blobs], reference);
   progress.onProgress({ status: `Digest: ${digest}` });

@@ -89,6 +89,17 @@ export class ImageRecords {
     return this.#recordByName.keys().some((key) => key.startsWith(repository) && /[:@]/.test(key[length] ?? ""));
   }
 
+  /** The names of a repository (`docker.io/library/busybox`), sorted: tags and digests. */
+  namesIn(repository: string): ImageName[] {
+    const { length } = repository;
+    const keys = this.#recordByName
+      .keys()
+      .filter((key) => key.startsWith(repository) && /[:@]/.test(key[length] ?? ""))
+      .toArray()
+      .sort();
+    return keys.map((key) => ({ key, reference: parseNormalized(key) }));
+  }
+
   /** The names of an image, sorted: tags and digests. */
   namesOf(id: string): ImageName[] {
     const names = this.#namesByImage.get(id);
@@ -113,15 +124,18 @@ export class ImageRecords {
     return this.all().filter((image) => image.parent === id);
   }
 
-  /** Adds images and moves names to them, all or nothing. A record that exists stays as it is. */
-  add(images: readonly ImageRecord[], names: readonly Naming[] = []): void {
+  /**
+   * Adds images and moves names to them, all or nothing, together with what `also` writes. A record that exists stays
+   * as it is.
+   */
+  add(images: readonly ImageRecord[], names: readonly Naming[] = [], also: () => void = () => {}): void {
     const now = new Date().toISOString();
     const changed = new Map<string, ImageRecord>();
     for (const image of images) if (!this.#imageById.has(image.id)) changed.set(image.id, image);
-    for (const [, id] of names) {
+    for (const [{ tag }, id] of names) {
       const image = changed.get(id) ?? this.#imageById.get(id);
       if (image === undefined) throw new GantryError("internal", `cannot name ${id}: it has no record`);
-      changed.set(id, { ...image, lastTagged: now });
+      if (tag !== undefined) changed.set(id, { ...image, lastTagged: now });
     }
     const records = names.map(([reference, image, platform]) => ({
       key: formatReference(reference),
@@ -130,6 +144,7 @@ export class ImageRecords {
     this.#store.transaction(() => {
       for (const [id, image] of changed) this.#images.put(id, image);
       for (const { key, record } of records) this.#names.put(key, record);
+      also();
     });
     for (const [id, image] of changed) this.#imageById.set(id, image);
     for (const { key, record } of records) this.#name(key, record);
