@@ -50,6 +50,7 @@ GET /images/{name}/history
 GET /images/{name}/json
 POST /images/create
 POST /images/load
+POST /images/{name}/push
 POST /images/{name}/tag
 POST /images/prune
 DELETE /images/{name}
@@ -81,7 +82,6 @@ const ABSENT = `
 GET /containers/{id}/checkpoints
 POST /containers/{id}/checkpoints
 DELETE /containers/{id}/checkpoints/{checkpoint}
-POST /images/{name}/push
 POST /build
 POST /build/cancel
 POST /session

@@ -79,10 +79,15 @@ export class ContentStore {
 
   /**
    * The blob as a stream; `not-found` at once if there is none. With `verify` it is hashed again while it is read, and
-   * fails at its end if the disk has changed it. A blob deleted meanwhile is still read to its end.
+   * fails at its end if the disk has changed it; `from` leaves out so many bytes. A blob deleted meanwhile is still
+   * read to its end.
    */
-  open(digest: Digest, options: { readonly verify?: boolean } = {}): Readable {
-    const file = createReadStream("", { fd: this.#openFile(digest), highWaterMark: 1 << 18 });
+  open(
+    digest: Digest,
+    options: { readonly verify?: false; readonly from?: number } | { readonly verify: true } = {},
+  ): Readable {
+    const start = options.verify === true ? 0 : (options.from ?? 0);
+    const file = createReadStream("", { fd: this.#openFile(digest), highWaterMark: 1 << 18, start });
     if (options.verify !== true) return file;
     return pipeline(file, new DigestStream(digest), () => {
       // The error is the returned stream's own, or its reader's who destroyed it.

@@ -204,6 +204,9 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
     registries,
     admit: (admission) => trust.admitPulled(admission),
     onPulled: (result) => metrics.pulls.add({ result }),
+    onPushed: (result) => metrics.pushes.add({ result }),
+    maxUploads: () => standing.config().maxConcurrentUploads,
+    takesForeignLayers: (domain) => registries.isAmong(domain, standing.config().allowNondistributableArtifacts),
     inUse: () => containers?.imageUses() ?? new Map(),
     bootstrap: {
       aptRoot: "/etc/apt",

@@ -26,6 +26,8 @@ export interface EngineMetrics {
   readonly buildsFailed: Counter;
   /** By `result`: `done` or `failed`. */
   readonly pulls: Counter;
+  /** By `result`: `done` or `failed`. */
+  readonly pushes: Counter;
 }
 
 const ACTIONS = "changes commit create delete kill pause restart start stop unpause update".split(" ");
@@ -68,6 +70,11 @@ export function engineMetrics(): EngineMetrics {
     pulls: registry.counter(
       "gantry_image_pulls_total",
       "The number of ended pulls of images",
+      rows("result", ["done", "failed"]),
+    ),
+    pushes: registry.counter(
+      "gantry_image_pushes_total",
+      "The number of ended pushes of images",
       rows("result", ["done", "failed"]),
     ),
   };

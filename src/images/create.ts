@@ -15,10 +15,18 @@ export interface NewImage {
   readonly parent?: string;
 }
 
+/** Layers of an image of Docker's kind may lie below those that were added here. */
+const OCI_TYPES: Readonly<Record<string, string>> = {
+  [MEDIA_TYPE.dockerLayer]: MEDIA_TYPE.ociLayer,
+  [MEDIA_TYPE.dockerLayerGzip]: MEDIA_TYPE.ociLayerGzip,
+};
+
 /** Stores an image's documents, after its layers. The record that it resolves with is not added yet. */
 export async function storeImage(context: ImageContext, scope: ClaimScope, image: NewImage): Promise<ImageRecord> {
   const { content } = context;
-  const bytes = image.manifestBytes ?? Buffer.from(JSON.stringify(manifestOf(image)));
+  const own = (): Uint8Array =>
+    ownManifest(describe(MEDIA_TYPE.ociConfig, image.configBytes), layerBlobs(image.layers));
+  const bytes = image.manifestBytes ?? own();
   const manifest = describe(mediaTypeOf(bytes), bytes);
   const config = await content.writeBytes(image.configBytes, { digest: sha256Of(image.configBytes) });
   scope.noteBlob(config.digest);
@@ -40,19 +48,29 @@ export function layerMediaType(compression: string): string {
   return `${MEDIA_TYPE.ociLayer}+${compression}`;
 }
 
-function manifestOf(image: NewImage): Manifest {
-  return {
+/** The manifest of an image that came without one: of the OCI's kind, and of the same content always the same bytes. */
+export function ownManifest(config: Descriptor, layers: readonly Descriptor[]): Buffer {
+  const manifest: Manifest = {
     schemaVersion: 2,
     mediaType: MEDIA_TYPE.ociManifest,
-    config: describe(MEDIA_TYPE.ociConfig, image.configBytes),
-    layers: image.layers.map(
-      ({ blob }): Descriptor => ({
-        mediaType: blob.mediaType,
-        digest: blob.digest,
-        size: blob.size,
-      }),
-    ),
+    config,
+    layers: layers.map(({ mediaType, digest, size }) => ({
+      mediaType: OCI_TYPES[mediaType] ?? mediaType,
+      digest,
+      size,
+    })),
   };
+  return Buffer.from(JSON.stringify(manifest));
+}
+
+/** True for an image whose manifest was made here. */
+export function hasOwnManifest({ id, configSize, layers, manifest }: ImageRecord): boolean {
+  const config = { mediaType: MEDIA_TYPE.ociConfig, digest: id, size: configSize };
+  return sha256Of(ownManifest(config, layerBlobs(layers))) === manifest.digest;
+}
+
+function layerBlobs(layers: readonly LayerRecord[]): Descriptor[] {
+  return layers.map(({ blob }) => blob);
 }
 
 function mediaTypeOf(manifest: Uint8Array): string {

@@ -33,6 +33,8 @@ export interface Fixture {
 
 /** How layers of a registry are brought. */
 export const LAYERS = {
+  maxUploads: () => 5,
+  takesForeignLayers: async () => false,
   layerSettings: () => ({ maxDownloads: 3, maxUnpackRatio: 200 }),
   layerWorker: fileURLToPath(new URL("layers/worker.ts", import.meta.url)),
 };
@@ -52,7 +54,8 @@ export function openImages(t: TestContext, snapshots: Snapshotter = memorySnapsh
     busybox: "/bin/busybox",
     tempRoot: join(root, "bootstrap"),
   };
-  const registries = { reading: () => Promise.reject(new Error("the images' tests ask no registry")) };
+  const refuse = () => Promise.reject(new Error("the images' tests ask no registry"));
+  const registries = { reading: refuse, writing: refuse };
   const reopen = (): ImageStore =>
     new ImageStore({ content, snapshots, store, events: bus, registries, inUse: () => uses, bootstrap, ...LAYERS });
   const events = (): string[] => seen.map(({ Action, Actor }) => `${Action} ${Actor.Attributes.name ?? ""}`.trim());

@@ -20,6 +20,7 @@ import type {
   ImportOptions,
   Progress,
   PullOptions,
+  PushOptions,
   ResolvedImage,
 } from "./image.ts";
 import { importImage } from "./import.ts";
@@ -29,10 +30,13 @@ import { Leases } from "./lease.ts";
 import { listImages } from "./list.ts";
 import { loadImages } from "./load.ts";
 import { manifestsOf } from "./manifests.ts";
+import { PackedLayers } from "./packed-layers.ts";
 import { requirePlatform } from "./platform.ts";
 import type { ImageContext, ImagePorts } from "./ports.ts";
 import { type Pruned, pruneImages } from "./prune.ts";
 import { pullImages, pullKey } from "./pull.ts";
+import { pushImages } from "./push.ts";
+import { BlobPusher } from "./push-blob.ts";
 import { type ImageRecord, ImageRecords } from "./record.ts";
 import { type RemoveOptions, removeImage } from "./remove.ts";
 import { findImage } from "./resolve.ts";
@@ -47,6 +51,7 @@ export class ImageStore implements ImageRegistry {
   readonly #context: ImageContext;
   readonly #layers: LayerFetcher;
   readonly #pulls = new Flights();
+  readonly #blobs: BlobPusher;
   #isPruning = false;
 
   constructor(ports: ImagePorts) {
@@ -57,7 +62,10 @@ export class ImageStore implements ImageRegistry {
       claims: new Claims(),
       leases: new Leases(store),
       sources: new BlobSources(store),
+      packed: new PackedLayers(store),
     };
+    const { content, maxUploads } = ports;
+    this.#blobs = new BlobPusher({ content, maxUploads, sources: own.sources, packed: own.packed });
     this.#layers = new LayerFetcher({
       content: ports.content,
       snapshots: ports.snapshots,
@@ -76,12 +84,13 @@ export class ImageStore implements ImageRegistry {
 
   /** Removes what a crash left behind: blobs and committed snapshots that no record needs, temporary folders. */
   async recover(): Promise<void> {
-    const { bootstrap, content, leases, records, sources } = this.#context;
+    const { bootstrap, content, leases, packed, records, sources } = this.#context;
     rmSync(bootstrap.tempRoot, { recursive: true, force: true });
     mkdirSync(bootstrap.tempRoot, { recursive: true, mode: 0o700 });
     leases.dropMany("expired");
     const { deleted } = await content.collect(new Set([...records.blobs(), ...kept(this.#context)]));
     sources.forget(deleted);
+    packed.forget(deleted);
     await this.collectSnapshots();
   }
 
@@ -192,6 +201,11 @@ export class ImageStore implements ImageRegistry {
     await this.#pulls.run(pullKey(reference, options), progress, (shared) =>
       pullImages(this.#context, reference, options, shared),
     );
+  }
+
+  async push(name: string, options: PushOptions, progress: Progress): Promise<void> {
+    const { signal = new AbortController().signal, onProgress = () => {} } = progress;
+    await pushImages(this.#context, this.#blobs, parseNormalized(name), options, { signal, onProgress });
   }
 
   save(names: readonly string[], options: { platform?: Platform | undefined } = {}): AsyncIterable<Uint8Array> {

@@ -71,6 +71,12 @@ export interface PullOptions {
   readonly credentials: Credentials;
 }
 
+export interface PushOptions {
+  /** Refuse images of other platforms with not-found. */
+  readonly platform?: Platform | undefined;
+  readonly credentials: Credentials;
+}
+
 /** Who uses an image: asked before one is removed. */
 export interface ImageUse {
   readonly containerId: string;
@@ -103,6 +109,11 @@ export interface ImageRegistry {
    * pull; what a failed one got whole is kept for a day.
    */
   pull(name: string, options: PullOptions, progress: Progress): Promise<void>;
+  /**
+   * Pushes the image of a name with a tag, or those of all tags of a repository. It has a name by the digest that it
+   * has there afterwards.
+   */
+  push(name: string, options: PushOptions, progress: Progress): Promise<void>;
   /** A tar that both `docker load` and OCI tools read. */
   save(names: readonly string[], options?: { platform?: Platform | undefined }): AsyncIterable<Uint8Array>;
   /** Makes `debian:SUITE` or `busybox` of the machine's own package sources. Resolves with the image's id. */

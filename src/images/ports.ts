@@ -10,6 +10,7 @@ import type { BlobSources } from "./blob-sources.ts";
 import type { ClaimScope, Claims } from "./claims.ts";
 import type { ImageUse } from "./image.ts";
 import type { Leases } from "./lease.ts";
+import type { PackedLayers } from "./packed-layers.ts";
 import type { ImageRecords, LayerRecord } from "./record.ts";
 
 /** What `bootstrap` makes images of. */
@@ -81,10 +82,15 @@ export interface ImagePorts {
   readonly bootstrap: BootstrapConfig;
   /** Blobs and committed snapshots that others need, such as a build's cache. */
   readonly keep?: () => Iterable<string>;
-  readonly registries: Pick<Registries, "reading">;
+  readonly registries: Pick<Registries, "reading" | "writing">;
   /** Throws for an image that the engine's policy does not let in. */
   readonly admit?: (admission: Admission) => Promise<void>;
   readonly onPulled?: (result: "done" | "failed") => void;
+  readonly onPushed?: (result: "done" | "failed") => void;
+  /** Blobs that are pushed at a time, whoever pushes them. */
+  readonly maxUploads: () => number;
+  /** True for a registry that foreign layers may be pushed to. */
+  readonly takesForeignLayers: (domain: string) => Promise<boolean>;
   readonly layerSettings: () => LayerSettings;
   /** Path of layers/worker.ts, or of what it was bundled to. */
   readonly layerWorker: string;
@@ -103,5 +109,6 @@ export interface ImageContext extends ImagePorts {
   readonly claims: Claims;
   readonly leases: Leases;
   readonly sources: BlobSources;
+  readonly packed: PackedLayers;
   readonly layers: LayerSource;
 }

@@ -44,7 +44,7 @@ export async function sweepThings(
   chains: readonly string[],
   blobs: readonly string[],
 ): Promise<string[]> {
-  const { claims, content, records, snapshots, sources } = context;
+  const { claims, content, packed, records, snapshots, sources } = context;
   const removed: string[] = [];
   for (const chainId of new Set(chains)) {
     await claims.exclusively(chainId, async () => {
@@ -56,6 +56,7 @@ export async function sweepThings(
     if (records.blobs().has(digest) || kept(context).has(digest)) return;
     await content.delete(digest);
     sources.forget([digest]);
+    packed.forget([digest]);
   });
   return removed;
 }

@@ -12,11 +12,21 @@ const LOOPBACK: readonly string[] = ["127.0.0.0/8", "::1/128"];
 export async function isInsecure(host: string, ports: RemotePorts): Promise<boolean> {
   const { insecureRegistries, registries } = ports.settings();
   if (insecureRegistries.includes(host) || ruleOf(registries, host, "")?.insecure === true) return true;
-  const ranges = [...LOOPBACK, ...insecureRegistries.filter((name) => /\/\d+$/.test(name))];
+  return isInRanges(host, [...LOOPBACK, ...insecureRegistries], ports);
+}
+
+/** True for a host that a list names, or that has an address in one of the ranges in it. */
+export async function isAmong(host: string, list: readonly string[], ports: RemotePorts): Promise<boolean> {
+  return list.includes(host) || (await isInRanges(host, list, ports));
+}
+
+async function isInRanges(host: string, list: readonly string[], ports: RemotePorts): Promise<boolean> {
+  const ranges = list.filter((name) => /\/\d+$/.test(name));
+  if (ranges.length === 0) return false;
   const name = hostnameOf(host);
-  const list = blockListOf(ranges);
+  const blocks = blockListOf(ranges);
   const addresses = isIP(name) === 0 ? await addressesOf(name, ports) : [name];
-  return addresses.some((address) => list.check(address, isIPv6(address) ? "ipv6" : "ipv4"));
+  return addresses.some((address) => blocks.check(address, isIPv6(address) ? "ipv6" : "ipv4"));
 }
 
 /** `registry.example:5000` without its port, `[::1]:5000` without brackets. */

@@ -6,6 +6,7 @@ import { ANONYMOUS, type Credentials, credentialsFor } from "./credentials.ts";
 import { type Download, download } from "./download.ts";
 import { type Endpoint, endpointsOf } from "./endpoint.ts";
 import { UnreachableError } from "./failure.ts";
+import { isAmong } from "./insecure.ts";
 import { type LoginResult, login } from "./login.ts";
 import { Reachability } from "./reachability.ts";
 import { Repository } from "./repository.ts";
@@ -72,6 +73,11 @@ export class Registries {
     act: (caller: Caller) => Promise<T>,
   ): Promise<T> {
     return act(await this.#reachable({ domain, path: "" }, credentials, scopes));
+  }
+
+  /** True for a registry that a list of hosts and ranges of addresses names, as the configuration has such lists. */
+  isAmong(domain: string, list: readonly string[]): Promise<boolean> {
+    return isAmong(domain, list, this.#ports);
   }
 
   /** Checks credentials at a registry; `address` as clients write it, empty for docker.io. */

@@ -22,14 +22,17 @@ export interface UploadSource {
 }
 
 export interface UploadOptions extends Waiting {
-  /** Paths of repositories at the same registry that have the blob: the first is asked to lend it. */
-  readonly mountFrom?: readonly string[];
+  /** The blob's digest and the path of a repository at the same registry that is asked to lend it. */
+  readonly mount?: { readonly digest: string; readonly from: string } | undefined;
   /** Bytes of the blob that were handed to the connection; fewer than before where some are sent again. */
   readonly onProgress?: (sent: number) => void;
 }
 
-/** `mounted` names the repository that the blob was taken from; nothing was sent then. */
-export type Uploaded = { readonly mounted: string } | { readonly mounted?: undefined; readonly digest: string };
+/** What the registry has now. `isMounted` is true if it took the blob from the other repository: nothing was sent. */
+export interface Uploaded {
+  readonly digest: string;
+  readonly isMounted: boolean;
+}
 
 /** Tries in a row that bring the registry nothing new. */
 const MOST_TRIES = 5;
@@ -103,13 +106,14 @@ class BlobUpload {
           retries.reset();
         }
         if (this.#session === undefined) {
-          if (this.#ended !== undefined && (await this.#isThere(this.#ended))) return { digest: this.#ended };
-          const mounted = await this.#begin();
-          if (mounted !== undefined) return { mounted };
+          const ended = this.#ended;
+          if (ended !== undefined && (await this.#isThere(ended))) return { digest: ended, isMounted: false };
+          const digest = await this.#begin();
+          if (digest !== undefined) return { digest, isMounted: true };
         }
         const digest = await this.#send();
         this.#session = undefined;
-        return { digest };
+        return { digest, isMounted: false };
       } catch (error) {
         if (this.#asksForChunks(error) || this.#hasForgotten(error)) continue;
         await retries.after(error);
@@ -131,16 +135,15 @@ class BlobUpload {
     }
   }
 
-  /** Opens an upload, or borrows the blob of another repository: resolves with that one's path then. */
+  /** Opens an upload, or borrows the blob of another repository: resolves with its digest then. */
   async #begin(): Promise<string | undefined> {
-    const [from] = this.#hasBegun ? [] : (this.#options.mountFrom ?? []);
+    const mount = this.#hasBegun ? undefined : this.#options.mount;
     this.#hasBegun = true;
-    const { size } = this.#source;
-    if (from !== undefined && size !== undefined) {
-      const query = `?mount=${encodeURIComponent(this.#source.digest())}&from=${encodeURIComponent(from)}`;
+    if (mount !== undefined) {
+      const { digest, from } = mount;
       try {
-        const answer = await this.#open(query);
-        if (answer.status === 201) return from;
+        const answer = await this.#open(`?mount=${encodeURIComponent(digest)}&from=${encodeURIComponent(from)}`);
+        if (answer.status === 201) return digest;
         this.#session = this.#sessionOf(answer, 0);
         return undefined;
       } catch (error) {
@@ -153,8 +156,8 @@ class BlobUpload {
   }
 
   async #open(query: string): Promise<Answer> {
-    const { caller, reference } = this.#repository;
-    const url = `v2/${reference.path}/blobs/uploads/${query}`;
+    const { caller } = this.#repository;
+    const url = this.#repository.path(`blobs/uploads/${query}`);
     const answer = await caller.call({ method: "POST", url }, this.#options);
     discard(answer.body);
     return answer;

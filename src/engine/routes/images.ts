@@ -51,6 +51,15 @@ export function imageRoutes(images: ImageRegistry, registries: Pick<Registries, 
       );
     },
     imageCreate: (request) => create(images, registries, request),
+    imagePush: ({ header, params, query, signal }) => {
+      const named = parseNormalized(params.name!);
+      const reference = query.tag ? withTag(named, query.tag) : named;
+      const platform = platformOf(query.platform);
+      const credentials = credentialsOrNobody(header("x-registry-auth"));
+      return progressAnswer((onProgress) =>
+        images.push(formatReference(reference), { platform, credentials }, { signal, onProgress }),
+      );
+    },
     imagePrune: async ({ query }) => {
       const { deleted, spaceReclaimed } = await images.prune(query.filters);
       return json({ ImagesDeleted: deleted.length === 0 ? null : deleted, SpaceReclaimed: spaceReclaimed });
