@@ -14,7 +14,7 @@ const LATER: Readonly<Record<string, string>> = {
   "image build": BUILD,
   "builder build": BUILD,
   buildx: BUILD,
-  trust: "this version signs no images",
+  trust: "Docker Content Trust is not available: see `gantry image sign` and `gantry image verify`",
   plugin: PLUGINS,
   compose: "this version has no compose: `docker compose` works with its socket",
   checkpoint: "this version has no checkpoints",

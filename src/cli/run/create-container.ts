@@ -5,6 +5,7 @@ import { EngineError } from "../../client/client.ts";
 import type { Call } from "../command.ts";
 import { complain } from "../output/print.ts";
 import { type CreateBody, createBody } from "./body.ts";
+import { refuseContentTrust } from "./content-trust.ts";
 import { proxyVariables } from "./environment.ts";
 import { defaultPlatform } from "./platform.ts";
 import { familiarReference } from "./reference.ts";
@@ -14,6 +15,7 @@ const NO_IMAGE = /No such image|does not match the specified platform/i;
 
 /** The create request of a command line, with what the configuration file adds. */
 export async function requestOf(call: Call): Promise<CreateBody> {
+  refuseContentTrust(call.flags);
   const pull = call.flags.text("pull");
   if (!["always", "missing", "never", ""].includes(pull)) {
     throw new Error(`invalid pull option: '${pull}': must be one of "always", "missing" or "never"`);

@@ -1,0 +1,122 @@
+import type { SignedManifest } from "../../api/signature.ts";
+import { formatPlatform, hostPlatform, parsePlatform } from "../../oci/platform.ts";
+import { familiarName, familiarString, parseNormalized, type Reference } from "../../oci/reference.ts";
+import { identityFits } from "../../trust/identity.ts";
+import type { Policy } from "../../trust/policy.ts";
+import { loadPolicy } from "../../trust/policy-file.ts";
+import type { PublicKey } from "../../trust/public-key.ts";
+import { type SearchResult, search } from "../../trust/signature.ts";
+import { foundInstead, judge, rulingFor } from "../../trust/verdict.ts";
+import { type Call, type Command, ExitError } from "../command.ts";
+import { boolFlag, textFlag } from "../flags/spec.ts";
+import { complain, print, printLine } from "../output/print.ts";
+import { annotationsFlag, annotationsOf } from "../signing/annotations.ts";
+import { verifyingKey } from "../signing/keys.ts";
+import { fetchSignatures, foundSignatures, registryName } from "../signing/registry.ts";
+
+export const verify: Command = {
+  usage: "[OPTIONS] IMAGE [IMAGE...]",
+  args: { rule: "at-least", count: 1 },
+  long: "Check the signatures of images at their registries, by a key or by a policy.\nThe exit code is 1 if one of them has none that is good.",
+  flags: [
+    annotationsFlag("Demand that this key=value was signed"),
+    textFlag("identity", "Accept signatures of this name instead of the image's own"),
+    textFlag("key", "Public key: a file, or env://NAME"),
+    textFlag("o,output", 'Output format ("text", "json": what was signed, as cosign prints it)', {
+      initial: "text",
+      check: (text) => {
+        if (text !== "text" && text !== "json") throw new Error("it must be text or json");
+        return text;
+      },
+    }),
+    textFlag("platform", "With --policy: the image of an index that would be pulled, os/arch[/variant]"),
+    textFlag("policy", "Judge by this policy file (containers-policy.json), as a pull would"),
+    boolFlag("r,recursive", "Check the images of an index, too"),
+  ],
+  async run(call) {
+    const { flags } = call;
+    const [key, policy] = [flags.text("key"), flags.text("policy")];
+    if ((key === "") === (policy === "")) {
+      throw new ExitError(1, "nothing to verify by, or two things: give either --key FILE or --policy FILE");
+    }
+    const check = key === "" ? byPolicy(call, loadPolicy(policy)) : byKey(call, verifyingKey(key));
+    const references = call.args.map(registryName);
+    const payloads: unknown[] = [];
+    let failed = false;
+    for (const [at, reference] of references.entries()) {
+      const { lines, complaints, signed } = await check(call.args[at] ?? "", reference);
+      if (flags.text("output") === "text") for (const line of lines) printLine(line);
+      for (const complaint of complaints) complain(complaint);
+      payloads.push(...signed);
+      failed ||= complaints.length > 0;
+    }
+    if (flags.text("output") === "json" && !failed) print(`${JSON.stringify(payloads)}\n`);
+    return failed ? 1 : 0;
+  },
+};
+
+interface Checked {
+  readonly lines: readonly string[];
+  readonly complaints: readonly string[];
+  /** The payloads of good signatures. */
+  readonly signed: readonly unknown[];
+}
+
+type Check = (text: string, reference: Reference) => Promise<Checked>;
+
+function byKey(call: Call, key: PublicKey): Check {
+  const { flags } = call;
+  const annotations = annotationsOf(flags.list("annotations"));
+  const other = flags.text("identity");
+  if (other !== "") parseNormalized(other);
+  return async (text, reference) => {
+    const manifests = await fetchSignatures(call, text, { isRecursive: flags.bool("recursive") });
+    const [lines, complaints, signed]: [string[], string[], unknown[]] = [[], [], []];
+    const fits = (identity: string): boolean =>
+      other === ""
+        ? identityFits({ type: "matchRepository" }, identity, reference)
+        : identityFits({ type: "exactRepository", dockerRepository: other }, identity, reference);
+    for (const manifest of manifests) {
+      const result = await search(foundSignatures(manifest), { keys: [key], fits, annotations });
+      const name = `${familiarName(reference)}@${manifest.Digest}`;
+      if (result.found) {
+        lines.push(`${name}: signed as ${result.claim.identity} by ${key.name} (${key.fingerprint})`);
+        signed.push(JSON.parse(Buffer.from(result.signature.payload).toString("utf8")));
+      } else complaints.push(refusal(name, key, manifest, result, other || familiarName(reference)));
+    }
+    return { lines, complaints, signed };
+  };
+}
+
+function refusal(
+  name: string,
+  key: PublicKey,
+  { Problem, Signatures }: SignedManifest,
+  result: Extract<SearchResult, { found: false }>,
+  wanted: string,
+): string {
+  const found = foundInstead(result, Signatures.length, wanted);
+  const hint = result.nearest === "other-identity" ? "; give --identity to accept another name" : "";
+  return `${name} is not signed by ${key.name}: ${found}${hint}${Problem === "" ? "" : ` (${Problem})`}`;
+}
+
+function byPolicy(call: Call, policy: Policy): Check {
+  const wanted = call.flags.text("platform");
+  const platform = formatPlatform(wanted === "" ? hostPlatform() : parsePlatform(wanted));
+  return async (text, reference) => {
+    const manifests = await fetchSignatures(call, text, { isRecursive: true });
+    // What a pull takes: what the name points to, and of an index the image for the platform.
+    const [first, ...members] = manifests;
+    const chosen = [first, members.find(({ Platform }) => Platform === platform)].filter((one) => one !== undefined);
+    const problem = chosen.map(({ Problem }) => Problem).find((one) => one !== "");
+    const name = familiarString(reference);
+    const signatures = chosen.flatMap(foundSignatures);
+    const verdict = await judge(rulingFor(policy, "docker", reference), { reference, name, problem }, signatures);
+    if (!verdict.accepted) return { lines: [], complaints: [verdict.sentence], signed: [] };
+    return {
+      lines: [`${name}: accepted by ${verdict.place} of ${policy.path}`],
+      complaints: [],
+      signed: verdict.by.map(({ payload }) => JSON.parse(Buffer.from(payload).toString("utf8"))),
+    };
+  };
+}

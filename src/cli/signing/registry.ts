@@ -1,0 +1,75 @@
+import type { AttachedSignature, ImageSignatures, SignaturesPutResponse, SignedManifest } from "../../api/signature.ts";
+import { GantryError } from "../../base/errors.ts";
+import { isDigest } from "../../oci/digest.ts";
+import { isIdentifier, parseNormalized, type Reference, tagNameOnly } from "../../oci/reference.ts";
+import { MOST_PAYLOAD } from "../../trust/payload.ts";
+import type { FoundSignature } from "../../trust/signature.ts";
+import { decodeBase64 } from "../../trust/signature-manifest.ts";
+import type { Call } from "../command.ts";
+import { registryAuth } from "../credentials/headers.ts";
+
+/** A name of an image at a registry, `latest` filled in; an image's id is none. */
+export function registryName(text: string): Reference {
+  if (isIdentifier(text) || isDigest(text)) {
+    throw new GantryError(
+      "invalid",
+      `${text} is an image's id: signatures lie in registries, so name the image as it was pushed`,
+    );
+  }
+  return tagNameOnly(parseNormalized(text));
+}
+
+/** What a name points to at its registry and the signatures there, by way of the engine. */
+export async function fetchSignatures(
+  call: Call,
+  text: string,
+  options: { readonly isRecursive: boolean },
+): Promise<readonly SignedManifest[]> {
+  const reference = registryName(text);
+  const { Manifests } = await call.client.json<ImageSignatures>("GET", pathOf(text), {
+    query: { recursive: options.isRecursive },
+    headers: await registryAuth(call, reference.domain),
+  });
+  const [first] = Manifests;
+  // The engine is trusted to fetch, not to choose what is signed or verified by digest.
+  if (first === undefined || (reference.digest !== undefined && first.Digest !== reference.digest)) {
+    throw new GantryError("internal", `the engine answered for ${first?.Digest ?? "nothing"} when asked for ${text}`);
+  }
+  for (const { Digest } of Manifests) {
+    if (!isDigest(Digest))
+      throw new GantryError("internal", `the engine answered ${JSON.stringify(Digest)} for a digest`);
+  }
+  return Manifests;
+}
+
+/** Adds signatures to those at the registry, by way of the engine. */
+export async function putSignatures(
+  call: Call,
+  text: string,
+  signatures: readonly { readonly digest: string; readonly payload: Uint8Array; readonly signature: Uint8Array }[],
+): Promise<SignaturesPutResponse> {
+  const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString("base64");
+  return call.client.json<SignaturesPutResponse>("PUT", pathOf(text), {
+    json: {
+      Signatures: signatures.map(({ digest, payload, signature }) => ({
+        Digest: digest,
+        Payload: base64(payload),
+        Signature: base64(signature),
+      })),
+    },
+    headers: await registryAuth(call, registryName(text).domain),
+  });
+}
+
+/** The signatures of a manifest as they are judged. */
+export function foundSignatures({ Digest, Signatures }: SignedManifest): FoundSignature[] {
+  return Signatures.flatMap(({ Payload, Signature }: AttachedSignature) => {
+    const payload = decodeBase64(Payload, 2 * MOST_PAYLOAD);
+    const signature = decodeBase64(Signature);
+    return payload === undefined || signature === undefined ? [] : [{ digest: Digest, payload, signature }];
+  });
+}
+
+function pathOf(text: string): string {
+  return `/gantry/distribution/${encodeURIComponent(text)}/signatures`;
+}
