@@ -99,7 +99,7 @@ async function givenLogin({ flags }: Call): Promise<{ readonly username: string;
 async function hasProven(call: Call, credentials: Credentials, known: AuthConfig): Promise<boolean> {
   complain(`Authenticating with existing credentials... [Username: ${printable(known.username)}]`);
   note(2, "To login with a different account, run 'gantry logout' followed by 'gantry login'");
-  complain("");
+  complain("\n");
   try {
     await prove(call, credentials, known);
     return true;

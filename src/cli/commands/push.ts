@@ -28,6 +28,7 @@ export const push: Command = {
         "Using --platform pushes only the specified platform manifest of a multi-platform image index.",
         "Other components, like attestations, will not be included.",
         "To push the complete multi-platform image, remove the --platform flag.",
+        "",
       );
     }
     const reference = await namedImage(call, call.flags.bool("all-tags"));

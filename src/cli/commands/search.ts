@@ -26,7 +26,8 @@ export const search: Command = {
     const [term = ""] = call.args;
     const filters = flags.list("filter");
     if (filters.some((filter) => filter.startsWith("is-automated="))) {
-      complain('WARNING: the "is-automated" filter is deprecated: registries build no images any more.');
+      const why = 'searching for "is-automated=true" will not yield any results in future.';
+      complain(`WARNING: the "is-automated" filter is deprecated, and ${why}`);
     }
     const domain = saysRegistry(term) ? term.slice(0, term.indexOf("/")) : await defaultRegistry(call.client);
     const limit = flags.int("limit");
@@ -36,6 +37,7 @@ export const search: Command = {
       found = await call.client.json<SearchResult[]>("GET", "/images/search", { query, headers });
     });
     const format = flags.text("format");
+    const isJson = format === "json" || format === "{{json .}}";
     const cut = (text: string): string => (flags.bool("no-trunc") ? text : ellipsis(text, MOST_DESCRIPTION));
     await printListing({
       format,
@@ -46,7 +48,7 @@ export const search: Command = {
         Name: plain(row.name),
         Description: cut(plain(row.description)),
         StarCount: String(row.star_count),
-        IsOfficial: format === "json" ? String(row.is_official) : row.is_official ? "[OK]" : "",
+        IsOfficial: isJson ? String(row.is_official) : row.is_official ? "[OK]" : "",
       })),
     });
     return 0;

@@ -22,7 +22,9 @@ export async function askForLogin(given: {
       say("https://docs.docker.com/go/access-tokens/\n\n");
     }
     say(given.known ? `Username (${given.known}): ` : "Username: ");
-    username = ((await keyboard.line()) ?? "").trim() || (given.known ?? "");
+    const line = await keyboard.line();
+    if (line === undefined) say("\n");
+    username = (line ?? "").trim() || (given.known ?? "");
     if (username === "") throw new ExitError(1, "Error: Non-null Username Required");
   }
   if (password === "") {

@@ -6,5 +6,5 @@ import { styled } from "./style.ts";
 export function note(fd: 1 | 2, ...lines: readonly string[]): void {
   const arrow = isTerminal(fd) ? "→" : "->";
   const head = ` ${styled(96, `Info ${arrow}`, fd)} `;
-  writeAll(fd, `\n${head}${lines.join(`\n${" ".repeat(9)}`)}\n\n`);
+  writeAll(fd, `\n${head}${lines.join(`\n${" ".repeat(9)}`)}\n`);
 }
