@@ -11,6 +11,8 @@ import type { Answer } from "./transport.ts";
 export interface BlobSource {
   /** Tells sources of one blob apart. */
   readonly name: string;
+  /** True of the registry itself: what it refuses is not asked for elsewhere. */
+  readonly isFinal: boolean;
   open(headers: Readonly<Record<string, string>>, waiting: Waiting): Promise<Answer>;
 }
 
@@ -36,7 +38,11 @@ export async function* readBlob(
 ): AsyncGenerator<Buffer> {
   const { limits } = from;
   const { digest, size } = descriptor;
-  const sources = [...from.sources];
+  let sources = from.sources;
+  // The registry is asked with and without TLS until it has answered one way.
+  const settle = (on: BlobSource): void => {
+    if (on.isFinal) sources = sources.filter((one) => one === on || !one.isFinal);
+  };
   const retries = new Retries(from.attempts, limits, waiting, { isPatient: true });
   const rate = new RateFloor(from.leastRate, limits, digest);
   let at = offset;
@@ -49,6 +55,7 @@ export async function* readBlob(
       const isPart = at > 0 && asksRanges;
       const answer = await source.open(isPart ? { Range: `bytes=${at}-` } : {}, waiting);
       let passed = at - startOf(answer, descriptor, at);
+      settle(source);
       from.onServed(source);
       for await (const piece of readPieces(answer.body, digest, { idleMs: limits.idle, signal: waiting.signal })) {
         rate.took(piece.length);
@@ -61,14 +68,15 @@ export async function* readBlob(
         yield fresh;
         rate.resume();
       }
-      if (at < size) throw new UnreachableError(`cannot read ${digest}: unexpected EOF`, { isPassing: true });
+      if (at < size) throw new UnreachableError(`cannot read ${digest}: unexpected EOF`, { kind: "unavailable" });
     } catch (error) {
       if (isKind(error, "cancelled")) throw error;
       if (at > before) retries.reset();
+      if (error instanceof RefusedError) settle(source);
       if (isPartRefusal(error) && asksRanges) {
         asksRanges = false;
       } else if (sources.length > 1 && (at === before || error instanceof TooSlowError)) {
-        sources.shift();
+        sources = sources.slice(1);
         asksRanges = true;
       } else if (error instanceof RefusedError) {
         // It is the registry's wish that nothing comes for a while.

@@ -3,6 +3,7 @@ import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { cancelOnAbort } from "../base/abort.ts";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
+import { UnreachableError } from "./failure.ts";
 import { Tap } from "./tap.ts";
 
 const MOST_DISCARDED = 64 << 10;
@@ -21,7 +22,7 @@ export async function readDocument(
     body.destroy();
     throw tooLong();
   }
-  const late = new GantryError("unavailable", `cannot read ${what}: it did not arrive in time`);
+  const late = broken(what, "it did not arrive in time");
   const timer = setTimeout(() => body.destroy(late), options.timeMs);
   const pieces: Buffer[] = [];
   let total = 0;
@@ -67,7 +68,11 @@ export function discard(body: IncomingMessage): void {
 /** A failure while a body is read, as whoever asked for it is told. */
 function unreadable(what: string, error: unknown): GantryError {
   if (error instanceof GantryError) return error;
-  return new GantryError("unavailable", `cannot read ${what}: ${messageOf(error)}`, { cause: error });
+  return broken(what, hasCode(error, "ECONNRESET", "EPIPE") ? "unexpected EOF" : messageOf(error), error);
+}
+
+function broken(what: string, why: string, cause?: unknown): UnreachableError {
+  return new UnreachableError(`cannot read ${what}: ${why}`, { kind: "unavailable", isPassing: true, cause });
 }
 
 /**
@@ -80,7 +85,7 @@ export async function* readPieces(
   options: { readonly idleMs: number; readonly signal?: AbortSignal | undefined },
 ): AsyncGenerator<Buffer> {
   using _cancel = cancelOnAbort(options.signal, body);
-  const late = new GantryError("unavailable", `cannot read ${what}: nothing more arrived in time`);
+  const late = broken(what, "nothing more arrived in time");
   let isWaiting = true;
   const timer = setTimeout(() => {
     if (isWaiting) body.destroy(late);

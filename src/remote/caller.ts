@@ -1,3 +1,4 @@
+import { MAX_DOCUMENT } from "../oci/image-config.ts";
 import { discard, readDocument } from "./body.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Credentials } from "./credentials.ts";
@@ -65,13 +66,32 @@ export class Caller {
    */
   async call(wish: Wish, waiting: Waiting): Promise<Answer> {
     const url = new URL(wish.url, this.endpoint.base);
-    const most = wish.tries ?? (typeof wish.body === "function" || this.endpoint.isMirror ? 1 : MOST_TRIES);
+    return this.#retried(wish, waiting, async () => {
+      const answer = await this.#proven(wish, url, waiting);
+      if (answer.status >= 200 && answer.status < 300) return answer;
+      throw await this.#refusal(answer, wish, url, waiting);
+    });
+  }
+
+  /** The whole body of a good answer, of at most a document's length; `what` names it in refusals. */
+  async fetch(
+    wish: Wish,
+    what: string,
+    waiting: Waiting,
+  ): Promise<{ readonly answer: Answer; readonly bytes: Buffer }> {
+    const limit = { limit: MAX_DOCUMENT, timeMs: this.limits.document, signal: waiting.signal };
+    return this.#retried(wish, waiting, async () => {
+      const answer = await this.call({ ...wish, tries: 1 }, waiting);
+      return { answer, bytes: await readDocument(answer.body, what, limit) };
+    });
+  }
+
+  async #retried<T>({ body, tries }: Wish, waiting: Waiting, act: () => Promise<T>): Promise<T> {
+    const most = tries ?? (typeof body === "function" || this.endpoint.isMirror ? 1 : MOST_TRIES);
     const retries = new Retries(most, this.limits, waiting);
     for (;;) {
       try {
-        const answer = await this.#proven(wish, url, waiting);
-        if (answer.status >= 200 && answer.status < 300) return answer;
-        throw await this.#refusal(answer, wish, url, waiting);
+        return await act();
       } catch (error) {
         await retries.after(error);
       }

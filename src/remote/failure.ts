@@ -8,9 +8,12 @@ export class UnreachableError extends GantryError {
   /** True for a connection that was cut: a new one may hold. */
   readonly isPassing: boolean;
 
-  constructor(message: string, options: { readonly cause?: unknown; readonly isPassing?: boolean } = {}) {
+  constructor(
+    message: string,
+    options: { readonly cause?: unknown; readonly isPassing?: boolean; readonly kind?: ErrorKind } = {},
+  ) {
     // Answered with 500, as Docker's clients know it.
-    super("internal", message, { cause: options.cause });
+    super(options.kind ?? "internal", message, { cause: options.cause });
     this.name = "UnreachableError";
     this.isPassing = options.isPassing ?? false;
   }

@@ -1,9 +1,8 @@
 import * as v from "valibot";
 import { GantryError } from "../base/errors.ts";
 import type { Descriptor } from "../oci/image.ts";
-import { MAX_DOCUMENT, parseIndex } from "../oci/image-config.ts";
+import { parseIndex } from "../oci/image-config.ts";
 import { isTag } from "../oci/reference.ts";
-import { readDocument } from "./body.ts";
 import type { Caller } from "./caller.ts";
 import type { Waiting } from "./settings.ts";
 import type { Answer } from "./transport.ts";
@@ -21,8 +20,8 @@ export async function listTags(caller: Caller, path: string, name: string, waiti
   let next: string | URL | undefined = withQuery(path, { n: String(PAGE) });
   for (let pages = 0; next !== undefined; pages++) {
     if (pages === MOST_PAGES || tags.size > MOST_TAGS) throw tooMany(`the tags of ${name}`, MOST_TAGS);
-    const answer: Answer = await caller.call({ method: "GET", url: next }, waiting);
-    const page = v.safeParse(tagsPage, await documentOf(answer, `the tags of ${name}`, caller, waiting));
+    const { answer, bytes } = await fetchPage(caller, next, `the tags of ${name}`, waiting);
+    const page = v.safeParse(tagsPage, parsedOrUndefined(bytes));
     if (!page.success) throw new GantryError("internal", `cannot read the tags of ${name}: the answer is no list`);
     const found = page.output.tags ?? [];
     const known = tags.size;
@@ -51,9 +50,8 @@ export async function listReferrers(
   let next: string | URL | undefined = withQuery(path, artifactType === undefined ? {} : { artifactType });
   for (let pages = 0; next !== undefined; pages++) {
     if (pages === MOST_PAGES || found.length > MOST_REFERRERS) throw tooMany("referrers", MOST_REFERRERS);
-    const answer: Answer = await caller.call({ method: "GET", url: next }, waiting);
-    const limit = { limit: MAX_DOCUMENT, timeMs: caller.limits.document, signal: waiting.signal };
-    const page = parseIndex(await readDocument(answer.body, "the referrers", limit)).manifests;
+    const { answer, bytes } = await fetchPage(caller, next, "the referrers", waiting);
+    const page = parseIndex(bytes).manifests;
     found.push(...page);
     next = page.length === 0 ? undefined : nextOf(answer, caller);
   }
@@ -67,8 +65,8 @@ export async function* listRepositories(caller: Caller, name: string, waiting: W
   let next: string | URL | undefined = withQuery("v2/_catalog", { n: String(PAGE) });
   let last = "";
   for (let pages = 0; next !== undefined && pages < MOST_PAGES; pages++) {
-    const answer: Answer = await caller.call({ method: "GET", url: next }, waiting);
-    const page = v.safeParse(repositoriesPage, await documentOf(answer, `the catalog of ${name}`, caller, waiting));
+    const { answer, bytes } = await fetchPage(caller, next, `the catalog of ${name}`, waiting);
+    const page = v.safeParse(repositoriesPage, parsedOrUndefined(bytes));
     if (!page.success) throw new GantryError("internal", `cannot read the catalog of ${name}: the answer is no list`);
     const found = page.output.repositories ?? [];
     yield* found;
@@ -93,9 +91,16 @@ function nextOf({ headers, url }: Answer, { endpoint }: Caller): URL | undefined
   return undefined;
 }
 
-async function documentOf(answer: Answer, what: string, caller: Caller, waiting: Waiting): Promise<unknown> {
-  const limit = { limit: MAX_DOCUMENT, timeMs: caller.limits.document, signal: waiting.signal };
-  const bytes = await readDocument(answer.body, what, limit);
+function fetchPage(
+  caller: Caller,
+  url: string | URL,
+  what: string,
+  waiting: Waiting,
+): Promise<{ readonly answer: Answer; readonly bytes: Buffer }> {
+  return caller.fetch({ method: "GET", url }, what, waiting);
+}
+
+function parsedOrUndefined(bytes: Buffer): unknown {
   try {
     return JSON.parse(bytes.toString("utf8"));
   } catch {

@@ -4,15 +4,14 @@ import type { Descriptor } from "../oci/image.ts";
 import { MAX_DOCUMENT } from "../oci/image-config.ts";
 import { familiarString, type Reference } from "../oci/reference.ts";
 import { type BlobSource, readBlob } from "./blob-reader.ts";
-import { discard, readDocument } from "./body.ts";
-import type { Caller, Wish } from "./caller.ts";
+import { discard } from "./body.ts";
+import type { Caller } from "./caller.ts";
 import { ACCEPTED_MANIFESTS, checkDigest, type ManifestDocument, readManifest, toldDigest } from "./document.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { RefusedError, UnreachableError } from "./failure.ts";
 import { listReferrers, listTags } from "./listing.ts";
 import type { Reachability } from "./reachability.ts";
 import type { RemoteSettings, Waiting } from "./settings.ts";
-import type { Answer } from "./transport.ts";
 
 const ACCEPT = { Accept: ACCEPTED_MANIFESTS };
 /** Of a foreign layer. */
@@ -94,9 +93,8 @@ export class Repository {
       throw new GantryError("invalid", `cannot read ${digest}: it is longer than ${MAX_DOCUMENT} bytes`);
     }
     return this.#first(async (caller) => {
-      const { body } = await this.#blobAt(caller, digest, {}, waiting);
-      const limit = { limit: MAX_DOCUMENT, timeMs: caller.limits.document, signal: waiting.signal };
-      const bytes = await readDocument(body, digest, limit);
+      const wish = { method: "GET", url: this.#path(caller, `blobs/${digest}`) } as const;
+      const { bytes } = await this.#known(caller, digest, caller.fetch(wish, digest, waiting));
       if (bytes.length !== size || !hasDigest(bytes, digest)) throw failedVerification(digest);
       return bytes;
     });
@@ -221,10 +219,10 @@ export class Repository {
 
   async #manifestAt(caller: Caller, tagOrDigest: string, waiting: Waiting): Promise<ManifestDocument> {
     const url = this.#path(caller, `manifests/${tagOrDigest}`);
-    const { body, headers } = await caller.call({ method: "GET", url, headers: ACCEPT }, waiting);
     const name = familiarString(this.reference);
-    const limit = { limit: MAX_DOCUMENT, timeMs: caller.limits.document, signal: waiting.signal };
-    const bytes = await readDocument(body, `the manifest of ${name}`, limit);
+    const wish = { method: "GET", url, headers: ACCEPT } as const;
+    const { answer, bytes } = await caller.fetch(wish, `the manifest of ${name}`, waiting);
+    const { headers } = answer;
     const expected = tagOrDigest.includes(":") ? tagOrDigest : toldDigest(headers["docker-content-digest"]);
     if (expected !== undefined) checkDigest(bytes, expected);
     return readManifest(bytes, headers["content-type"] ?? "", name);
@@ -240,7 +238,7 @@ export class Repository {
         return answer;
       } catch (error) {
         if (isKind(error, "cancelled")) throw error;
-        if (error instanceof UnreachableError) this.#reachability.failed(caller.endpoint);
+        if (error instanceof UnreachableError && error.kind === "internal") this.#reachability.failed(caller.endpoint);
         // A mirror may lack what the registry has; a registry that answered has said its word.
         else if (!caller.endpoint.isMirror) throw error;
         last = error;
@@ -259,16 +257,18 @@ export class Repository {
   }
 
   #source(caller: Caller, digest: string): BlobSource {
-    const open: BlobSource["open"] = (headers, waiting) => this.#blobAt(caller, digest, { headers, tries: 1 }, waiting);
-    return { name: nameOf(caller), open };
+    const url = this.#path(caller, `blobs/${digest}`);
+    const open: BlobSource["open"] = (headers, waiting) =>
+      this.#known(caller, digest, caller.call({ method: "GET", url, headers, tries: 1 }, waiting));
+    return { name: nameOf(caller), isFinal: !caller.endpoint.isMirror, open };
   }
 
-  async #blobAt(caller: Caller, digest: string, rest: Partial<Wish>, waiting: Waiting): Promise<Answer> {
+  async #known<T>({ endpoint }: Caller, digest: string, asked: Promise<T>): Promise<T> {
     try {
-      return await caller.call({ ...rest, method: "GET", url: this.#path(caller, `blobs/${digest}`) }, waiting);
+      return await asked;
     } catch (error) {
       if (!(error instanceof RefusedError) || error.status !== 404) throw error;
-      throw error.worded(`unknown blob: ${caller.endpoint.host} does not have ${digest}`);
+      throw error.worded(`unknown blob: ${endpoint.host} does not have ${digest}`);
     }
   }
 
@@ -279,13 +279,14 @@ export class Repository {
       .filter((text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol))
       .map((text) => ({
         name: text,
+        isFinal: false,
         open: (headers, waiting) => this.caller.callElsewhere(new URL(text), headers, waiting),
       }));
   }
 }
 
 function nameOf({ endpoint }: Caller): string {
-  return endpoint.base + endpoint.prefix;
+  return endpoint.isMirror ? endpoint.base + endpoint.prefix : endpoint.host;
 }
 
 /** Without the API its path is unknown, or no method of it is. */

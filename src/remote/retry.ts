@@ -25,9 +25,9 @@ export class Retries {
     this.#waiting = waiting;
   }
 
-  /** Something new came: the next failure counts as the first. */
+  /** Something new came: the failure that ended it doesn't count. */
   reset(): void {
-    this.#failed = 0;
+    this.#failed = -1;
   }
 
   /** Waits until the next try is due; throws the error where none is to be made, `cancelled` at an abort. */
