@@ -28,8 +28,7 @@ export async function askForLogin(given: {
     if (username === "") throw new ExitError(1, "Error: Non-null Username Required");
   }
   if (password === "") {
-    say("Password: ");
-    password = await keyboard.hiddenLine();
+    password = await keyboard.hiddenLine("Password: ");
     if (password === "") throw new ExitError(1, "Error: Password Required");
   }
   return { username, password };
@@ -38,8 +37,7 @@ export async function askForLogin(given: {
 /** A secret that a person types, such as a key's password; it may be empty. */
 export async function askForSecret(question: string): Promise<string> {
   using keyboard = new Keyboard();
-  say(question);
-  return await keyboard.hiddenLine();
+  return await keyboard.hiddenLine(question);
 }
 
 /** Where a person sees it, also when standard output goes elsewhere. */
@@ -68,10 +66,12 @@ class Keyboard implements Disposable {
   }
 
   /** A line that the terminal doesn't show, edited as terminals do. The end of the input is its end. */
-  async hiddenLine(): Promise<string> {
+  async hiddenLine(question: string): Promise<string> {
+    // First of all: whoever is asked may be quick to answer.
     const restore = enterRawMode({ passesOutput: false });
     const typed: string[] = [];
     try {
+      say(question);
       for (;;) {
         const key = await this.#key();
         if (key === undefined || key === "\r" || key === "\n") break;
