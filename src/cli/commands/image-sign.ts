@@ -24,15 +24,15 @@ export const sign: Command = {
   async run(call) {
     if (call.flags.text("key") === "") throw new ExitError(1, "no key to sign with: give --key FILE");
     // All that can be wrong here is found before anything is signed.
-    const references = call.args.map(registryName);
+    const references = await Promise.all(call.args.map((text) => registryName(call, text)));
     const key = await signingKey(call.flags.text("key"));
-    for (const [at, reference] of references.entries()) await signOne(call, key, call.args[at] ?? "", reference);
+    for (const reference of references) await signOne(call, key, reference);
     return 0;
   },
 };
 
-async function signOne(call: Call, key: PrivateKey, text: string, reference: Reference): Promise<void> {
-  const manifests = await fetchSignatures(call, text, { isRecursive: call.flags.bool("recursive") });
+async function signOne(call: Call, key: PrivateKey, reference: Reference): Promise<void> {
+  const manifests = await fetchSignatures(call, reference, { isRecursive: call.flags.bool("recursive") });
   const annotations = annotationsOf(call.flags.list("annotations"));
   const identity = call.flags.text("sign-container-identity") || claimOf(reference);
   const made = [];
@@ -43,7 +43,7 @@ async function signOne(call: Call, key: PrivateKey, text: string, reference: Ref
     else made.push({ digest: manifest.Digest, payload, signature: await key.sign(payload) });
   }
   // What the name points to comes last: when it is signed, all below it is.
-  if (made.length > 0) await putSignatures(call, text, made.toReversed());
+  if (made.length > 0) await putSignatures(call, reference, made.toReversed());
   for (const { Digest } of manifests) {
     printLine(`${kept.has(Digest) ? "Signed already" : "Signed"}: ${familiarName(reference)}@${Digest}`);
   }

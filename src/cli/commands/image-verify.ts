@@ -40,11 +40,11 @@ export const verify: Command = {
       throw new ExitError(1, "nothing to verify by, or two things: give either --key FILE or --policy FILE");
     }
     const check = key === "" ? byPolicy(call, loadPolicy(policy)) : byKey(call, verifyingKey(key));
-    const references = call.args.map(registryName);
+    const references = await Promise.all(call.args.map((text) => registryName(call, text)));
     const payloads: unknown[] = [];
     let failed = false;
-    for (const [at, reference] of references.entries()) {
-      const { lines, complaints, signed } = await check(call.args[at] ?? "", reference);
+    for (const reference of references) {
+      const { lines, complaints, signed } = await check(reference);
       if (flags.text("output") === "text") for (const line of lines) printLine(line);
       for (const complaint of complaints) complain(complaint);
       payloads.push(...signed);
@@ -62,15 +62,15 @@ interface Checked {
   readonly signed: readonly unknown[];
 }
 
-type Check = (text: string, reference: Reference) => Promise<Checked>;
+type Check = (reference: Reference) => Promise<Checked>;
 
 function byKey(call: Call, key: PublicKey): Check {
   const { flags } = call;
   const annotations = annotationsOf(flags.list("annotations"));
   const other = flags.text("identity");
   if (other !== "") parseNormalized(other);
-  return async (text, reference) => {
-    const manifests = await fetchSignatures(call, text, { isRecursive: flags.bool("recursive") });
+  return async (reference) => {
+    const manifests = await fetchSignatures(call, reference, { isRecursive: flags.bool("recursive") });
     const [lines, complaints, signed]: [string[], string[], unknown[]] = [[], [], []];
     const fits = (identity: string): boolean =>
       other === ""
@@ -103,8 +103,8 @@ function refusal(
 function byPolicy(call: Call, policy: Policy): Check {
   const wanted = call.flags.text("platform");
   const platform = formatPlatform(wanted === "" ? hostPlatform() : parsePlatform(wanted));
-  return async (text, reference) => {
-    const manifests = await fetchSignatures(call, text, { isRecursive: true });
+  return async (reference) => {
+    const manifests = await fetchSignatures(call, reference, { isRecursive: true });
     // What a pull takes: what the name points to, and of an index the image for the platform.
     const [first, ...members] = manifests;
     const chosen = [first, members.find(({ Platform }) => Platform === platform)].filter((one) => one !== undefined);

@@ -1,39 +1,42 @@
 import type { AttachedSignature, ImageSignatures, SignaturesPutResponse, SignedManifest } from "../../api/signature.ts";
 import { GantryError } from "../../base/errors.ts";
 import { isDigest } from "../../oci/digest.ts";
-import { isIdentifier, parseNormalized, type Reference, tagNameOnly } from "../../oci/reference.ts";
+import { formatReference, isIdentifier, type Reference, tagNameOnly } from "../../oci/reference.ts";
 import { MOST_PAYLOAD } from "../../trust/payload.ts";
 import type { FoundSignature } from "../../trust/signature.ts";
 import { decodeBase64 } from "../../trust/signature-manifest.ts";
 import type { Call } from "../command.ts";
 import { registryAuth } from "../credentials/headers.ts";
+import { registryReference } from "../run/registry-name.ts";
 
-/** A name of an image at a registry, `latest` filled in; an image's id is none. */
-export function registryName(text: string): Reference {
+/** A name of an image at a registry as the engine understands it, `latest` filled in; an image's id is none. */
+export async function registryName(call: Call, text: string): Promise<Reference> {
   if (isIdentifier(text) || isDigest(text)) {
     throw new GantryError(
       "invalid",
       `${text} is an image's id: signatures lie in registries, so name the image as it was pushed`,
     );
   }
-  return tagNameOnly(parseNormalized(text));
+  return tagNameOnly(await registryReference(call.client, text));
 }
 
 /** What a name points to at its registry and the signatures there, by way of the engine. */
 export async function fetchSignatures(
   call: Call,
-  text: string,
+  reference: Reference,
   options: { readonly isRecursive: boolean },
 ): Promise<readonly SignedManifest[]> {
-  const reference = registryName(text);
-  const { Manifests } = await call.client.json<ImageSignatures>("GET", pathOf(text), {
+  const { Manifests } = await call.client.json<ImageSignatures>("GET", pathOf(reference), {
     query: { recursive: options.isRecursive },
     headers: await registryAuth(call, reference.domain),
   });
   const [first] = Manifests;
   // The engine is trusted to fetch, not to choose what is signed or verified by digest.
   if (first === undefined || (reference.digest !== undefined && first.Digest !== reference.digest)) {
-    throw new GantryError("internal", `the engine answered for ${first?.Digest ?? "nothing"} when asked for ${text}`);
+    throw new GantryError(
+      "internal",
+      `the engine answered for ${first?.Digest ?? "nothing"} when asked for ${formatReference(reference)}`,
+    );
   }
   for (const { Digest } of Manifests) {
     if (!isDigest(Digest))
@@ -45,11 +48,11 @@ export async function fetchSignatures(
 /** Adds signatures to those at the registry, by way of the engine. */
 export async function putSignatures(
   call: Call,
-  text: string,
+  reference: Reference,
   signatures: readonly { readonly digest: string; readonly payload: Uint8Array; readonly signature: Uint8Array }[],
 ): Promise<SignaturesPutResponse> {
   const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString("base64");
-  return call.client.json<SignaturesPutResponse>("PUT", pathOf(text), {
+  return call.client.json<SignaturesPutResponse>("PUT", pathOf(reference), {
     json: {
       Signatures: signatures.map(({ digest, payload, signature }) => ({
         Digest: digest,
@@ -57,7 +60,7 @@ export async function putSignatures(
         Signature: base64(signature),
       })),
     },
-    headers: await registryAuth(call, registryName(text).domain),
+    headers: await registryAuth(call, reference.domain),
   });
 }
 
@@ -70,6 +73,6 @@ export function foundSignatures({ Digest, Signatures }: SignedManifest): FoundSi
   });
 }
 
-function pathOf(text: string): string {
-  return `/gantry/distribution/${encodeURIComponent(text)}/signatures`;
+function pathOf(reference: Reference): string {
+  return `/gantry/distribution/${encodeURIComponent(formatReference(reference))}/signatures`;
 }
