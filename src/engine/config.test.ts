@@ -48,6 +48,11 @@ test("flags are read in all of their forms", () => {
       "--default-shm-size=128m",
       "--registry-mirror",
       "https://mirror.example",
+      "--registry=quay.io=https://one.example/quay",
+      "--registry=quay.io=http://two.example",
+      "--registry=*=https://all.example/v2/all/",
+      "--default-registry=registry.example:5000",
+      "--min-transfer-rate=64k",
       "--log-opt",
       "max-size=10m",
     ]),
@@ -61,6 +66,13 @@ test("flags are read in all of their forms", () => {
   assert.deepEqual(config.runtimes, { kata: { path: "/usr/bin/kata", args: [] } });
   assert.equal(config.defaultShmSize, 134_217_728);
   assert.deepEqual(config.registryMirrors, ["https://mirror.example/"]);
+  const rule = (...mirrors: string[]) => ({ mirrors, insecure: false, onlyMirrors: false });
+  assert.deepEqual(config.registries, {
+    "quay.io": rule("https://one.example/quay/", "http://two.example/"),
+    "*": rule("https://all.example/v2/all/"),
+  });
+  assert.equal(config.defaultRegistry, "registry.example:5000");
+  assert.equal(config.minTransferRate, 65_536);
   assert.deepEqual(config.logOpts, { "max-size": "10m" });
 });
 
@@ -87,6 +99,14 @@ test("what can't be a flag's value is refused in one sentence", () => {
     [["--default-ulimit=nofile"], /nofile/],
     [["--default-shm-size=0"], /more than 0/],
     [["--registry-mirror=ftp://x"], /unsupported scheme "ftp"/],
+    [["--registry=quay.io"], /bad attribute format: quay\.io/],
+    [
+      ["--registry=quay=https://x"],
+      /"quay" names no registry: give a host, a host with the beginning of a path, or \*/,
+    ],
+    [["--registry=quay.io=https://u@x"], /must be no more than a scheme, a host and a path/],
+    [["--default-registry=quay"], /quay is no registry: give host\[:port\]/],
+    [["--max-concurrent-downloads=0"], /a whole number from 1 to 256/],
     [["--bip=10.0.0.1/8", "-b", "br0"], /exclude each other/],
     [["--tlsverify"], /TLS needs --tlscacert/],
     [["--config-file=/nowhere.json"], /with file \/nowhere\.json: open \/nowhere\.json: no such file or directory/],
@@ -102,11 +122,21 @@ test("the file takes the same settings, and refuses what it doesn't know or the 
     "default-ulimits": { nofile: { Name: "nofile", Soft: 1, Hard: 2 } },
     "default-address-pools": [{ base: "10.0.0.0/8", size: 24 }],
     "shutdown-timeout": 3,
+    registries: {
+      "index.docker.io/team": { mirrors: ["https://m.example/x"], onlyMirrors: true },
+      "[::1]:5000": { insecure: true },
+    },
+    "min-transfer-rate": 0,
   });
   const config = loadConfig(parseFlags(["--config-file", path]));
   assert.deepEqual(config.runtimes, { kata: { path: "/k", args: ["--x"] } });
   assert.deepEqual(config.defaultUlimits.nofile, { Name: "nofile", Soft: 1, Hard: 2 });
   assert.equal(config.shutdownTimeout, 3);
+  assert.deepEqual(config.registries, {
+    "docker.io/team": { mirrors: ["https://m.example/x/"], insecure: false, onlyMirrors: true },
+    "[::1]:5000": { mirrors: [], insecure: true, onlyMirrors: false },
+  });
+  assert.equal(config.minTransferRate, 0);
   assert.throws(() => loadConfig(parseFlags(["--config-file", path, "--label", "c=d"])), {
     message: `unable to configure the Gantry daemon with file ${path}: the following directives are specified both as a flag and in the configuration file: labels: (from flag: [c=d], from file: [a=b])`,
   });
@@ -117,6 +147,17 @@ test("the file takes the same settings, and refuses what it doesn't know or the 
   for (const [content, message] of [
     ["{", /no valid JSON/],
     ["[]", /one JSON object/],
+    [
+      { registries: { "quay.io": { mirror: [] } } },
+      /quay\.io has an unknown key "mirror": there are mirrors, insecure,/,
+    ],
+    [{ registries: { "quay.io": { onlyMirrors: true } } }, /quay\.io has onlyMirrors, but no mirrors$/],
+    [
+      { registries: { "*": { insecure: true } } },
+      /"insecure" needs the name of a registry: "\*" would give up all TLS$/,
+    ],
+    [{ registries: { "quay.io/A": {} } }, /"quay\.io\/A" names no registry/],
+    [{ registries: { "quay.io": { mirrors: ["quay"] } } }, /invalid mirror: "quay" is not a valid URI$/],
     ['{"debug":1}', /invalid value of "debug": 1 is neither true nor false/],
     ['{"hosts":"x"}', /invalid value of "hosts": "x" is no list/],
   ] as const) {

@@ -178,6 +178,7 @@ const RELOADABLE: readonly Name[] = [
   "registryMirrors",
   "registries",
   "minTransferRate",
+  "certsDir",
   "registryTimeout",
   "signaturePolicy",
   "maxConcurrentDownloads",

@@ -69,6 +69,8 @@ export interface EngineConfig {
   readonly defaultRegistry: string;
   /** Bytes a second; 0 for none. */
   readonly minTransferRate: number;
+  /** Where certificates of registries are looked for before the usual places; empty for nowhere. */
+  readonly certsDir: string;
   /** Seconds. */
   readonly registryTimeout: number;
   /** Path of a policy as containers-policy.json(5) has it; empty: every image is accepted. */
@@ -187,6 +189,7 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
     help: "Bytes a second that a download must bring",
   }),
   registryTimeout: intOption("registry-timeout", 60, [1, 3600], { help: "Seconds that a registry may say nothing" }),
+  certsDir: textOption("certs-dir", "", { help: "Folder with one of certificates for each registry" }, absolute),
   registryMirrors: listOption("registry-mirror", { key: "registry-mirrors", help: "Preferred mirror" }, mirrorUrl),
   maxConcurrentDownloads: intOption("max-concurrent-downloads", 3, [1, 256], { help: "Layers fetched at once" }),
   maxConcurrentUploads: intOption("max-concurrent-uploads", 5, [1, 256], { help: "Layers pushed at once" }),

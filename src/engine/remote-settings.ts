@@ -11,6 +11,7 @@ type Wanted = Pick<
   | "registryMirrors"
   | "registries"
   | "minTransferRate"
+  | "certsDir"
   | "registryTimeout"
   | "httpProxy"
   | "httpsProxy"
@@ -30,7 +31,7 @@ export function remoteSettings(config: Wanted, environment: NodeJS.ProcessEnv): 
     registries: config.registries,
     minTransferRate: config.minTransferRate,
     silence: config.registryTimeout * 1000,
-    certificateFolders: CERTIFICATE_FOLDERS,
+    certificateFolders: config.certsDir === "" ? CERTIFICATE_FOLDERS : [config.certsDir, ...CERTIFICATE_FOLDERS],
     proxies: {
       http: named(config.httpProxy, "HTTP_PROXY"),
       https: named(config.httpsProxy, "HTTPS_PROXY"),
