@@ -3,9 +3,9 @@ import type { ImageDeleteRow } from "../api/image.ts";
 import { GantryError, isKind } from "../base/errors.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { ImageContext } from "./ports.ts";
-import { sweepLeases } from "./pull.ts";
 import { createdAt, type ImageRecord, type LayerRecord } from "./record.ts";
 import { removeImage } from "./remove.ts";
+import { sweepLeases } from "./sweep.ts";
 
 const KEYS = ["dangling", "label", "label!", "until"];
 

@@ -11,7 +11,7 @@ import type { ImageContext, LayerWish, OnLayerProgress, OpenBlob } from "./ports
 import type { FetchedManifest } from "./pull-manifest.ts";
 import { PullRow } from "./pull-rows.ts";
 import type { ImageRecord, LayerRecord } from "./record.ts";
-import { sweepThings } from "./sweep.ts";
+import { sweepLeases, sweepThings } from "./sweep.ts";
 
 /**
  * Fetches an image's config and layers. The record that it resolves with is not added yet. What a failure leaves whole
@@ -53,12 +53,17 @@ export async function fetchImage(
     const layers = await fetchLayers(context, scope, repository, wishes, progress);
     return await storeImage(context, scope, { configBytes, config, layers, manifestBytes: bytes });
   } catch (error) {
-    if (isFull(error)) {
-      const lease = context.leases.drop(descriptor.digest);
-      await sweepThings(context, lease?.chains.toReversed() ?? [], lease?.blobs ?? []);
-    }
+    if (isFull(error)) await makeRoom(context, descriptor.digest);
     throw error;
   }
+}
+
+/** On a full disk nothing is kept for later: neither of this pull nor of others that failed. */
+async function makeRoom(context: ImageContext, manifest: string): Promise<void> {
+  const lease = context.leases.drop(manifest);
+  await sweepThings(context, lease?.chains.toReversed() ?? [], lease?.blobs ?? []);
+  await sweepLeases(context, "all");
+  await context.content.removePartials();
 }
 
 /** All at once; how many are downloaded at the same time is the source's choice. The first failure ends the others. */
@@ -125,7 +130,7 @@ async function fetchLayer(
 }
 
 /** True if the disk, or a quota on it, was too small. */
-export function isFull(error: unknown): boolean {
+function isFull(error: unknown): boolean {
   for (let one = error; one instanceof Error; one = one.cause) if (hasCode(one, "ENOSPC", "EDQUOT")) return true;
   return false;
 }

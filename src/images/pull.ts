@@ -17,7 +17,7 @@ import { fetchImage } from "./pull-image.ts";
 import { chooseManifest, refuseArtifact } from "./pull-manifest.ts";
 import { retryText, SHOWN_MS } from "./pull-rows.ts";
 import type { ImageRecord, Naming } from "./record.ts";
-import { sweepThings, withClaims } from "./sweep.ts";
+import { sweepLeases, withClaims } from "./sweep.ts";
 
 /** More tags of one repository than these are not pulled at once. */
 const MOST_TAGS = 10_000;
@@ -73,18 +73,6 @@ export async function pullImages(
     onPulled?.(isDone ? "done" : "failed");
     await sweepLeases(context, "expired");
   }
-}
-
-/** Gives up leases and removes what only they kept. Resolves with the chain ids that went. */
-export async function sweepLeases(context: ImageContext, which: "expired" | "all"): Promise<string[]> {
-  const dropped = context.leases.dropMany(which);
-  if (dropped.length === 0) return [];
-  const chains = dropped.flatMap((lease) => lease.chains.toReversed());
-  return sweepThings(
-    context,
-    chains,
-    dropped.flatMap(({ blobs }) => blobs),
-  );
 }
 
 /** One after the other, as the registry lists them: layers that tags share are there for the next. */

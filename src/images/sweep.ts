@@ -38,6 +38,18 @@ export async function withClaims<T>(context: ImageContext, act: (scope: ClaimSco
   }
 }
 
+/** Gives up leases and removes what only they kept. Resolves with the chain ids that went. */
+export async function sweepLeases(context: ImageContext, which: "expired" | "all"): Promise<string[]> {
+  const dropped = context.leases.dropMany(which);
+  if (dropped.length === 0) return [];
+  const chains = dropped.flatMap((lease) => lease.chains.toReversed());
+  return sweepThings(
+    context,
+    chains,
+    dropped.flatMap(({ blobs }) => blobs),
+  );
+}
+
 /** Like `sweep`, for chain ids (topmost first) and blobs. */
 export async function sweepThings(
   context: ImageContext,
