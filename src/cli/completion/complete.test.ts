@@ -74,6 +74,24 @@ test("commands, flags and their values are completed without an engine", async (
   assert.deepEqual(await completions(engine, "gantry run busybox --ti"), [":"]);
 });
 
+test("registries are those that there are credentials for", async () => {
+  await using engine = await completionEngine();
+  const config = {
+    auths: { "https://index.docker.io/v1/": {}, "http://registry.example:5000/v1/": {} },
+    credHelpers: { "other.example": "x" },
+  };
+  writeFileSync(join(engine.folder, "config.json"), JSON.stringify(config));
+  const all = ["docker.io", "other.example", "registry.example:5000", ":"];
+  assert.deepEqual(await completions(engine, "gantry -H unix:///nowhere logout "), all);
+  assert.deepEqual(await completions(engine, "gantry login -u joe reg"), ["registry.example:5000", ":"]);
+  assert.deepEqual(await completions(engine, "gantry image pu"), [
+    "pull\tDownload an image from a registry",
+    "push\tUpload an image to a registry",
+    ":",
+  ]);
+  assert.deepEqual(await completions(engine, "gantry manifest annotate --arch am"), ["amd64", ":"]);
+});
+
 test("a line is cut into words as the shell cuts it", () => {
   assert.deepEqual(wordsOf('a \'b c\' "d\\"e" f\\ g '), ["a", "b c", 'd"e', "f g", ""]);
   assert.deepEqual(wordsOf("a ''"), ["a", ""]);

@@ -4,6 +4,7 @@ import type { NetworkInspect } from "../../api/network.ts";
 import type { Volume } from "../../api/volume.ts";
 import { type EngineClient, filtersQuery } from "../../client/client.ts";
 import { ContextStore } from "../contexts/store.ts";
+import { HUB_KEY, keyOf } from "../credentials/address.ts";
 import type { Settings } from "../settings.ts";
 
 /** What the engine is given to answer in: a shell waits. */
@@ -75,6 +76,16 @@ export const volumes: Source = async (asked) => {
 export const contexts: Source = (asked) => ({
   values: ["default", ...new ContextStore(asked.settings.configFolder).list().map((context) => context.Name)],
 });
+
+/** Registries that there are credentials for. */
+export const registries: Source = (asked) => {
+  const { auths = {}, credHelpers = {} } = asked.settings.config();
+  const names = [...Object.keys(auths), ...Object.keys(credHelpers)].map((name) => {
+    const key = keyOf(name);
+    return key === HUB_KEY ? "docker.io" : key;
+  });
+  return { values: [...new Set(names)].sort() };
+};
 
 export function plugins(kind: "Log" | "Network" | "Volume"): Source {
   return async (asked) => {
