@@ -12,11 +12,11 @@ const FOLDER = O_PATH | constants.O_DIRECTORY;
  */
 export class OpenFolders implements Disposable {
   readonly #root: number;
-  readonly #opened: (fd: number) => void;
+  readonly #opened: (fd: number, path: string) => void;
   readonly #open = new Map<string, number>();
 
   /** `root` stays the caller's. `opened` sees each folder when it is opened, and may throw. */
-  constructor(root: number, opened: (fd: number) => void = () => {}) {
+  constructor(root: number, opened: (fd: number, path: string) => void = () => {}) {
     this.#root = root;
     this.#opened = opened;
   }
@@ -34,7 +34,7 @@ export class OpenFolders implements Disposable {
       fd = mkdirInRoot(this.#root, path, 0o755);
     }
     this.#open.set(path, fd);
-    this.#opened(fd);
+    this.#opened(fd, path);
     return fd;
   }
 

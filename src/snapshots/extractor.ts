@@ -1,4 +1,4 @@
-import { closeSync, constants, ftruncateSync, readlinkSync, writeSync } from "node:fs";
+import { closeSync, constants, fstatSync, ftruncateSync, readlinkSync, writeSync } from "node:fs";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import { OpenFolders } from "../kernel/open-folders.ts";
 import {
@@ -16,7 +16,7 @@ import {
   symlinkat,
   utimensat,
 } from "../kernel/path.ts";
-import { setXattr } from "../kernel/xattr.ts";
+import { getXattr, setXattr } from "../kernel/xattr.ts";
 import type { TarEntry } from "../oci/tar/entry.ts";
 import { NODE_TYPE } from "../oci/tar/file-type.ts";
 import type { TarSink } from "../oci/tar/parser.ts";
@@ -38,6 +38,11 @@ export interface Whiteouts {
 const LARGEST_ID = 0xffff_fffe;
 const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 const FOLDER = O_PATH | constants.O_DIRECTORY;
+/** Names can't make a path too long below it, wherever the root lies. */
+const SHORT_PATH = 1024;
+const SETGID = 0o2000;
+const PERMISSIONS = 0o777;
+const DEFAULT_ACL = "system.posix_acl_default";
 
 /**
  * Puts the members of one layer into a folder. All lookups are the kernel's, from the root's descriptor and inside it;
@@ -53,6 +58,10 @@ export class Extractor implements TarSink {
   readonly #folders: OpenFolders;
   readonly #times: { readonly at: LayerName; readonly mtime: FileTime }[] = [];
   readonly #written = new Set<string>();
+  readonly #umask = process.umask();
+  #hasLinks: boolean;
+  /** What is made here is root's with the mode that it was made with, so that neither need be set again. */
+  #givesOwn: boolean;
   readonly #isWritten = (path: string): boolean => this.#written.has(path);
   #file: { readonly fd: number; readonly entry: TarEntry } | undefined;
 
@@ -60,8 +69,13 @@ export class Extractor implements TarSink {
   constructor(root: number, whiteouts: Whiteouts) {
     this.#root = root;
     // A path longer than the kernel's (4096 bytes) could be made through links, and walked by nobody afterwards.
-    this.#folders = new OpenFolders(root, (fd) => readlinkSync(`/proc/self/fd/${fd}`));
+    this.#folders = new OpenFolders(root, (fd, path) => {
+      if (this.#hasLinks || path.length > SHORT_PATH) readlinkSync(`/proc/self/fd/${fd}`);
+    });
     this.#whiteouts = whiteouts;
+    // A copy of a parent has the parent's folders and links.
+    this.#hasLinks = whiteouts.asksWritten;
+    this.#givesOwn = !whiteouts.asksWritten && process.geteuid?.() === 0 && givesOwn(root);
   }
 
   entry(entry: TarEntry): void {
@@ -144,11 +158,13 @@ export class Extractor implements TarSink {
 
   #make(entry: TarEntry, dir: number, at: LayerName): void {
     if (entry.type === "file") {
-      const fd = this.#replacing(dir, at, () => openat(dir, at.base, NEW_FILE, 0o600));
+      const mode = this.#givesOwn && entry.uid === 0 && entry.gid === 0 ? entry.mode & PERMISSIONS : 0o600;
+      const fd = this.#replacing(dir, at, () => openat(dir, at.base, NEW_FILE, mode));
       this.#file = { fd, entry };
       this.size += entry.size;
       return;
     }
+    this.#hasLinks ||= entry.type === "symlink";
     if (entry.type === "symlink") this.#replacing(dir, at, () => symlinkat(entry.linkName, dir, at.base));
     else {
       const type = NODE_TYPE[entry.type]!;
@@ -204,11 +220,15 @@ export class Extractor implements TarSink {
 
   /** Owner, attributes, mode and time, in the order in which none undoes another. */
   #dress(dir: number, name: string, entry: TarEntry): void {
-    fchownat(dir, name, entry.uid, entry.gid);
+    const isRoots = this.#givesOwn && entry.uid === 0 && entry.gid === 0;
+    if (!isRoots || name === ".") fchownat(dir, name, entry.uid, entry.gid);
     if (entry.xattrs.size > 0) this.#dressXattrs(name === "" ? dir : `/proc/self/fd/${dir}/${name}`, entry);
-    if (name === "") fchmod(dir, entry.mode);
-    else if (entry.type !== "symlink") fchmodat(dir, name, entry.mode);
+    if (name === "") {
+      if (!isRoots || (entry.mode & ~(PERMISSIONS & ~this.#umask)) !== 0) fchmod(dir, entry.mode);
+    } else if (entry.type !== "symlink") fchmodat(dir, name, entry.mode);
     if (entry.type !== "directory") utimensat(dir, name, entry.mtime, entry.mtime);
+    // What is made in a folder may take its group or its access control list from there.
+    else if (entry.gid !== 0 || (entry.mode & SETGID) !== 0 || entry.xattrs.has(DEFAULT_ACL)) this.#givesOwn = false;
   }
 
   #dressXattrs(target: string | number, entry: TarEntry): void {
@@ -231,6 +251,12 @@ export class Extractor implements TarSink {
       path = path.slice(0, Math.max(path.lastIndexOf("/"), 0));
     }
   }
+}
+
+/** Whether a file that root makes in this folder is root's own, with the mode that was asked for. */
+function givesOwn(folder: number): boolean {
+  const { gid, mode } = fstatSync(folder);
+  return gid === 0 && (mode & SETGID) === 0 && getXattr(folder, DEFAULT_ACL) === undefined;
 }
 
 export function pathOf({ folder, base }: LayerName): string {

@@ -24,7 +24,8 @@ import { getXattr } from "../kernel/xattr.ts";
 import type { TarEntry } from "../oci/tar/entry.ts";
 import { readTar } from "../oci/tar/reader.ts";
 import { type TarInput, writeTar } from "../oci/tar/writer.ts";
-import type { Snapshotter } from "./snapshotter.ts";
+import { LayerWriter } from "./layer-writer.ts";
+import type { Extracted, LayerDraft, Snapshotter } from "./snapshotter.ts";
 
 /** Rows of a layer: a name alone is a folder if it ends in "/", else an empty file. */
 export type LayerRow = string | (Partial<TarInput> & { readonly name: string; readonly text?: string });
@@ -456,6 +457,86 @@ export function snapshotterSuite(name: string, open: (root: string) => Snapshott
       assert.ok((await tree("live")).includes("a"));
       await snapshots.prepare("next", "base");
       assert.equal(snapshots.list().length, 3);
+    });
+
+    it("gives files the owner and mode that the layer says, whatever their folder hands down", async () => {
+      const layer = layerOf([
+        { name: "plain", mode: 0o666 },
+        { name: "program", mode: 0o4755 },
+        { name: "all", mode: 0o777 },
+        { name: "owned", mode: 0o640, uid: 3, gid: 4 },
+        { name: "group/", mode: 0o2755, gid: 5 },
+        { name: "group/root", mode: 0o644 },
+        { name: "group/below/", mode: 0o755 },
+        { name: "group/below/root", mode: 0o600 },
+      ]);
+      await snapshots.apply("base", undefined, layer);
+      await inside("base", (root) => {
+        const shown = (name: string): string => {
+          const { gid, mode, uid } = lstatSync(join(root, name));
+          return `${(mode & 0o7777).toString(8)} ${uid}:${gid}`;
+        };
+        assert.deepEqual(["plain", "program", "all", "owned"].map(shown), [
+          "666 0:0",
+          "4755 0:0",
+          "777 0:0",
+          "640 3:4",
+        ]);
+        assert.deepEqual(["group", "group/root", "group/below", "group/below/root"].map(shown), [
+          "2755 0:5",
+          "644 0:0",
+          "755 0:0",
+          "600 0:0",
+        ]);
+      });
+    });
+
+    it("takes layers that other threads extract, and nothing of those that are given up", async () => {
+      const write = async (draft: LayerDraft, rows: readonly LayerRow[]): Promise<Extracted> => {
+        const writer = new LayerWriter(draft.folder, draft.whiteouts);
+        try {
+          writer.write(await buffer(layerOf(rows)));
+          writer.finish();
+          return { size: writer.size, hasRoot: writer.hasRoot };
+        } finally {
+          writer.close();
+        }
+      };
+      const bottom = await snapshots.draft(undefined);
+      const bottomExtracted = await write(bottom, [{ name: "./", type: "directory", mode: 0o700, uid: 1 }, "a", "b"]);
+      let top = snapshots.extractsAlone ? await snapshots.draft(undefined) : undefined;
+      let topExtracted = top && (await write(top, [".wh.a", { name: "c", text: "text" }]));
+      await snapshots.sync();
+      if (top !== undefined)
+        await assert.rejects(top.commit("top", "base", topExtracted!), (error) => isKind(error, "not-found"));
+      await bottom.commit("base", undefined, bottomExtracted);
+      top ??= await snapshots.draft("base");
+      topExtracted ??= await write(top, [".wh.a", { name: "c", text: "text" }]);
+      await top.commit("top", "base", topExtracted);
+      await top.discard();
+      assert.deepEqual(await tree("top"), ["b", "c"]);
+      assert.equal(await snapshots.usage("top"), 4);
+      await inside("top", (root) => {
+        const { mode, uid } = lstatSync(root);
+        assert.deepEqual([mode & 0o7777, uid], [0o700, 1]);
+      });
+      const same = await snapshots.draft("base");
+      await same.commit("top", "base", { size: 0, hasRoot: true });
+      const left = await snapshots.draft(undefined);
+      await left.discard();
+      assert.equal(existsSync(left.folder), false);
+      assert.equal(existsSync(same.folder), false);
+      await snapshots.draft(undefined);
+      snapshots = open(join(base, "root"));
+      await snapshots.recover(new Set());
+      assert.deepEqual(
+        snapshots
+          .list()
+          .map(({ id }) => id)
+          .sort(),
+        ["base", "top"],
+      );
+      assert.equal(readdirSync(join(base, "root/l")).length, 2);
     });
   });
 }
