@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
@@ -116,6 +116,38 @@ describe("signatures", { skip: registryMissing() }, () => {
     const again = await gantry("image", "keygen", "--output-key-prefix", prefix);
     assert.equal(again.code, 1);
     assert.match(again.stderr, /alice\.key is there already: give another --output-key-prefix, or --force/);
+  });
+
+  test("at a terminal the password is asked for and not shown, twice for a new key", async () => {
+    await pushTo(registry, "typed:1", saying("typed"));
+    const prefix = join(keys, "typed");
+    await using making = engine.terminal("gantry", "image", "keygen", "--output-key-prefix", prefix);
+    await making.shows(/Enter a password for the new key: $/);
+    making.type("tüped word\r");
+    await making.shows(/Enter it again: $/);
+    making.type("tüped word\r");
+    assert.equal(await making.exit, 0, making.text);
+    assert.doesNotMatch(making.text, /word\r/);
+    await using signing = engine.terminal(
+      "gantry",
+      "image",
+      "sign",
+      "--key",
+      `${prefix}.key`,
+      `${registry.host}/typed:1`,
+    );
+    await signing.shows(/Enter the password of .*typed\.key: $/);
+    signing.type("tüped word\r");
+    assert.equal(await signing.exit, 0, signing.text);
+    assert.match(signing.text, /Signed: /);
+    await using differing = engine.terminal("gantry", "image", "keygen", "--output-key-prefix", `${prefix}2`);
+    await differing.shows(/new key: $/);
+    differing.type("one\r");
+    await differing.shows(/again: $/);
+    differing.type("other\r");
+    assert.equal(await differing.exit, 1);
+    assert.match(differing.text, /the two passwords differ: nothing was written/);
+    assert.equal(existsSync(`${prefix}2.key`), false);
   });
 
   test("a signature lies where cosign looks for it, and openssl finds it good", async (t) => {
@@ -301,6 +333,9 @@ describe("signatures", { skip: registryMissing() }, () => {
     await decree(demanding(signedBy("alice")));
     await sign("kept:1");
     assert.equal((await pulled("kept")).error, "");
+    registry.forget();
+    assert.equal((await pulled("kept")).error, "");
+    assert.equal(registry.requests.filter(({ path }) => /\.sig$|referrers/.test(path)).length, 0);
     const [kept, stray] = [`${registry.host}/kept:1`, `${registry.host}/stray:1`];
     assert.equal(await engine.ok("run", "--rm", kept), "kept");
     const refused = await create(stray);

@@ -34,10 +34,12 @@ export async function askForLogin(given: {
   return { username, password };
 }
 
-/** A secret that a person types, such as a key's password; it may be empty. */
-export async function askForSecret(question: string): Promise<string> {
+/** Secrets that a person types, such as a key's password, an answer to each question; they may be empty. */
+export async function askForSecrets(questions: readonly string[]): Promise<string[]> {
   using keyboard = new Keyboard();
-  return await keyboard.hiddenLine(question);
+  const answers: string[] = [];
+  for (const question of questions) answers.push(await keyboard.hiddenLine(question));
+  return answers;
 }
 
 /** Where a person sees it, also when standard output goes elsewhere. */

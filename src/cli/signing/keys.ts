@@ -3,7 +3,7 @@ import { readKeyFile } from "../../trust/policy-file.ts";
 import { type PrivateKey, readPrivateKey } from "../../trust/private-key.ts";
 import { type PublicKey, readPublicKey } from "../../trust/public-key.ts";
 import { ExitError } from "../command.ts";
-import { askForSecret } from "../credentials/prompt.ts";
+import { askForSecrets } from "../credentials/prompt.ts";
 import { isTerminal } from "../streams/terminal.ts";
 
 const FROM_ENVIRONMENT = "env://";
@@ -11,7 +11,7 @@ const PASSWORDS = ["GANTRY_KEY_PASSWORD", "COSIGN_PASSWORD"] as const;
 
 /** The key that images are signed with: a file, or `env://NAME`. Its password is asked for if it has one. */
 export async function signingKey(source: string): Promise<PrivateKey> {
-  return readPrivateKey(textOf(source), source, () => keyPassword(`Enter the password of ${source}: `));
+  return readPrivateKey(textOf(source), source, () => keyPassword(source));
 }
 
 /** The key that signatures are checked with: a file, or `env://NAME`. */
@@ -19,28 +19,30 @@ export function verifyingKey(source: string): PublicKey {
   return readPublicKey(textOf(source), source);
 }
 
-/** The password of a key: the environment's, else what a person types or a pipe has in its first line. */
-export async function keyPassword(question: string): Promise<string> {
-  for (const name of PASSWORDS) {
-    const given = process.env[name];
-    // An empty one is a password, too: that of keys whose owners want none.
-    if (given !== undefined) return given;
-  }
-  if (isTerminal(0)) return askForSecret(question);
+/** The password of a new key; a person types it twice. */
+export async function newKeyPassword(): Promise<string> {
+  const given = givenPassword();
+  if (given !== undefined) return given;
+  const [first = "", second] = await typed(["Enter a password for the new key: ", "Enter it again: "]);
+  if (first !== second) throw new ExitError(1, "the two passwords differ: nothing was written");
+  return first;
+}
+
+async function keyPassword(source: string): Promise<string> {
+  return givenPassword() ?? (await typed([`Enter the password of ${source}: `]))[0] ?? "";
+}
+
+/** The environment's. An empty one is a password, too: that of keys whose owners want none. */
+function givenPassword(): string | undefined {
+  return PASSWORDS.map((name) => process.env[name]).find((given) => given !== undefined);
+}
+
+async function typed(questions: readonly string[]): Promise<string[]> {
+  if (isTerminal(0)) return askForSecrets(questions);
   throw new ExitError(
     1,
     `the key has a password, and there is no terminal to ask for it: set ${PASSWORDS.join(" or ")}`,
   );
-}
-
-/** As `keyPassword`, asked for twice. */
-export async function newKeyPassword(): Promise<string> {
-  const isGiven = PASSWORDS.some((name) => process.env[name] !== undefined);
-  const password = await keyPassword("Enter a password for the new key: ");
-  if (!isGiven && (await askForSecret("Enter it again: ")) !== password) {
-    throw new ExitError(1, "the two passwords differ: nothing was written");
-  }
-  return password;
 }
 
 function textOf(source: string): string {
