@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -353,6 +354,71 @@ for (const driver of ["overlay2", "vfs"] as const) {
         throw Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
       };
       await refused(layer, `cannot store layer ${layer.wish.descriptor.digest}: no space left on device`, full);
+    });
+
+    it("is killed anywhere without losing what came or keeping what was half done", {
+      skip: driver === "vfs",
+    }, async () => {
+      const points = [
+        "content.partial.append",
+        "layers.unpacked",
+        "layers.synced",
+        "content.partial.whole",
+        "content.partial.synced",
+        "content.renamed",
+        "snapshots.commit.synced",
+        "snapshots.commit.renamed",
+        "snapshots.commit.durable",
+        "layers.committed",
+      ];
+      for (const point of points) {
+        const layer = await made({ point, random: randomBytes(3_000_000) });
+        const { digest, size } = layer.wish.descriptor;
+        writeFileSync(join(root, "blob"), layer.bytes);
+        const { parentReady: _, ...wish } = layer.wish;
+        const script = fileURLToPath(new URL("crash.fixture.ts", import.meta.url));
+        const end = spawnSync(process.execPath, [script, root, join(root, "blob"), JSON.stringify(wish)], {
+          env: { ...process.env, GANTRY_FAILPOINTS: `${point}=kill` },
+          timeout: 20_000,
+        });
+        assert.equal(end.signal, "SIGKILL", `${point}: ${end.stderr}`);
+        await layers.close();
+        reopen();
+        await snapshots.recover(new Set());
+        // A name is there with all that it stands for, or not at all.
+        assert.equal(folders().length, snapshots.list().length, point);
+        const committed = ["snapshots.commit.renamed", "snapshots.commit.durable", "layers.committed"].includes(point);
+        assert.equal(snapshots.has(layer.wish.chainId), committed, point);
+        const published = points.indexOf(point) >= points.indexOf("content.renamed");
+        assert.equal(content.has(digest), published, point);
+        assert.equal(partials().length, published ? 0 : 1, point);
+        const source = new Source(layer.bytes);
+        await bring(layer, source.open);
+        assert.deepEqual(source.asked, point === "content.partial.append" ? [0] : [], point);
+        assert.equal(content.size(digest), size);
+        assert.equal(fileOf(layer.wish.chainId, "point"), point);
+        await snapshots.remove(layer.wish.chainId);
+        assert.deepEqual(partials(), []);
+      }
+    });
+
+    it("tells of a disk that fails below the thread that extracts", { skip: driver === "vfs" }, async () => {
+      const layer = await made({ random: randomBytes(3_000_000) });
+      const { parentReady: _, ...wish } = layer.wish;
+      writeFileSync(join(root, "blob"), layer.bytes);
+      const script = fileURLToPath(new URL("crash.fixture.ts", import.meta.url));
+      for (const [code, said] of [
+        ["ENOSPC", "no space left on device"],
+        ["EIO", "EIO"],
+      ] as const) {
+        const end = spawnSync(process.execPath, [script, root, join(root, "blob"), JSON.stringify(wish)], {
+          env: { ...process.env, GANTRY_FAILPOINTS: `layers.unpacked=error:${code}` },
+          encoding: "utf8",
+          timeout: 20_000,
+        });
+        assert.match(end.stderr, new RegExp(`cannot store layer ${layer.wish.descriptor.digest}: ${said}`));
+        assert.deepEqual([partials(), folders()], [[], []], code);
+      }
     });
   });
 }
