@@ -1041,6 +1041,16 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     },
     required: ["Type", "Config"],
   },
+  ManifestPutResponse: {
+    description: "PUT /gantry/distribution/{name}/manifest.",
+    type: "object",
+    properties: {
+      Digest: { type: "string" },
+      Size: { description: "Bytes.", type: "integer", format: "int64" },
+      MediaType: { type: "string" },
+    },
+    required: ["Digest", "Size", "MediaType"],
+  },
   MemoryStats: {
     type: "object",
     properties: {

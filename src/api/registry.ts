@@ -24,6 +24,14 @@ export interface AuthResponse {
   IdentityToken: string;
 }
 
+/** PUT /gantry/distribution/{name}/manifest. */
+export interface ManifestPutResponse {
+  Digest: string;
+  /** Bytes. */
+  Size: number;
+  MediaType: string;
+}
+
 /** GET /distribution/{name}/json. */
 export interface DistributionInspect {
   Descriptor: { mediaType: string; digest: string; size: number };

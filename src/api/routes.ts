@@ -613,6 +613,15 @@ export const ROUTES = {
     query: { check: "texts" },
     answer: { json: "DoctorReport" },
   },
+  imageCopy: {
+    method: "POST",
+    path: "/gantry/images/copy",
+    summary: "Copy an image between registries",
+    access: "write",
+    query: { from: "text", to: "text", platform: "texts", all: "bool", signatures: "bool", insecure: "bool" },
+    answer: { lines: "ProgressMessage" },
+    errors: [401, 403, 404],
+  },
   imageBootstrap: {
     method: "POST",
     path: "/gantry/images/bootstrap",
@@ -648,12 +657,32 @@ export const ROUTES = {
     summary: "Show what a name points to at its registry",
     // It makes the engine call whom the client names, in networks that the client may not be in.
     access: "write",
-    query: none,
+    query: { insecure: "bool" },
     answer: { json: "DistributionInspect" },
     errors: [401, 403, 404],
     since: "1.30",
   },
 
+  distributionManifest: {
+    method: "GET",
+    path: "/gantry/distribution/*name/manifest",
+    summary: "Read a manifest or an index as its registry has it",
+    // As with `distributionInspect`.
+    access: "write",
+    query: { insecure: "bool" },
+    answer: { media: "application/vnd.oci.image.manifest.v1+json" },
+    errors: [401, 403, 404],
+  },
+  distributionManifestPut: {
+    method: "PUT",
+    path: "/gantry/distribution/*name/manifest",
+    summary: "Put a manifest or an index into a registry, with what it names from other repositories",
+    access: "write",
+    query: { insecure: "bool", from: "texts" },
+    body: { media: "application/vnd.oci.image.manifest.v1+json" },
+    answer: { status: 201, json: "ManifestPutResponse" },
+    errors: [401, 403, 404],
+  },
   signatureList: {
     method: "GET",
     path: "/gantry/distribution/*name/signatures",

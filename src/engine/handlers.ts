@@ -4,6 +4,7 @@ import { containerRoutes } from "./routes/containers.ts";
 import { doctorRoutes } from "./routes/doctor.ts";
 import { execRoutes } from "./routes/exec.ts";
 import { imageRoutes } from "./routes/images.ts";
+import { manifestRoutes } from "./routes/manifest.ts";
 import { networkRoutes } from "./routes/networks.ts";
 import { registryRoutes } from "./routes/registry.ts";
 import { signatureRoutes } from "./routes/signatures.ts";
@@ -26,6 +27,7 @@ export function engineHandlers(ports: EnginePorts): Handlers {
     ...imageRoutes(ports.images, ports.registries),
     ...networkRoutes(ports.networks, containers),
     ...signatureRoutes(ports.registries),
+    ...manifestRoutes(ports.images, ports.registries),
     ...registryRoutes(ports.registries),
     ...doctorRoutes(ports.doctor),
     ...volumeRoutes(ports.volumes, usesVolume),

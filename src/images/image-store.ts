@@ -4,16 +4,19 @@ import type { Filters } from "../api/filters.ts";
 import type { ImageDeleteRow, ImageHistoryRow, ImageInspect, ImageSummary } from "../api/image.ts";
 import { GantryError } from "../base/errors.ts";
 import type { Platform } from "../oci/image.ts";
-import { familiarString, parseNormalized, tagNameOnly, withTag } from "../oci/reference.ts";
+import { familiarString, parseNormalized, type Reference, tagNameOnly, withTag } from "../oci/reference.ts";
+import type { ManifestDocument } from "../remote/document.ts";
 import { BlobSources } from "./blob-sources.ts";
 import { bootstrapBusybox } from "./bootstrap-busybox.ts";
 import { bootstrapDebian } from "./bootstrap-debian.ts";
 import { Claims } from "./claims.ts";
 import { commitImage } from "./commit.ts";
+import { copyImages, putManifest } from "./copy.ts";
 import { publishImageEvent } from "./event.ts";
-import { Flights } from "./flights.ts";
+import { type FlightProgress, Flights } from "./flights.ts";
 import type {
   CommitOptions,
+  CopyOptions,
   ImageInspectOptions,
   ImageListOptions,
   ImageRegistry,
@@ -21,6 +24,7 @@ import type {
   Progress,
   PullOptions,
   PushOptions,
+  PutManifestOptions,
   ResolvedImage,
 } from "./image.ts";
 import { importImage } from "./import.ts";
@@ -204,8 +208,20 @@ export class ImageStore implements ImageRegistry {
   }
 
   async push(name: string, options: PushOptions, progress: Progress): Promise<void> {
-    const { signal = new AbortController().signal, onProgress = () => {} } = progress;
-    await pushImages(this.#context, this.#blobs, parseNormalized(name), options, { signal, onProgress });
+    await pushImages(this.#context, this.#blobs, parseNormalized(name), options, whole(progress));
+  }
+
+  async copy(from: Reference, to: Reference, options: CopyOptions, progress: Progress): Promise<void> {
+    await copyImages(this.#context, this.#blobs, from, to, options, whole(progress));
+  }
+
+  async putManifest(
+    reference: Reference,
+    document: ManifestDocument,
+    options: PutManifestOptions,
+    progress: Progress,
+  ): Promise<void> {
+    await putManifest(this.#context, this.#blobs, reference, document, options, whole(progress));
   }
 
   save(names: readonly string[], options: { platform?: Platform | undefined } = {}): AsyncIterable<Uint8Array> {
@@ -223,6 +239,10 @@ export class ImageStore implements ImageRegistry {
     if (what.startsWith("debian:")) return bootstrapDebian(this.#context, what.slice("debian:".length), progress);
     throw new GantryError("invalid", `cannot make ${JSON.stringify(what)}: it must be busybox or debian:SUITE`);
   }
+}
+
+function whole({ signal, onProgress }: Progress): FlightProgress {
+  return { signal: signal ?? new AbortController().signal, onProgress: onProgress ?? (() => {}) };
 }
 
 /** The name that was asked for in familiar form; an id stays as it was written. */

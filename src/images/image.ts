@@ -4,6 +4,7 @@ import type { ImageDeleteRow, ImageHistoryRow, ImageInspect, ImageSummary, Progr
 import type { ImageConfig, ImageProcess, Platform } from "../oci/image.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { Credentials } from "../remote/credentials.ts";
+import type { ManifestDocument } from "../remote/document.ts";
 
 /** An image as `containers` needs it to make one of it. */
 export interface ResolvedImage {
@@ -77,6 +78,27 @@ export interface PushOptions {
   readonly credentials: Credentials;
 }
 
+export interface CopyOptions {
+  /** None copies all; one its image alone; several an index of them. */
+  readonly platforms: readonly Platform[];
+  /** Every tag of the repository; neither name has one then. */
+  readonly allTags: boolean;
+  /** Signatures and what else refers to the images, too. */
+  readonly signatures: boolean;
+  /** Registries may be without TLS. */
+  readonly insecure: boolean;
+  readonly credentialsOf: (domain: string) => Credentials;
+}
+
+export interface PutManifestOptions {
+  /** Repositories, of any registry, that have what the manifest names. */
+  readonly from: readonly Reference[];
+  readonly insecure: boolean;
+  readonly credentials: Credentials;
+  /** For the other registries of `from`. */
+  readonly credentialsOf: (domain: string) => Credentials;
+}
+
 /** Who uses an image: asked before one is removed. */
 export interface ImageUse {
   readonly containerId: string;
@@ -114,6 +136,15 @@ export interface ImageRegistry {
    * has there afterwards.
    */
   push(name: string, options: PushOptions, progress: Progress): Promise<void>;
+  /** Copies between registries, or within one; nothing of it is kept here. */
+  copy(from: Reference, to: Reference, options: CopyOptions, progress: Progress): Promise<void>;
+  /** Puts a manifest of a client's own into a registry, after what it names. */
+  putManifest(
+    reference: Reference,
+    document: ManifestDocument,
+    options: PutManifestOptions,
+    progress: Progress,
+  ): Promise<void>;
   /** A tar that both `docker load` and OCI tools read. */
   save(names: readonly string[], options?: { platform?: Platform | undefined }): AsyncIterable<Uint8Array>;
   /** Makes `debian:SUITE` or `busybox` of the machine's own package sources. Resolves with the image's id. */

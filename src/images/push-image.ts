@@ -6,6 +6,7 @@ import { MAX_DOCUMENT, parseManifest } from "../oci/image-config.ts";
 import { isForeign } from "../oci/layer-type.ts";
 import { RefusedError } from "../remote/failure.ts";
 import type { Repository } from "../remote/repository.ts";
+import { all } from "./all.ts";
 import { hasOwnManifest, ownManifest } from "./create.ts";
 import type { FlightProgress } from "./flights.ts";
 import type { ImageContext } from "./ports.ts";
@@ -54,13 +55,10 @@ export async function pushBlobs(push: ImagePush): Promise<PushedManifest> {
   // Docker begins with the topmost one.
   for (const layer of layers.toReversed()) layer.say("Preparing");
   const distinct = [...new Map(layers.toReversed().map((layer) => [layer.descriptor.digest, layer])).values()];
-  await all(push.progress.signal, (signal) => {
-    const questions = new Gate(MOST_QUESTIONS);
-    return [
-      pushConfig(push, manifest.config, questions, signal),
-      ...distinct.map((layer) => layer.run(questions, signal)),
-    ];
-  });
+  const questions = new Gate(MOST_QUESTIONS);
+  await all(push.progress.signal, [manifest.config, ...distinct], (one, signal) =>
+    one instanceof LayerPush ? one.run(questions, signal) : pushConfig(push, one, questions, signal),
+  );
   failpoint("images.push.uploaded");
   const { mediaType } = image.manifest;
   const pushed = layers.map((layer) => layer.pushed());
@@ -82,7 +80,7 @@ function isPackable({ records }: ImageContext, image: ImageRecord): boolean {
 async function pushConfig(push: ImagePush, config: Descriptor, questions: Gate, signal: AbortSignal): Promise<void> {
   const { blobs, target } = push;
   if (await questions.run(() => isThere(target.repository, config.digest, signal))) return;
-  const blob = { descriptor: config, row: undefined, isPacked: false };
+  const blob = { descriptor: config, row: undefined, from: "store" } as const;
   await blobs.push(target, blob, { signal, onProgress: () => {} });
 }
 
@@ -117,7 +115,8 @@ class LayerPush {
       this.say("Layer already exists");
       return;
     }
-    await blobs.push(target, { descriptor, row: this.#row, isPacked }, { signal, onProgress: progress.onProgress });
+    const from = isPacked ? "store, packed" : "store";
+    await blobs.push(target, { descriptor, row: this.#row, from }, { signal, onProgress: progress.onProgress });
   }
 
   /** How the manifest names it. */
@@ -138,18 +137,4 @@ async function isThere(repository: Repository, digest: string, signal: AbortSign
     if (error instanceof RefusedError && error.status < 500 && error.status !== 429) return false;
     throw error;
   }
-}
-
-/** Waits for all; the first failure ends the others, and is thrown when they have ended. */
-async function all(outer: AbortSignal, begin: (signal: AbortSignal) => Promise<void>[]): Promise<void> {
-  const failed = new AbortController();
-  let first: { readonly error: unknown } | undefined;
-  const tasks = begin(AbortSignal.any([outer, failed.signal])).map((task) =>
-    task.catch((error: unknown) => {
-      first ??= { error };
-      failed.abort();
-    }),
-  );
-  await Promise.all(tasks);
-  if (first !== undefined) throw first.error;
 }

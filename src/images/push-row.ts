@@ -5,18 +5,30 @@ import { retryText, SHOWN_MS } from "./pull-rows.ts";
 /** Between two messages that only move the bar of one layer. */
 const PAUSE_MS = 100;
 
-/** A layer's row of a push's progress, in Docker's words. */
+/** What rows say while bytes move, and when they are there. */
+export interface RowWords {
+  readonly moving: string;
+  readonly done: string;
+}
+
+/** A layer's row of a push's progress, in Docker's words, or of a copy's. */
 export class PushRow {
   readonly #tell: (message: ProgressMessage) => void;
   readonly #id: string;
   readonly #total: number;
+  readonly #words: RowWords;
   #told = Number.NEGATIVE_INFINITY;
 
   /** `total` is what `move` counts up to, in bytes. */
-  constructor(tell: (message: ProgressMessage) => void, id: string, total: number) {
+  constructor(tell: (message: ProgressMessage) => void, id: string, total: number, words: RowWords) {
     this.#tell = tell;
     this.#id = id;
     this.#total = total;
+    this.#words = words;
+  }
+
+  done(): void {
+    this.say(this.#words.done);
   }
 
   say(status: string): void {
@@ -28,7 +40,7 @@ export class PushRow {
     if (!isWhole && now - this.#told < PAUSE_MS) return;
     this.#told = now;
     this.#tell({
-      status: "Pushing",
+      status: this.#words.moving,
       progressDetail: { current, total: this.#total },
       progress: progressText(current, this.#total),
       id: this.#id,

@@ -34,18 +34,43 @@ const header = v.looseObject({
  */
 export function decodeCredentials(value: string | undefined): Credentials {
   if (value === undefined || value === "") return ANONYMOUS;
-  if (value.length > MAX_HEADER || !/^[A-Za-z0-9+/_-]+={0,2}$/.test(value)) throw unreadable("it is not base64");
-  let parsed: unknown;
+  const fields = v.safeParse(header, parsedHeader(value, "X-Registry-Auth"));
+  if (!fields.success) throw unreadable("X-Registry-Auth", "it is not a registry's credentials");
+  return credentialsOf(fields.output);
+}
+
+function parsedHeader(value: string, name: string): unknown {
+  if (value.length > MAX_HEADER || !/^[A-Za-z0-9+/_-]+={0,2}$/.test(value)) throw unreadable(name, "it is not base64");
   try {
-    parsed = JSON.parse(Buffer.from(value, "base64url").toString("utf8"));
+    return JSON.parse(Buffer.from(value, "base64url").toString("utf8"));
   } catch {
-    throw unreadable("it holds no JSON");
+    throw unreadable(name, "it holds no JSON");
   }
-  const fields = v.safeParse(header, parsed);
-  if (!fields.success) throw unreadable("it is not a registry's credentials");
-  const { username, password, identitytoken, registrytoken, serveraddress } = fields.output;
+}
+
+function credentialsOf(given: v.InferOutput<typeof header>): Credentials {
+  const { username, password, identitytoken, registrytoken, serveraddress } = given;
   const credentials = { username, password, identityToken: identitytoken, registryToken: registrytoken };
   return serveraddress === "" ? credentials : { ...credentials, serverAddress: serveraddress };
+}
+
+const perHost = v.record(v.string(), header);
+
+/**
+ * Reads `X-Registry-Config`: JSON in base64 of the credentials for each of several registries, by their hosts or URLs.
+ * An absent or empty one is of nobody. Throws `invalid`, without the header's content.
+ */
+export function decodeRegistryConfig(value: string | undefined): (domain: string) => Credentials {
+  const fields = v.safeParse(perHost, value ? parsedHeader(value, "X-Registry-Config") : {});
+  if (!fields.success) throw unreadable("X-Registry-Config", "it is not registries' credentials");
+  const found = new Map(Object.entries(fields.output).map(([key, given]) => [hostOf(key), credentialsOf(given)]));
+  return (domain) => found.get(hostOf(domain)) ?? ANONYMOUS;
+}
+
+/** `https://index.docker.io/v1/` is where clients keep Docker Hub's. */
+function hostOf(key: string): string {
+  const host = key.replace(/^https?:\/\//, "").replace(/\/.*$/s, "");
+  return /^(index\.|registry-1\.)?docker\.io$/.test(host) ? "docker.io" : host;
 }
 
 /**
@@ -66,6 +91,6 @@ export function fingerprint(credentials: Credentials): string {
     .digest("hex");
 }
 
-function unreadable(why: string): GantryError {
-  return new GantryError("invalid", `invalid X-Registry-Auth header: ${why}`);
+function unreadable(name: string, why: string): GantryError {
+  return new GantryError("invalid", `invalid ${name} header: ${why}`);
 }

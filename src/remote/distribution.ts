@@ -20,11 +20,12 @@ export async function inspectDistribution(
   name: string,
   credentials: Credentials,
   waiting: Waiting,
+  options: { readonly insecure?: boolean } = {},
 ): Promise<DistributionInspect> {
   if (isIdentifier(name) || isDigest(name)) throw new GantryError("internal", "no manifest found for full image ID");
   const reference = tagNameOnly(parseNormalized(name));
   const wanted = reference.digest ?? reference.tag ?? "";
-  return registries.reading(reference, credentials, async (repository) => {
+  const inspect = async (repository: Repository): Promise<DistributionInspect> => {
     const digest = reference.digest ?? (await repository.resolve(wanted, waiting)).digest;
     const document = await repository.manifest(digest, waiting);
     const { mediaType, size } = document.descriptor;
@@ -35,7 +36,8 @@ export async function inspectDistribution(
           ? document.index.manifests.map(({ platform }) => ({ architecture: "", os: "", ...platform }))
           : await platformOf(repository, document.manifest.config, waiting),
     };
-  });
+  };
+  return registries.reading(reference, credentials, inspect, options);
 }
 
 /** A config that isn't an image's says nothing of platforms. */

@@ -28,12 +28,12 @@ const ITSELF = { isMirror: false, prefix: "", namespace: "" };
 export async function endpointsOf(
   { domain, path }: { readonly domain: string; readonly path: string },
   ports: RemotePorts,
-  options: { readonly mirrors: boolean },
+  options: { readonly mirrors: boolean; readonly insecure?: boolean | undefined },
 ): Promise<Endpoint[]> {
   const { registries, mirrors } = ports.settings();
   const isHub = HUB.has(domain);
   const rule = ruleOf(registries, isHub ? "docker.io" : domain, path);
-  const itself = isHub ? [hub] : await registryOf(domain, rule, ports);
+  const itself = isHub ? [hub] : await registryOf(domain, rule, ports, options.insecure);
   if (!options.mirrors) return itself;
   const ruled = (rule?.mirrors ?? []).map((url) => mirror(url, isHub ? "docker.io" : domain, ports));
   const hubs = isHub ? mirrors.map((url) => mirror(url, "", ports)) : [];
@@ -43,8 +43,13 @@ export async function endpointsOf(
 
 const hub: Endpoint = { base: `https://${HUB_HOST}/`, host: HUB_HOST, verify: true, ...ITSELF };
 
-async function registryOf(domain: string, rule: RegistryRule | undefined, ports: RemotePorts): Promise<Endpoint[]> {
-  const insecure = rule?.insecure === true || (await isInsecure(domain, ports));
+async function registryOf(
+  domain: string,
+  rule: RegistryRule | undefined,
+  ports: RemotePorts,
+  isAllowed = false,
+): Promise<Endpoint[]> {
+  const insecure = isAllowed || rule?.insecure === true || (await isInsecure(domain, ports));
   const secured: Endpoint = { base: `https://${domain}/`, host: domain, verify: !insecure, ...ITSELF };
   return insecure ? [secured, { ...secured, base: `http://${domain}/` }] : [secured];
 }

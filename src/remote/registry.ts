@@ -29,14 +29,15 @@ export class Registries {
 
   /**
    * Runs `act` on the repository of a name, for reading: each of its requests goes to the mirrors first, and to http
-   * only where the registry is insecure and https fails. `act` runs once.
+   * only where the registry is insecure (or `insecure` says so) and https fails. `act` runs once.
    */
   async reading<T>(
     reference: Reference,
     credentials: Credentials,
     act: (repository: Repository) => Promise<T>,
+    options: { readonly insecure?: boolean } = {},
   ): Promise<T> {
-    const endpoints = await endpointsOf(reference, this.#ports, { mirrors: true });
+    const endpoints = await endpointsOf(reference, this.#ports, { ...options, mirrors: true });
     const own = credentialsFor(reference.domain, credentials);
     const callers = endpoints.map((endpoint) =>
       this.#caller(
@@ -56,12 +57,12 @@ export class Registries {
   async writing<T>(
     reference: Reference,
     credentials: Credentials,
-    options: { readonly alsoFrom?: readonly string[] },
+    options: { readonly alsoFrom?: readonly string[]; readonly insecure?: boolean },
     act: (repository: Repository) => Promise<T>,
   ): Promise<T> {
     const others = [...new Set(options.alsoFrom)].filter((path) => path !== reference.path);
     const scopes = [`repository:${reference.path}:pull,push`, ...others.map((path) => `repository:${path}:pull`)];
-    const caller = await this.#reachable(reference, credentials, scopes);
+    const caller = await this.#reachable(reference, credentials, scopes, options.insecure);
     return act(this.#repository(reference, [caller]));
   }
 
@@ -104,8 +105,9 @@ export class Registries {
     { domain, path }: Pick<Reference, "domain" | "path">,
     credentials: Credentials,
     scopes: readonly string[],
+    insecure = false,
   ): Promise<Caller> {
-    const endpoints = await endpointsOf({ domain, path }, this.#ports, { mirrors: false });
+    const endpoints = await endpointsOf({ domain, path }, this.#ports, { mirrors: false, insecure });
     const own = credentialsFor(domain, credentials);
     const callers = this.#reachability.order(endpoints.map((each) => this.#caller(each, own, scopes)));
     if (callers.length === 1) return callers[0]!;

@@ -5,7 +5,8 @@ import type { ImageRegistry } from "../../images/image.ts";
 import { pullName } from "../../images/pull-name.ts";
 import type { Platform } from "../../oci/image.ts";
 import { parsePlatform } from "../../oci/platform.ts";
-import { formatReference, parseNormalized, withTag } from "../../oci/reference.ts";
+import { formatReference, parseNormalized, type Reference, tagNameOnly, withTag } from "../../oci/reference.ts";
+import { decodeRegistryConfig } from "../../remote/credentials.ts";
 import type { Registries } from "../../remote/registry.ts";
 import { type Answer, empty, json, stream } from "../answer.ts";
 import { progressAnswer } from "../progress.ts";
@@ -72,6 +73,7 @@ export function imageRoutes(images: ImageRegistry, registries: Pick<Registries, 
       const platforms = query.platforms.flatMap((text) => platformOf(text) ?? []);
       return json(await images.remove(params.name!, { force: query.force, prune: !query.noprune, platforms }));
     },
+    imageCopy: (request) => copy(images, request),
     imageBootstrap: ({ query, signal }) =>
       progressAnswer(async (onProgress) => {
         await images.bootstrap(query.name ?? "", { signal, onProgress });
@@ -115,6 +117,24 @@ function pull(images: ImageRegistry, request: RouteRequest<"imageCreate">, fromI
     credentials: credentialsOrNobody(header("x-registry-auth")),
   };
   return progressAnswer((onProgress) => images.pull(formatReference(reference), options, { signal, onProgress }));
+}
+
+function copy(images: ImageRegistry, { header, query, signal }: RouteRequest<"imageCopy">): Promise<Answer> {
+  if (!query.from || !query.to) {
+    throw new GantryError("invalid", "cannot copy: from= and to= have to name an image and where it is to go");
+  }
+  const isNameOnly = (name: Reference): boolean => name.tag === undefined && name.digest === undefined;
+  const named = parseNormalized(query.from);
+  const from = query.all && isNameOnly(named) ? named : tagNameOnly(named);
+  const options = {
+    platforms: query.platform.map(parsePlatform),
+    allTags: query.all,
+    signatures: query.signatures,
+    insecure: query.insecure,
+    credentialsOf: decodeRegistryConfig(header("x-registry-config")),
+  };
+  const to = parseNormalized(query.to);
+  return progressAnswer((onProgress) => images.copy(from, to, options, { signal, onProgress }));
 }
 
 /** A tag takes the place of the one that the repository has. */

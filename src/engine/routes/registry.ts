@@ -40,9 +40,9 @@ export function registryRoutes(registries: Registries): RegistryRoutes {
       }));
       return json(rows.filter(passes) satisfies SearchResult[]);
     },
-    distributionInspect: async ({ params, header, signal }) => {
+    distributionInspect: async ({ params, query, header, signal }) => {
       const credentials = credentialsOrNobody(header("x-registry-auth"));
-      const found = await inspectDistribution(registries, params.name ?? "", credentials, { signal });
+      const found = await inspectDistribution(registries, params.name ?? "", credentials, { signal }, query);
       return json(found satisfies { readonly Descriptor: DistributionInspect["Descriptor"] });
     },
   };

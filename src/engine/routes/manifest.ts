@@ -1,0 +1,67 @@
+import type { ManifestPutResponse } from "../../api/registry.ts";
+import { GantryError } from "../../base/errors.ts";
+import type { ImageRegistry } from "../../images/image.ts";
+import { familiarString, parseNormalized, tagNameOnly } from "../../oci/reference.ts";
+import { decodeRegistryConfig } from "../../remote/credentials.ts";
+import { readManifest } from "../../remote/document.ts";
+import type { Registries } from "../../remote/registry.ts";
+import { json, stream } from "../answer.ts";
+import type { Handlers, RouteRequest } from "../route-request.ts";
+import { credentialsOrNobody } from "./registry.ts";
+
+type ManifestRoutes = Pick<Handlers, "distributionManifest" | "distributionManifestPut">;
+
+/** Registries take none that are longer. */
+const MOST_BYTES = 4 << 20;
+const MOST_SOURCES = 64;
+
+/** Manifests as they lie in registries. */
+export function manifestRoutes(images: Pick<ImageRegistry, "putManifest">, registries: Registries): ManifestRoutes {
+  return {
+    distributionManifest: async ({ header, params, query, signal }) => {
+      const reference = tagNameOnly(parseNormalized(params.name!));
+      const credentials = credentialsOrNobody(header("x-registry-auth"));
+      const { bytes, descriptor } = await registries.reading(
+        reference,
+        credentials,
+        (repository) => repository.manifest(reference.digest ?? reference.tag ?? "", { signal }),
+        { insecure: query.insecure },
+      );
+      const headers = { "Docker-Content-Digest": descriptor.digest, "Content-Length": String(bytes.length) };
+      return stream(descriptor.mediaType, once(bytes), headers);
+    },
+    distributionManifestPut: async (request) => {
+      const { header, params, query, signal } = request;
+      const reference = tagNameOnly(parseNormalized(params.name!));
+      if (query.from.length > MOST_SOURCES) {
+        throw new GantryError("invalid", `cannot put the manifest: more than ${MOST_SOURCES} repositories are named`);
+      }
+      const from = query.from.map((text) => parseNormalized(text));
+      const credentials = credentialsOrNobody(header("x-registry-auth"));
+      const credentialsOf = decodeRegistryConfig(header("x-registry-config"));
+      const document = readManifest(await bytesOf(request), header("content-type") ?? "", familiarString(reference));
+      const options = { from, insecure: query.insecure, credentials, credentialsOf };
+      await images.putManifest(reference, document, options, { signal });
+      const { digest, mediaType, size } = document.descriptor;
+      return json({ Digest: digest, Size: size, MediaType: mediaType } satisfies ManifestPutResponse, 201);
+    },
+  };
+}
+
+async function bytesOf({ body, contentLength }: RouteRequest<"distributionManifestPut">): Promise<Buffer> {
+  const tooLong = new GantryError("invalid", `cannot put the manifest: it is longer than ${MOST_BYTES} bytes`);
+  if ((contentLength ?? 0) > MOST_BYTES) throw tooLong;
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  // Left unread and not destroyed: the refusal has yet to be answered.
+  for await (const piece of body().iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>) {
+    size += piece.length;
+    if (size > MOST_BYTES) throw tooLong;
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces);
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}

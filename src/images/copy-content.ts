@@ -1,0 +1,165 @@
+import { GantryError } from "../base/errors.ts";
+import { KeyedLock } from "../base/keyed-lock.ts";
+import { type Descriptor, type Index, MEDIA_TYPE } from "../oci/image.ts";
+import { describe } from "../oci/image-config.ts";
+import { isForeign } from "../oci/layer-type.ts";
+import type { ManifestDocument } from "../remote/document.ts";
+import { RefusedError } from "../remote/failure.ts";
+import type { Repository } from "../remote/repository.ts";
+import { all } from "./all.ts";
+import type { FlightProgress } from "./flights.ts";
+import type { BlobPusher, PushTarget } from "./push-blob.ts";
+import { shortId } from "./resolve.ts";
+
+/** Indexes inside of indexes, signatures of signatures. */
+const MAX_DEPTH = 6;
+/** Things that refer to one manifest. */
+const MOST_REFERRERS = 1000;
+/** Under these names cosign keeps what belongs to a manifest. */
+const COSIGN = ["sig", "att", "sbom"];
+
+/** Registries of before OCI 1.1 list what refers to a manifest in an index at a tag: one change of it at a time. */
+const fallbacks = new KeyedLock();
+
+export interface ContentCopy {
+  readonly blobs: BlobPusher;
+  readonly target: PushTarget;
+  /** Where content is looked for, in this order. */
+  readonly sources: readonly Repository[];
+  /** False where foreign layers are copied, too. */
+  readonly skipsForeign: boolean;
+  readonly progress: FlightProgress;
+}
+
+/**
+ * Puts a manifest under a tag or its digest, after all that it names: blobs are mounted or sent through memory, the
+ * manifests of an index come with what they name. What the target has is left out.
+ */
+export async function copyDocument(
+  copy: ContentCopy,
+  document: ManifestDocument,
+  tagOrDigest: string,
+  depth = 0,
+): Promise<void> {
+  if (depth > MAX_DEPTH) throw new GantryError("invalid", "cannot copy the index: it is nested too deeply");
+  if (document.kind === "index") {
+    for (const child of document.index.manifests) await copyManifest(copy, child, depth + 1);
+  } else await copyBlobs(copy, [document.manifest.config, ...document.manifest.layers]);
+  const { bytes, descriptor } = document;
+  const { repository } = copy.target;
+  const { signal } = copy.progress;
+  const { heedsSubject } = await repository.putManifest(tagOrDigest, descriptor.mediaType, bytes, { signal });
+  const subject = document.kind === "image" ? document.manifest.subject : undefined;
+  if (subject !== undefined && !heedsSubject) await addReferrer(copy, subject, document);
+}
+
+/** What refers to a manifest: by the referrers API or its fallback, and by cosign's tags. */
+export async function copyReferrers(copy: ContentCopy, digest: string, depth = 0): Promise<void> {
+  const { progress, sources } = copy;
+  const waiting = { signal: progress.signal };
+  for (const source of sources) {
+    const referrers = depth < MAX_DEPTH ? await source.referrers(digest, {}, waiting) : [];
+    if (referrers.length > MOST_REFERRERS) {
+      throw new GantryError("invalid", `cannot copy what refers to ${digest}: there are more than ${MOST_REFERRERS}`);
+    }
+    for (const referrer of referrers) {
+      await copyManifest(copy, referrer, depth + 1);
+      await copyReferrers(copy, referrer.digest, depth + 1);
+    }
+    for (const kind of COSIGN) {
+      const tag = `${digest.replace(":", "-")}.${kind}`;
+      const found = await orUndefined(source.manifest(tag, waiting));
+      if (found !== undefined && !(await hasManifest(copy, tag, found.descriptor.digest))) {
+        await copyDocument(copy, found, tag, depth + 1);
+      }
+    }
+  }
+}
+
+/** True if a tag or digest of the target is this very manifest. */
+export async function hasManifest({ progress, target }: ContentCopy, tagOrDigest: string, digest: string) {
+  const found = await orUndefined(target.repository.resolve(tagOrDigest, { signal: progress.signal }));
+  return found?.digest === digest;
+}
+
+async function copyManifest(copy: ContentCopy, { digest }: Descriptor, depth: number): Promise<void> {
+  if (await hasManifest(copy, digest, digest)) return;
+  for (const source of copy.sources) {
+    const found = await orUndefined(source.manifest(digest, { signal: copy.progress.signal }));
+    if (found !== undefined) return copyDocument(copy, found, digest, depth);
+  }
+  throw nowhere(copy, digest);
+}
+
+async function copyBlobs(copy: ContentCopy, descriptors: readonly Descriptor[]): Promise<void> {
+  const { blobs, progress, skipsForeign, sources, target } = copy;
+  const wanted = descriptors.filter((descriptor) => !(skipsForeign && isForeign(descriptor)));
+  const distinct = [...new Map(wanted.map((descriptor) => [descriptor.digest, descriptor])).values()];
+  await all(progress.signal, distinct, async (descriptor, signal) => {
+    const row = shortId(descriptor.digest);
+    if ((await target.repository.hasBlob(descriptor.digest, { signal })) !== undefined) {
+      progress.onProgress({ status: "Layer already exists", progressDetail: {}, id: row });
+      return;
+    }
+    const from = await ownerOf(sources, descriptor.digest, signal);
+    if (from === undefined) throw nowhere(copy, descriptor.digest);
+    await blobs.push(target, { descriptor, row, from }, { signal, onProgress: progress.onProgress });
+  });
+}
+
+/** Of one repository it is expected; among several it is looked for. */
+async function ownerOf(
+  sources: readonly Repository[],
+  digest: string,
+  signal: AbortSignal,
+): Promise<Repository | undefined> {
+  if (sources.length === 1) return sources[0];
+  for (const source of sources) if ((await source.hasBlob(digest, { signal })) !== undefined) return source;
+  return undefined;
+}
+
+async function addReferrer(copy: ContentCopy, subject: Descriptor, document: ManifestDocument): Promise<void> {
+  const { repository } = copy.target;
+  const waiting = { signal: copy.progress.signal };
+  const tag = subject.digest.replace(":", "-");
+  await fallbacks.run(`${repository.endpoint.base} ${repository.reference.path} ${tag}`, async () => {
+    const known = await orUndefined(repository.manifest(tag, waiting));
+    const manifests = known?.kind === "index" ? known.index.manifests : [];
+    if (manifests.some(({ digest }) => digest === document.descriptor.digest)) return;
+    const index: Index = {
+      schemaVersion: 2,
+      mediaType: MEDIA_TYPE.ociIndex,
+      manifests: [...manifests, referrerOf(document)],
+    };
+    await repository.putManifest(tag, MEDIA_TYPE.ociIndex, Buffer.from(JSON.stringify(index)), waiting);
+  });
+}
+
+/** How an index of referrers names one (distribution spec, "Referrers Tag Schema"). */
+function referrerOf(document: ManifestDocument): Descriptor {
+  const { bytes, descriptor } = document;
+  if (document.kind === "index") return describe(descriptor.mediaType, bytes);
+  const { annotations, artifactType, config } = document.manifest;
+  return {
+    ...describe(descriptor.mediaType, bytes),
+    artifactType: artifactType ?? config.mediaType,
+    ...(annotations !== undefined && { annotations }),
+  };
+}
+
+async function orUndefined<T>(asked: Promise<T>): Promise<T | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (error instanceof RefusedError && error.status === 404) return undefined;
+    throw error;
+  }
+}
+
+function nowhere({ sources }: ContentCopy, digest: string): GantryError {
+  const names = sources.map(({ reference: { domain, path } }) => `${domain}/${path}`);
+  return new GantryError(
+    "invalid",
+    `cannot put the manifest: it names ${digest}, which is neither there nor in ${names.join(", ") || "a repository that was named"}`,
+  );
+}
