@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { GantryError } from "../base/errors.ts";
 import { sha256Of } from "./digest.ts";
 import type { Descriptor, ImageConfig, Index, Manifest } from "./image.ts";
+import { jsonDepth } from "./json-depth.ts";
 
 /** No JSON document of an image is larger than this, in bytes. */
 export const MAX_DOCUMENT = 8 << 20;
@@ -34,7 +35,10 @@ export const MOST_LAYERS = 500;
 const TOO_DEEP = `max depth exceeded: more than ${MOST_LAYERS} layers`;
 /** Entries of a document that names others. */
 const MOST_ENTRIES = 4096;
-const layerIds = v.pipe(v.array(sha256), v.maxLength(MOST_LAYERS, TOO_DEEP));
+const MOST_HISTORY = 10_000;
+/** Nesting of a document; no tool writes more than a few levels. */
+const MOST_DEPTH = 100;
+const layerIds = v.pipe(fewerThan(MOST_LAYERS, TOO_DEEP), v.array(sha256));
 const platform = v.looseObject({
   architecture: v.string(),
   os: v.string(),
@@ -88,18 +92,18 @@ const imageConfig = v.looseObject({
   author: v.optional(v.string()),
   config: v.nullish(imageProcess),
   rootfs: v.looseObject({ type: v.literal("layers"), diff_ids: v.nullish(layerIds) }),
-  history: v.nullish(v.array(history)),
+  history: v.nullish(v.pipe(fewerThan(MOST_HISTORY, `more than ${MOST_HISTORY} entries`), v.array(history))),
 });
 const manifest = v.looseObject({
   schemaVersion: v.literal(2),
   mediaType: v.optional(v.string()),
   config: descriptor,
-  layers: v.pipe(v.array(descriptor), v.maxLength(MOST_ENTRIES, TOO_DEEP)),
+  layers: v.pipe(fewerThan(MOST_ENTRIES, TOO_DEEP), v.array(descriptor)),
 });
 const index = v.looseObject({
   schemaVersion: v.literal(2),
   mediaType: v.optional(v.string()),
-  manifests: v.pipe(v.array(descriptor), v.maxLength(MOST_ENTRIES, `more than ${MOST_ENTRIES} entries`)),
+  manifests: v.pipe(fewerThan(MOST_ENTRIES, `more than ${MOST_ENTRIES} entries`), v.array(descriptor)),
 });
 
 /**
@@ -107,7 +111,13 @@ const index = v.looseObject({
  * Fields that aren't known are kept.
  */
 export function parseImageConfig(bytes: Uint8Array): ImageConfig {
-  const { config, created, history: rows, rootfs, ...rest } = read(imageConfig, bytes, "image configuration");
+  const {
+    config,
+    created,
+    history: rows,
+    rootfs,
+    ...rest
+  } = checked(imageConfig, parseDocument(bytes, "image configuration"), "image configuration");
   return {
     ...rest,
     os: rest.os === "" ? "linux" : rest.os,
@@ -122,17 +132,51 @@ export function parseImageConfig(bytes: Uint8Array): ImageConfig {
 
 /** Reads an image manifest, OCI's or Docker's schema 2. Throws `invalid`. */
 export function parseManifest(bytes: Uint8Array): Manifest {
-  return read(manifest, bytes, "image manifest") as Manifest;
+  return manifestOf(parseDocument(bytes, "image manifest"));
+}
+
+/** The same of what was parsed. */
+export function manifestOf(document: unknown): Manifest {
+  return checked(manifest, document, "image manifest") as Manifest;
 }
 
 /** Reads an image index, OCI's or Docker's manifest list. Throws `invalid`. */
 export function parseIndex(bytes: Uint8Array): Index {
-  return read(index, bytes, "image index") as Index;
+  return indexOf(parseDocument(bytes, "image index"));
+}
+
+/** The same of what was parsed. */
+export function indexOf(document: unknown): Index {
+  return checked(index, document, "image index") as Index;
 }
 
 /** Parses a bounded JSON document against a schema; `what` names it in the error, which is `invalid`. */
 export function readDocument<T>(schema: v.GenericSchema<unknown, T>, bytes: Uint8Array, what: string): T {
-  return read(schema, bytes, what);
+  return checked(schema, parseDocument(bytes, what), what);
+}
+
+/** Parses a JSON document of a document's length; `what` names it in the error, which is `invalid`. */
+export function parseDocument(bytes: Uint8Array, what: string): unknown {
+  if (bytes.length > MAX_DOCUMENT) {
+    throw new GantryError("invalid", `invalid ${what}: it is larger than ${MAX_DOCUMENT} bytes`);
+  }
+  if (jsonDepth(bytes, MOST_DEPTH) === MOST_DEPTH) {
+    throw new GantryError("invalid", `invalid ${what}: it is nested more than ${MOST_DEPTH} deep`);
+  }
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw new GantryError("invalid", `invalid ${what}: it is not JSON`, { cause });
+  }
+}
+
+/** Holds a value against a schema; the error is `invalid`. */
+export function checked<T>(schema: v.GenericSchema<unknown, T>, value: unknown, what: string): T {
+  const result = v.safeParse(schema, value);
+  if (result.success) return result.output;
+  const issue = result.issues[0];
+  const path = v.getDotPath(issue);
+  throw new GantryError("invalid", `invalid ${what}: ${path === null ? "" : `${path}: `}${issue.message}`);
 }
 
 /** A descriptor of a document that is held as bytes. */
@@ -145,19 +189,10 @@ function coversRoot(path: string): boolean {
   return path.split("/").every((part) => part === "" || part === ".");
 }
 
-function read<T>(schema: v.GenericSchema<unknown, T>, bytes: Uint8Array, what: string): T {
-  if (bytes.length > MAX_DOCUMENT) {
-    throw new GantryError("invalid", `invalid ${what}: it is larger than ${MAX_DOCUMENT} bytes`);
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch (cause) {
-    throw new GantryError("invalid", `invalid ${what}: it is not JSON`, { cause });
-  }
-  const result = v.safeParse(schema, value);
-  if (result.success) return result.output;
-  const issue = result.issues[0];
-  const path = v.getDotPath(issue);
-  throw new GantryError("invalid", `invalid ${what}: ${path === null ? "" : `${path}: `}${issue.message}`);
+/** Before the entries are looked at: of a hundred thousand each would be. */
+function fewerThan(most: number, message: string) {
+  return v.pipe(
+    v.unknown(),
+    v.check((list) => !Array.isArray(list) || list.length <= most, message),
+  );
 }

@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { GantryError } from "../base/errors.ts";
 import { Digester, isDigest, parseDigest } from "../oci/digest.ts";
 import { type Descriptor, type Index, type Manifest, MEDIA_TYPE } from "../oci/image.ts";
-import { parseIndex, parseManifest, readDocument } from "../oci/image-config.ts";
+import { checked, indexOf, manifestOf, parseDocument } from "../oci/image-config.ts";
 
 /** What a name or a digest points to: its bytes, and what they say. */
 export type ManifestDocument = { readonly descriptor: Descriptor; readonly bytes: Buffer } & (
@@ -29,7 +29,8 @@ const head = v.looseObject({
  * it. Throws for schema 1, for what is neither an image nor an index, and for what could be read as both.
  */
 export function readManifest(bytes: Buffer, contentType: string, name: string): ManifestDocument {
-  const shape = readDocument(head, bytes, "image manifest");
+  const document = parseDocument(bytes, "image manifest");
+  const shape = checked(head, document, "image manifest");
   const told = contentType.split(";")[0]?.trim() ?? "";
   if (shape.schemaVersion === 1 || told.startsWith("application/vnd.docker.distribution.manifest.v1+")) {
     throw new GantryError(
@@ -43,9 +44,9 @@ export function readManifest(bytes: Buffer, contentType: string, name: string): 
   const descriptor = { mediaType, digest: digestOf(bytes), size: bytes.length };
   if (isIndexShape && isImageShape) throw ambiguous(name);
   if (INDEXES.includes(mediaType) && !isImageShape)
-    return { kind: "index", descriptor, bytes, index: parseIndex(bytes) };
+    return { kind: "index", descriptor, bytes, index: indexOf(document) };
   if (MANIFESTS.includes(mediaType) && !isIndexShape) {
-    return { kind: "image", descriptor, bytes, manifest: parseManifest(bytes) };
+    return { kind: "image", descriptor, bytes, manifest: manifestOf(document) };
   }
   if (INDEXES.includes(mediaType) || MANIFESTS.includes(mediaType)) throw ambiguous(name);
   throw new GantryError("invalid", `cannot use ${name}: unsupported media type ${mediaType.slice(0, 200)}`);
