@@ -107,7 +107,8 @@ async function unknown(parent: string, word: string, candidates: readonly string
   }
   const { didYouMean, nearest } = await import("./nearest.ts");
   const hint = didYouMean(nearest(word, candidates));
-  const usage = parent === "gantry" ? "" : `Usage:  ${parent}${parent === "gantry volume" ? " COMMAND" : ""}\n\n`;
+  const usage =
+    parent === "gantry" ? "" : `Usage:  ${parent}${/ (volume|manifest)$/.test(parent) ? " COMMAND" : ""}\n\n`;
   complain(`gantry: unknown command: ${parent} ${word}${hint}\n\n${usage}Run '${parent} --help' for more information`);
   return 1;
 }

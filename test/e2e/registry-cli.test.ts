@@ -1,11 +1,20 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Finished, RunOptions } from "../command.ts";
 import { NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
-import { imageOf, layerOf, pushTo, randomImage } from "../oci-image.ts";
+import { imageOf, indexOf, layerOf, pushTo, randomImage } from "../oci-image.ts";
 import { registryMissing, startRegistry, type TestRegistry } from "../registry.ts";
 import { Terminal } from "../terminal.ts";
 
@@ -23,6 +32,14 @@ case $1 in
   erase) rm "$path" 2>/dev/null || { echo "${NOT_FOUND}"; exit 1; } ;;
 esac
 `;
+
+/** Contents by path of all files below a folder; none where it isn't there. */
+function filesOf(folder: string): Readonly<Record<string, string>> {
+  if (!existsSync(folder)) return {};
+  const rows = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((row) => row.isFile());
+  const paths = rows.map((row) => join(row.parentPath, row.name)).sort();
+  return Object.fromEntries(paths.map((path) => [path.slice(folder.length), readFileSync(path, "utf8")]));
+}
 
 /** What was drawn since the cursor last went up, and what followed. */
 function lastDrawing(text: string): string {
@@ -202,6 +219,78 @@ describe("the commands that talk to registries", { skip: registryMissing() }, ()
       for (const args of rows) await both(["search", ...args], users);
     });
 
+    test("manifest prints the same, keeps the same files and pushes the same lists", async () => {
+      const users = { docker: new User(), gantry: new User() };
+      // Without the recording side, which answers TLS otherwise than a registry: docker's own client asks for that first.
+      const [arm, oci] = [
+        imageOf({ platform: { os: "linux", architecture: "arm64", variant: "v8" }, mediaTypes: "docker" }),
+        imageOf({ layers: [layerOf([{ name: "oci", body: "<&>" }])] }),
+      ];
+      const digest = await pushTo(open, "team/arm:1", arm);
+      await pushTo(open, "team/oci:1", oci);
+      await pushTo(open, "team/both:1", indexOf([oci, arm], { attestations: true }));
+      const name = (text: string): string => `${open.directHost}/${text}`;
+      const same = async (...args: readonly string[]): Promise<void> => {
+        await both(["manifest", ...args.map((word) => word.replace(/^@/, `${open.directHost}/`))], users);
+        assert.deepEqual(
+          filesOf(join(users.gantry.folder, "manifests")),
+          filesOf(join(users.docker.folder, "manifests")),
+        );
+      };
+      await same("create", "--insecure", "@team/list:1", "@team/arm:1", "@team/oci:1");
+      await same("create", "--insecure", "@team/list:1", "@team/arm:1");
+      await same("create", "--insecure", "-a", "@team/list:1", `${name("team/arm")}@${digest}`);
+      await same("create", "--insecure", "@team/other:1", "@team/none:1");
+      await same("create", "--insecure", "@team/other:1", "@team/both:1");
+      await same("create", "--insecure", "UPPER", "@team/arm:1");
+      await same("create", "@team/other:1");
+      const features = ["--os-features", "a,b", "--os-features", "b,c"];
+      await same("annotate", "@team/list:1", "@team/oci:1", "--variant", "v1", "--os-version", "1.2", ...features);
+      await same("annotate", "@team/list:1", "@team/arm:1", "--os", "freebsd", "--arch", "arm");
+      await same("annotate", "@team/list:1", "@team/none:1", "--arch", "arm64");
+      await same("annotate", "UPPER", "@team/none:1");
+      for (const flags of [["--insecure"], ["--insecure", "-v"]]) {
+        await same("inspect", ...flags, "@team/list:1");
+        await same("inspect", ...flags, "@team/list:1", "@team/arm:1");
+        await same("inspect", ...flags, "@team/list:1", "@team/none:1");
+        await same("inspect", ...flags, "@team/arm:1");
+        await same("inspect", ...flags, "@team/oci:1");
+        await same("inspect", ...flags, "@team/none:1");
+      }
+      await same("inspect", "--insecure", "@team/both:1");
+      await same("push", "--insecure", "@team/none:1");
+      await same("push", "--insecure", "@team/list:1");
+      await same("push", "--insecure", "-p", "@team/list:1");
+      await same("inspect", "--insecure", "@team/list:1");
+      await same("inspect", "--insecure", "-v", "@team/list:1");
+      await same("create", "--insecure", "@team/oci:list", "@team/oci:1", "@team/arm:1");
+      await same("push", "--insecure", "@team/oci:list");
+      await same("create", "--insecure", `${locked.directHost}/list:1`, "@team/arm:1");
+      await same("push", "--insecure", `${locked.directHost}/list:1`);
+      await same("rm", "@team/oci:list", "@team/none:1", "UPPER");
+      await same("foo");
+    });
+
+    test("each tool goes on with the manifest list that the other began", async () => {
+      const joe = new User();
+      const list = `${open.directHost}/team/begun:1`;
+      for (const [tool, ...args] of [
+        ["docker", "create", "--insecure", list, `${open.directHost}/team/app:1`],
+        ["gantry", "create", "--insecure", "-a", list, `${open.directHost}/team/app:2`],
+        ["docker", "annotate", list, `${open.directHost}/team/app:2`, "--arch", "arm64"],
+        ["gantry", "annotate", list, `${open.directHost}/team/app:2`, "--variant", "v8"],
+        ["docker", "push", "--insecure", "-p", list],
+      ] as const) {
+        const said = await joe.run(["manifest", ...args], {}, tool);
+        assert.equal(said.code, 0, said.stderr);
+      }
+      const { body } = await open.request("GET", "/v2/team/begun/manifests/1", {
+        headers: { Accept: "application/vnd.oci.image.index.v1+json" },
+      });
+      const { manifests } = JSON.parse(body.toString()) as { manifests: { platform: object }[] };
+      assert.deepEqual(manifests[1]?.platform, { architecture: "arm64", os: "linux", variant: "v8" });
+    });
+
     test("run and create pull as docker's do", async () => {
       const users = { docker: new User(), gantry: new User() };
       const rows: readonly (readonly string[])[] = [
@@ -253,6 +342,18 @@ describe("the commands that talk to registries", { skip: registryMissing() }, ()
     assert.equal((await joe.run(["push", "-q", `${locked.host}/secret/app:new`])).code, 1);
     const calls = readFileSync(join(joe.kept, "calls"), "utf8");
     assert.match(calls, new RegExp(`^store .*"Secret":"secret".*\nget ${locked.host}\nget ${locked.host}\nerase `));
+  });
+
+  test("a container with the engine's socket gets what helpers keep, as it has none of its own", async () => {
+    const joe = new User({ credsStore: "box" });
+    joe.helper("box");
+    await joe.run(["login", "-u", "joe", "--password-stdin", locked.host], { input: "secret" });
+    const line = ["run", "--rm", "--use-api-socket", "busybox", "sh", "-c", "cat $DOCKER_CONFIG/config.json"];
+    const { code, stdout, stderr } = await joe.run(line);
+    assert.equal(code, 0, stderr);
+    assert.deepEqual(JSON.parse(stdout), {
+      auths: { [locked.host]: { auth: Buffer.from("joe:secret").toString("base64") } },
+    });
   });
 
   test("a helper that fails is warned of in one sentence, and what needs no credentials goes on", async () => {
@@ -351,6 +452,36 @@ describe("the commands that talk to registries", { skip: registryMissing() }, ()
     assert.equal(await terminal.exit, 0);
     assert.match(terminal.text, /\d of \d done, [\d.]+[kM]B of [\d.]+MB/);
     assert.doesNotMatch(lastDrawing(terminal.text), /done, /);
+  });
+
+  test("image copy brings all platforms of an image to another registry, each asked with its own credentials", async () => {
+    const arm = imageOf({ platform: { os: "linux", architecture: "arm64" } });
+    const digest = await pushTo(guarded, "multi/app:1", indexOf([imageOf(), arm], { attestations: true }));
+    const joe = new User();
+    const target = `${locked.host}/copied/app:new`;
+    const copy = (...args: readonly string[]): Promise<Finished> =>
+      joe.run(["image", "copy", ...args, `${guarded.host}/multi/app:1`, target]);
+    const refused = await copy();
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /authentication required|unauthorized|no basic auth credentials/);
+    await joe.run(["login", "-u", "joe", "--password-stdin", guarded.host], { input: "secret" });
+    await joe.run(["login", "-u", "ann", "--password-stdin", locked.host], { input: "hunter2" });
+    guarded.forget();
+    locked.forget();
+    const copied = await copy();
+    assert.equal(copied.code, 0, copied.stderr);
+    assert.match(copied.stdout, /: Copied\n/);
+    const headers = { Accept: "application/vnd.oci.image.index.v1+json" };
+    const found = await locked.request("HEAD", "/v2/copied/app/manifests/new", { headers });
+    assert.equal(found.headers["docker-content-digest"], digest);
+    const ann = `Basic ${Buffer.from("ann:hunter2").toString("base64")}`;
+    for (const { headers } of locked.requests) assert.ok([undefined, ann].includes(headers.authorization));
+    for (const { headers } of guarded.requests) assert.doesNotMatch(headers.authorization ?? "", /^Basic/);
+    const again = await copy("-q");
+    assert.deepEqual([again.code, again.stdout, again.stderr], [0, `${target}\n`, ""]);
+    const one = await copy("--platform", "linux/riscv64");
+    assert.equal(one.code, 1);
+    assert.match(one.stderr, /no matching manifest for linux\/riscv64/);
   });
 
   test("content trust is refused with what to use instead", async () => {

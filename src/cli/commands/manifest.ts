@@ -39,11 +39,11 @@ export const createManifest: Command = {
   },
 };
 
-async function listNamed(call: Call, name: string): Promise<Reference> {
+async function listNamed(call: Call, name: string, before = ""): Promise<Reference> {
   try {
     return tagNameOnly(await registryReference(call.client, name));
   } catch (error) {
-    throw new Error(`error parsing name for manifest list ${name}: ${messageOf(error)}`, { cause: error });
+    throw new Error(`${before}error parsing name for manifest list ${name}: ${messageOf(error)}`, { cause: error });
   }
 }
 
@@ -61,7 +61,7 @@ export const annotateManifest: Command = {
     const { flags } = call;
     const [name = "", image = ""] = call.args;
     const drafts = new ManifestDrafts(call.settings.configFolder);
-    const list = await listNamed(call, name);
+    const list = await listNamed(call, name, "annotate: ");
     const reference = await imageNamed(call, image);
     const entry = drafts.entry(list, reference);
     if (entry === undefined) throw new ExitError(1, `manifest for image ${image} does not exist in ${name}`);
@@ -86,7 +86,7 @@ async function imageNamed(call: Call, name: string): Promise<Reference> {
   try {
     return tagNameOnly(await registryReference(call.client, name));
   } catch (error) {
-    throw new Error(`error parsing name for manifest ${name}: ${messageOf(error)}`, { cause: error });
+    throw new Error(`annotate: error parsing name for manifest ${name}: ${messageOf(error)}`, { cause: error });
   }
 }
 

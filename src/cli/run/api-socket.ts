@@ -1,12 +1,14 @@
 import { writeTar } from "../../oci/tar/writer.ts";
 import type { Call } from "../command.ts";
+import { writeAuthEntry } from "../credentials/auth-entry.ts";
+import { Credentials } from "../credentials/credentials.ts";
 import type { CreateBody } from "./body.ts";
 
 const SOCKET = "/var/run/docker.sock";
 const FOLDER = "/run/secrets/docker";
 
 /** `--use-api-socket`: the create request with the engine's socket mounted, and where clients then find credentials. */
-export function withApiSocket(call: Call, body: CreateBody): CreateBody {
+export async function withApiSocket(call: Call, body: CreateBody): Promise<CreateBody> {
   const { endpoint } = call.client;
   const mount = {
     Type: "bind" as const,
@@ -16,7 +18,7 @@ export function withApiSocket(call: Call, body: CreateBody): CreateBody {
     BindOptions: {},
   };
   const needsFolder =
-    Object.keys(auths(call)).length > 0 && !(body.Env ?? []).some((entry) => /^DOCKER_CONFIG=/.test(entry));
+    (await auths(call)) !== undefined && !(body.Env ?? []).some((entry) => /^DOCKER_CONFIG=/.test(entry));
   return {
     ...body,
     Env: needsFolder ? [...(body.Env ?? []), `DOCKER_CONFIG=${FOLDER}`] : body.Env,
@@ -24,14 +26,17 @@ export function withApiSocket(call: Call, body: CreateBody): CreateBody {
   };
 }
 
-function auths(call: Call): Readonly<Record<string, unknown>> {
-  return call.settings.config().auths ?? {};
+/** The user's credentials, those in the keeping of helpers too, as rows of a `config.json`; undefined without any. */
+async function auths(call: Call): Promise<Readonly<Record<string, unknown>> | undefined> {
+  const known = await new Credentials(call.settings).all();
+  if (known.size === 0) return undefined;
+  return Object.fromEntries([...known].map(([key, auth]) => [key, writeAuthEntry(auth, undefined)]));
 }
 
-/** Puts the credentials of the configuration file into the container that was created. */
+/** Puts the user's credentials into the container that was created: what it has no helpers for it can't ask for. */
 export async function copyCredentials(call: Call, id: string): Promise<void> {
-  const known = auths(call);
-  if (Object.keys(known).length === 0) return;
+  const known = await auths(call);
+  if (known === undefined) return;
   const data = Buffer.from(`${JSON.stringify({ auths: known }, null, "\t")}\n`);
   const archive = writeTar([
     ...["run", "run/secrets", "run/secrets/docker"].map((name) => ({
