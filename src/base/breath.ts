@@ -9,8 +9,13 @@ const LONGEST_MS = 8;
 export class Breath {
   #since = performance.now();
 
+  /** Whether it is time: spares those who take many small steps a promise for each. */
+  get isDue(): boolean {
+    return performance.now() - this.#since >= LONGEST_MS;
+  }
+
   async take(): Promise<boolean> {
-    if (performance.now() - this.#since < LONGEST_MS) return false;
+    if (!this.isDue) return false;
     await nextTurn();
     this.#since = performance.now();
     return true;

@@ -6,7 +6,6 @@ import { AT, openat, renameat, unlinkat } from "../kernel/path.ts";
 
 /** Deeper than this, folders are moved up first: a container can nest them past every limit of paths and descriptors. */
 const DEEPEST = 64;
-const BATCH = 200;
 const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 let spilled = 0;
 
@@ -23,7 +22,7 @@ export function removeTreeSync(dir: number, name: string): void {
 /** As `removeTreeSync`, with turns of the event loop in between. */
 export async function removeTree(dir: number, name: string): Promise<void> {
   const breath = new Breath();
-  for (const _ of removal(dir, name)) await breath.take();
+  for (const _ of removal(dir, name)) if (breath.isDue) await breath.take();
 }
 
 function* removal(dir: number, name: string): Generator<void> {
@@ -55,14 +54,13 @@ function* removeOne(
   }
   const fd = openat(dir, name, FOLDER);
   try {
-    let count = 0;
     for (const child of namesIn(fd)) {
       yield* removeOne(fd, child, depth + 1, spill);
-      if (++count % BATCH === 0) yield;
+      // A large file alone takes a while.
+      yield;
     }
   } finally {
     closeSync(fd);
   }
   unlinkat(dir, name, AT.removedir);
-  yield;
 }
