@@ -169,7 +169,7 @@ async function chosen(
   const [first] = platforms;
   if (first === undefined) return document;
   if (document.kind === "image") {
-    const config = parseImageConfig(await source.document(document.manifest.config, { signal }));
+    const config = parseImageConfig(await source.document(document.manifest.config, { signal }, "image config"));
     const other = platforms.find((platform) => !isFor(config, platform));
     if (other === undefined) return document;
     const has = formatPlatform(config);

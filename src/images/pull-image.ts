@@ -1,6 +1,7 @@
 import { cancelled, throwIfAborted } from "../base/abort.ts";
 import { GantryError, hasCode, isKind } from "../base/errors.ts";
 import { chainId } from "../oci/digest.ts";
+import type { Descriptor } from "../oci/image.ts";
 import { MOST_LAYERS, parseImageConfig } from "../oci/image-config.ts";
 import { familiarString, type Reference } from "../oci/reference.ts";
 import type { Repository } from "../remote/repository.ts";
@@ -28,7 +29,7 @@ export async function fetchImage(
   if (manifest.layers.length > MOST_LAYERS) {
     throw new GantryError("invalid", `max depth exceeded: more than ${MOST_LAYERS} layers`);
   }
-  const configBytes = await repository.document(manifest.config, progress);
+  const configBytes = await fetchConfig(repository, manifest.config, progress);
   const config = parseImageConfig(configBytes);
   if (config.os !== "linux") {
     const message = `image operating system ${JSON.stringify(config.os)} cannot be used on this platform`;
@@ -64,6 +65,16 @@ async function makeRoom(context: ImageContext, manifest: string): Promise<void> 
   await sweepThings(context, lease?.chains.toReversed() ?? [], lease?.blobs ?? []);
   await sweepLeases(context, "all");
   await context.content.removePartials();
+}
+
+/** The config's bytes; a failure is told in Docker's words. */
+async function fetchConfig(repository: Repository, config: Descriptor, progress: FlightProgress): Promise<Buffer> {
+  try {
+    return await repository.document(config, progress, "image config");
+  } catch (error) {
+    if (!(error instanceof GantryError) || error.kind === "cancelled") throw error;
+    throw new GantryError(error.kind, `error pulling image configuration: ${error.message}`, { cause: error });
+  }
 }
 
 /** All at once; how many are downloaded at the same time is the source's choice. The first failure ends the others. */

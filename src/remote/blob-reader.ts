@@ -54,8 +54,8 @@ export async function* readBlob(
     try {
       const isPart = at > 0 && asksRanges;
       const answer = await source.open(isPart ? { Range: `bytes=${at}-` } : {}, waiting);
-      let passed = at - startOf(answer, descriptor, at);
       settle(source);
+      let passed = at - startOf(answer, descriptor, at);
       from.onServed(source);
       for await (const piece of readPieces(answer.body, digest, { idleMs: limits.idle, signal: waiting.signal })) {
         rate.took(piece.length);

@@ -23,7 +23,7 @@ const MOST_URLS = 4;
  */
 export class Repository {
   readonly reference: Reference;
-  readonly #callers: readonly Caller[];
+  #callers: readonly Caller[];
   readonly #reachability: Reachability;
   readonly #settings: Pick<RemoteSettings, "maxDownloadAttempts" | "minTransferRate">;
   readonly #served = new Map<string, string>();
@@ -86,8 +86,8 @@ export class Repository {
     return this.#first((caller) => this.#manifestAt(caller, tagOrDigest, waiting));
   }
 
-  /** A small blob, such as a config, checked. */
-  async document(descriptor: Descriptor, waiting: Waiting): Promise<Buffer> {
+  /** A small blob, such as a config, checked; `what` names it where it is another. */
+  async document(descriptor: Descriptor, waiting: Waiting, what = "blob"): Promise<Buffer> {
     const { digest, size } = descriptor;
     if (size > MAX_DOCUMENT) {
       throw new GantryError("invalid", `cannot read ${digest}: it is longer than ${MAX_DOCUMENT} bytes`);
@@ -95,7 +95,7 @@ export class Repository {
     return this.#first(async (caller) => {
       const wish = { method: "GET", url: this.#path(caller, `blobs/${digest}`) } as const;
       const { bytes } = await this.#known(caller, digest, caller.fetch(wish, digest, waiting));
-      if (bytes.length !== size || !hasDigest(bytes, digest)) throw failedVerification(digest);
+      if (bytes.length !== size || !hasDigest(bytes, digest)) throw failedVerification(digest, what);
       return bytes;
     });
   }
@@ -235,9 +235,11 @@ export class Repository {
       try {
         const answer = await ask(caller);
         this.#reachability.answered(caller.endpoint);
+        this.#settle(caller);
         return answer;
       } catch (error) {
         if (isKind(error, "cancelled")) throw error;
+        if (error instanceof RefusedError) this.#settle(caller);
         if (error instanceof UnreachableError && error.kind === "internal") this.#reachability.failed(caller.endpoint);
         // A mirror may lack what the registry has; a registry that answered has said its word.
         else if (!caller.endpoint.isMirror) throw error;
@@ -245,6 +247,12 @@ export class Repository {
       }
     }
     throw last;
+  }
+
+  /** The registry has answered with TLS, or without: the other way is not asked any more, whatever fails here. */
+  #settle(caller: Caller): void {
+    if (!caller.endpoint.isMirror)
+      this.#callers = this.#callers.filter((one) => one === caller || one.endpoint.isMirror);
   }
 
   #ordered(): Caller[] {
@@ -300,6 +308,6 @@ function hasDigest(bytes: Uint8Array, expected: string): boolean {
   return digester.digest() === expected;
 }
 
-function failedVerification(digest: string): GantryError {
-  return new GantryError("internal", `filesystem layer verification failed for digest ${digest}`);
+function failedVerification(digest: string, what = "filesystem layer"): GantryError {
+  return new GantryError("internal", `${what} verification failed for digest ${digest}`);
 }

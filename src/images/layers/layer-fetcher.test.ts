@@ -294,7 +294,7 @@ for (const driver of ["overlay2", "vfs"] as const) {
       await assert.rejects(bring({ ...noArchive, wish }), /archive\/tar: invalid tar header/);
       assert.deepEqual(folders(), []);
       const short = await made({ a: "a".repeat(100_000) }, (tar) => gzipSync(tar).subarray(0, -9));
-      await refused(short, "unexpected EOF");
+      await refused(short, `cannot extract layer ${short.wish.descriptor.digest}: unexpected EOF`);
       await assert.rejects(bring(layer, new Source(layer.bytes.subarray(0, 9)).open), /unexpected EOF after 9 of/);
     });
 

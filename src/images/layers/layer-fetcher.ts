@@ -394,7 +394,12 @@ interface Extraction {
 /** Refuses what isn't the layer that was asked for. */
 function check({ descriptor, diffId }: LayerWish, unpacked: Unpacked): void {
   if (unpacked.digest !== descriptor.digest) throw new GantryError("invalid", refusalOf(descriptor.digest));
-  if (unpacked.refusal !== undefined) throw errorOf(unpacked.refusal);
+  const { refusal } = unpacked;
+  if (refusal !== undefined) {
+    const layer = `cannot extract layer ${descriptor.digest}: `;
+    const message = refusal.message.startsWith(layer) ? refusal.message : `${layer}${refusal.message}`;
+    throw errorOf({ ...refusal, message });
+  }
   if (unpacked.diffId !== diffId) {
     throw new GantryError("invalid", "layers from manifest don't match image configuration");
   }
