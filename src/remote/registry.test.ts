@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type RequestListener } from "node:http";
+import { createServer, request as forward, type RequestListener } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -309,6 +310,16 @@ async function startProxy() {
   const sockets = new Set<Socket>();
   const server = createServer((request, response) => {
     asked.push(`${request.method} ${request.url} ${request.headers["proxy-authorization"] ?? ""}`);
+    const { port, pathname } = new URL(request.url ?? "");
+    if (port !== "") {
+      const { method, headers } = request;
+      const onward = forward({ host: "127.0.0.1", port, path: pathname, method, headers }, (answered) => {
+        response.writeHead(answered.statusCode ?? 0, answered.headers);
+        answered.pipe(response);
+      });
+      onward.on("error", () => response.destroy());
+      return void request.pipe(onward);
+    }
     oneImage(Object.assign(request, { url: new URL(request.url ?? "").pathname }), response);
   });
   server.on("connect", (request, socket: Socket) => {
@@ -360,6 +371,40 @@ test("reaches a registry with TLS through a proxy, trusting the authority in its
     proxy.asked.every((line) => line.startsWith(`CONNECT ${host} Basic ${user}`)),
     proxy.asked.join("\n"),
   );
+});
+
+test("sends and reads long bodies through a proxy, with TLS and without", async (t) => {
+  if (noOpenssl) return t.skip(noOpenssl);
+  const long = randomBytes(20 << 20);
+  const taken: Buffer[] = [];
+  const listener: RequestListener = (request, response) => {
+    if (request.method === "GET") return response.writeHead(200, { "Content-Length": long.length }).end(long);
+    request.on("data", (piece: Buffer) => taken.push(piece));
+    request.on("end", () => response.writeHead(201, { "Content-Length": 0 }).end());
+  };
+  await using secure = await serve(listener, { cert: pem("server.pem"), key: pem("server.key") });
+  await using plain = await serve(listener);
+  await using proxy = await startProxy();
+  const lookup = async () => [{ address: "10.1.2.3" }];
+  for (const { host } of [secure, plain]) {
+    const name = `registry.test:${host.split(":")[1]}`;
+    const proxies = { ...NO_PROXIES, https: proxy.url, http: proxy.url };
+    using all = registries({ proxies, insecureRegistries: ["10.0.0.0/8"] }, { lookup });
+    const layer = { mediaType: "x/y", digest: sha256Of(long), size: long.length };
+    taken.splice(0);
+    await all.writing(parseNormalized(`${name}/a/b`), ANONYMOUS, {}, async (repository) => {
+      const got: Buffer[] = [];
+      for await (const piece of repository.blob(layer, {})) got.push(piece);
+      assert.ok(Buffer.concat(got).equals(long), name);
+      const body = async function* () {
+        for (let at = 0; at < long.length; at += 100_000) yield long.subarray(at, at + 100_000);
+      };
+      const headers = { "Content-Length": String(long.length) };
+      (await repository.caller.call({ method: "PUT", url: "v2/up", headers, body }, {})).body.resume();
+      assert.ok(Buffer.concat(taken).equals(long), name);
+    });
+  }
+  assert.ok(proxy.asked.length >= 4);
 });
 
 test("proves itself by a client certificate, and says what is missing of one", async (t) => {
