@@ -484,6 +484,25 @@ describe("the commands that talk to registries", { skip: registryMissing() }, ()
     assert.match(one.stderr, /no matching manifest for linux\/riscv64/);
   });
 
+  test("where the engine has a default registry, names and login mean that one, and its credentials go to it", async () => {
+    await using other = await startEngine({ args: ["--default-registry", locked.host], image: false });
+    const hub = { auth: Buffer.from("hub:hubs-own").toString("base64") };
+    const joe = new User({ auths: { "https://index.docker.io/v1/": hub } });
+    const run = (args: readonly string[], input = "") => other.tool("gantry", args, { env: joe.env, input });
+    locked.forget();
+    assert.equal((await run(["pull", "-q", "secret/app:1"])).code, 1);
+    for (const { headers } of locked.requests) assert.equal(headers.authorization, undefined);
+    const said = await run(["login", "-u", "joe", "--password-stdin"], "secret");
+    assert.equal(said.code, 0, said.stderr);
+    assert.deepEqual(Object.keys(joe.config.auths as object).sort(), [locked.host, "https://index.docker.io/v1/"]);
+    const pulled = await run(["pull", "-q", "secret/app:1"]);
+    assert.deepEqual([pulled.code, pulled.stdout], [0, `${locked.host}/secret/app:1\n`], pulled.stderr);
+    assert.equal((await run(["push", "-q", "secret/app:1"])).code, 0);
+    assert.equal((await run(["search", "--format", "{{.Name}}", "secret"])).stdout, `${locked.host}/secret/app\n`);
+    assert.equal((await run(["logout"])).stdout, `Removing login credentials for ${locked.host}\n`);
+    assert.deepEqual(joe.config.auths, { "https://index.docker.io/v1/": hub });
+  });
+
   test("content trust is refused with what to use instead", async () => {
     const joe = new User();
     const asked = [
