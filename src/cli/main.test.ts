@@ -200,3 +200,31 @@ test("on a terminal the bytes pass raw, the size is told, and the keys detach", 
   assert.match(output, /<03>/);
   assert.ok(engine.requests.some((request) => request.endsWith("/resize?h=31&w=91")));
 });
+
+test("a person at a terminal is asked once who they are where the engine answers 401, and only for that registry", async () => {
+  await using engine = await new FakeEngine().listen();
+  const shown: string[] = [];
+  engine.answers.set("/images/create", (request, response) => {
+    const header = String(request.headers["x-registry-auth"] ?? "");
+    shown.push(Buffer.from(header, "base64").toString());
+    response.statusCode = header === "" ? 401 : 200;
+    response.end(header === "" ? '{"message":"unauthorized: who are you?"}' : '{"status":"Status: done"}\n');
+  });
+  const env = { ...process.env, GANTRY_HOST: engine.url, DOCKER_CONFIG: engine.folder };
+  const terminal = spawnTerminal(TOOL, [...HEAD, "pull", "registry.example:5000/a:1"], { env });
+  let text = "";
+  terminal.onData((data) => {
+    text += data;
+    if (/Username: $/.test(text)) terminal.write("joe\r");
+    if (/Password: $/.test(text)) terminal.write("se:cret\r");
+  });
+  const code = await new Promise<number>((resolve) => terminal.onExit(({ exitCode }) => resolve(exitCode)));
+  assert.equal(code, 0, text);
+  assert.match(text, /Login to registry\.example:5000 prior to pull:\r\nUsername: joe\r\nPassword: \r\nStatus: done/);
+  assert.deepEqual(
+    shown.map((header) => (header === "" ? "" : JSON.parse(header))),
+    ["", { username: "joe", password: "se:cret", serveraddress: "registry.example:5000" }],
+  );
+  const piped = await gantry(engine.url, ["pull", "registry.example:5000/a:1"]);
+  assert.deepEqual(piped, { code: 1, stdout: "", stderr: "Error response from daemon: unauthorized: who are you?\n" });
+});
