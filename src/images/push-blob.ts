@@ -61,13 +61,15 @@ export class BlobPusher {
     const kind = typeof from === "string" ? from : "copied";
     const key = JSON.stringify([base, repository.reference.path, descriptor.digest, kind, client]);
     const turn = JSON.stringify([base, descriptor.digest, client]);
-    return this.#flights.run(key, progress, (shared) => {
+    return this.#flights.run(key, progress, async (shared) => {
       const tell = row === undefined ? () => {} : shared.onProgress;
       const own = new PushRow(tell, row ?? "", descriptor.size, kind === "copied" ? COPYING : PUSHING);
       // Another repository of the registry may be getting it at this time: then it is mounted from there.
       const isShared = this.#turns.has(turn);
       this.#turns.set(turn, (this.#turns.get(turn) ?? 0) + 1);
+      const begun = Promise.withResolvers<void>();
       const sent = this.#lock.run(turn, async () => {
+        begun.resolve();
         try {
           await this.#send(repository, blob, own, isShared, shared.signal);
         } finally {
@@ -76,7 +78,10 @@ export class BlobPusher {
           else this.#turns.set(turn, left);
         }
       });
-      return untilAborted(sent, shared.signal);
+      sent.catch(() => {});
+      // An abort ends the wait for a turn, and what was begun undoes itself.
+      await untilAborted(begun.promise, shared.signal);
+      await sent;
     });
   }
 

@@ -1,4 +1,4 @@
-import { throwIfAborted } from "../base/abort.ts";
+import { throwIfAborted, untilAborted } from "../base/abort.ts";
 import { GantryError } from "../base/errors.ts";
 import { discard } from "./body.ts";
 import { RefusedError, UnreachableError } from "./failure.ts";
@@ -80,6 +80,8 @@ class BlobUpload {
   readonly #source: UploadSource;
   readonly #options: UploadOptions;
   #session: Session | undefined;
+  #opening: Promise<Answer> | undefined;
+  readonly #leaving = new AbortController();
   #hasBegun = false;
   #losses = 0;
   /** Set once the registry was asked to take the upload for whole: it may have done so, though its answer was lost. */
@@ -123,7 +125,7 @@ class BlobUpload {
 
   /** Deletes what the registry has of an upload that won't be finished. Never rejects. */
   async cancel(): Promise<void> {
-    const session = this.#session;
+    const session = this.#session ?? (await this.#opened());
     this.#session = undefined;
     if (session === undefined) return;
     const signal = AbortSignal.timeout(CANCEL_MS);
@@ -156,11 +158,33 @@ class BlobUpload {
   }
 
   async #open(query: string): Promise<Answer> {
-    const { caller } = this.#repository;
+    const { signal, onWait } = this.#options;
     const url = this.#repository.path(`blobs/uploads/${query}`);
-    const answer = await caller.call({ method: "POST", url }, this.#options);
+    // Not ended by the caller's signal: what the registry opened unheard could not be deleted there.
+    const asked = this.#repository.caller.call(
+      { method: "POST", url, tries: 1 },
+      { signal: this.#leaving.signal, onWait },
+    );
+    this.#opening = asked;
+    const answer = await untilAborted(asked, signal);
+    this.#opening = undefined;
     discard(answer.body);
     return answer;
+  }
+
+  /** The upload that was being opened when its caller left. */
+  async #opened(): Promise<Session | undefined> {
+    if (this.#opening === undefined) return undefined;
+    const timer = setTimeout(() => this.#leaving.abort(), CANCEL_MS);
+    try {
+      const answer = await this.#opening;
+      discard(answer.body);
+      return answer.status === 202 ? this.#sessionOf(answer, 0) : undefined;
+    } catch {
+      return undefined;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** Asks what the registry has of the upload. One that it doesn't know any more is given up, to be begun anew. */
@@ -219,66 +243,47 @@ class BlobUpload {
   /** Resolves with the digest when the registry has the whole blob. */
   async #send(): Promise<string> {
     const { size } = this.#source;
-    const session = this.#session!;
-    const chunk = this.#chunk ?? (session.minChunk === undefined ? undefined : Math.max(session.minChunk, CHUNK));
-    if (chunk === undefined || (size === undefined && chunk > LARGEST_HELD)) {
-      if (size !== undefined) return this.#finish(size);
-      await this.#sendStream();
-    } else if (size !== undefined) await this.#sendPieces(size, chunk);
-    else await this.#sendHeld(chunk);
-    return this.#finish(undefined);
-  }
-
-  /** One request without a length. */
-  async #sendStream(): Promise<void> {
+    const { minChunk } = this.#session!;
+    const chunk = this.#chunk ?? (minChunk === undefined ? undefined : Math.max(minChunk, CHUNK));
+    if (size !== undefined) return this.#sendKnown(size, chunk ?? size);
+    if (chunk !== undefined && chunk <= LARGEST_HELD) return this.#sendHeld(chunk);
+    // One request without a length.
     const { offset } = this.#session!;
     await this.#patch(() => this.#counted(offset), undefined);
+    return this.#finish(0);
   }
 
-  /** Chunks of a blob of known size, as they are read. */
-  async #sendPieces(size: number, chunk: number): Promise<void> {
-    while (this.#session!.offset < size) {
+  /** Chunks of a blob of known size, as they are read; the last, or the whole, comes with the end. */
+  async #sendKnown(size: number, chunk: number): Promise<string> {
+    while (size - this.#session!.offset > chunk) {
       const { offset } = this.#session!;
-      const length = Math.min(chunk, size - offset);
-      await this.#patch(() => firstOf(this.#counted(offset), length), length);
+      await this.#patch(() => firstOf(this.#counted(offset), chunk), chunk);
     }
+    const { offset } = this.#session!;
+    return this.#finish(size - offset, () => this.#counted(offset));
   }
 
   /** Chunks of a blob of unknown size: each is held until the registry has it. */
-  async #sendHeld(chunk: number): Promise<void> {
+  async #sendHeld(chunk: number): Promise<string> {
     const { offset } = this.#session!;
-    const pieces = this.#counted(offset)[Symbol.asyncIterator]();
-    try {
-      for (let rest: Uint8Array | undefined; ; ) {
-        const held: Uint8Array[] = rest === undefined ? [] : [rest];
-        let length = rest?.length ?? 0;
-        let isEnd = false;
-        while (length < chunk && !isEnd) {
-          const { value, done } = await pieces.next();
-          if (done === true) isEnd = true;
-          else {
-            held.push(value);
-            length += value.length;
-          }
-        }
+    let held: Uint8Array[] = [];
+    let length = 0;
+    for await (const piece of this.#counted(offset)) {
+      held.push(piece);
+      length += piece.length;
+      // One byte more than a chunk: what is left in the end is sent with it, and is not nothing.
+      while (length > chunk) {
         const bytes = Buffer.concat(held, length);
-        for (let at = 0; at < length; at += chunk) {
-          if (!isEnd && length - at < chunk) {
-            rest = bytes.subarray(at);
-            break;
-          }
-          rest = undefined;
-          const part = bytes.subarray(at, at + chunk);
-          await this.#patch(() => [part], part.length);
-        }
-        if (isEnd) return;
+        await this.#patch(() => iterated(bytes.subarray(0, chunk)), chunk);
+        held = [bytes.subarray(chunk)];
+        length -= chunk;
       }
-    } finally {
-      await pieces.return?.(undefined);
     }
+    const rest = Buffer.concat(held, length);
+    return this.#finish(length, () => iterated(rest));
   }
 
-  async #patch(open: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array>, length: number | undefined) {
+  async #patch(body: BodySource, length: number | undefined): Promise<void> {
     const session = this.#session!;
     const { offset, location } = session;
     const headers = {
@@ -288,7 +293,6 @@ class BlobUpload {
         "Content-Range": `${offset}-${offset + length - 1}`,
       }),
     };
-    const body = open as BodySource;
     const answer = await this.#repository.caller.call({ method: "PATCH", url: location, headers, body }, this.#options);
     discard(answer.body);
     const expected = length === undefined ? this.#read : offset + length;
@@ -299,21 +303,20 @@ class BlobUpload {
     }
   }
 
-  /** Ends the upload; with `size`, what is left of that many bytes is sent along. */
-  async #finish(size: number | undefined): Promise<string> {
+  /** Ends the upload with its last bytes. */
+  async #finish(length: number, rest?: BodySource): Promise<string> {
     const { location, offset } = this.#session!;
     const digest = this.#source.digest();
     this.#ended = digest;
     const url = new URL(location);
     // Not by way of its parameters: what the registry wrote there is sent back letter by letter.
     url.search = `${url.search === "" ? "?" : `${url.search}&`}digest=${encodeURIComponent(digest)}`;
-    const length = size === undefined ? 0 : size - offset;
     const headers = {
       ...BYTES,
       "Content-Length": String(length),
       ...(offset > 0 && length > 0 && { "Content-Range": `${offset}-${offset + length - 1}` }),
     };
-    const body: BodySource | undefined = length === 0 ? undefined : () => this.#counted(offset);
+    const body = length === 0 ? undefined : rest;
     // Sent twice, an end without a body could only be told that there is no such upload any more.
     const answer = await this.#repository.caller.call({ method: "PUT", url, headers, body, tries: 1 }, this.#options);
     discard(answer.body);
@@ -367,6 +370,10 @@ class BlobUpload {
 function endOf(range: string | string[] | undefined): number | undefined {
   const end = typeof range === "string" ? /^(?:bytes[= ])?0-(\d{1,15})$/.exec(range.trim())?.[1] : undefined;
   return end === undefined ? undefined : Number(end) + 1;
+}
+
+async function* iterated(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
 }
 
 async function* firstOf(pieces: AsyncIterable<Uint8Array>, length: number): AsyncGenerator<Uint8Array> {
