@@ -12,7 +12,7 @@ export type { Act, Fault, Step } from "./faults.ts";
 
 export interface FaultyOptions {
   readonly faults?: readonly Fault[];
-  /** `trusted`: by the registry's own authority; the others are what they say. */
+  /** By the registry's own authority, but for `self-signed`; the others are what they say. */
   readonly tls?: "trusted" | "self-signed" | "expired" | "wrong-name";
   /** Asks for joe and `secret`; `bearer` has a token server of its own at `/token`. */
   readonly auth?: "basic" | "bearer";
@@ -42,6 +42,8 @@ export interface FaultyRequest {
 interface Upload {
   readonly repository: string;
   bytes: Buffer;
+  /** A chunk came that was too small to be any but the last. */
+  hasEnd?: boolean;
 }
 
 interface Stock {
@@ -80,12 +82,15 @@ export class FaultyRegistry implements AsyncDisposable {
       uploads: new Map(),
       tokens: new Map(),
     };
-    this.authority = options.tls === "trusted" || options.tls === "expired" ? new TestAuthority() : undefined;
+    this.authority = options.tls === undefined || options.tls === "self-signed" ? undefined : new TestAuthority();
     const listener = (request: IncomingMessage, response: ServerResponse) => void this.#serve(request, response);
     const certificate = certificateOf(options, this.authority);
     this.#server = certificate === undefined ? createServer(listener) : createTlsServer({ ...certificate }, listener);
     this.#server.on("tlsClientError", () => {});
-    this.#server.on("clientError", (_error, socket) => socket.destroy());
+    // What other servers say to who speaks TLS to them.
+    this.#server.on("clientError", (_error, socket) =>
+      socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"),
+    );
     this.#server.requestTimeout = 0;
   }
 
@@ -395,7 +400,9 @@ export class FaultyRegistry implements AsyncDisposable {
     const range = /^(?:bytes )?(\d+)-(\d+)/.exec(call.request.headers["content-range"] ?? "");
     if (range !== null && Number(range[1]) !== upload.bytes.length) return refusal(416, place());
     const { minChunk } = this.#options;
-    if (step === "upload-chunk" && minChunk !== undefined && call.body.length < minChunk) return refusal(416, place());
+    // Only the last may be smaller: what follows a small one comes too late.
+    if (upload.hasEnd && call.body.length > 0) return refusal(416, place());
+    upload.hasEnd = minChunk !== undefined && call.body.length < minChunk;
     upload.bytes = Buffer.concat([upload.bytes, call.body]);
     if (step === "upload-chunk") return planOf(202, place());
     const content = contentOf("application/octet-stream", upload.bytes);
@@ -511,8 +518,8 @@ function certificateOf(
   if (tls === undefined) return undefined;
   const until = new Date(Date.now() - 60_000);
   if (tls === "self-signed") return selfSigned({ names: [address] });
-  if (tls === "wrong-name") return new TestAuthority().issue({ names: ["registry.invalid"] });
-  return authority?.issue({ names: [address], ...(tls === "expired" && { until }) });
+  const names = tls === "wrong-name" ? ["registry.invalid"] : [address];
+  return authority?.issue({ names, ...(tls === "expired" && { until }) });
 }
 
 const NO_BODY = { body: Buffer.alloc(0), isCut: false };
