@@ -110,7 +110,8 @@ export class Caller {
     if (url.origin !== new URL(this.endpoint.base).origin) return this.#send(wish, url, undefined, waiting);
     const proof = await this.#firstProof(wish, url, waiting);
     const answer = await this.#send(wish, url, proof, waiting);
-    if (answer.status !== 401) return answer;
+    // Whoever was redirected to has no say in where the credentials for this endpoint are shown.
+    if (answer.status !== 401 || answer.url.origin !== url.origin) return answer;
     const offered = parseChallenges(answer.headers["www-authenticate"] ?? "");
     const challenge =
       offered.find(({ scheme }) => scheme === "bearer") ?? offered.find(({ scheme }) => scheme === "basic");

@@ -165,6 +165,28 @@ test("shows no credentials to a host that it is redirected to", async () => {
   assert.ok(server.requests.some(({ headers }) => headers.authorization === "Bearer good"));
 });
 
+test("does not prove itself where a host asks for it that it was redirected to", async () => {
+  await using other = await serve((request, response) => {
+    if (request.url?.startsWith("/token") === true) {
+      return answer(request, response, 200, "application/json", '{"token":"taken"}');
+    }
+    response.setHeader("WWW-Authenticate", `Bearer realm="http://${request.headers.host}/token",service="other"`);
+    answer(request, response, 401, "application/json", "{}");
+  });
+  await using server = await serve((request, response) => {
+    if (request.url?.includes("/blobs/")) {
+      response.writeHead(307, { Location: `http://${other.host}/elsewhere` });
+      response.end();
+    } else withTokens({ isOpen: false })(request, response);
+  });
+  using all = registries();
+  await inspect(all, `${server.host}/a/b:1`, JOE).catch(() => {});
+  assert.deepEqual(
+    other.requests.map(({ headers, url }) => [url, headers.authorization]),
+    [["/elsewhere", undefined]],
+  );
+});
+
 test("gives up a registry that redirects for ever", async () => {
   await using server = await serve((_request, response) => {
     response.writeHead(302, { Location: "/v2/again?secret=1" });
