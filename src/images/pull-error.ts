@@ -5,8 +5,8 @@ import { RefusedError } from "../remote/failure.ts";
 /** What a registry refused when it was asked for a name, in Docker's words and with its statuses. */
 export function pullError(error: unknown, reference: Reference): unknown {
   if (!(error instanceof RefusedError)) return error;
-  const { cause, code, kind, message, status } = error;
-  const missing = (words: string): GantryError => new GantryError("not-found", `${words}: ${message}`, { cause });
+  const { cause, code, kind, message, reason, status } = error;
+  const missing = (words: string): GantryError => new GantryError("not-found", `${words}: ${reason}`, { cause });
   if (code === "DENIED") {
     const name = familiarName(reference);
     return missing(`pull access denied for ${name}, repository does not exist or may require 'docker login'`);
@@ -16,6 +16,8 @@ export function pullError(error: unknown, reference: Reference): unknown {
     return missing(`manifest for ${familiarString(reference)} not found`);
   }
   // Not the client's request was refused, but the engine's.
-  if (kind === "unauthenticated" || kind === "forbidden") return new GantryError("internal", message, { cause });
+  if (kind === "unauthenticated" || kind === "forbidden") {
+    return new GantryError("internal", message.startsWith("errors:") ? reason : message, { cause });
+  }
   return error;
 }

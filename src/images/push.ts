@@ -3,6 +3,7 @@ import { failpoint } from "../base/failpoint.ts";
 import { sha256Of } from "../oci/digest.ts";
 import { familiarName, familiarString, type Reference, repositoryOf } from "../oci/reference.ts";
 import { fingerprint } from "../remote/credentials.ts";
+import { RefusedError } from "../remote/failure.ts";
 import type { Repository } from "../remote/repository.ts";
 import type { FlightProgress } from "./flights.ts";
 import type { PushOptions } from "./image.ts";
@@ -55,7 +56,9 @@ export async function pushImages(
         for (const digest of [image.id, image.manifest.digest]) scope.noteBlob(digest);
         for (const { blob } of image.layers) scope.noteBlob(blob.digest);
       }
-      await send(push, reference, images);
+      await send(push, reference, images).catch((error: unknown) => {
+        throw pushError(error);
+      });
     });
     const attributes = { ...named?.config.config?.Labels, name: familiarName(reference) };
     events.publish({ type: "image", action: "push", id: familiarString(reference), attributes });
@@ -88,6 +91,12 @@ function taggedImage({ records }: ImageContext, { reference }: ImageName): Tagge
   const { domain, path, tag } = reference;
   const image = records.named(reference);
   return tag === undefined || image === undefined ? [] : [{ reference: { domain, path, tag }, image }];
+}
+
+/** Docker says of those who may not push why they may not, and not at which of a push's requests. */
+function pushError(error: unknown): unknown {
+  const isAboutWho = error instanceof RefusedError && (error.status === 401 || error.status === 403);
+  return isAboutWho ? error.worded(error.reason) : error;
 }
 
 function missing(message: string): GantryError {

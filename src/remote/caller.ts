@@ -148,12 +148,13 @@ export class Caller {
     const credentials = this.#credentials;
     if (challenge.scheme === "basic") {
       if (credentials.username !== "") return { header: basic(credentials), scheme: "basic" };
-      throw new RefusedError(401, "internal", `${titleOf(wish.method, url)}: no basic auth credentials`);
+      const reason = "no basic auth credentials";
+      throw new RefusedError(401, "internal", `${titleOf(wish.method, url)}: ${reason}`, { reason });
     }
-    const token = await this.#tokens.get(
-      { endpoint, challenge, scopes: this.#scopes, credentials, isLogin: false },
-      waiting,
-    );
+    const asked = { endpoint, challenge, scopes: this.#scopes, credentials, isLogin: false };
+    const token = await this.#tokens.get(asked, waiting).catch((error: unknown) => {
+      throw isAboutWho(error) ? error.worded(`${titleOf(wish.method, url)}: ${error.reason}`) : error;
+    });
     return { header: `Bearer ${token.value}`, scheme: "bearer", token };
   }
 
@@ -175,4 +176,9 @@ export class Caller {
     const limit = { limit: MAX_REFUSAL, timeMs: this.limits.document, signal: waiting.signal };
     return refused(status, await readDocument(body, `the answer of ${url.host}`, limit), headers);
   }
+}
+
+/** Whose token server doesn't let them in is told so of what they asked for, not of a server they never heard of. */
+function isAboutWho(error: unknown): error is RefusedError {
+  return error instanceof RefusedError && (error.status === 401 || error.status === 403);
 }

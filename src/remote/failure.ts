@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import * as v from "valibot";
 import { type ErrorKind, GantryError, messageOf } from "../base/errors.ts";
 import { STATUS_CODES } from "../base/http.ts";
+import { parseChallenges } from "./challenge.ts";
 
 /** A registry that couldn't be reached or didn't answer: another endpoint may. */
 export class UnreachableError extends GantryError {
@@ -25,18 +26,21 @@ export class RefusedError extends GantryError {
   readonly headers: IncomingHttpHeaders;
   /** `BLOB_UPLOAD_UNKNOWN`; empty where the registry gave none. */
   readonly code: string;
+  /** The first of its errors and nothing else: not what was asked for, not the others. */
+  readonly reason: string;
 
   constructor(
     status: number,
     kind: ErrorKind,
     message: string,
-    answer: { readonly headers?: IncomingHttpHeaders; readonly code?: string } = {},
+    answer: { readonly headers?: IncomingHttpHeaders; readonly code?: string; readonly reason?: string } = {},
   ) {
     super(kind, message);
     this.name = "RefusedError";
     this.status = status;
     this.headers = answer.headers ?? {};
     this.code = answer.code ?? "";
+    this.reason = answer.reason ?? message;
   }
 
   /** The same with a sentence that says more. */
@@ -171,16 +175,28 @@ const MAX_WORDS = 1000;
 export function refused(status: number, body: Uint8Array, headers: IncomingHttpHeaders = {}): RefusedError {
   const text = Buffer.from(body).toString("utf8");
   const parsed = v.safeParse(errorBody, parsedOrUndefined(text));
-  const errors = (parsed.success ? parsed.output.errors : undefined) ?? [];
+  const errors = [...scopeErrors(status, headers), ...((parsed.success ? parsed.output.errors : undefined) ?? [])];
   const [first] = errors;
   const own = first === undefined ? status : (CODES[first.code.toUpperCase()] ?? status);
   const kind = KINDS[own] ?? (own >= 400 && own < 500 ? "invalid" : "internal");
-  return new RefusedError(
-    status,
-    kind,
-    plain(wordsOf(status, errors, parsed.success ? parsed.output.details : "", text)),
-    { headers, code: first?.code.toUpperCase() ?? "" },
+  const details = parsed.success ? parsed.output.details : "";
+  return new RefusedError(status, kind, plain(wordsOf(status, errors, details, text)), {
+    headers,
+    code: first?.code.toUpperCase() ?? "",
+    reason: plain(wordsOf(status, errors.slice(0, 1), details, text)),
+  });
+}
+
+/** A registry that took the token and lets its owner do less says so beside its answer (RFC 6750, 3.1), and first. */
+function scopeErrors(
+  status: number,
+  headers: IncomingHttpHeaders,
+): { readonly code: string; readonly message: string }[] {
+  if (status < 400 || status > 499) return [];
+  const isShort = parseChallenges(headers["www-authenticate"] ?? "").some(
+    ({ scheme, parameters }) => scheme === "bearer" && parameters.get("error") === "insufficient_scope",
   );
+  return isShort ? [{ code: "DENIED", message: DEFAULTS[403] ?? "" }] : [];
 }
 
 function wordsOf(

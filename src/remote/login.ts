@@ -1,4 +1,4 @@
-import { GantryError, messageOf } from "../base/errors.ts";
+import { GantryError } from "../base/errors.ts";
 import { STATUS_CODES } from "../base/http.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Credentials } from "./credentials.ts";
@@ -56,13 +56,15 @@ async function loginAt(
   let answer = await ask();
   let identityToken = "";
   const challenge = answer.status === 401 ? chosen(answer) : undefined;
+  if (challenge?.scheme === "basic" && credentials.username === "") {
+    throw new GantryError("internal", `${titleOf("GET", url)}: no basic auth credentials`);
+  }
   if (challenge?.scheme === "basic") answer = await ask(basic(credentials));
   else if (challenge !== undefined) {
     const wish = { endpoint, challenge, scopes: [], credentials, isLogin: true };
     const token = await tokens.get(wish, waiting).catch((error: unknown) => {
       if (!(error instanceof RefusedError)) throw error;
-      const words = messageOf(error).replace(/^(Get|Post) "[^"]*": /, "");
-      throw error.worded(`${titleOf("GET", url)}: ${words}`);
+      throw error.worded(`${titleOf("GET", url)}: ${error.reason}`);
     });
     identityToken = token.identityToken;
     answer = await ask(`Bearer ${token.value}`);

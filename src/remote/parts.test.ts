@@ -149,6 +149,19 @@ test("words a registry's errors as Docker does", () => {
   assert.equal(text(403, { errors: 7 }), 'forbidden error parsing HTTP 403 response body: "{\\"errors\\":7}"');
 });
 
+test("a registry that wants more than the token allows denies, whatever else it says", () => {
+  const header =
+    'Bearer realm="https://auth.example/token",service="s",scope="repository:a:pull",error="insufficient_scope"';
+  const errors = [{ code: "UNAUTHORIZED", message: "authentication required" }];
+  const error = refused(401, Buffer.from(JSON.stringify({ errors })), { "www-authenticate": header });
+  assert.deepEqual([error.status, error.kind, error.code], [401, "forbidden", "DENIED"]);
+  assert.equal(error.reason, "denied: requested access to the resource is denied");
+  assert.equal(error.message, `errors:\n${error.reason}\nunauthorized: authentication required\n`);
+  const passing = refused(502, Buffer.from(""), { "www-authenticate": header });
+  assert.equal(passing.reason, "received unexpected HTTP status: 502 Bad Gateway");
+  assert.equal(error.worded('Get "https://r.example/v2/": x').reason, error.reason);
+});
+
 test("reads X-Registry-Auth in either alphabet, and never repeats what it holds", () => {
   const value = { username: "jöe?>", password: "hunter2~~~", identitytoken: "t" };
   const expected = { username: "jöe?>", password: "hunter2~~~", identityToken: "t", registryToken: "" };

@@ -25,7 +25,7 @@ export function registryRoutes(registries: Registries): RegistryRoutes {
         },
         { signal: request.signal },
       );
-      return json({ Status: status, IdentityToken: identityToken } satisfies AuthResponse);
+      return json({ IdentityToken: identityToken, Status: status } satisfies AuthResponse);
     },
     registrySearch: async ({ query, header, signal }) => {
       const passes = searchFilter(query.filters);
