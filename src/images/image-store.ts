@@ -75,6 +75,7 @@ export class ImageStore implements ImageRegistry {
       snapshots: ports.snapshots,
       claims: own.claims,
       sizeOf: (chainId) => ports.snapshots.usage(chainId),
+      isRecorded: (digest, diffId) => own.records.hasLayer(digest, diffId),
       settings: ports.layerSettings,
       workerScript: ports.layerWorker,
     });

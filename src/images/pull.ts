@@ -175,9 +175,14 @@ async function pullChanged(
  * another the manifest is needed anyway.
  */
 async function findTarget(pull: Pull, repository: Repository, reference: Reference): Promise<Target> {
-  if (reference.digest !== undefined) return { digest: reference.digest };
+  const { digest } = reference;
   const tag = reference.tag ?? "";
   try {
+    if (digest !== undefined) {
+      // What is here is the right one, but whether this client may have it is for the registry to say.
+      if (knownImage(pull, reference, digest) !== undefined) await repository.resolve(digest, pull.progress);
+      return { digest };
+    }
     if (pull.context.records.hasRepository(repositoryOf(reference))) {
       return { digest: (await repository.resolve(tag, pull.progress)).digest };
     }

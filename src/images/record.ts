@@ -176,6 +176,12 @@ export class ImageRecords {
     return blobs;
   }
 
+  /** Whether some image has a layer with this blob and diff id. */
+  hasLayer(digest: string, diffId: string): boolean {
+    const isIt = (layer: LayerRecord): boolean => layer.blob.digest === digest && layer.diffId === diffId;
+    return this.#imageById.values().some(({ layers }) => layers.some(isIt));
+  }
+
   count(): number {
     return this.#imageById.size;
   }

@@ -6,6 +6,7 @@ import { finish } from "../command.ts";
 import { NO_DOCKERD, TestDockerd } from "../dockerd.ts";
 import { type Answer, NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
 import { artifact, imageOfTooFewDiffIds, imageOfWrongDiffId, indexOfOthers } from "../faulty-images.ts";
+import { startFaultyRegistry } from "../faulty-registry.ts";
 import { imageOf, indexOf, layerOf, pushTo, randomImage, type TestImage } from "../oci-image.ts";
 import { follow, type PullLine, pull, pullWell, rowsOf } from "../pulling.ts";
 import { registryMissing, startRegistry, type TestRegistry } from "../registry.ts";
@@ -79,7 +80,42 @@ describe("pull", { skip: registryMissing() }, () => {
     );
     registry.forget();
     await pullWell(engine, `${registry.host}/same`, { tag: digest });
-    assert.deepEqual(registry.requests, [], "a digest can't mean something else than before");
+    assert.deepEqual(
+      registry.requests.map(({ method, path }) => `${method} ${path}`),
+      [`HEAD /v2/same/manifests/${digest}`],
+      "a digest can't mean something else than before, but a client may have no right to it",
+    );
+  });
+
+  test("what is here is pulled by nobody whom its registry refuses, by tag or by digest", async () => {
+    await using guarded = await startFaultyRegistry({ auth: "bearer" });
+    const digest = guarded.add("private:1", randomImage("private", { layers: 1, size: 10_000 }));
+    const auth = { username: "joe", password: "secret" };
+    await pullWell(engine, `${guarded.host}/private`, { tag: "1", auth });
+    for (const tag of ["1", digest]) {
+      const { error } = await pull(engine, `${guarded.host}/private`, { tag });
+      assert.match(error, /unauthorized: authentication required/);
+      await pullWell(engine, `${guarded.host}/private`, { tag, auth });
+    }
+  });
+
+  test("a pull goes through whose registry is good, though it began as a part of one whose isn't", async () => {
+    await using good = await startFaultyRegistry();
+    await using bad = await startFaultyRegistry();
+    const shared = randomImage("shared by two registries", { layers: 2, size: 2 << 20 });
+    for (const each of [good, bad]) each.add("shared:1", shared);
+    const { digest } = shared.layers[0]!;
+    bad.misbehave(
+      { on: "blob", of: digest, act: { kind: "wrong-bytes" } },
+      { on: "blob", of: digest, act: { kind: "slow", bytesPerSecond: 2 << 20 } },
+    );
+    const begun = Promise.withResolvers<void>();
+    const first = follow(engine, `${bad.host}/shared`, "1", ({ status }) => {
+      if (status === "Downloading") begun.resolve();
+    });
+    await begun.promise;
+    await pullWell(engine, `${good.host}/shared`, { tag: "1" });
+    assert.match((await first.ended).at(-1)?.error ?? "", /^filesystem layer verification failed for digest/);
   });
 
   test("a tag that moved leaves the old image without a name", async () => {

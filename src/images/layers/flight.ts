@@ -17,6 +17,8 @@ export interface Asker {
  */
 export class Flight<T> {
   readonly signal: AbortSignal;
+  /** True if the way to the blob failed that was tried last: another asker's may be a better one. */
+  hasLostWay = false;
   readonly #controller = new AbortController();
   readonly #askers = new Set<Asker>();
   readonly #parent = Promise.withResolvers<void>();

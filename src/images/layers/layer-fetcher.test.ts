@@ -275,6 +275,46 @@ for (const driver of ["overlay2", "vfs"] as const) {
       assert.deepEqual(source.asked, [1_500_000]);
     });
 
+    it("does not let one asker fail for what another's registry has wrong or refuses", async () => {
+      const layer = await made({ random: randomBytes(3_000_000) });
+      const wrong = new Source(randomBytes(layer.bytes.length));
+      const source = new Source(layer.bytes);
+      const said = /^filesystem layer verification failed for digest/;
+      const ended = await Promise.allSettled([bring(layer, wrong.open), bring(layer, source.open)]);
+      assert.match(String((ended[0] as PromiseRejectedResult).reason.message), said);
+      assert.equal(ended[1].status, "fulfilled");
+      assert.deepEqual(source.asked, [0]);
+      const long = await made({ random: randomBytes(3_000_000) });
+      const endless = new Source(Buffer.concat([long.bytes, long.bytes]));
+      const good = new Source(long.bytes);
+      const [first, second] = await Promise.allSettled([bring(long, endless.open), bring(long, good.open)]);
+      assert.match(String((first as PromiseRejectedResult).reason.message), said);
+      assert.equal(second.status, "fulfilled");
+      assert.deepEqual(partials(), []);
+    });
+
+    it("believes no manifest about what is there: neither how long it is nor what it unpacks to", async () => {
+      const [one, other] = [await made({ a: "one" }), await made({ b: "other" })];
+      for (const each of [one, other]) await bring(each);
+      const { digest, size } = one.wish.descriptor;
+      const on = await made({ a: "one" }, undefined, other);
+      for (const { wish } of [one, on]) {
+        for (const told of [size + 100, size - 1]) {
+          const lie = { ...wish, descriptor: { ...wish.descriptor, size: told } };
+          await assert.rejects(
+            bring({ bytes: one.bytes, wish: lie }),
+            new RegExp(`verification failed for digest ${digest}: it has ${size} bytes where ${told} were told$`),
+          );
+        }
+      }
+      const swapped = { ...one, wish: { ...one.wish, descriptor: other.wish.descriptor } };
+      await assert.rejects(bring(swapped), /^GantryError: layers from manifest don't match image configuration$/);
+      // After a restart nobody remembers what belongs together.
+      reopen();
+      await assert.rejects(bring(swapped), /^GantryError: layers from manifest don't match image configuration$/);
+      await bring(one, new Source(Buffer.alloc(0)).open);
+    });
+
     it("refuses in Docker's words what isn't the layer that was asked for", async () => {
       const layer = await made({ a: "a" });
       const { digest, size } = layer.wish.descriptor;

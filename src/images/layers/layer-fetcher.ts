@@ -21,6 +21,8 @@ export interface LayerPorts {
   readonly claims: Claims;
   /** Bytes of the files of a committed layer. */
   readonly sizeOf: (chainId: string) => Promise<number>;
+  /** Whether an image's record says that a blob unpacks to this diff id. */
+  readonly isRecorded?: (digest: string, diffId: string) => boolean;
   readonly settings: () => LayerSettings;
   /** Path of worker.ts, or of what it was bundled to. */
   readonly workerScript: string;
@@ -30,6 +32,7 @@ export interface LayerPorts {
 const BATCH = 1 << 20;
 const LOOK = 16 << 20;
 const TELL_MS = 100;
+const MOST_VERIFIED = 10_000;
 const NO_SPACE = ["ENOSPC", "EDQUOT"];
 const BROKEN_DISK = [...NO_SPACE, "EIO", "EROFS"];
 
@@ -46,6 +49,8 @@ export class LayerFetcher implements LayerSource {
   readonly #flights = new Map<string, Work>();
   /** Chains that somebody is extracting. */
   readonly #extracting = new Map<string, Promise<void>>();
+  /** Blobs with the diff ids that they were found to unpack to. */
+  readonly #verified = new Set<string>();
 
   constructor(ports: LayerPorts) {
     this.#ports = ports;
@@ -74,9 +79,21 @@ export class LayerFetcher implements LayerSource {
     wish.parentReady.catch(() => {});
     throwIfAborted(options.signal);
     const key = `${descriptor.digest} ${descriptor.size} ${chainId} ${diffId}`;
-    const flight = this.#flights.get(key) ?? this.#depart(key, wish);
-    const record = await flight.join({ wish, open, signal: options.signal, onProgress: options.onProgress });
-    return { ...record, blob: descriptor };
+    let isOwn = false;
+    const own: OpenBlob = (...asked) => {
+      isOwn = true;
+      return open(...asked);
+    };
+    for (;;) {
+      const flight = this.#flights.get(key) ?? this.#depart(key, wish);
+      try {
+        const record = await flight.join({ wish, open: own, signal: options.signal, onProgress: options.onProgress });
+        return { ...record, blob: descriptor };
+      } catch (error) {
+        // What another asker's registry refused him or had wrong says nothing of this one's.
+        if (isOwn || !flight.hasLostWay || options.signal?.aborted === true) throw error;
+      }
+    }
   }
 
   /** Ends the threads; what is under way fails with `cancelled`. */
@@ -110,13 +127,14 @@ export class LayerFetcher implements LayerSource {
     const { content, snapshots } = this.#ports;
     const { chainId, descriptor } = wish;
     const { digest, size } = descriptor;
-    if (content.has(digest) && snapshots.has(chainId)) {
+    if (this.#has(wish) && snapshots.has(chainId)) {
+      await this.#verifyStored(flight, wish);
       flight.tell("exists", size, size);
       return this.#record(wish);
     }
     const extraction = this.#claimExtraction(chainId);
     try {
-      const extracted = content.has(digest)
+      const extracted = this.#has(wish)
         ? undefined
         : await this.#download(flight, wish, extraction !== undefined && snapshots.extractsAlone);
       if (extracted !== undefined) await this.#commit(flight, wish, extracted);
@@ -125,8 +143,42 @@ export class LayerFetcher implements LayerSource {
       extraction?.end();
     }
     await this.#awaitOthers(flight, wish);
+    await this.#verifyStored(flight, wish);
     flight.tell("done", size, size);
     return this.#record(wish);
+  }
+
+  /** Whether the blob is there; refuses one that is of another size than was told. */
+  #has({ descriptor: { digest, size } }: LayerWish): boolean {
+    const { content } = this.#ports;
+    if (!content.has(digest)) return false;
+    const actual = content.size(digest);
+    if (actual === size) return true;
+    throw new GantryError("invalid", `${refusalOf(digest)}: it has ${actual} bytes where ${size} were told`);
+  }
+
+  /** A blob and a snapshot that are both there need not belong together: whoever wrote the manifest only says so. */
+  async #verifyStored(flight: Work, wish: LayerWish): Promise<void> {
+    const { content, isRecorded } = this.#ports;
+    const { descriptor, diffId } = wish;
+    const { digest, size } = descriptor;
+    if (this.#verified.has(pairOf(wish)) || isRecorded?.(digest, diffId) === true) return;
+    const unpacking = this.#unpack(flight, wish, content.locate(digest), undefined, true);
+    const stop = (): void => void unpacking.abort();
+    flight.signal.addEventListener("abort", stop, { once: true });
+    try {
+      unpacking.offer(size);
+      this.#check(wish, await unpacking.done);
+    } finally {
+      flight.signal.removeEventListener("abort", stop);
+    }
+  }
+
+  /** Refuses what isn't the layer that was asked for, and remembers what is. */
+  #check(wish: LayerWish, unpacked: Unpacked): void {
+    check(wish, unpacked);
+    if (this.#verified.size >= MOST_VERIFIED) this.#verified.clear();
+    this.#verified.add(pairOf(wish));
   }
 
   /** Undefined if the snapshot is there, or if somebody else is about to extract it. */
@@ -165,7 +217,7 @@ export class LayerFetcher implements LayerSource {
     const { digest } = wish.descriptor;
     await using partial = await content.openPartial(digest, { signal: flight.signal });
     // Another flight, with the same blob for another chain, may have brought it meanwhile.
-    if (content.has(digest)) return undefined;
+    if (this.#has(wish)) return undefined;
     await using stack = new AsyncDisposableStack();
     const extraction = await this.#receive(flight, wish, partial, extracts, stack);
     // One sync brings all that layers have written meanwhile to the disk, this blob among it.
@@ -201,7 +253,8 @@ export class LayerFetcher implements LayerSource {
           continue;
         }
         try {
-          check(wish, unpacked);
+          flight.hasLostWay = unpacked.digest !== digest;
+          this.#check(wish, unpacked);
         } catch (error) {
           // Nothing to go on from.
           await partial.discard();
@@ -260,6 +313,7 @@ export class LayerFetcher implements LayerSource {
         return;
       } catch (error) {
         const isLast = flight.opens.every((one) => tried.has(one));
+        flight.hasLostWay = !hasCode(error, ...BROKEN_DISK);
         if (isLast || signal.aborted || isKind(error, "invalid") || hasCode(error, ...BROKEN_DISK)) throw error;
       }
     }
@@ -358,7 +412,7 @@ export class LayerFetcher implements LayerSource {
         flight.tell("extracting", 0, size);
         unpacking.offer(size);
         const unpacked = await unpacking.done;
-        check(wish, unpacked);
+        this.#check(wish, unpacked);
         await snapshots.sync();
         await this.#commit(flight, wish, { draft, unpacked });
       } finally {
@@ -391,7 +445,10 @@ interface Extraction {
   readonly unpacked: Unpacked;
 }
 
-/** Refuses what isn't the layer that was asked for. */
+function pairOf({ descriptor, diffId }: LayerWish): string {
+  return `${descriptor.digest} ${diffId}`;
+}
+
 function check({ descriptor, diffId }: LayerWish, unpacked: Unpacked): void {
   if (unpacked.digest !== descriptor.digest) throw new GantryError("invalid", refusalOf(descriptor.digest));
   const { refusal } = unpacked;
