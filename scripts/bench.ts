@@ -42,6 +42,10 @@ await shareImage(peers);
 
 const rows: Row[] = [];
 for (const measure of MEASURES.filter(({ name }) => name.includes(values.only ?? ""))) {
+  if (measure.skip) {
+    console.log(`bench: ${measure.name}: left out: ${measure.skip}`);
+    continue;
+  }
   const row = await measured(measure);
   rows.push(row);
   const figures = Object.entries(row.medians).map(([name, value]) => `${name} ${value.toFixed(2)} ${row.unit}`);

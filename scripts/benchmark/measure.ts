@@ -6,9 +6,12 @@ export const IMAGE = "busybox:latest";
 /** One thing that is measured of each peer in turn. */
 export interface Measure {
   readonly name: string;
-  readonly unit: "ms" | "MiB";
+  /** `×` is a ratio: how many times what it is compared with takes. */
+  readonly unit: "ms" | "MiB" | "×";
   readonly rounds: number;
   readonly warmUp: number;
+  /** Why it can't be measured on this machine; `false` if it can. */
+  readonly skip?: string | false;
   readonly before?: (peer: Peer) => Promise<unknown>;
   readonly once: (peer: Peer) => Promise<number>;
   readonly after?: (peer: Peer) => Promise<unknown>;

@@ -2,6 +2,7 @@ import { BULK_MEASURES } from "./bulk-measures.ts";
 import { IMAGE, type Measure } from "./measure.ts";
 import { pssOf } from "./memory.ts";
 import type { Peer } from "./peer.ts";
+import { PULL_MEASURES } from "./pull-measures.ts";
 
 const CROWD = 50;
 const IDLE = 10;
@@ -120,4 +121,5 @@ export const MEASURES: readonly Measure[] = [
     },
   },
   ...BULK_MEASURES,
+  ...PULL_MEASURES,
 ];

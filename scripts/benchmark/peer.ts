@@ -28,6 +28,7 @@ export class Peer implements AsyncDisposable {
   readonly env: NodeJS.ProcessEnv;
   readonly agent = new Agent({ keepAlive: true, maxSockets: 1 });
   readonly #process: ChildProcess;
+  readonly #beside = new AsyncDisposableStack();
 
   constructor(kind: PeerKind) {
     this.name = kind.name;
@@ -44,6 +45,20 @@ export class Peer implements AsyncDisposable {
     const command = ["--net", "sh", "-c", script, "sh", ...kind.daemon(this.root, this.socket)];
     this.#process = spawn("unshare", command, { stdio: ["ignore", log, log] });
     closeSync(log);
+  }
+
+  /** Of the engine, whose network namespace is the peer's own. */
+  get pid(): number {
+    const { pid } = this.#process;
+    if (pid === undefined) throw new Error(`${this.name} does not run`);
+    return pid;
+  }
+
+  /** What is to be ended with the peer, such as a program that serves it. */
+  defer(end: () => Promise<unknown>): void {
+    this.#beside.defer(async () => {
+      await end();
+    });
   }
 
   async ready(): Promise<void> {
@@ -139,6 +154,7 @@ export class Peer implements AsyncDisposable {
     try {
       // An engine that never answered has none, and must not hide why.
       if (await this.#answers()) await this.removeContainers();
+      await this.#beside.disposeAsync();
     } finally {
       const { exitCode, signalCode } = this.#process;
       if (exitCode === null && signalCode === null) {

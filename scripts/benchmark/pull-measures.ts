@@ -1,0 +1,183 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as after } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { tarOf } from "../../test/archive.ts";
+import { finish } from "../../test/command.ts";
+import { imageOf, layerOf, randomBytesOf, type TestImage, type TestLayer } from "../../test/oci-image.ts";
+import { registryMissing } from "../../test/registry.ts";
+import { BenchRegistry, REGISTRY } from "./bench-registry.ts";
+import type { Measure } from "./measure.ts";
+import { pssOf } from "./memory.ts";
+import type { Peer } from "./peer.ts";
+
+const MEGABYTE = 1_000_000;
+const LAYERS = 10;
+const FILES = 100;
+const CROWD = 10;
+const SMALL_FILES = 100_000;
+const LOOK_MS = 50;
+
+const registry = new BenchRegistry();
+const referenceOf = (name: string): string => `${REGISTRY}/bench/${name}`;
+
+/** Pulls from Debian's registry, which serves both from the same storage, each in its own network namespace. */
+export const PULL_MEASURES: readonly Measure[] = [
+  {
+    name: `\`pull\` of 1 GB in ${LAYERS} layers`,
+    unit: "ms",
+    rounds: 3,
+    warmUp: 1,
+    skip: registryMissing(),
+    before: offerMixed,
+    once: async (peer) => {
+      const ms = peer.time(["pull", "-q", referenceOf("mixed")]);
+      await peer.output("rmi", referenceOf("mixed"));
+      return ms;
+    },
+  },
+  {
+    name: "`pull` with nothing to do",
+    unit: "ms",
+    rounds: 15,
+    warmUp: 2,
+    skip: registryMissing(),
+    before: async (peer) => {
+      await offerMixed(peer);
+      await peer.output("pull", "-q", referenceOf("mixed"));
+    },
+    once: async (peer) => peer.time(["pull", "-q", referenceOf("mixed")]),
+    after: (peer) => peer.output("rmi", referenceOf("mixed")),
+  },
+  {
+    name: `\`pull\` of a layer of ${SMALL_FILES} small files`,
+    unit: "ms",
+    rounds: 3,
+    warmUp: 0,
+    skip: registryMissing(),
+    before: (peer) => registry.offer(peer, "bench/small", () => imageOf({ layers: [layerOf(smallFiles())] })),
+    once: async (peer) => {
+      const ms = peer.time(["pull", "-q", referenceOf("small")]);
+      await peer.output("rmi", referenceOf("small"));
+      return ms;
+    },
+  },
+  {
+    name: `memory that ${CROWD} pulls at once of 1 GB each add (PSS)`,
+    unit: "MiB",
+    rounds: 1,
+    warmUp: 0,
+    skip: registryMissing(),
+    before: async (peer) => {
+      for (let n = 0; n < CROWD; n++) {
+        await registry.offer(peer, `bench/crowd${n}`, () => imageOfLayers((layer) => easyFiles(`${n} ${layer}`)));
+      }
+    },
+    once: memoryOfCrowd,
+  },
+  ...(["tar", "tar.gz"] as const).map(
+    (kind): Measure => ({
+      name: `extraction of ${SMALL_FILES} files of a ${kind}, times GNU tar's`,
+      unit: "×",
+      rounds: 3,
+      warmUp: 0,
+      // Another engine's extraction can't be asked for alone.
+      once: async (peer) => (peer.name === "gantry" ? await extractionByTar(peer, kind) : Number.NaN),
+    }),
+  ),
+];
+
+function offerMixed(peer: Peer): Promise<void> {
+  return registry.offer(peer, "bench/mixed", () => imageOfLayers(mixedFiles));
+}
+
+function imageOfLayers(filesOf: (layer: number) => Buffer): TestImage {
+  const layers = Array.from({ length: LAYERS }, (_, layer): TestLayer => {
+    const made = layerOf(filesOf(layer), { level: 6 });
+    // A gigabyte of archives need not stay in memory.
+    return { ...made, tar: Buffer.alloc(0) };
+  });
+  return imageOf({ layers });
+}
+
+/** 100 MB of which 70 are a program's code and 30 do not compress. */
+function mixedFiles(layer: number): Buffer {
+  const code = readFileSync(process.execPath);
+  const pieces = Math.floor(code.length / MEGABYTE) - 1;
+  return tarOf(
+    Array.from({ length: FILES }, (_, file) => {
+      const at = ((file + layer * 7) % pieces) * MEGABYTE;
+      const body =
+        file % 10 < 7
+          ? Buffer.concat([Buffer.from(`${layer} ${file}`), code.subarray(at, at + MEGABYTE)])
+          : randomBytesOf(`mixed ${layer} ${file}`, MEGABYTE);
+      return { name: `layer${layer}/file${file}`, body };
+    }),
+  );
+}
+
+/** 100 MB that compress well, different for each seed. */
+function easyFiles(seed: string): Buffer {
+  const line = Buffer.from(`${seed}: the quick brown fox jumps over the lazy dog\n`);
+  return tarOf(Array.from({ length: FILES }, (_, n) => ({ name: `${seed}/${n}`, body: Buffer.alloc(MEGABYTE, line) })));
+}
+
+/** Files of 500 to 3500 bytes, a hundred a folder. */
+function smallFiles(): Buffer {
+  const code = readFileSync(process.execPath);
+  return tarOf(
+    Array.from({ length: SMALL_FILES / FILES }, (_, folder) => [
+      { name: `usr/folder${folder}/`, type: "directory" as const, mode: 0o755 },
+      ...Array.from({ length: FILES }, (_, file) => {
+        const at = (folder * FILES + file) * 997;
+        const body = code.subarray(at, at + 500 + ((file * 31) % 3000));
+        return { name: `usr/folder${folder}/file${file}`, body, mode: 0o644 };
+      }),
+    ]).flat(),
+  );
+}
+
+async function memoryOfCrowd(peer: Peer): Promise<number> {
+  const names = Array.from({ length: CROWD }, (_, n) => referenceOf(`crowd${n}`));
+  const before = pssOf(peer);
+  let most = before;
+  let isOver = false;
+  const pulls = Promise.all(names.map((name) => peer.output("pull", "-q", name))).finally(() => {
+    isOver = true;
+  });
+  pulls.catch(() => {
+    // Awaited below.
+  });
+  while (!isOver) {
+    most = Math.max(most, pssOf(peer));
+    await after(LOOK_MS);
+  }
+  await pulls;
+  await peer.output("rmi", ...names);
+  return (most - before) / 1024;
+}
+
+/** Each into a fresh folder of the same file system, one after the other. */
+async function extractionByTar(peer: Peer, kind: "tar" | "tar.gz"): Promise<number> {
+  const root = mkdtempSync(join(peer.root, "extraction-"));
+  try {
+    const archive = join(root, `files.${kind}`);
+    const tar = smallFiles();
+    writeFileSync(archive, kind === "tar" ? tar : layerOf(tar).bytes);
+    const script = fileURLToPath(new URL("extract.ts", import.meta.url));
+    const ours = Number((await ok(process.execPath, [script, archive, join(root, "ours")])).trim());
+    const began = performance.now();
+    await ok("sh", ["-c", `mkdir "$2" && tar -C "$2" -xpf "$1"`, "sh", archive, join(root, "theirs")]);
+    const theirs = performance.now() - began;
+    await ok("diff", ["-r", "--no-dereference", join(root, "ours"), join(root, "theirs")]);
+    return ours / theirs;
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+}
+
+async function ok(program: string, args: readonly string[]): Promise<string> {
+  const end = await finish(program, args, { timeoutMs: 300_000 });
+  if (end.code !== 0) throw new Error(`${program}: exit code ${end.code}: ${end.stderr.slice(0, 1000)}`);
+  return end.stdout;
+}
