@@ -65,6 +65,8 @@ export async function startFaultyRegistry(options: FaultyOptions = {}): Promise<
 
 export class FaultyRegistry implements AsyncDisposable {
   readonly requests: FaultyRequest[] = [];
+  /** Called with each request before anything comes of it. */
+  onRequest: ((request: FaultyRequest) => void) | undefined;
   readonly stock: Stock;
   readonly authority: TestAuthority | undefined;
   readonly #options: FaultyOptions;
@@ -187,6 +189,7 @@ export class FaultyRegistry implements AsyncDisposable {
       sent: 0,
     };
     this.requests.push(row);
+    this.onRequest?.(row);
     response.on("error", () => {});
     try {
       const names =
