@@ -450,6 +450,158 @@ describe("a pull from a registry with a fault", { skip: NO_DOCKER }, () => {
   });
 });
 
+const sending = (act: Act, more: Partial<Fault> = {}): Fault[] => [
+  { on: ["upload-chunk", "upload-end"], act, ...more },
+];
+const at = (on: Fault["on"], act: Act, more: Partial<Fault> = {}): Fault[] => [{ on, act, ...more }];
+const UPLOAD = "http:\\/\\/HOST\\/v2\\/a\\/b\\/blobs\\/uploads\\/";
+
+interface PushCase extends Case {
+  /** Uploads whose answers never came: nobody but the registry knows of them. */
+  readonly leavesUploads?: boolean;
+}
+
+const PUSHES: Readonly<Record<string, PushCase>> = {
+  "an upload is cut once": { faults: sending({ kind: "cut-upload", after: 50_000 }, { times: 1 }), says: undefined },
+  "an upload is cut every 50,000 bytes": { faults: sending({ kind: "cut-upload", after: 50_000 }), says: undefined },
+  "an upload is cut at its first byte, always": {
+    faults: sending({ kind: "cut-upload", after: 0 }),
+    says: new RegExp(`^Put "${UPLOAD}[0-9a-f]{16}": EOF$`),
+  },
+  "an upload is forgotten once": { faults: sending({ kind: "forget-session" }, { times: 1 }), says: undefined },
+  "an upload is forgotten always": {
+    faults: sending({ kind: "forget-session" }),
+    says: /^blob upload unknown: blob upload unknown to registry$/,
+  },
+  "a body is too large": {
+    faults: sending(refuses(413)),
+    says: /^cannot push to HOST: it or a proxy before it refuses a body of \d+ bytes as too large \(413\): its limit has to be raised$/,
+  },
+  "a proxy ends a body that is too large before it is there": {
+    faults: sending({ kind: "status", status: 413, isEarly: true, body: "<html>too large</html>", headers: HTML }),
+    says: /^cannot push to HOST: it or a proxy before it refuses a body of \d+ bytes as too large \(413\): its limit has to be raised$/,
+  },
+  "an upload is refused with 401": {
+    faults: at("upload-start", refuses(401)),
+    says: /^unauthorized: authentication required$/,
+  },
+  "an upload is refused with 403": {
+    faults: at("upload-start", refuses(403)),
+    says: /^denied: requested access to the resource is denied$/,
+  },
+  "an upload is refused with 404": {
+    faults: at("upload-start", refuses(404)),
+    says: /^name unknown: repository name not known to registry$/,
+  },
+  "an upload is refused with 429, and a time to wait": {
+    faults: at("upload-start", refuses(429, undefined, { "Retry-After": "1" }), { times: 1 }),
+    says: undefined,
+  },
+  "an upload is refused with 429, and a day to wait": {
+    faults: at("upload-start", refuses(429, undefined, { "Retry-After": "86400" })),
+    says: /^toomanyrequests: You have reached your pull rate limit$/,
+  },
+  "the end of an upload is refused with 500, once": {
+    faults: at("upload-end", refuses(500), { times: 1 }),
+    says: undefined,
+  },
+  "the end of an upload is refused with 500": {
+    faults: at("upload-end", refuses(500)),
+    says: /^received unexpected HTTP status: 500 Internal Server Error$/,
+  },
+  "a manifest is refused with 500, once": {
+    faults: at("manifest-put", refuses(500), { times: 1 }),
+    says: undefined,
+  },
+  "a manifest is refused with 403": {
+    faults: at("manifest-put", refuses(403)),
+    says: /^denied: requested access to the resource is denied$/,
+  },
+  "a manifest is refused as invalid": {
+    faults: at(
+      "manifest-put",
+      refuses(400, '{"errors":[{"code":"MANIFEST_INVALID","message":"manifest invalid","detail":{}}]}'),
+    ),
+    says: /^manifest invalid: manifest invalid$/,
+  },
+  "nothing is said to what begins an upload": {
+    faults: at("upload-start", { kind: "hang" }),
+    says: new RegExp(
+      `^Post "${UPLOAD}": net\\/http: request canceled \\(Client\\.Timeout exceeded while awaiting headers\\)$`,
+    ),
+    leavesUploads: true,
+  },
+  "the connection is cut before an upload is open": {
+    faults: at("upload-start", { kind: "cut" }, { times: 1 }),
+    says: undefined,
+    leavesUploads: true,
+  },
+  "an upload goes on at a place that is told without a host": {
+    faults: at(["upload-start", "upload-chunk"], { kind: "location", to: "relative" }),
+    says: undefined,
+  },
+  "no place is told where an upload goes on": {
+    faults: at("upload-start", { kind: "header", name: "Location", value: undefined }),
+    says: /^cannot push to HOST: it names no place to upload to$/,
+    leavesUploads: true,
+  },
+  "an upload is redirected in a circle": {
+    faults: at("upload-end", { kind: "redirect", to: "loop" }),
+    says: new RegExp(`^Put "${UPLOAD}[0-9a-f]{16}": stopped after 10 redirects$`),
+  },
+  "the registry wants a name and a password": {
+    registry: { auth: "basic" },
+    says: /^no basic auth credentials$/,
+  },
+};
+
+describe("a push to a registry with a fault", { skip: NO_DOCKER }, () => {
+  let source: FaultyRegistry;
+  before(async () => {
+    engine = await startEngine({ image: false, args: ["--registry-timeout", "1"] });
+    source = await startFaultyRegistry();
+    source.add("a/b:1", IMAGE);
+    await engine.ok("pull", `${source.host}/a/b:1`);
+  });
+  after(async () => {
+    await source?.[Symbol.asyncDispose]();
+    await engine?.[Symbol.asyncDispose]();
+  });
+
+  for (const [title, { faults = [], registry: options = {}, says, leavesUploads = false }] of Object.entries(PUSHES)) {
+    const ending = says === undefined ? "it goes well" : "one sentence, and the next goes on from what is there";
+    test(`${title}: ${ending}`, async () => {
+      await using registry = await startFaultyRegistry({ ...options, faults });
+      const name = `${registry.host}/a/b:1`;
+      await engine.ok("tag", `${source.host}/a/b:1`, name);
+      const [before, held] = [await images(), stored()];
+      const { code, stderr } = await engine.docker("push", "--quiet", name);
+      assert.equal(code, says === undefined ? 0 : 1, stderr);
+      const { tags, uploads, contents } = registry.stock;
+      if (!leavesUploads) assert.equal(uploads.size, 0, "an upload is left at the registry");
+      if (says === undefined) assert.equal(tags.get("a/b:1"), IMAGE.manifest.digest);
+      else {
+        check(stderr, says, registry.host);
+        assert.equal(tags.size, 0, "the tag is there, and the image isn't");
+        if (options.auth === undefined) {
+          const whole = [...contents.keys()];
+          registry.heal();
+          registry.forget();
+          await engine.ok("push", "--quiet", name);
+          assert.equal(tags.get("a/b:1"), IMAGE.manifest.digest);
+          for (const { path } of registry.asked("upload-end")) {
+            const again = whole.find((digest) => path.includes(encodeURIComponent(digest)));
+            assert.equal(again, undefined, `sent once more: ${path}`);
+          }
+        }
+      }
+      assert.deepEqual(await images(), before);
+      assert.deepEqual(stored(), held);
+      await engine.ok("rmi", name);
+    });
+  }
+});
+
 describe("a registry that must prove itself", { skip: NO_DOCKER }, () => {
   before(async () => {
     engine = await startEngine({ image: false, args: ["--registry-timeout", "2"] });
