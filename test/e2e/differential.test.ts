@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { request as httpRequest } from "node:http";
 import { after, before, describe, test } from "node:test";
+import { type Answer, type Asked, ask, bytesOf, differences, wordsOf } from "../both-engines.ts";
 import { NO_DOCKERD, TestDockerd } from "../dockerd.ts";
 import { startEngine, type TestEngine } from "../engine.ts";
 
@@ -8,14 +8,12 @@ import { startEngine, type TestEngine } from "../engine.ts";
  * One list of calls made of Gantry and of Docker's own engine, in order: statuses, refusals' words and the shape of
  * each answer must be the same. What is meant to differ says why.
  */
-interface Call {
-  readonly line: string;
-  readonly body?: unknown;
+interface Call extends Asked {
   /** Paths into the answer that differ, and why; `*` for all of it. */
   readonly differs?: Readonly<Record<string, string>>;
 }
 
-const VERSION = "/v1.41";
+const VERSION = "1.41";
 
 const NEWER = "the peer is 20.10: fields that came later are not hidden from older versions by Docker either";
 
@@ -276,72 +274,6 @@ const OLDER_CALLS: readonly Call[] = [
   call("GET /plugins"),
 ];
 
-interface Answer {
-  readonly status: number;
-  readonly value: unknown;
-}
-
-function ask(socketPath: string, { line, body }: Call, version = VERSION): Promise<Answer> {
-  const [method, path = ""] = line.split(" ");
-  const payload = body === undefined ? undefined : typeof body === "string" ? body : JSON.stringify(body);
-  const headers: Record<string, string> = payload === undefined ? {} : { "Content-Type": "application/json" };
-  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-  const sent = httpRequest(
-    { socketPath, method, path: version + encodeURI(path), headers, agent: false, timeout: 20_000 },
-    (response) => {
-      const pieces: Buffer[] = [];
-      response.on("data", (piece: Buffer) => pieces.push(piece));
-      response.once("error", reject);
-      response.once("end", () => {
-        const text = Buffer.concat(pieces).toString();
-        const isJson = response.headers["content-type"]?.startsWith("application/json") === true;
-        resolve({ status: response.statusCode ?? 0, value: isJson && text !== "" ? parsed(text) : text });
-      });
-    },
-  );
-  sent.once("timeout", () => sent.destroy(new Error("no answer in time")));
-  sent.once("error", reject).end(payload);
-  return promise;
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
-}
-
-/** A refusal's words without what no two engines have in common. */
-function wordsOf(value: unknown): string {
-  const message = (value as { message?: unknown } | null)?.message;
-  return String(message ?? value)
-    .replaceAll(/[0-9a-f]{64}|[0-9a-f]{12}/g, "ID")
-    .trim()
-    .toLowerCase();
-}
-
-/** Where two answers have other keys or other types. Fields that only Gantry has are no difference: see `NEWER`. */
-function differences(ours: unknown, theirs: unknown, at: string): string[] {
-  const [mine, other] = [kindOf(ours), kindOf(theirs)];
-  if (mine !== other) return [`${at || "."}: ${mine} instead of ${other}`];
-  if (mine === "array") {
-    const [first, second] = [(ours as unknown[])[0], (theirs as unknown[])[0]];
-    return first === undefined || second === undefined ? [] : differences(first, second, `${at}[]`);
-  }
-  if (mine !== "object") return [];
-  const [left, right] = [ours as Record<string, unknown>, theirs as Record<string, unknown>];
-  return Object.keys(right).flatMap((key) => {
-    const path = at === "" ? key : `${at}.${key}`;
-    return key in left ? differences(left[key], right[key], path) : [`${path}: missing`];
-  });
-}
-
-function kindOf(value: unknown): string {
-  if (value === null) return "null";
-  return Array.isArray(value) ? "array" : typeof value;
-}
-
 describe("the same calls of Gantry and of Docker", { skip: NO_DOCKERD }, () => {
   let engine: TestEngine;
   let docker: TestDockerd;
@@ -361,11 +293,11 @@ describe("the same calls of Gantry and of Docker", { skip: NO_DOCKERD }, () => {
   for (const [index, each] of CALLS.entries()) {
     const shown = each.body === undefined ? "" : ` ${JSON.stringify(each.body).slice(0, 90)}`;
     test(`${index}: ${each.line}${shown}`, async () => {
-      const [ours, theirs] = await Promise.all([ask(engine.socket, each), ask(docker.socket, each)]);
+      const [ours, theirs] = await Promise.all([ask(engine.socket, each, VERSION), ask(docker.socket, each, VERSION)]);
       if (each.line.includes("name=refused")) {
         // One of them may have taken it: the next row begins without it.
         const remove = call("DELETE /containers/refused");
-        await Promise.all([ask(engine.socket, remove), ask(docker.socket, remove)]);
+        await Promise.all([ask(engine.socket, remove, VERSION), ask(docker.socket, remove, VERSION)]);
       }
       if (each.differs?.["*"] !== undefined) {
         assert.notEqual(ours.status, theirs.status, "they agree meanwhile: take the reason away");
@@ -389,9 +321,7 @@ describe("the same calls of Gantry and of Docker", { skip: NO_DOCKERD }, () => {
   for (const version of ["1.24", "1.30", "1.40"]) {
     for (const each of OLDER_CALLS) {
       test(`v${version} ${each.line}`, async () => {
-        const [ours, theirs] = await Promise.all(
-          [engine, docker].map(({ socket }) => ask(socket, each, `/v${version}`)),
-        );
+        const [ours, theirs] = await Promise.all([engine, docker].map(({ socket }) => ask(socket, each, version)));
         assert.ok(ours !== undefined && theirs !== undefined);
         assert.equal(ours.status, theirs.status);
         assertAlike(ours, theirs, each.differs);
@@ -407,16 +337,4 @@ function assertAlike(ours: Answer, theirs: Answer, differs: Call["differs"] = {}
     differences(ours.value, theirs.value, "").filter((row) => !isMeant(row)),
     [],
   );
-}
-
-function bytesOf(socketPath: string, method: string, path: string, body?: Buffer): Promise<Buffer> {
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
-  const headers = body === undefined ? {} : { "Content-Type": "application/x-tar" };
-  const sent = httpRequest({ socketPath, method, path, headers, agent: false }, (response) => {
-    const pieces: Buffer[] = [];
-    response.on("data", (piece: Buffer) => pieces.push(piece));
-    response.once("end", () => resolve(Buffer.concat(pieces))).once("error", reject);
-  });
-  sent.once("error", reject).end(body);
-  return promise;
 }
