@@ -60,3 +60,22 @@ test("a manifest's sizes are no less than nothing, and its layers no more than c
   });
   assert.throws(() => parseManifest(of({ layers: Array(40_000).fill(descriptor) })), /max depth exceeded/);
 });
+
+test("a document that is all numbers, names or objects is refused before a parser holds the thread for seconds", () => {
+  const open = '{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]},"config":{"Env":[';
+  const names = Array.from({ length: 500_000 }, (_, at) => `"${at}":""`).join(",");
+  const documents = [
+    `${open}${"1,".repeat(4_000_000)}1]}}`,
+    `${open}${"{},".repeat(2_500_000)}{}]}}`,
+    `${open}],"Labels":{${names}}}}`,
+    `{${names}}`,
+  ].map((text) => Buffer.from(text));
+  const began = performance.now();
+  for (const document of documents) {
+    assert.throws(() => parseImageConfig(document), /^GantryError: invalid image configuration: .* more than \d+ /);
+  }
+  assert.ok(performance.now() - began < 1000, `${performance.now() - began} ms`);
+  // Not one complaint for each.
+  const many = Buffer.from(`${open}${"1,".repeat(190_000)}1]}}`);
+  assert.throws(() => parseImageConfig(many), /config\.Env\.0: Invalid type/);
+});

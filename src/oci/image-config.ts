@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { GantryError } from "../base/errors.ts";
 import { sha256Of } from "./digest.ts";
 import type { Descriptor, ImageConfig, Index, Manifest } from "./image.ts";
-import { jsonDepth } from "./json-depth.ts";
+import { excessOf, type JsonBounds } from "./json-bounds.ts";
 
 /** No JSON document of an image is larger than this, in bytes. */
 export const MAX_DOCUMENT = 8 << 20;
@@ -36,8 +36,8 @@ const TOO_DEEP = `max depth exceeded: more than ${MOST_LAYERS} layers`;
 /** Entries of a document that names others. */
 const MOST_ENTRIES = 4096;
 const MOST_HISTORY = 10_000;
-/** Nesting of a document; no tool writes more than a few levels. */
-const MOST_DEPTH = 100;
+/** No tool writes documents of more; what has too many layers is still told so. */
+const BOUNDS: JsonBounds = { depth: 100, members: 10_000, values: 200_000 };
 const layerIds = v.pipe(fewerThan(MOST_LAYERS, TOO_DEEP), v.array(sha256));
 const platform = v.looseObject({
   architecture: v.string(),
@@ -160,9 +160,8 @@ export function parseDocument(bytes: Uint8Array, what: string): unknown {
   if (bytes.length > MAX_DOCUMENT) {
     throw new GantryError("invalid", `invalid ${what}: it is larger than ${MAX_DOCUMENT} bytes`);
   }
-  if (jsonDepth(bytes, MOST_DEPTH) === MOST_DEPTH) {
-    throw new GantryError("invalid", `invalid ${what}: it is nested more than ${MOST_DEPTH} deep`);
-  }
+  const excess = excessOf(bytes, BOUNDS);
+  if (excess !== undefined) throw new GantryError("invalid", `invalid ${what}: ${excess}`);
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (cause) {
@@ -172,7 +171,7 @@ export function parseDocument(bytes: Uint8Array, what: string): unknown {
 
 /** Holds a value against a schema; the error is `invalid`. */
 export function checked<T>(schema: v.GenericSchema<unknown, T>, value: unknown, what: string): T {
-  const result = v.safeParse(schema, value);
+  const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
   const issue = result.issues[0];
   const path = v.getDotPath(issue);

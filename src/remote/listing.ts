@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { GantryError } from "../base/errors.ts";
 import type { Descriptor } from "../oci/image.ts";
-import { parseIndex } from "../oci/image-config.ts";
+import { parseDocument, parseIndex } from "../oci/image-config.ts";
 import { isTag } from "../oci/reference.ts";
 import type { Caller } from "./caller.ts";
 import type { Waiting } from "./settings.ts";
@@ -21,7 +21,7 @@ export async function listTags(caller: Caller, path: string, name: string, waiti
   for (let pages = 0; next !== undefined; pages++) {
     if (pages === MOST_PAGES || tags.size > MOST_TAGS) throw tooMany(`the tags of ${name}`, MOST_TAGS);
     const { answer, bytes } = await fetchPage(caller, next, `the tags of ${name}`, waiting);
-    const page = v.safeParse(tagsPage, parsedOrUndefined(bytes));
+    const page = v.safeParse(tagsPage, parseDocument(bytes, `list of the tags of ${name}`), { abortEarly: true });
     if (!page.success) throw new GantryError("internal", `cannot read the tags of ${name}: the answer is no list`);
     const found = page.output.tags ?? [];
     const known = tags.size;
@@ -66,7 +66,7 @@ export async function* listRepositories(caller: Caller, name: string, waiting: W
   let last = "";
   for (let pages = 0; next !== undefined && pages < MOST_PAGES; pages++) {
     const { answer, bytes } = await fetchPage(caller, next, `the catalog of ${name}`, waiting);
-    const page = v.safeParse(repositoriesPage, parsedOrUndefined(bytes));
+    const page = v.safeParse(repositoriesPage, parseDocument(bytes, `catalog of ${name}`), { abortEarly: true });
     if (!page.success) throw new GantryError("internal", `cannot read the catalog of ${name}: the answer is no list`);
     const found = page.output.repositories ?? [];
     yield* found;
@@ -98,14 +98,6 @@ function fetchPage(
   waiting: Waiting,
 ): Promise<{ readonly answer: Answer; readonly bytes: Buffer }> {
   return caller.fetch({ method: "GET", url }, what, waiting);
-}
-
-function parsedOrUndefined(bytes: Buffer): unknown {
-  try {
-    return JSON.parse(bytes.toString("utf8"));
-  } catch {
-    return undefined;
-  }
 }
 
 function withQuery(path: string, query: Readonly<Record<string, string>>): string {

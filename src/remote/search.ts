@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { GantryError, messageOf } from "../base/errors.ts";
-import { MAX_DOCUMENT } from "../oci/image-config.ts";
+import { MAX_DOCUMENT, parseDocument } from "../oci/image-config.ts";
 import { getDefaultDomain } from "../oci/reference.ts";
 import { readDocument } from "./body.ts";
 import type { Caller } from "./caller.ts";
@@ -143,7 +143,7 @@ function splitTerm(term: string): { readonly domain: string; readonly rest: stri
 
 function parsedOrUndefined(bytes: Uint8Array): unknown {
   try {
-    return JSON.parse(Buffer.from(bytes).toString("utf8"));
+    return parseDocument(bytes, "answer");
   } catch {
     return undefined;
   }

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { untilAborted } from "../base/abort.ts";
 import { GantryError, isKind } from "../base/errors.ts";
+import { parseDocument } from "../oci/image-config.ts";
 import { readDocument } from "./body.ts";
 import type { Challenge } from "./challenge.ts";
 import { type Credentials, fingerprint } from "./credentials.ts";
@@ -229,7 +230,7 @@ function realmUrl(realm: string, endpoint: Endpoint): URL {
 
 function parsedOrUndefined(bytes: Uint8Array): unknown {
   try {
-    return JSON.parse(Buffer.from(bytes).toString("utf8"));
+    return parseDocument(bytes, "token");
   } catch {
     return undefined;
   }

@@ -124,9 +124,9 @@ export class LayerFetcher implements LayerSource {
   }
 
   async #bring(flight: Work, wish: LayerWish): Promise<LayerRecord> {
-    const { content, snapshots } = this.#ports;
+    const { snapshots } = this.#ports;
     const { chainId, descriptor } = wish;
-    const { digest, size } = descriptor;
+    const { size } = descriptor;
     if (this.#has(wish) && snapshots.has(chainId)) {
       await this.#verifyStored(flight, wish);
       flight.tell("exists", size, size);
