@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as after } from "node:timers/promises";
 import { finish } from "../../test/command.ts";
@@ -40,6 +41,18 @@ export class BenchRegistry {
       await store[Symbol.asyncDispose]();
     });
   }
+
+  /** Takes a repository away; what of it lies in others stays there. */
+  async forget(repository: string): Promise<void> {
+    const store = await this.#store;
+    if (store !== undefined) await rm(folderOf(store, repository), { recursive: true, force: true });
+    this.#filled.delete(repository);
+  }
+}
+
+/** Where a storage of Debian's registry keeps a repository. */
+function folderOf(store: TestRegistry, repository: string): string {
+  return join(store.storage, "docker/registry/v2/repositories", repository);
 }
 
 async function serve(peer: Peer, store: TestRegistry): Promise<ChildProcess> {

@@ -3,6 +3,7 @@ import { IMAGE, type Measure } from "./measure.ts";
 import { pssOf } from "./memory.ts";
 import type { Peer } from "./peer.ts";
 import { PULL_MEASURES } from "./pull-measures.ts";
+import { PUSH_MEASURES } from "./push-measures.ts";
 
 const CROWD = 50;
 const IDLE = 10;
@@ -122,4 +123,5 @@ export const MEASURES: readonly Measure[] = [
   },
   ...BULK_MEASURES,
   ...PULL_MEASURES,
+  ...PUSH_MEASURES,
 ];

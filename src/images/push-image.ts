@@ -14,8 +14,8 @@ import type { BlobPusher, PushTarget } from "./push-blob.ts";
 import type { ImageRecord, LayerRecord } from "./record.ts";
 import { shortId } from "./resolve.ts";
 
-/** Questions to a registry at once. */
-const MOST_QUESTIONS = 16;
+/** Questions to a registry at once: for no more are connections kept. */
+const MOST_QUESTIONS = 6;
 
 /** What is to be put under a tag, once the registry has what it names. */
 export interface PushedManifest {
