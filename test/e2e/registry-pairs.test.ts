@@ -144,9 +144,9 @@ describe("images go from everybody to everybody", { skip }, () => {
   }
 
   /** What a client needs no more is taken from it: the next pull of the same layers is a whole one. */
-  async function pulledBy(client: RegistryClient, registry: TestRegistry, name: string) {
+  async function pulledBy(client: RegistryClient, registry: TestRegistry, name: string, looks = true) {
     const pulled = await client.pull(registry, name);
-    const tree = await client.tree(registry, name, "tree");
+    const tree = looks ? await client.tree(registry, name, "tree") : undefined;
     await client.remove(registry, name);
     return { ...pulled, tree };
   }
@@ -188,7 +188,9 @@ describe("images go from everybody to everybody", { skip }, () => {
           `${puller} has the same digests and files`,
           { skip: puller === "dockerd" && NO_DOCKERD },
           async () => {
-            const got = await pulledBy(clients[puller], registries.plain, name);
+            // The files of what two others exchange are those of skopeo's pushes: the layers are the same.
+            const looks = pusher === "gantryd" || puller === "gantryd" || pusher === "skopeo";
+            const got = await pulledBy(clients[puller], registries.plain, name, looks);
             assert.equal(got.digest, digest);
             ids.add(got.id);
             assert.equal(ids.size, 1, `ids: ${[...ids].join(" ")}`);
@@ -203,20 +205,18 @@ describe("images go from everybody to everybody", { skip }, () => {
     test(`through a registry with ${kind} our engine and all others exchange images`, async (context) => {
       const registry = registries[kind];
       await push(clients.gantryd, "docker-gzip", registry, "kinds/ours:1");
-      for (const name of NAMES) {
+      for (const name of NAMES.filter((one) => one !== "gantryd")) {
         const reason = name === "dockerd" && NO_DOCKERD;
         await context.test(`${name} pulls what we pushed`, { skip: reason }, async () => {
-          const got = await pulledBy(clients[name], registry, "kinds/ours:1");
+          const got = await pulledBy(clients[name], registry, "kinds/ours:1", false);
           assert.equal(got.digest, SAMPLES["docker-gzip"].manifest.digest);
-          assert.equal(got.id || SAMPLES["docker-gzip"].config.digest, SAMPLES["docker-gzip"].config.digest);
-          checkTree(got.tree, name);
+          assert.equal(got.id, SAMPLES["docker-gzip"].config.digest);
         });
         await context.test(`we pull what ${name} pushed`, { skip: reason }, async () => {
           await push(clients[name], "docker-gzip", registry, `kinds/${name}:1`);
-          const got = await pulledBy(clients.gantryd, registry, `kinds/${name}:1`);
+          const got = await pulledBy(clients.gantryd, registry, `kinds/${name}:1`, false);
           assert.equal(got.digest, await digestAt(registry, `kinds/${name}:1`));
           assert.equal(got.id, SAMPLES["docker-gzip"].config.digest);
-          checkTree(got.tree, name);
         });
       }
     });
