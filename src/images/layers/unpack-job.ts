@@ -21,6 +21,7 @@ export class UnpackJob {
   readonly #input = Buffer.allocUnsafeSlow(INPUT);
   readonly #blob: Digester | undefined;
   readonly #tar: Digester;
+  #unpacked = 0;
   readonly #limit: number;
   #writer: LayerWriter | undefined;
   #expander: Expander | undefined;
@@ -90,7 +91,7 @@ export class UnpackJob {
     if (refusal !== undefined) this.#writer?.empty();
     return {
       digest: this.#blob?.digest() ?? this.#order.digest,
-      diffId: refusal === undefined ? this.#tar.digest() : undefined,
+      diffId: refusal === undefined ? this.#diffId() : undefined,
       refusal: refusal === undefined ? undefined : failureOf(refusal),
       size: this.#writer?.size ?? 0,
       hasRoot: this.#writer?.hasRoot ?? false,
@@ -109,9 +110,10 @@ export class UnpackJob {
   }
 
   readonly #take = (bytes: Buffer): void => {
-    this.#tar.update(bytes);
+    this.#unpacked += bytes.length;
+    if (!this.#isOneDigest()) this.#tar.update(bytes);
     const { digest, size, maxRatio } = this.#order;
-    if (this.#tar.size > this.#limit) {
+    if (this.#unpacked > this.#limit) {
       throw new GantryError(
         "invalid",
         `cannot extract layer ${digest}: its ${size} bytes unpack to more than ${this.#limit}; the engine's setting max-unpack-ratio (${maxRatio}) allows no more`,
@@ -121,10 +123,19 @@ export class UnpackJob {
     if (writer === undefined) return;
     writer.write(bytes);
     // Of small files the blocks count, not the bytes, and those take more of the archive than of the disk.
-    if (this.#tar.size - this.#looked < LOOK) return;
-    this.#looked = this.#tar.size;
+    if (this.#unpacked - this.#looked < LOOK) return;
+    this.#looked = this.#unpacked;
     requireSpaceSync(this.#order.target!.folder, `cannot extract layer ${digest}`);
   };
+
+  /** What isn't compressed has the same digest as the blob. */
+  #isOneDigest(): boolean {
+    return this.#compression === "none" && this.#blob?.algorithm === this.#tar.algorithm;
+  }
+
+  #diffId(): string {
+    return this.#isOneDigest() ? this.#blob!.digest() : this.#tar.digest();
+  }
 
   /** What the archive is to blame for is told at the end, when it is known that it is the archive that was asked for. */
   #guarded(act: () => void): void {
