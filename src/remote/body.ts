@@ -9,6 +9,32 @@ import { Tap } from "./tap.ts";
 const MOST_DISCARDED = 64 << 10;
 const DISCARD_MS = 2000;
 
+/** What HTTP itself may take beside a body: chunks have their lengths written before them. */
+const FREE_FRAMING = 256 << 10;
+const MOST_FRAMING = 1.25;
+
+/** Throws for a body that comes in crumbs, as chunks can: each takes the processor as long as ten thousand bytes do. */
+class Crumbs {
+  readonly #body: IncomingMessage;
+  readonly #what: string;
+  readonly #before: number;
+  #bytes = 0;
+
+  constructor(body: IncomingMessage, what: string) {
+    this.#body = body;
+    this.#what = what;
+    this.#before = body.socket.bytesRead;
+  }
+
+  took({ length }: Uint8Array): void {
+    this.#bytes += length;
+    const { headers, socket } = this.#body;
+    const all = socket.bytesRead - this.#before;
+    if (headers["transfer-encoding"] === undefined || !(all > FREE_FRAMING + MOST_FRAMING * this.#bytes)) return;
+    throw new GantryError("invalid", `cannot read ${this.#what}: it is sent in chunks of next to nothing`);
+  }
+}
+
 /** Reads a whole body of at most `limit` bytes within `timeMs`; `what` names it in refusals. */
 export async function readDocument(
   body: IncomingMessage,
@@ -25,11 +51,13 @@ export async function readDocument(
   const late = broken(what, "it did not arrive in time");
   const timer = setTimeout(() => body.destroy(late), options.timeMs);
   const pieces: Buffer[] = [];
+  const crumbs = new Crumbs(body, what);
   let total = 0;
   try {
     for await (const piece of body as AsyncIterable<Buffer>) {
       total += piece.length;
       if (total > options.limit) throw tooLong();
+      crumbs.took(piece);
       pieces.push(piece);
     }
   } catch (error) {
@@ -86,6 +114,7 @@ export async function* readPieces(
 ): AsyncGenerator<Buffer> {
   using _cancel = cancelOnAbort(options.signal, body);
   const late = broken(what, "nothing more arrived in time");
+  const crumbs = new Crumbs(body, what);
   let isWaiting = true;
   const timer = setTimeout(() => {
     if (isWaiting) body.destroy(late);
@@ -94,6 +123,7 @@ export async function* readPieces(
     for await (const piece of piecesOf(body)) {
       // A reader may take its time: only the registry's is counted.
       isWaiting = false;
+      crumbs.took(piece);
       yield piece;
       isWaiting = true;
       timer.refresh();

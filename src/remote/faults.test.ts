@@ -459,3 +459,65 @@ test("reads a long blob over TLS", async () => {
     assert.ok((await collect(repository, longLayer)).equals(long.bytes));
   });
 });
+
+test("ends a body that is sent in crumbs, which would cost a hundred times its length", async () => {
+  const crumbs = Buffer.from("1\r\n \r\n".repeat(20_000));
+  let sent = 0;
+  await using server = await serve((_request, response) => {
+    response.writeHead(200, { "Content-Type": "application/json", "Transfer-Encoding": "chunked" });
+    response.flushHeaders();
+    const { socket } = response;
+    const go = (): void => {
+      while (socket?.destroyed === false && sent < 100 << 20) {
+        sent += crumbs.length;
+        if (!socket.write(crumbs)) return;
+      }
+    };
+    socket?.on("drain", go).on("error", () => {});
+    go();
+  });
+  using all = quick();
+  await assert.rejects(
+    at(all, server.host, (repository) => repository.manifest("1", {})),
+    /^GantryError: cannot read the manifest of .*: it is sent in chunks of next to nothing$/,
+  );
+  await assert.rejects(
+    at(all, server.host, async (repository) => {
+      for await (const piece of repository.read(longLayer, 0, {})) giveBackSlab(piece);
+    }),
+    /^GantryError: cannot read sha256:\w+: it is sent in chunks of next to nothing$/,
+  );
+  assert.ok(sent < 20 << 20, `${sent} bytes`);
+});
+
+test("ends an exchange in which hints come and no answer", async () => {
+  await using server = await serve((_request, response) => {
+    const timer = setInterval(() => response.socket?.write("HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n".repeat(20)), 1);
+    response.once("close", () => clearInterval(timer));
+  });
+  using all = quick();
+  await assert.rejects(
+    at(all, server.host, (repository) => repository.manifest("1", {})),
+    /more than a hundred answers came before the answer/,
+  );
+});
+
+test("lets downloads go on that are under way while it meets hosts by the dozen", async () => {
+  await using registry = await registryWith({ kind: "slow", bytesPerSecond: SIZE * 2 });
+  using all = quick();
+  await at(all, registry.host, async (repository) => {
+    let count = 0;
+    for await (const piece of repository.read(layer, 0, {})) {
+      // Each is one more host to keep connections to; nothing listens there.
+      if (count === 0) {
+        for (let port = 1; port <= 100; port++) {
+          const asked = at(all, `127.0.0.1:${port}`, (other) => other.resolve("1", {}));
+          await assert.rejects(asked, /connection refused/);
+        }
+      }
+      count += piece.length;
+    }
+    assert.equal(count, SIZE);
+  });
+  assert.equal(registry.asked("blob").length, 1);
+});

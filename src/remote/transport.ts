@@ -16,6 +16,8 @@ import { Tap } from "./tap.ts";
 const MOST_REDIRECTS = 10;
 const IDLE_CONNECTION_MS = 30_000;
 const MOST_AGENTS = 64;
+/** Answers of the kind "103 Early Hints", which nobody here asks for. */
+const MOST_HINTS = 100;
 
 export type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
 
@@ -76,7 +78,7 @@ export class Transport {
     }
   }
 
-  /** Ends the connections that nobody uses. */
+  /** Ends all connections. */
   close(): void {
     for (const { agent } of this.#agents.values()) agent.destroy();
     this.#agents.clear();
@@ -127,6 +129,10 @@ export class Transport {
       clearTimeout(timer);
       signal?.removeEventListener("abort", abort);
     };
+    let hints = 0;
+    request.on("information", () => {
+      if (++hints > MOST_HINTS) request.destroy(new Error("more than a hundred answers came before the answer"));
+    });
     request.once("response", (response) => {
       settle();
       const status = response.statusCode ?? 0;
@@ -187,11 +193,21 @@ export class Transport {
         })
       : new HttpAgent(options);
     tapped(agent);
-    known?.agent.destroy();
-    if (this.#agents.size >= MOST_AGENTS) this.close();
+    if (known !== undefined) retire(known.agent);
+    for (const [other, { agent: oldest }] of this.#agents) {
+      if (this.#agents.size < MOST_AGENTS) break;
+      this.#agents.delete(other);
+      retire(oldest);
+    }
     this.#agents.set(key, { agent, context });
     return agent;
   }
+}
+
+/** Lets go of an agent: what is under way through it comes to its end, and its connections with that. */
+function retire(agent: HttpAgent): void {
+  agent.maxFreeSockets = 0;
+  for (const sockets of Object.values(agent.freeSockets)) for (const socket of sockets ?? []) socket.destroy();
 }
 
 /** Puts a tap into each connection that an agent makes. */
