@@ -11,6 +11,7 @@ import type { FlightProgress } from "./flights.ts";
 import type { CopyOptions, PutManifestOptions } from "./image.ts";
 import { isFor } from "./platform.ts";
 import type { ImageContext } from "./ports.ts";
+import { missingError } from "./pull-error.ts";
 import { chooseManifest } from "./pull-manifest.ts";
 import type { BlobPusher } from "./push-blob.ts";
 
@@ -43,7 +44,7 @@ export async function copyImages(
         const client = JSON.stringify([fingerprint(own), own.registryToken]);
         const copy = { blobs, target: { repository, client }, sources: [source], skipsForeign, progress };
         if (!options.allTags) return copyOne(copy, source, from, target, options);
-        const tags = await tagsOf(source, from, progress.signal);
+        const tags = await named(from, tagsOf(source, from, progress.signal));
         for (const tag of tags) await copyOne(copy, source, { ...from, tag }, { ...to, tag }, options);
       }),
     { insecure },
@@ -118,6 +119,15 @@ function targetOf(from: Reference, to: Reference, allTags: boolean): Reference {
   return { domain, path, ...(tag !== undefined && { tag }) };
 }
 
+/** A copy has two sides: what the source lacks is said with its name. */
+async function named<T>(from: Reference, asked: Promise<T>): Promise<T> {
+  try {
+    return await asked;
+  } catch (error) {
+    throw missingError(error, from);
+  }
+}
+
 async function tagsOf(source: Repository, from: Reference, signal: AbortSignal): Promise<string[]> {
   const tags: string[] = [];
   for await (const tag of source.tags({ signal })) {
@@ -143,7 +153,7 @@ async function copyOne(
   { platforms, signatures }: CopyOptions,
 ): Promise<void> {
   const { onProgress, signal } = copy.progress;
-  const found = await source.manifest(from.digest ?? from.tag ?? "", { signal });
+  const found = await named(from, source.manifest(from.digest ?? from.tag ?? "", { signal }));
   const document = await chosen(source, from, found, platforms, signal);
   const { digest, size } = document.descriptor;
   const name = to.tag ?? digest;

@@ -98,6 +98,17 @@ describe("image copy", { skip: SKIP }, () => {
     assert.match(other.error, /for linux\/arm64(\/v8)?: it is one image for linux\/amd64$/);
   });
 
+  test("names what the source doesn't have", async () => {
+    await using registry = await startRegistry();
+    const to = `${registry.host}/here`;
+    const image = await copy(engine, { from: `${registry.host}/nothing:1`, to });
+    assert.equal(image.status, 404);
+    assert.match(image.error, new RegExp(`^manifest for ${registry.host}/nothing:1 not found: manifest unknown`));
+    const all = await copy(engine, { from: `${registry.host}/nothing`, to, all: "1" });
+    assert.equal(all.status, 404);
+    assert.match(all.error, new RegExp(`^repository ${registry.host}/nothing not found: `));
+  });
+
   test("mounts within one registry, and copies all tags", async () => {
     await using registry = await startRegistry();
     const images = [1, 2, 3].map((n) => randomImage(`tag ${n}`, { layers: 2, size: 100_000 }));

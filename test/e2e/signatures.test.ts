@@ -261,7 +261,10 @@ describe("signatures", { skip: registryMissing() }, () => {
       [["--key", "awskms:///alias/x", name], /keys are files or env:\/\/NAME/],
       [[name], /no key to sign with: give --key FILE/],
       [["--key", alice, "a".repeat(64)], /is an image's id: signatures lie in registries/],
-      [["--key", alice, `${registry.host}/refused:2`], /manifest unknown/],
+      [
+        ["--key", alice, `${registry.host}/refused:2`],
+        /manifest for 127\.0\.0\.1:\d+\/refused:2 not found: manifest unknown/,
+      ],
       [["--key", alice, "-a", "novalue", name], /is not of the form key=value/],
     ];
     for (const [args, message, env] of cases) {

@@ -7,6 +7,7 @@ import {
 } from "../../api/signature.ts";
 import { GantryError, isKind } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
+import { missingError } from "../../images/pull-error.ts";
 import { isDigest } from "../../oci/digest.ts";
 import type { Descriptor } from "../../oci/image.ts";
 import { formatPlatform } from "../../oci/platform.ts";
@@ -19,6 +20,7 @@ import {
   tagNameOnly,
 } from "../../oci/reference.ts";
 import { type Credentials, decodeCredentials } from "../../remote/credentials.ts";
+import type { ManifestDocument } from "../../remote/document.ts";
 import type { Registries } from "../../remote/registry.ts";
 import type { Repository } from "../../remote/repository.ts";
 import type { Waiting } from "../../remote/settings.ts";
@@ -67,7 +69,7 @@ async function signedManifests(
   isRecursive: boolean,
   waiting: Waiting,
 ): Promise<SignedManifest[]> {
-  const document = await repository.manifest(reference.digest ?? reference.tag ?? "", waiting);
+  const document = await documentOf(repository, reference, waiting);
   const members = isRecursive && document.kind === "index" ? document.index.manifests : [];
   if (members.length > MOST_IMAGES) {
     throw new GantryError(
@@ -96,6 +98,14 @@ async function signedManifests(
   };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
   return found;
+}
+
+async function documentOf(repository: Repository, reference: Reference, waiting: Waiting): Promise<ManifestDocument> {
+  try {
+    return await repository.manifest(reference.digest ?? reference.tag ?? "", waiting);
+  } catch (error) {
+    throw missingError(error, reference);
+  }
 }
 
 interface Added {
