@@ -10,16 +10,21 @@ export class Reachability {
   /** The endpoints in the order to ask them; who answers keeps its place. */
   order<T extends { readonly endpoint: Endpoint }>(given: readonly T[]): T[] {
     const now = performance.now();
-    const isAvoided = ({ endpoint }: T): boolean => (this.#failed.get(endpoint.base) ?? 0) > now;
+    const isAvoided = ({ endpoint }: T): boolean => (this.#failed.get(keyOf(endpoint)) ?? 0) > now;
     return [...given.filter((one) => !isAvoided(one)), ...given.filter(isAvoided)];
   }
 
-  answered({ base }: Endpoint): void {
-    this.#failed.delete(base);
+  answered(endpoint: Endpoint): void {
+    this.#failed.delete(keyOf(endpoint));
   }
 
-  failed({ base }: Endpoint): void {
+  failed(endpoint: Endpoint): void {
     if (this.#failed.size >= MOST_KEPT) this.#failed.clear();
-    this.#failed.set(base, performance.now() + AVOIDED_MS);
+    this.#failed.set(keyOf(endpoint), performance.now() + AVOIDED_MS);
   }
+}
+
+/** A certificate that was refused says nothing of the same address where any will do. */
+function keyOf({ base, verify }: Endpoint): string {
+  return `${verify ? "" : "any "}${base}`;
 }

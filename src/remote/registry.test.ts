@@ -396,6 +396,27 @@ test("reaches a registry with TLS through a proxy, trusting the authority in its
   );
 });
 
+test("asks by TLS first where any certificate will do, also after one was refused", async (t) => {
+  if (noOpenssl) return t.skip(noOpenssl);
+  await using server = await serve(oneImage, { cert: pem("server.pem"), key: pem("server.key") });
+  await using proxy = await startProxy();
+  const host = `registry.test:${server.host.split(":")[1]}`;
+  const proxies = { ...NO_PROXIES, http: proxy.url, https: proxy.url };
+  using all = registries({ proxies }, { lookup: nowhere });
+  await assert.rejects(inspect(all, `${host}/a/b:1`), refusal("internal", /unknown authority/));
+  const found = await all.reading(
+    parseNormalized(`${host}/a/b:1`),
+    ANONYMOUS,
+    (repository) => repository.resolve("1", {}),
+    { insecure: true },
+  );
+  assert.deepEqual(found, IMAGE.Descriptor);
+  assert.deepEqual(
+    proxy.asked.filter((line) => !line.startsWith("CONNECT ")),
+    [],
+  );
+});
+
 test("sends and reads long bodies through a proxy, with TLS and without", async (t) => {
   if (noOpenssl) return t.skip(noOpenssl);
   const long = randomBytes(20 << 20);
