@@ -4,6 +4,7 @@ import { existsSync, lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, s
 import { join } from "node:path";
 import { answers, ask, CHECKOUT, fail, LOG, SOCKET } from "./lifecycle/host-engine.ts";
 import { launchEngine } from "./lifecycle/launch.ts";
+import { whyNotPulled } from "./lifecycle/pull-answer.ts";
 
 const CLI = join(CHECKOUT, "dist/gantry");
 const LINKS = { "/usr/local/bin/gantry": CLI, "/usr/local/bin/gantryd": join(CHECKOUT, "bin/gantryd") };
@@ -71,13 +72,12 @@ async function firstImage(): Promise<{ readonly image: string; readonly made: bo
   if (tags[0] !== undefined) return { image: tags[0], made: false };
   // A pull is the image that everybody else has too; without a registry the machine's own packages make one.
   const pull = await ask("POST", `/images/create?fromImage=${encodeURIComponent(wanted)}`);
-  // A pull that fails half-way says so in its last message, after a status of 200.
-  const why = /"(?:message|error)":"([^"]*)"/.exec(pull.text)?.[1];
-  if (pull.status === 200 && why === undefined) {
+  const why = whyNotPulled(pull);
+  if (why === undefined) {
     say(`start: pulled ${wanted}`);
     return { image: wanted, made: true };
   }
-  say(`start: no pull: ${why ?? pull.text.trim()}`);
+  say(`start: no pull: ${why}`);
   say(`start: gantry image bootstrap ${wanted}, from this machine's package sources`);
   if (gantry("image", "bootstrap", wanted).status === 0) return { image: wanted, made: true };
   return fail(`could not get ${wanted}: check the network, then run 'gantry image bootstrap ${wanted}'.`);
