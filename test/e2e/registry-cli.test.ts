@@ -107,7 +107,7 @@ describe("the commands that talk to registries", { skip: registryMissing() }, ()
 
     terminal(...args: readonly string[]): Terminal {
       const host = `unix://${engine.socket}`;
-      return new Terminal(GANTRY, args, { ...process.env, ...this.env, GANTRY_HOST: host, TERM: "xterm" });
+      return new Terminal(GANTRY, args, { ...process.env, TERM: "xterm", ...this.env, GANTRY_HOST: host });
     }
   }
 
@@ -452,6 +452,16 @@ describe("the commands that talk to registries", { skip: registryMissing() }, ()
     assert.equal(await terminal.exit, 0);
     assert.match(terminal.text, /\d of \d done, [\d.]+[kM]B of [\d.]+MB/);
     assert.doesNotMatch(lastDrawing(terminal.text), /done, /);
+  });
+
+  test("on a terminal that can't redraw its lines a pull shows what it shows through a pipe", async () => {
+    await pushTo(open, "plain:1", randomImage("plain", { layers: 2, size: 1 << 20 }));
+    const user = new User();
+    user.env.TERM = "dumb";
+    await using terminal = user.terminal("pull", `${open.host}/plain:1`);
+    assert.equal(await terminal.exit, 0);
+    assert.doesNotMatch(terminal.text, /\x1b|\dMB/);
+    assert.match(terminal.text, /^1: Pulling from plain\r\n[0-9a-f]{12}: Pulling fs layer\r\n/);
   });
 
   test("image copy brings all platforms of an image to another registry, each asked with its own credentials", async () => {

@@ -8,7 +8,7 @@ import { platformJson } from "../run/platform.ts";
 import { familiarReference } from "../run/reference.ts";
 import { copyBody } from "../streams/copy.ts";
 import { checkTarget, saveBody } from "../streams/save.ts";
-import { isTerminal } from "../streams/terminal.ts";
+import { isScreen, isTerminal } from "../streams/terminal.ts";
 
 const PIECE = 256 * 1024;
 
@@ -17,7 +17,7 @@ async function* sending(path: string | undefined, verb: string): AsyncGenerator<
   const fd = path === undefined ? 0 : openSync(path, "r");
   const status = fstatSync(fd);
   const total = status.isFile() ? status.size : 0;
-  const shown = isTerminal(2);
+  const shown = isScreen(2);
   let sent = 0;
   let drawn = 0;
   const draw = (end: string): void => {

@@ -1,11 +1,11 @@
 import type { ProgressMessage } from "../../api/image.ts";
 import { jsonLines } from "../../client/json-lines.ts";
-import { isTerminal } from "../streams/terminal.ts";
+import { isScreen } from "../streams/terminal.ts";
 import { writeAll } from "./print.ts";
 import { clean, isMoving, prefix, Screen } from "./screen.ts";
 
 /**
- * Shows a stream of progress messages: on a terminal one line an id that is redrawn, and with `sums` a last one for the
+ * Shows a stream of progress messages: on a screen one line an id that is redrawn, and with `sums` a last one for the
  * whole; else a line for each step. An error in the stream is thrown. `onAux` is given what isn't meant for people.
  */
 export async function showProgress(
@@ -14,7 +14,7 @@ export async function showProgress(
   options: { readonly quiet?: boolean; readonly sums?: boolean; readonly onAux?: (aux: unknown) => void } = {},
 ): Promise<void> {
   const { quiet = false, sums = false, onAux } = options;
-  using screen = isTerminal(fd) && !quiet ? new Screen(outputOf(fd), { sums }) : undefined;
+  using screen = isScreen(fd) && !quiet ? new Screen(outputOf(fd), { sums }) : undefined;
   for await (const message of jsonLines<ProgressMessage>(body)) {
     if (message.error !== undefined || message.errorDetail !== undefined) {
       throw new Error(message.errorDetail?.message ?? message.error ?? "");

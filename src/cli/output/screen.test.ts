@@ -231,3 +231,26 @@ test("a bar is as wide as there is room, and is left out where there is none", (
   assert.equal(bar({ current: 1500, total: 1000 }, 80).slice(-12), "]    1.5kB/?");
   assert.equal(bar({ current: 1500 }, 80), "   1.5kB");
 });
+
+test("a figure for which there is no room is left out, not cut", () => {
+  const detail = { current: 2_130_000, total: 20_980_000 };
+  const shown = (room: number): string => bar(detail, room);
+  assert.deepEqual([16, 15, 14, 12, 11, 10, 6, 5].map(shown), [
+    "  2.13MB/20.98MB",
+    "2.13MB/20.98MB",
+    "2.13MB/20.98MB",
+    "2.13MB/21MB",
+    "2.13MB/21MB",
+    "2.13MB",
+    "2.13MB",
+    "",
+  ]);
+  assert.equal(bar({ current: 2_130_000 }, 7), "2.13MB");
+  const terminal = new FakeTerminal(40, 24);
+  const clock = new Clock();
+  using screen = new Screen(terminal, { now: clock.now, sums: true });
+  screen.show(downloading("3a190589f5bc", 0, 85_000_000));
+  clock.at = 1000;
+  screen.show(downloading("3a190589f5bc", 17_090_000, 85_000_000));
+  assert.deepEqual(terminal.text, ["3a190589f5bc: Downloading  17.09MB/85MB", "0 of 1 done, 17.1MB of 85MB, 17.1MB/s"]);
+});

@@ -92,7 +92,7 @@ export class Screen implements Disposable {
     const sums = this.#sums?.text() ?? "";
     if (rows.length + (sums === "" ? 0 : 1) <= room) {
       const lines = rows.map(({ message }) => this.#line(message));
-      return sums === "" ? lines : [...lines, this.#cut(sums)];
+      return sums === "" ? lines : [...lines, this.#shorten(sums)];
     }
     const order = new Map(rows.map((row, index) => [row, index]));
     const rank = (row: Row): number => RANK[standingOf(row.message)];
@@ -100,7 +100,7 @@ export class Screen implements Disposable {
     const shown = new Set(most);
     const rest = rows.length - shown.size;
     const last = [`and ${rest} more`, ...(sums === "" ? [] : [sums])].join("; ");
-    return [...rows.filter((row) => shown.has(row)).map(({ message }) => this.#line(message)), this.#cut(last)];
+    return [...rows.filter((row) => shown.has(row)).map(({ message }) => this.#line(message)), this.#shorten(last)];
   }
 
   /** On a terminal that became too small for what is drawn nobody knows where that is now: it is left, and begun anew. */
@@ -124,6 +124,13 @@ export class Screen implements Disposable {
     const head = `${prefix(message)}${clean(message.status ?? "").replace(/[\r\n\t]/g, " ")}`;
     if (!isMoving(message)) return this.#cut(head);
     return this.#cut(`${head} ${bar(message.progressDetail ?? {}, this.#output.size().columns - head.length - 2)}`);
+  }
+
+  /** Leaves out the last of its parts until it fits: half a figure would be a wrong one. */
+  #shorten(text: string): string {
+    if (text.length < this.#output.size().columns) return text;
+    const parts = text.split(/(?=[,;] )/);
+    return parts.length > 1 ? this.#shorten(parts.slice(0, -1).join("")) : this.#cut(text);
   }
 
   /** A full line would move the cursor on some terminals and not on others. */

@@ -4,6 +4,11 @@ export function isTerminal(fd: number): boolean {
   return isatty(fd);
 }
 
+/** Whether lines on it can be redrawn: `TERM=dumb` says of a terminal that it has no way to. */
+export function isScreen(fd: number): boolean {
+  return isatty(fd) && process.env.TERM !== "dumb";
+}
+
 /** Rows and columns of the terminal on standard output; undefined if it is none. */
 export function terminalSize(): readonly [number, number] | undefined {
   if (!isatty(1)) return undefined;
