@@ -1,4 +1,5 @@
 import { throwIfAborted, untilAborted } from "../base/abort.ts";
+import { Breath } from "../base/breath.ts";
 import { GantryError } from "../base/errors.ts";
 import { discard } from "./body.ts";
 import { RefusedError, UnreachableError } from "./failure.ts";
@@ -329,7 +330,10 @@ class BlobUpload {
 
   async *#counted(offset: number): AsyncGenerator<Uint8Array> {
     let at = offset;
+    // What comes and goes at once, as between two registries of this machine, never waits.
+    const breath = new Breath();
     for await (const piece of this.#source.open(offset)) {
+      await breath.take();
       throwIfAborted(this.#options.signal);
       at += piece.length;
       this.#read = Math.max(this.#read, at);
