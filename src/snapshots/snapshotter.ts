@@ -58,7 +58,7 @@ export interface Snapshotter {
   readonly extractsAlone: boolean;
 
   /**
-   * A folder for a layer that another thread extracts (extract-sync.ts). It is no snapshot until it is committed: a
+   * A folder for a layer that another thread extracts (layer-writer.ts). It is no snapshot until it is committed: a
    * crash leaves nothing of it. `parent` is needed, and the same as at the commit, unless `extractsAlone`.
    */
   draft(parent: string | undefined): Promise<LayerDraft>;
