@@ -4,6 +4,11 @@ import { GantryError } from "../base/errors.ts";
 export const API_VERSION = "1.51";
 /** The oldest. */
 export const MIN_API_VERSION = "1.24";
+/**
+ * Requests in versions from here on are answered as in the oldest: skopeo, podman and buildah asked for 1.22 until 2023,
+ * whatever an engine told them.
+ */
+const OLDEST_TAKEN = "1.22";
 
 /** Orders two API versions by their numbers: negative if `a` is the older one. */
 export function compareVersions(a: string, b: string): number {
@@ -24,7 +29,7 @@ export function checkVersion(version: string): void {
       `client version ${version} is too new. Maximum supported API version is ${API_VERSION}`,
     );
   }
-  if (compareVersions(version, MIN_API_VERSION) < 0) {
+  if (compareVersions(version, OLDEST_TAKEN) < 0) {
     throw new GantryError(
       "invalid",
       `client version ${version} is too old. Minimum supported API version is ${MIN_API_VERSION}, please upgrade your client to a newer version`,

@@ -55,6 +55,16 @@ test("versions outside the range, unknown paths and unknown methods are refused 
   }
 });
 
+test("the versions just before the oldest are answered as that one, and those before are not", async () => {
+  await using server = await startTestServer();
+  const status = async (version: string): Promise<string | undefined> => {
+    const client = new RawClient(server.path);
+    client.send(`GET /v${version}/version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    return (await client.all()).split(" ")[1];
+  };
+  assert.deepEqual(await Promise.all(["1.24", "1.23", "1.22", "1.21"].map(status)), ["200", "200", "200", "400"]);
+});
+
 test("OPTIONS is answered, and HTTP/1.0 clients are served and let go", async () => {
   await using server = await startTestServer();
   const options = new RawClient(server.path);
