@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Finished, findProgram } from "../command.ts";
 import { startEngine, type TestEngine } from "../engine.ts";
+import { registryMissing, startRegistry } from "../registry.ts";
 
 const COMPOSE = findProgram("docker-compose");
 const VERSION = COMPOSE === undefined ? "" : spawnSync(COMPOSE, ["version", "--short"], { encoding: "utf8" }).stdout;
@@ -191,6 +192,45 @@ describe("docker-compose 1.29 against the engine", {
     assert.match(stdout, /^aside_1 +\| [0-9a-f]{12} works$/m);
     const down = await engine.run(COMPOSE ?? "", ["-f", file, "down"]);
     assert.equal(down.code, 0, down.stderr);
+  });
+
+  test("images that only a registry has are pulled by up and pull, and pushed", {
+    skip: registryMissing(),
+  }, async () => {
+    await using registry = await startRegistry({ htpasswd: { joe: "secret" } });
+    const image = `${registry.host}/shop/job:1`;
+    const file = join(engine.root, "job/registry.yml");
+    const services = { job: { image, command: ["sh", "-c", "echo pulled and run"], network_mode: "none" } };
+    writeFileSync(file, JSON.stringify({ version: "3.8", services }));
+    const run = (...args: readonly string[]): Promise<Finished> =>
+      engine.run(COMPOSE ?? "", ["-p", "pulled", "-f", file, ...args]);
+    await engine.ok("tag", "busybox", image);
+    await engine.tool("docker", ["login", "-u", "joe", "--password-stdin", registry.host], { input: "secret" });
+    // It pushes only what it could have built.
+    const built = join(engine.root, "job/built.yml");
+    writeFileSync(built, JSON.stringify({ version: "3.8", services: { job: { image, build: "." } } }));
+    const pushed = await engine.run(COMPOSE ?? "", ["-p", "pulled", "-f", built, "push"]);
+    assert.equal(pushed.code, 0, pushed.stderr);
+    assert.match(pushed.stderr, /Pushing job/);
+    await engine.ok("rmi", image);
+    const up = await run("up", "--no-color");
+    assert.equal(up.code, 0, up.stderr);
+    assert.match(up.stdout, /pulled and run/);
+    assert.match(up.stderr, /Pulling job/);
+    registry.forget();
+    const pulled = await run("pull");
+    assert.equal(pulled.code, 0, pulled.stderr);
+    assert.deepEqual(registry.asked("GET", "blobs"), []);
+    assert.equal((await run("down", "--rmi", "all")).code, 0);
+    const missing = join(engine.root, "job/missing.yml");
+    const nobody = { job: { image: `${registry.host}/shop/nobody:1` } };
+    writeFileSync(missing, JSON.stringify({ version: "3.8", services: nobody }));
+    for (const command of ["pull", "up"]) {
+      const failed = await engine.run(COMPOSE ?? "", ["-p", "pulled", "-f", missing, command]);
+      assert.equal(failed.code, 1);
+      assert.match(failed.stderr, /manifest for .*\/shop\/nobody:1 not found/);
+    }
+    await engine.run(COMPOSE ?? "", ["-p", "pulled", "-f", missing, "down"]);
   });
 
   test("down with volumes leaves nothing of the project", async () => {

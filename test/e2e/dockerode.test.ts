@@ -8,6 +8,8 @@ import { tarOf } from "../archive.ts";
 import { finish } from "../command.ts";
 import { startEngine, type TestEngine } from "../engine.ts";
 import { freePort } from "../free-port.ts";
+import { imageOf, indexOf, pushTo } from "../oci-image.ts";
+import { registryMissing, startRegistry } from "../registry.ts";
 
 const Docker = createRequire(import.meta.url)("dockerode");
 const FOREVER = ["sh", "-c", "trap 'exit 0' TERM; echo ready; while :; do sleep 600 & wait; done"];
@@ -213,6 +215,56 @@ describe("dockerode against the engine", () => {
     ]);
     await assert.rejects(docker.getVolume(volume.name ?? "ode-vol").inspect(), { statusCode: 404 });
     await container.remove({ force: true });
+  });
+
+  test("pull and push with an authconfig, followed to their end, and what a name points to", {
+    skip: registryMissing(),
+  }, async () => {
+    await using registry = await startRegistry({ htpasswd: { joe: "secret" } });
+    const other = { os: "linux", architecture: process.arch === "arm64" ? "amd64" : "arm64" };
+    const digest = await pushTo(registry, "ode/app:1", indexOf([imageOf(), imageOf({ platform: other })]));
+    const name = `${registry.host}/ode/app`;
+    const authconfig = { username: "joe", password: "secret", serveraddress: registry.host };
+    type Line = { status?: string; error?: string; aux?: { Digest: string } };
+    const followed = (stream: Readable): Promise<readonly [readonly Line[], readonly Line[]]> =>
+      new Promise((resolve, reject) => {
+        const seen: Line[] = [];
+        docker.modem.followProgress(
+          stream,
+          (error: Error | null, lines: Line[]) => (error === null ? resolve([lines, seen]) : reject(error)),
+          (line: Line) => seen.push(line),
+        );
+      });
+    assert.equal((await docker.checkAuth(authconfig)).Status, "Login Succeeded");
+    await assert.rejects(docker.pull(`${name}:1`), { statusCode: 500, message: /no basic auth credentials/ });
+    const [lines, seen] = await followed(await docker.pull(`${name}:1`, { authconfig }));
+    assert.deepEqual(seen, lines);
+    assert.equal(lines.at(-1)?.status, `Status: Downloaded newer image for ${name}:1`);
+    assert.deepEqual((await docker.getImage(`${name}:1`).inspect()).RepoDigests, [`${name}@${digest}`]);
+    // By callback, as programs of before promises do.
+    const again = await new Promise<Readable>((resolve, reject) =>
+      docker.pull(`${name}:1`, { authconfig }, (error: Error | null, stream: Readable) =>
+        error === null ? resolve(stream) : reject(error),
+      ),
+    );
+    assert.equal((await followed(again))[0].at(-1)?.status, `Status: Image is up to date for ${name}:1`);
+    const platform = `${other.os}/${other.architecture}`;
+    await followed(await docker.pull(`${name}:1`, { authconfig, platform }));
+    assert.equal((await docker.getImage(`${name}:1`).inspect()).Architecture, other.architecture);
+    // It takes an error in the stream for a line as any other.
+    const [none] = await followed(await docker.pull(`${name}:1`, { authconfig, platform: "linux/s390x" }));
+    assert.match(none.at(-1)?.error ?? "", /^no matching manifest for linux\/s390x in the manifest list entries/);
+    await assert.rejects(docker.pull(`${name}:none`, { authconfig }), { statusCode: 404 });
+    await docker.getImage("busybox").tag({ repo: name, tag: "pushed" });
+    const pushed = docker.getImage(`${name}:pushed`);
+    const wrong = { ...authconfig, password: "wrong" };
+    const [refused] = await followed(await pushed.push({ tag: "pushed", authconfig: wrong }));
+    assert.equal(refused.at(-1)?.error, "unauthorized: authentication required");
+    const [told] = await followed(await pushed.push({ tag: "pushed", authconfig }));
+    const there = await pushed.distribution({ authconfig });
+    assert.equal(there.Descriptor.digest, told.at(-1)?.aux?.Digest);
+    assert.deepEqual((await docker.getImage(`${name}:1`).distribution({ authconfig })).Platforms.at(-1), other);
+    for (const tag of ["1", "pushed"]) await docker.getImage(`${name}:${tag}`).remove();
   });
 
   test("update, rename, restart, top, df, info and version", async () => {
