@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
@@ -6,7 +5,8 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { type Certified, selfSigned, TestAuthority } from "./certificates.ts";
 import { type Act, errorsOf, type Fault, Faults, type Plan, type Step, send, spoil } from "./faults.ts";
-import { type Content, contentOf, contentsOf, type TestImage, type TestIndex } from "./oci-image.ts";
+import { type Content, contentsOf, type TestImage, type TestIndex } from "./oci-image.ts";
+import { emptyStock, RegistryProtocol, type Route, refusal, routeOf, type Stock } from "./registry-protocol.ts";
 
 export type { Act, Fault, Step } from "./faults.ts";
 
@@ -39,23 +39,6 @@ export interface FaultyRequest {
   sent: number;
 }
 
-interface Upload {
-  readonly repository: string;
-  bytes: Buffer;
-  /** A chunk came that was too small to be any but the last. */
-  hasEnd?: boolean;
-}
-
-interface Stock {
-  readonly contents: Map<string, Content>;
-  /** `repository@digest` of what each has, `repository:tag` to digests. */
-  readonly links: Set<string>;
-  readonly tags: Map<string, string>;
-  readonly uploads: Map<string, Upload>;
-  /** Scopes and uses left. */
-  readonly tokens: Map<string, { readonly scopes: readonly string[]; uses: number }>;
-}
-
 /** A registry of the tests' own, in memory: it speaks the protocol well but for the faults it is given. */
 export async function startFaultyRegistry(options: FaultyOptions = {}): Promise<FaultyRegistry> {
   const registry = new FaultyRegistry(options);
@@ -68,6 +51,7 @@ export class FaultyRegistry implements AsyncDisposable {
   /** Called with each request before anything comes of it. */
   onRequest: ((request: FaultyRequest) => void) | undefined;
   readonly stock: Stock;
+  readonly #protocol: RegistryProtocol;
   readonly authority: TestAuthority | undefined;
   readonly #options: FaultyOptions;
   readonly #server: ReturnType<typeof createServer> | ReturnType<typeof createTlsServer>;
@@ -77,13 +61,9 @@ export class FaultyRegistry implements AsyncDisposable {
   constructor(options: FaultyOptions) {
     this.#options = options;
     this.#faults = new Faults(options.faults ?? []);
-    this.stock = options.shares?.stock ?? {
-      contents: new Map(),
-      links: new Set(),
-      tags: new Map(),
-      uploads: new Map(),
-      tokens: new Map(),
-    };
+    this.stock = options.shares?.stock ?? emptyStock();
+    const { minChunk, referrers, tokenUses } = options;
+    this.#protocol = new RegistryProtocol(this.stock, { url: () => this.url, minChunk, referrers, tokenUses });
     this.authority = options.tls === undefined || options.tls === "self-signed" ? undefined : new TestAuthority();
     const listener = (request: IncomingMessage, response: ServerResponse) => void this.#serve(request, response);
     const certificate = certificateOf(options, this.authority);
@@ -137,7 +117,7 @@ export class FaultyRegistry implements AsyncDisposable {
     const [, repository = "", tag = "latest"] = /^(.+?)(?::([^:/]+))?$/.exec(name) ?? [];
     const { blobs, manifests } = contentsOf(image);
     for (const content of [...blobs, ...manifests]) {
-      if (!(options.without ?? []).includes(content.digest)) this.#keep(repository, content);
+      if (!(options.without ?? []).includes(content.digest)) this.#protocol.keep(repository, content);
     }
     this.stock.tags.set(`${repository}:${tag}`, image.manifest.digest);
     return image.manifest.digest;
@@ -146,12 +126,12 @@ export class FaultyRegistry implements AsyncDisposable {
   /** A manifest alone, of any kind. */
   addManifest(name: string, manifest: Content): void {
     const [, repository = "", tag = "latest"] = /^(.+?)(?::([^:/]+))?$/.exec(name) ?? [];
-    this.#keep(repository, manifest);
+    this.#protocol.keep(repository, manifest);
     this.stock.tags.set(`${repository}:${tag}`, manifest.digest);
   }
 
   has(repository: string, digest: string): boolean {
-    return this.stock.links.has(`${repository}@${digest}`);
+    return this.#protocol.has(repository, digest);
   }
 
   /** Writes its authority's certificate as `certs.d` has them. */
@@ -168,11 +148,6 @@ export class FaultyRegistry implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#server.closeAllConnections();
     await new Promise<void>((resolve) => void this.#server.close(() => resolve()));
-  }
-
-  #keep(repository: string, content: Content): void {
-    this.stock.contents.set(content.digest, content);
-    this.stock.links.add(`${repository}@${content.digest}`);
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -207,7 +182,7 @@ export class FaultyRegistry implements AsyncDisposable {
       }
       const plan =
         this.#refusal(request, route) ??
-        (route === undefined ? refusal(404) : this.#answer(route, { request, url, body, acts, isRefused }));
+        (route === undefined ? refusal(404) : this.#protocol.answer(route, { request, url, body, acts, isRefused }));
       spoil(plan, acts, row.path);
       row.status = plan.isMute ? 0 : plan.status;
       row.sent = await send(response, plan, method === "HEAD");
@@ -238,197 +213,6 @@ export class FaultyRegistry implements AsyncDisposable {
     return refusal(401, { "WWW-Authenticate": `Bearer realm="${this.url}/token",service="a test"${scope}${error}` });
   }
 
-  #answer(
-    route: Route,
-    call: {
-      readonly request: IncomingMessage;
-      readonly url: URL;
-      readonly body: Buffer;
-      readonly acts: readonly Act[];
-      readonly isRefused: boolean;
-    },
-  ): Plan {
-    const { request, url, body, acts } = call;
-    // What is refused does not happen, either.
-    if (call.isRefused) return planOf(200, {});
-    switch (route.step) {
-      case "ping":
-        return planOf(200, { "Content-Type": "application/json" }, Buffer.from("{}"));
-      case "token":
-        return this.#token(request, url, body);
-      case "manifest":
-      case "blob":
-        return this.#content(route, request, acts);
-      case "tags":
-        return this.#tagList(route.repository, url);
-      case "referrers":
-        return this.#referrers(route);
-      case "manifest-put":
-        return this.#putManifest(route, request, body);
-      case "mount":
-        return this.#mount(route, url, acts);
-      case "upload-start":
-        return this.#begin(route.repository, acts);
-      case "upload-chunk":
-      case "upload-end":
-      case "upload-status":
-      case "upload-cancel":
-        return this.#upload(route, { request, url, body, acts });
-    }
-  }
-
-  #token(request: IncomingMessage, url: URL, body: Buffer): Plan {
-    const isForm = request.method === "POST";
-    const form = isForm ? new URLSearchParams(body.toString()) : url.searchParams;
-    const header = request.headers.authorization;
-    const isJoe = isForm
-      ? form.get("refresh_token") === "joe-again" ||
-        (form.get("username") === "joe" && form.get("password") === "secret")
-      : header !== undefined && Buffer.from(header.replace(/^basic /i, ""), "base64").toString() === "joe:secret";
-    if (!isJoe) return refusal(401);
-    const token = `token-${randomBytes(8).toString("hex")}`;
-    const scopes = form.getAll("scope").flatMap((scope) => scope.split(" ").filter(Boolean));
-    this.stock.tokens.set(token, { scopes, uses: this.#options.tokenUses ?? Number.POSITIVE_INFINITY });
-    const refresh = form.get("offline_token") === "true" ? { refresh_token: "joe-again" } : {};
-    return planOf(
-      200,
-      { "Content-Type": "application/json" },
-      Buffer.from(JSON.stringify({ token, access_token: token, expires_in: 300, ...refresh })),
-    );
-  }
-
-  #content(route: Route, request: IncomingMessage, acts: readonly Act[]): Plan {
-    const { repository, name } = route;
-    const digest = name.includes(":") ? name : this.stock.tags.get(`${repository}:${name}`);
-    const content = digest === undefined ? undefined : this.stock.contents.get(digest);
-    if (content === undefined || !this.has(repository, content.digest)) {
-      return route.step === "blob"
-        ? refusal(404, {}, errorsOf(404, "BLOB_UNKNOWN", "blob unknown to registry"))
-        : refusal(404, {}, errorsOf(404, "MANIFEST_UNKNOWN", "manifest unknown"));
-    }
-    const type = route.step === "blob" ? "application/octet-stream" : content.mediaType;
-    const headers = { "Content-Type": type, "Docker-Content-Digest": content.digest };
-    const { length } = content.bytes;
-    const asked = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "");
-    const ignores = acts.some(({ kind }) => kind === "no-ranges");
-    if (asked === null || ignores || request.method !== "GET") return planOf(200, headers, content.bytes);
-    const [from, to] = [Number(asked[1]), asked[2] === "" ? length - 1 : Math.min(Number(asked[2]), length - 1)];
-    if (from >= length || from > to || acts.some(({ kind }) => kind === "refuse-ranges")) {
-      return refusal(416, { "Content-Range": `bytes */${length}` });
-    }
-    const wrong = acts.find((act) => act.kind === "wrong-range");
-    const start = Math.max(0, Math.min(length - 1, from + (wrong?.shift ?? 0)));
-    const told = wrong?.isTold === false ? from : start;
-    return planOf(
-      206,
-      { ...headers, "Content-Range": `bytes ${told}-${to}/${length}` },
-      content.bytes.subarray(start, to + 1),
-    );
-  }
-
-  #tagList(repository: string, url: URL): Plan {
-    const all = [...this.stock.tags.keys()].filter((key) => key.startsWith(`${repository}:`));
-    if (all.length === 0) return refusal(404);
-    const tags = all.map((key) => key.slice(repository.length + 1)).sort();
-    const last = url.searchParams.get("last") ?? "";
-    const rest = tags.filter((tag) => tag > last);
-    const page = rest.slice(0, Number(url.searchParams.get("n") ?? rest.length));
-    const next = `/v2/${repository}/tags/list?last=${page.at(-1)}&n=${page.length}`;
-    const link = page.length < rest.length ? { Link: `<${next}>; rel="next"` } : {};
-    return planOf(200, { "Content-Type": "application/json", ...link }, json({ name: repository, tags: page }));
-  }
-
-  #referrers({ repository, name }: Route): Plan {
-    if (this.#options.referrers !== true) return refusal(404);
-    const found = [...this.stock.contents.values()].filter((content) => {
-      return this.has(repository, content.digest) && parsed(content.bytes)?.subject?.digest === name;
-    });
-    const manifests = found.map(({ mediaType, digest, bytes }) => {
-      const { artifactType, config, annotations } = parsed(bytes);
-      return { mediaType, digest, size: bytes.length, artifactType: artifactType ?? config?.mediaType, annotations };
-    });
-    const type = "application/vnd.oci.image.index.v1+json";
-    return planOf(200, { "Content-Type": type }, json({ schemaVersion: 2, mediaType: type, manifests }));
-  }
-
-  #putManifest({ repository, name }: Route, request: IncomingMessage, body: Buffer): Plan {
-    const content = contentOf(request.headers["content-type"] ?? "", body);
-    if (name.includes(":") && name !== content.digest)
-      return refusal(400, {}, errorsOf(400, "DIGEST_INVALID", "provided digest did not match uploaded content"));
-    const { config, layers = [], manifests = [], subject } = parsed(body) ?? {};
-    const named = [config, ...layers.filter((layer: { urls?: unknown }) => layer.urls === undefined), ...manifests];
-    const missing = named.find((row) => row?.digest !== undefined && !this.has(repository, row.digest));
-    if (missing !== undefined)
-      return refusal(400, {}, errorsOf(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry"));
-    this.#keep(repository, content);
-    if (!name.includes(":")) this.stock.tags.set(`${repository}:${name}`, content.digest);
-    const heeded = this.#options.referrers === true && subject !== undefined ? { "OCI-Subject": subject.digest } : {};
-    const place = `${this.url}/v2/${repository}/manifests/${content.digest}`;
-    return planOf(201, { Location: place, "Docker-Content-Digest": content.digest, ...heeded });
-  }
-
-  #mount({ repository, name }: Route, url: URL, acts: readonly Act[]): Plan {
-    const from = url.searchParams.get("from") ?? "";
-    if (acts.some(({ kind }) => kind === "ignore-mount") || !this.has(from, name)) return this.#begin(repository, acts);
-    this.stock.links.add(`${repository}@${name}`);
-    return planOf(201, { Location: `${this.url}/v2/${repository}/blobs/${name}`, "Docker-Content-Digest": name });
-  }
-
-  #begin(repository: string, acts: readonly Act[]): Plan {
-    const id = randomBytes(8).toString("hex");
-    this.stock.uploads.set(id, { repository, bytes: Buffer.alloc(0) });
-    return planOf(202, { ...this.#place(repository, id, 0, acts), "Docker-Upload-UUID": id });
-  }
-
-  #upload(
-    { step, repository, name: id }: Route,
-    call: {
-      readonly request: IncomingMessage;
-      readonly url: URL;
-      readonly body: Buffer;
-      readonly acts: readonly Act[];
-    },
-  ): Plan {
-    const upload = this.stock.uploads.get(id);
-    if (call.acts.some(({ kind }) => kind === "forget-session")) this.stock.uploads.delete(id);
-    if (upload === undefined || !this.stock.uploads.has(id) || upload.repository !== repository) {
-      return refusal(404, {}, errorsOf(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry"));
-    }
-    const place = () => this.#place(repository, id, upload.bytes.length, call.acts);
-    if (step === "upload-cancel") {
-      this.stock.uploads.delete(id);
-      return planOf(204, {});
-    }
-    if (step === "upload-status") return planOf(204, place());
-    const range = /^(?:bytes )?(\d+)-(\d+)/.exec(call.request.headers["content-range"] ?? "");
-    if (range !== null && Number(range[1]) !== upload.bytes.length) return refusal(416, place());
-    const { minChunk } = this.#options;
-    // Only the last may be smaller: what follows a small one comes too late.
-    if (upload.hasEnd && call.body.length > 0) return refusal(416, place());
-    upload.hasEnd = minChunk !== undefined && call.body.length < minChunk;
-    upload.bytes = Buffer.concat([upload.bytes, call.body]);
-    if (step === "upload-chunk") return planOf(202, place());
-    const content = contentOf("application/octet-stream", upload.bytes);
-    this.stock.uploads.delete(id);
-    if (content.digest !== call.url.searchParams.get("digest")) {
-      return refusal(400, {}, errorsOf(400, "DIGEST_INVALID", "provided digest did not match uploaded content"));
-    }
-    this.#keep(repository, content);
-    const location = `${this.url}/v2/${repository}/blobs/${content.digest}`;
-    return planOf(201, { Location: location, "Docker-Content-Digest": content.digest });
-  }
-
-  #place(repository: string, id: string, size: number, acts: readonly Act[]): Record<string, string> {
-    const path = `/v2/${repository}/blobs/uploads/${id}?state=${randomBytes(4).toString("hex")}`;
-    const to = acts.find((act) => act.kind === "location")?.to ?? this.url;
-    const { minChunk } = this.#options;
-    return {
-      Location: to === "relative" ? path : `${to}${path}`,
-      Range: `0-${Math.max(0, size - 1)}`,
-      ...(minChunk !== undefined && { "OCI-Chunk-Min-Length": String(minChunk) }),
-    };
-  }
-
   /** A request to itself, past its faults and without being written down. */
   async request(
     method: string,
@@ -443,46 +227,11 @@ export class FaultyRegistry implements AsyncDisposable {
     );
     const request = { method, headers } as unknown as IncomingMessage;
     const body = Buffer.from(options.body ?? "");
-    const plan = this.#answer(route, { request, url, body, acts: [], isRefused: false });
+    const plan = this.#protocol.answer(route, { request, url, body, acts: [], isRefused: false });
     const lower = Object.fromEntries(Object.entries(plan.headers).map(([name, value]) => [name.toLowerCase(), value]));
     return { status: plan.status, headers: lower, body: plan.body };
   }
 }
-
-interface Route {
-  readonly step: Step;
-  readonly repository: string;
-  /** A tag, a digest or an upload's id. */
-  readonly name: string;
-}
-
-function routeOf(method: string, url: URL): Route | undefined {
-  const path = decodeURIComponent(url.pathname);
-  if (path === "/v2/" || path === "/v2") return { step: "ping", repository: "", name: "" };
-  if (path === "/token") return { step: "token", repository: "", name: "" };
-  const [, repository = "", kind = "", name = ""] =
-    /^\/v2\/(.+?)\/(blobs\/uploads|blobs|manifests|tags|referrers)\/([^/]*)$/.exec(path) ?? [];
-  const isRead = method === "GET" || method === "HEAD";
-  const step = (): Step | undefined => {
-    if (kind === "blobs") return isRead ? "blob" : undefined;
-    if (kind === "manifests") return isRead ? "manifest" : method === "PUT" ? "manifest-put" : undefined;
-    if (kind === "tags" && isRead) return "tags";
-    if (kind === "referrers" && isRead) return "referrers";
-    if (kind !== "blobs/uploads") return undefined;
-    if (name === "" && method === "POST") return url.searchParams.has("mount") ? "mount" : "upload-start";
-    return UPLOAD_STEPS[method];
-  };
-  const found = step();
-  if (found === undefined) return undefined;
-  return { step: found, repository, name: found === "mount" ? (url.searchParams.get("mount") ?? "") : name };
-}
-
-const UPLOAD_STEPS: Readonly<Record<string, Step>> = {
-  PATCH: "upload-chunk",
-  PUT: "upload-end",
-  GET: "upload-status",
-  DELETE: "upload-cancel",
-};
 
 function scopeOf(route: Route | undefined): string | undefined {
   if (route === undefined || route.step === "ping") return undefined;
@@ -496,22 +245,6 @@ function covers(wanted: string): (scope: string) => boolean {
     const [, own, has = ""] = /^repository:(.+):([^:]*)$/.exec(scope) ?? [];
     return own === name && actions.split(",").every((action) => has.split(",").includes(action));
   };
-}
-
-function planOf(status: number, headers: Record<string, string | undefined>, body: Buffer = Buffer.alloc(0)): Plan {
-  return {
-    status,
-    headers: { "Content-Length": String(body.length), ...headers },
-    body,
-    ending: "end",
-    until: body.length,
-    bytesPerSecond: undefined,
-    isMute: false,
-  };
-}
-
-function refusal(status: number, headers: Record<string, string> = {}, body = errorsOf(status)): Plan {
-  return planOf(status, { "Content-Type": "application/json", ...headers }, Buffer.from(body));
 }
 
 function certificateOf(
@@ -542,17 +275,4 @@ async function readBody(
     if (row.received >= cut) return { body: Buffer.concat(pieces).subarray(0, cut), isCut: true };
   }
   return { body: Buffer.concat(pieces), isCut: false };
-}
-
-function json(value: unknown): Buffer {
-  return Buffer.from(JSON.stringify(value));
-}
-
-// biome-ignore lint/suspicious/noExplicitAny: documents of any shape come in
-function parsed(bytes: Buffer): any {
-  try {
-    return JSON.parse(bytes.toString());
-  } catch {
-    return undefined;
-  }
 }

@@ -1,19 +1,9 @@
 import assert from "node:assert/strict";
-import { request } from "node:http";
 import type { Answer, TestEngine } from "./engine.ts";
-
-/** A line of a pull's progress. */
-export interface PullLine {
-  readonly status?: string;
-  readonly id?: string;
-  readonly progressDetail?: { readonly current?: number; readonly total?: number };
-  readonly progress?: string;
-  readonly error?: string;
-  readonly errorDetail?: { readonly message: string };
-}
+import { followLines, linesOf, type ProgressLine } from "./progress-lines.ts";
 
 export interface Pulled extends Answer {
-  readonly lines: readonly PullLine[];
+  readonly lines: readonly ProgressLine[];
   /** The last line's, or the answer's message; empty if all went well. */
   readonly error: string;
 }
@@ -46,45 +36,17 @@ export async function pullWell(...args: Parameters<typeof pull>): Promise<Pulled
 }
 
 /** A pull under way: its lines as they come, and a way to leave it. */
-export function follow(
+export function followPull(
   engine: Pick<TestEngine, "socket">,
   fromImage: string,
   tag: string,
-  onLine: (line: PullLine) => void = () => {},
-): { readonly ended: Promise<readonly PullLine[]>; leave(): void } {
-  const path = `/v1.41/images/create?${new URLSearchParams({ fromImage, tag })}`;
-  const { promise, resolve, reject } = Promise.withResolvers<readonly PullLine[]>();
-  // Who leaves doesn't look.
-  promise.catch(() => {});
-  const lines: PullLine[] = [];
-  const call = request({ socketPath: engine.socket, method: "POST", path, agent: false }, (response) => {
-    let rest = "";
-    response.setEncoding("utf8");
-    response.on("data", (text: string) => {
-      const parts = (rest + text).split("\n");
-      rest = parts.pop() ?? "";
-      for (const line of parts.flatMap(linesOf)) {
-        lines.push(line);
-        onLine(line);
-      }
-    });
-    response.once("error", reject);
-    response.once("close", () => (response.complete ? resolve(lines) : reject(new Error("the answer was cut"))));
-  });
-  call.once("error", reject);
-  call.end();
-  return { ended: promise, leave: () => void call.destroy() };
-}
-
-export function linesOf(text: string): PullLine[] {
-  return text
-    .split("\n")
-    .filter((line) => line.trim() !== "")
-    .map((line) => JSON.parse(line) as PullLine);
+  onLine: (line: ProgressLine) => void = () => {},
+): ReturnType<typeof followLines> {
+  return followLines(engine, `/v1.41/images/create?${new URLSearchParams({ fromImage, tag })}`, onLine);
 }
 
 /** What was told of each row, without what only moves its bar. */
-export function rowsOf(lines: readonly PullLine[]): Map<string, string[]> {
+export function rowsOf(lines: readonly ProgressLine[]): Map<string, string[]> {
   const rows = new Map<string, string[]>();
   for (const { id, progressDetail, status = "" } of lines) {
     if (id === undefined || progressDetail === undefined) continue;

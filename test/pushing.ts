@@ -1,21 +1,11 @@
 import assert from "node:assert/strict";
-import { request } from "node:http";
 import { tarOf } from "./archive.ts";
 import type { Answer, TestEngine } from "./engine.ts";
 import { randomBytesOf } from "./oci-image.ts";
-
-/** A line of a push's or a copy's progress. */
-export interface PushLine {
-  readonly status?: string;
-  readonly id?: string;
-  readonly progressDetail?: { readonly current?: number; readonly total?: number };
-  readonly progress?: string;
-  readonly aux?: { readonly Tag: string; readonly Digest: string; readonly Size: number };
-  readonly error?: string;
-}
+import { followLines, linesOf, type ProgressLine } from "./progress-lines.ts";
 
 export interface Pushed extends Answer {
-  readonly lines: readonly PushLine[];
+  readonly lines: readonly ProgressLine[];
   /** The last line's, or the answer's message; empty if all went well. */
   readonly error: string;
   /** Of the last manifest. */
@@ -75,41 +65,13 @@ export function followPush(
   engine: Pick<TestEngine, "socket">,
   name: string,
   tag: string,
-  onLine: (line: PushLine) => void,
-): { readonly ended: Promise<readonly PushLine[]>; leave(): void } {
-  const { promise, resolve, reject } = Promise.withResolvers<readonly PushLine[]>();
-  // Who leaves doesn't look.
-  promise.catch(() => {});
-  const lines: PushLine[] = [];
-  const path = `/images/${name}/push?${new URLSearchParams({ tag })}`;
-  const call = request({ socketPath: engine.socket, method: "POST", path, agent: false }, (response) => {
-    let rest = "";
-    response.setEncoding("utf8");
-    response.on("data", (text: string) => {
-      const parts = (rest + text).split("\n");
-      rest = parts.pop() ?? "";
-      for (const line of parts.flatMap(linesOf)) {
-        lines.push(line);
-        onLine(line);
-      }
-    });
-    response.once("error", reject);
-    response.once("close", () => (response.complete ? resolve(lines) : reject(new Error("the answer was cut"))));
-  });
-  call.once("error", reject);
-  call.end();
-  return { ended: promise, leave: () => void call.destroy() };
-}
-
-function linesOf(text: string): PushLine[] {
-  return text
-    .split("\n")
-    .filter((line) => line.trim() !== "")
-    .map((line) => JSON.parse(line) as PushLine);
+  onLine: (line: ProgressLine) => void,
+): ReturnType<typeof followLines> {
+  return followLines(engine, `/images/${name}/push?${new URLSearchParams({ tag })}`, onLine);
 }
 
 /** Statuses of one row, each once in a row. */
-export function stepsOf(lines: readonly PushLine[], id: string): string[] {
+export function stepsOf(lines: readonly ProgressLine[], id: string): string[] {
   const steps = lines.filter((line) => line.id === id).map(({ status = "" }) => status);
   return steps.filter((step, index) => step !== steps[index - 1]);
 }

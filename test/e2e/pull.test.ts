@@ -8,7 +8,8 @@ import { type Answer, NO_DOCKER, startEngine, type TestEngine } from "../engine.
 import { artifact, imageOfTooFewDiffIds, imageOfWrongDiffId, indexOfOthers } from "../faulty-images.ts";
 import { startFaultyRegistry } from "../faulty-registry.ts";
 import { imageOf, indexOf, layerOf, pushTo, randomImage, type TestImage } from "../oci-image.ts";
-import { follow, type PullLine, pull, pullWell, rowsOf } from "../pulling.ts";
+import type { ProgressLine } from "../progress-lines.ts";
+import { followPull, pull, pullWell, rowsOf } from "../pulling.ts";
 import { registryMissing, startRegistry, type TestRegistry } from "../registry.ts";
 
 const ARM = { os: "linux", architecture: process.arch === "arm64" ? "amd64" : "arm64" };
@@ -110,7 +111,7 @@ describe("pull", { skip: registryMissing() }, () => {
       { on: "blob", of: digest, act: { kind: "slow", bytesPerSecond: 2 << 20 } },
     );
     const begun = Promise.withResolvers<void>();
-    const first = follow(engine, `${bad.host}/shared`, "1", ({ status }) => {
+    const first = followPull(engine, `${bad.host}/shared`, "1", ({ status }) => {
       if (status === "Downloading") begun.resolve();
     });
     await begun.promise;
@@ -336,11 +337,11 @@ describe("pull", { skip: registryMissing() }, () => {
     await pushTo(registry, "left:1", randomImage("left", { layers: 2, size: 24 << 20 }));
     registry.forget();
     const moving = Promise.withResolvers<void>();
-    const onLine = ({ status }: PullLine): void => void (status === "Downloading" && moving.resolve());
-    const first = follow(engine, `${registry.host}/left`, "1", onLine);
+    const onLine = ({ status }: ProgressLine): void => void (status === "Downloading" && moving.resolve());
+    const first = followPull(engine, `${registry.host}/left`, "1", onLine);
     await moving.promise;
-    const second = follow(engine, `${registry.host}/left`, "1");
-    const third = follow(engine, `${registry.host}/left`, "1", () => first.leave());
+    const second = followPull(engine, `${registry.host}/left`, "1");
+    const third = followPull(engine, `${registry.host}/left`, "1", () => first.leave());
     for (const lines of await Promise.all([second.ended, third.ended])) {
       assert.match(lines.at(-1)?.status ?? "", /^Status: Downloaded newer image/);
     }
@@ -440,7 +441,7 @@ describe("pull", { skip: registryMissing() }, () => {
       await docker?.[Symbol.asyncDispose]();
     });
 
-    const stream = async (socket: string, query: string): Promise<{ status: string; lines: PullLine[] }> => {
+    const stream = async (socket: string, query: string): Promise<{ status: string; lines: ProgressLine[] }> => {
       const url = `http://localhost/v1.41/images/create?${query}`;
       const args = ["-sN", "-w", "\n%{http_code}", "--unix-socket", socket, "-X", "POST", url];
       const { stdout } = await finish("curl", args);
@@ -450,7 +451,7 @@ describe("pull", { skip: registryMissing() }, () => {
     };
 
     /** Without what depends on time: bars, who had to wait, and steps that Docker leaves out when the next has come. */
-    const essence = ({ status, lines }: { status: string; lines: PullLine[] }): unknown => ({
+    const essence = ({ status, lines }: { status: string; lines: ProgressLine[] }): unknown => ({
       status,
       rows: [...rowsOf(lines)].map(([id, row]) => [id, row[0], row.at(-1)]),
       rest: lines.filter(({ id, progressDetail }) => id === undefined || progressDetail === undefined),
@@ -458,7 +459,7 @@ describe("pull", { skip: registryMissing() }, () => {
     });
 
     /** Whether Docker's steps of each layer are among ours, in the same order. */
-    const checkSteps = (own: PullLine[], dockers: PullLine[]): void => {
+    const checkSteps = (own: ProgressLine[], dockers: ProgressLine[]): void => {
       for (const [id, steps] of rowsOf(dockers)) {
         const row = rowsOf(own).get(id) ?? [];
         let at = -1;
