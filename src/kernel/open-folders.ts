@@ -25,7 +25,6 @@ export class OpenFolders implements Disposable {
   at(path: string): number {
     const known = this.#open.get(path);
     if (known !== undefined) return known;
-    if (this.#open.size >= MOST_FOLDERS) this.forget();
     let fd: number;
     try {
       fd = openInRoot(this.#root, path, FOLDER);
@@ -33,9 +32,17 @@ export class OpenFolders implements Disposable {
       if (!hasCode(error, "ENOENT")) throw error;
       fd = mkdirInRoot(this.#root, path, 0o755);
     }
-    this.#open.set(path, fd);
-    this.#opened(fd, path);
-    return fd;
+    return this.#keep(path, fd);
+  }
+
+  /** The same of a folder that is there; undefined if there is none. */
+  find(path: string): number | undefined {
+    try {
+      return this.#open.get(path) ?? this.#keep(path, openInRoot(this.#root, path, FOLDER));
+    } catch (error) {
+      if (hasCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return undefined;
+      throw error;
+    }
   }
 
   /** To be called when a name may lead elsewhere now. `kept` stays open: it is still the folder that it was. */
@@ -45,6 +52,13 @@ export class OpenFolders implements Disposable {
       closeSync(fd);
       this.#open.delete(path);
     }
+  }
+
+  #keep(path: string, fd: number): number {
+    if (this.#open.size >= MOST_FOLDERS) this.forget();
+    this.#open.set(path, fd);
+    this.#opened(fd, path);
+    return fd;
   }
 
   [Symbol.dispose](): void {

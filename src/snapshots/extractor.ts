@@ -57,6 +57,8 @@ export class Extractor implements TarSink {
   readonly #whiteouts: Whiteouts;
   readonly #folders: OpenFolders;
   readonly #times: { readonly at: LayerName; readonly mtime: FileTime }[] = [];
+  /** Paths of what was replaced, with the rows of times that there were then. */
+  readonly #goneAt = new Map<string, number>();
   readonly #written = new Set<string>();
   readonly #umask = process.umask();
   #hasLinks: boolean;
@@ -113,11 +115,22 @@ export class Extractor implements TarSink {
 
   /** Call when the archive is at its end: folders get their times last, since filling them changes those. */
   finish(): void {
-    for (const { at, mtime } of this.#times.reverse()) {
-      const dir = this.#folders.at(at.folder);
+    for (let index = this.#times.length - 1; index >= 0; index--) {
+      const { at, mtime } = this.#times[index]!;
+      const dir = this.#isGone(pathOf(at), index) ? undefined : this.#folders.find(at.folder);
+      if (dir === undefined) continue;
       if (at.base === "") utimensat(dir, ".", mtime, mtime);
       else if (isFolder(dir, at.base)) utimensat(dir, at.base, mtime, mtime);
     }
+  }
+
+  /** Whether a folder, or one that it was in, was replaced after it got its row of times. */
+  #isGone(path: string, index: number): boolean {
+    if (this.#goneAt.size === 0) return false;
+    for (let end = path.length; end > 0; end = path.lastIndexOf("/", end - 1)) {
+      if ((this.#goneAt.get(path.slice(0, end)) ?? 0) > index) return true;
+    }
+    return false;
   }
 
   /** Closes what is open. Call in any case. */
@@ -214,6 +227,7 @@ export class Extractor implements TarSink {
 
   #remove(dir: number, at: LayerName): void {
     removeTreeSync(dir, at.base);
+    if (this.#times.length > 0) this.#goneAt.set(pathOf(at), this.#times.length);
     // Names below may have led through what is gone. The folder itself is still the one that `dir` is open on.
     this.#folders.forget(dir);
   }

@@ -215,6 +215,45 @@ export function snapshotterSuite(name: string, open: (root: string) => Snapshott
       });
     });
 
+    it("forgets the times of folders that the layer replaces, and of what was in them", async () => {
+      const at = (seconds: number) => ({ mtime: { seconds, nanoseconds: 0 } });
+      const rows: LayerRow[] = [
+        { name: "file/below/", ...at(1) },
+        "file",
+        { name: "link/below/", ...at(2) },
+        { name: "link", type: "symlink", linkName: "elsewhere" },
+        "missing/below/",
+        { name: "missing", type: "symlink", linkName: "nowhere" },
+        { name: "elsewhere/below/", ...at(3) },
+        { name: "again/below/", ...at(4) },
+        "again",
+        { name: "again/", ...at(5) },
+      ];
+      await snapshots.apply("name", undefined, layerOf(rows));
+      assert.deepEqual(await tree("name"), [
+        "again",
+        "elsewhere",
+        "elsewhere/below",
+        "file",
+        "link",
+        "link/below",
+        "missing",
+      ]);
+      await inside("name", (root) => {
+        assert.equal(lstatSync(join(root, "elsewhere/below")).mtimeMs, 3000);
+        assert.equal(lstatSync(join(root, "again")).mtimeMs, 5000);
+      });
+    });
+
+    it("shows no names that can't be found where a layer hides a folder's all and some of it", async () => {
+      await snapshots.apply("bottom", undefined, layerOf(["d/", "d/a", "d/b", "d/c", "d/own/", "d/own/x"]));
+      const rows = ["d/", "d/own/", "d/own/.wh.x", "d/.wh.a", "d/new", "d/.wh..wh..opq", "d/.wh.b", "d/.wh.own"];
+      await snapshots.apply("top", "bottom", layerOf(rows));
+      const found = await inside("top", (root) => readdirSync(join(root, "d")).sort());
+      assert.deepEqual(found, ["new", "own"]);
+      await inside("top", (root) => assert.ok(lstatSync(join(root, "d/own")).isDirectory()));
+    });
+
     it("keeps hostile layers inside their root, or refuses them and leaves nothing", async () => {
       const deep = "a/".repeat(1900);
       const secret = join(base, "secret");

@@ -1,7 +1,8 @@
 import { closeSync, constants } from "node:fs";
 import { hasCode } from "../base/errors.ts";
 import { fstatat, mknodat, openat } from "../kernel/path.ts";
-import { setXattr } from "../kernel/xattr.ts";
+import { getXattr, setXattr } from "../kernel/xattr.ts";
+import { isWhiteout } from "./below.ts";
 import { isFolder, pathOf, type Whiteouts } from "./extractor.ts";
 import { OPAQUE_XATTR } from "./layer-name.ts";
 import { namesIn, removeTreeSync } from "./remove-tree.ts";
@@ -13,6 +14,8 @@ const YES = Buffer.from("y");
 export const overlayWhiteouts: Whiteouts = {
   asksWritten: false,
   hide(dir, { base }) {
+    // Where nothing shines through the kernel would list the mark as a file that can't be found.
+    if (isOpaque(dir)) return;
     try {
       mknodat(dir, base, constants.S_IFCHR, 0, 0);
     } catch (error) {
@@ -22,12 +25,21 @@ export const overlayWhiteouts: Whiteouts = {
     }
   },
   hideAll(dir) {
+    if (isOpaque(dir)) return;
     markOpaque(`/proc/self/fd/${dir}/.`);
+    inFolder(dir, ".", (fd) => {
+      for (const base of namesIn(fd)) if (isWhiteout(fstatat(fd, base))) removeTreeSync(fd, base);
+    });
   },
   replaced(dir, base) {
     markOpaque(`/proc/self/fd/${dir}/${base}`);
   },
 };
+
+/** Of a folder that is open as a path only. */
+function isOpaque(dir: number): boolean {
+  return getXattr(`/proc/self/fd/${dir}/.`, OPAQUE_XATTR)?.toString() === "y";
+}
 
 function markOpaque(path: string): void {
   setXattr(path, OPAQUE_XATTR, YES);
