@@ -9,6 +9,7 @@ import { GantryError, hasCode } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { FreshFlight } from "../base/fresh-flight.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
+import { readWhole } from "../base/read-whole.ts";
 import { type Digest, Digester, DigestStream, parseDigest } from "../oci/digest.ts";
 import type { Blob } from "./blob.ts";
 import { PartialFile } from "./partial-blob.ts";
@@ -35,6 +36,7 @@ const REFUSAL: Record<BlobRole, string> = {
   config: "image config verification failed for digest",
   manifest: "manifest verification failed for digest",
 };
+const SMALL = 64 << 10;
 const ALGORITHMS = ["sha256", "sha512"] as const;
 const BATCH = 1 << 20;
 const PARTIAL = /^sha(?:256|512)-[a-f0-9]+\.part$/;
@@ -104,7 +106,8 @@ export class ContentStore {
     }
     const chunks: Uint8Array[] = [];
     const digester = new Digester(parseDigest(digest).algorithm);
-    for await (const chunk of createReadStream("", { fd }) as AsyncIterable<Uint8Array>) {
+    const pieces = size <= SMALL ? readAndClose(fd, size) : (createReadStream("", { fd }) as AsyncIterable<Uint8Array>);
+    for await (const chunk of pieces) {
       chunks.push(chunk);
       digester.update(chunk);
     }
@@ -316,6 +319,15 @@ export class ContentStore {
   #path(digest: Digest): string {
     const { algorithm, hex } = parseDigest(digest);
     return join(this.#root, "blobs", algorithm, hex);
+  }
+}
+
+/** Most manifests and configs: read in less time than it takes to have another thread read them. */
+function readAndClose(fd: number, size: number): Buffer[] {
+  try {
+    return [readWhole(fd, size)];
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -110,7 +110,8 @@ export class Registries {
     const endpoints = await endpointsOf({ domain, path }, this.#ports, { mirrors: false, insecure });
     const own = credentialsFor(domain, credentials);
     const callers = this.#reachability.order(endpoints.map((each) => this.#caller(each, own, scopes)));
-    if (callers.length === 1) return callers[0]!;
+    const [first] = callers;
+    if (first !== undefined && (callers.length === 1 || this.#reachability.hasAnswered(first.endpoint))) return first;
     let last: unknown;
     for (const caller of callers) {
       const { base, verify } = caller.endpoint;
