@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Answer, type Asked, ask, bytesOf } from "../both-engines.ts";
+import { findProgram, finish } from "../command.ts";
 import { NO_DOCKERD, TestDockerd } from "../dockerd.ts";
-import { startEngine, type TestEngine } from "../engine.ts";
+import { NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
 import { artifact, indexOfOthers } from "../faulty-images.ts";
 import { imageOf, indexOf, layerOf, pushTo, type TestImage } from "../oci-image.ts";
 import { registryMissing, startRegistry, type TestRegistry } from "../registry.ts";
@@ -267,7 +270,106 @@ describe("registries asked by Gantry and by Docker", { skip: NO_DOCKERD || regis
       for (const step of steps) await both(step, version);
     });
   }
+
+  test("the docker CLI prints the same of both, and ends with the same codes", { skip: NO_DOCKER }, async () => {
+    const { app } = await stock("cli");
+    const at = (registry: TestRegistry, rest: string): string => `${registry.host}/cli/${rest}`;
+    const docker28 = findProgram("docker") ?? "docker";
+    const homes = [engine, docker].map(({ root, socket }) => {
+      const config = join(root, "cli");
+      mkdirSync(config);
+      return { config, env: { ...process.env, DOCKER_HOST: `unix://${socket}`, DOCKER_CONFIG: config, HOME: config } };
+    });
+    const isolated = ["--network", "none"];
+    const logIn = (registry: TestRegistry): readonly string[] => [
+      ...["login", "-u", "joe", "--password-stdin"],
+      registry.host,
+    ];
+    /** What is typed, and what is given to its input. */
+    const lines: readonly (readonly [readonly string[], string?])[] = [
+      [["pull", at(plain, "app:1")]],
+      [["pull", at(plain, "app:1")]],
+      [["pull", "-q", at(plain, "app:2")]],
+      [["pull", at(plain, "app")]],
+      [["pull", "-a", at(plain, "app")]],
+      [["pull", at(plain, `app@${app}`)]],
+      [["pull", at(plain, "nobody:1")]],
+      [["pull", "-a", at(plain, "nobody")]],
+      [["pull", "--platform", `linux/${ARM.architecture}`, at(plain, "index:1")]],
+      [["images", "--digests", at(plain, "app")]],
+      [["inspect", "-f", "{{.RepoDigests}}{{.RepoTags}}", at(plain, "app:1")]],
+      [["history", "--no-trunc", at(plain, "app:1")]],
+      [["rmi", at(plain, "app:1"), at(plain, "app:2")]],
+      [["pull", at(plain, `app@${app}`)]],
+      [["images", "--digests", at(plain, "app")]],
+      [["rmi", at(plain, `app@${app}`)]],
+      [["run", "--rm", ...isolated, at(plain, "app:9"), "x"]],
+      [["run", "--rm", ...isolated, at(plain, "nobody"), "x"]],
+      [["create", "--pull", "never", at(plain, "app:1"), "x"]],
+      [["create", "--pull", "always", ...isolated, "--name", "one", at(plain, "app:1"), "x"]],
+      [["create", ...isolated, "--name", "two", at(plain, "app:2"), "x"]],
+      [["rm", "one", "two"]],
+      [["pull", at(tokens, "app:1")]],
+      [["run", "--rm", ...isolated, at(tokens, "app:2"), "x"]],
+      [["push", at(plain, "nobody")]],
+      [["push", at(plain, `app@${app}`)]],
+      [["tag", "busybox", at(users, "bb:1")]],
+      [["push", at(users, "bb:1")]],
+      [["tag", "busybox", at(tokens, "bb:1")]],
+      [["push", at(tokens, "bb:1")]],
+      [logIn(users), "wrong"],
+      [logIn(users), "secret"],
+      [logIn(tokens), "wrong"],
+      [logIn(tokens), "secret"],
+      [["login", users.host]],
+      [["pull", at(users, "app:1")]],
+      [["pull", "-q", at(tokens, "app:1")]],
+      [["push", at(users, "bb:1")]],
+      [["push", "-q", at(tokens, "bb:1")]],
+      [["push", "-a", at(users, "bb")]],
+      [["push", at(users, "bb:none")]],
+      [["manifest", "inspect", "--insecure", `${plain.directHost}/cli/index:1`]],
+      [["manifest", "inspect", "--insecure", `${plain.directHost}/cli/nobody:1`]],
+      [
+        [
+          "manifest",
+          "create",
+          "--insecure",
+          ...["list", "app", "oci"].map((each) => `${plain.directHost}/cli/${each}:1`),
+        ],
+      ],
+      [["manifest", "push", "--insecure", `${plain.directHost}/cli/list:1`]],
+      [["pull", `${plain.directHost}/cli/list:1`]],
+      [["rmi", "-f", at(users, "bb:1"), "nobody"]],
+      [["logout", users.host]],
+      [["images", "-q", "--filter", `reference=${plain.host}/*/app:*`]],
+    ];
+    for (const [args, input] of lines) {
+      const said: unknown[] = [];
+      // One after the other: manifests the client pushes by itself, and to the same name.
+      for (const { config, env } of homes) {
+        const { code, stderr, stdout } = await finish(docker28, args, { env, ...(input !== undefined && { input }) });
+        said.push({ code, stdout: printed(stdout, config), stderr: printed(stderr, config) });
+      }
+      assert.deepEqual(said[0], said[1], args.join(" "));
+    }
+  });
 });
+
+/** A layer's line. */
+const ROW = /^[0-9a-f]{12}: (?!digest)/;
+
+/** What a tool printed, without what moves, where it keeps its files, and ids of containers. */
+function printed(text: string, config: string): readonly string[] {
+  const lines = text.replaceAll(config, "HOME").split("\n");
+  return lines
+    .filter((line) => !ROW.test(line))
+    .map((line) =>
+      line
+        .replace(/^[0-9a-f]{64}$/, "a container")
+        .replace(/( digest: | [^ ]*@)sha256:[0-9a-f]{64}( size: \d+)?$/, "$1its own"),
+    );
+}
 
 function imageSaying(text: string, mediaTypes: "docker" | "oci" = "docker"): TestImage {
   const layers = ["a", "b"].map((name) => layerOf([{ name, body: `${text} ${name}` }], { mediaTypes }));
