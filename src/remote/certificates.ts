@@ -32,10 +32,11 @@ export class Certificates {
     const pem = JSON.stringify(found);
     // All registries that add nothing share one.
     const key = found.authorities.length === 0 && found.client === undefined ? "" : host;
-    const made = this.#made.get(key);
-    if (made?.pem === pem) return made.context;
     this.#system ??= systemBundle();
     const system = await this.#system;
+    // Nothing is waited for between this look and the making: many who come at once share one, too.
+    const made = this.#made.get(key);
+    if (made?.pem === pem) return made.context;
     const context = secureContext(host, found, system);
     if (this.#made.size >= 64) this.#made.clear();
     this.#made.set(key, { pem, context });

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Certificates } from "./certificates.ts";
 import { parseChallenges } from "./challenge.ts";
 import { ANONYMOUS, decodeCredentials } from "./credentials.ts";
 import { endpointsOf } from "./endpoint.ts";
@@ -185,4 +186,11 @@ test("reads X-Registry-Auth in either alphabet, and never repeats what it holds"
       },
     );
   }
+});
+
+test("registries without certificates of their own share one context, also when many are asked at once", async () => {
+  const certificates = new Certificates();
+  const hosts = Array.from({ length: 20 }, (_, at) => `127.0.0.1:${at + 1}`);
+  const contexts = await Promise.all(hosts.map((host) => certificates.contextOf(host, [])));
+  assert.equal(new Set(contexts).size, 1);
 });
