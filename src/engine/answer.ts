@@ -16,6 +16,8 @@ export type Answer =
       readonly type: string;
       readonly body: AsyncIterable<Uint8Array | string>;
       readonly headers?: Readonly<Record<string, string>>;
+      /** What ended it too late to be its status, once it is at its end: the client was told in its last piece. */
+      readonly failure?: () => unknown;
     }
   /** The connection was taken over. */
   | { readonly kind: "hijacked" };
@@ -31,7 +33,7 @@ export const stream = (
   type: string,
   body: AsyncIterable<Uint8Array | string>,
   headers: Readonly<Record<string, string>> = {},
-): Answer => ({ kind: "stream", type, body, headers });
+): Answer & { readonly kind: "stream" } => ({ kind: "stream", type, body, headers });
 export const HIJACKED: Answer = { kind: "hijacked" };
 
 /** Writes an answer. Resolves when it is handed to the socket; a client that left is no error. */

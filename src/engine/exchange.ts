@@ -69,6 +69,7 @@ export class Exchanges {
         response,
         found === undefined ? answer : asOf(answer, found.name, version, message.headers["user-agent"]),
       );
+      if (answer.kind === "stream") this.#note(message, socket, answer.failure?.());
     } catch (error) {
       if (exchange.taken()) {
         // Its owner failed: there is nobody left to end it.
@@ -108,16 +109,20 @@ export class Exchanges {
     return handler(request());
   }
 
+  /** Logs what failed, unless it is what the client did wrong: that it is told. */
+  #note(message: IncomingMessage, socket: Socket, error: unknown): void {
+    if (error === undefined || (error instanceof GantryError && error.kind !== "internal")) return;
+    // A client that leaves in the midst of its body fails whoever reads it, which is no fault of the engine's.
+    const hasLeft = socket.destroyed && !message.complete;
+    this.#options.log[hasLeft ? "debug" : "error"]("request failed", {
+      method: message.method,
+      url: message.url?.slice(0, 500),
+      error: described(error),
+    });
+  }
+
   #finishError(message: IncomingMessage, response: ServerResponse, socket: Socket, error: unknown): void {
-    if (!(error instanceof GantryError) || error.kind === "internal") {
-      // A client that leaves in the midst of its body fails whoever reads it, which is no fault of the engine's.
-      const hasLeft = socket.destroyed && !message.complete;
-      this.#options.log[hasLeft ? "debug" : "error"]("request failed", {
-        method: message.method,
-        url: message.url?.slice(0, 500),
-        error: described(error),
-      });
-    }
+    this.#note(message, socket, error);
     if (message.complete || response.headersSent) {
       writeError(response, error);
       return;

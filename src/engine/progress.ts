@@ -17,6 +17,7 @@ export async function progressAnswer(
   const wake = new EventEmitter();
   const began = Promise.withResolvers<void>();
   let ended = false;
+  let failure: unknown;
   const push = (message: ProgressMessage) => {
     if (lines.length >= BACKLOG && message.progressDetail?.current !== undefined) return;
     lines.push(`${JSON.stringify(message)}\r\n`);
@@ -29,9 +30,10 @@ export async function progressAnswer(
   });
   await Promise.race([began.promise, done]);
   const settled = done.catch((error: unknown) => {
+    failure = error;
     push({ errorDetail: { message: messageOf(error) }, error: messageOf(error) });
   });
-  return stream("application/json", drain());
+  return { ...stream("application/json", drain()), failure: () => failure };
 
   async function* drain(): AsyncGenerator<string> {
     for (;;) {

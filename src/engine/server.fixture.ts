@@ -24,6 +24,8 @@ export interface TestServer extends AsyncDisposable {
   readonly events: EventBus;
   /** Calls of the controller, by name. */
   readonly calls: { readonly name: string; readonly args: readonly unknown[] }[];
+  /** Lines of the log. */
+  readonly log: readonly string[];
 }
 
 /** Writes the preamble, gives back in upper case what comes, and ends when the client does. */
@@ -40,7 +42,12 @@ function echo({ socket, head, preamble }: HijackedConnection): Promise<void> {
 
 export async function startTestServer(
   overrides: Partial<ContainerController> = {},
-  options: { headersTimeoutMs?: number; tcp?: boolean; access?: "all" | "read" } = {},
+  options: {
+    headersTimeoutMs?: number;
+    tcp?: boolean;
+    access?: "all" | "read";
+    images?: Partial<ImageRegistry>;
+  } = {},
 ): Promise<TestServer> {
   const root = mkdtempSync(join(tmpdir(), "gantry-server-"));
   const events = new EventBus();
@@ -73,7 +80,8 @@ export async function startTestServer(
       };
     },
   }) as ContainerController;
-  const images = {} as ImageRegistry;
+  const images = (options.images ?? {}) as ImageRegistry;
+  const log: string[] = [];
   const volumes = new LocalVolumes({ root: join(root, "volumes"), store: openMemory(), events, usersOf: () => [] });
   const server = createEngineServer({
     handlers: engineHandlers({
@@ -91,7 +99,7 @@ export async function startTestServer(
         info: async () => ({}) as never,
       },
     }),
-    log: new Logger("error", () => undefined),
+    log: new Logger("error", (line) => void log.push(line)),
     engineVersion: "0.0.0",
     ...options,
   });
@@ -103,6 +111,7 @@ export async function startTestServer(
     port: options.tcp ? (server.address() as AddressInfo).port : undefined,
     events,
     calls,
+    log,
     [Symbol.asyncDispose]: async () => {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();

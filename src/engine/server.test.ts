@@ -5,6 +5,7 @@ import { Agent, request } from "node:http";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { GantryError } from "../base/errors.ts";
+import type { ImageRegistry } from "../images/image.ts";
 import { RawClient, startTestServer } from "./server.fixture.ts";
 
 const JSON_HEAD = "Host: x\r\nContent-Type: application/json\r\n";
@@ -63,6 +64,26 @@ test("the versions just before the oldest are answered as that one, and those be
     return (await client.all()).split(" ")[1];
   };
   assert.deepEqual(await Promise.all(["1.24", "1.23", "1.22", "1.21"].map(status)), ["200", "200", "200", "400"]);
+});
+
+test("what fails in the midst of its progress is told to the client and to the log, what a client did wrong only to it", async () => {
+  const failures = [new GantryError("internal", "the registry has burnt"), new GantryError("forbidden", "not for you")];
+  for (const failure of failures) {
+    const pull: ImageRegistry["pull"] = async (_name, _options, { onProgress }) => {
+      onProgress?.({ status: "Pulling from a" });
+      throw failure;
+    };
+    await using server = await startTestServer({}, { images: { pull } });
+    const client = new RawClient(server.path);
+    client.send("POST /v1.51/images/create?fromImage=a&tag=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    const { message } = failure;
+    assert.ok((await client.all()).includes(JSON.stringify({ errorDetail: { message }, error: message })));
+    const said = server.log.map((line) => JSON.parse(line) as Record<string, string>);
+    assert.deepEqual(
+      said.map(({ level, msg, error }) => ({ level, msg, error })),
+      failure.kind === "internal" ? [{ level: "error", msg: "request failed", error: message }] : [],
+    );
+  }
 });
 
 test("OPTIONS is answered, and HTTP/1.0 clients are served and let go", async () => {
