@@ -1,6 +1,7 @@
 import { GantryError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { Gate } from "../base/gate.ts";
+import { sha256Of } from "../oci/digest.ts";
 import { type Descriptor, MEDIA_TYPE } from "../oci/image.ts";
 import { MAX_DOCUMENT, parseManifest } from "../oci/image-config.ts";
 import { isForeign } from "../oci/layer-type.ts";
@@ -17,12 +18,17 @@ import { shortId } from "./resolve.ts";
 /** Questions to a registry at once: for no more are connections kept. */
 const MOST_QUESTIONS = 6;
 
+const EXISTS = "Layer already exists";
+const SKIPPED = "Skipped foreign layer";
+
 /** What is to be put under a tag, once the registry has what it names. */
 export interface PushedManifest {
   readonly mediaType: string;
   readonly bytes: Uint8Array;
   /** The digests that it names and that the registry has. */
   readonly blobs: readonly string[];
+  /** True where the registry has it already, if not under this tag: its blobs were not asked for. */
+  readonly isThere: boolean;
 }
 
 export interface ImagePush {
@@ -32,6 +38,8 @@ export interface ImagePush {
   readonly image: ImageRecord;
   /** False where the registry is to have the foreign layers, too. */
   readonly skipsForeign: boolean;
+  /** Ask for each blob, even where the registry has the manifest, and with it all that it names. */
+  readonly isThorough: boolean;
   readonly progress: FlightProgress;
 }
 
@@ -55,20 +63,57 @@ export async function pushBlobs(push: ImagePush): Promise<PushedManifest> {
   // Docker begins with the topmost one.
   for (const layer of layers.toReversed()) layer.say("Preparing");
   const distinct = [...new Map(layers.toReversed().map((layer) => [layer.descriptor.digest, layer])).values()];
+  const before = manifestOf(push, manifest.config, bytes, layers);
+  if (before !== undefined && !push.isThorough && (await isKnownThere(push, before))) {
+    for (const layer of distinct) layer.say(layer.isSkipped ? SKIPPED : EXISTS);
+    return { ...before, isThere: true };
+  }
   const questions = new Gate(MOST_QUESTIONS);
   await all(push.progress.signal, [manifest.config, ...distinct], (one, signal) =>
     one instanceof LayerPush ? one.run(questions, signal) : pushConfig(push, one, questions, signal),
   );
   failpoint("images.push.uploaded");
-  const { mediaType } = image.manifest;
-  const pushed = layers.map((layer) => layer.pushed());
-  const blobs = [manifest.config, ...pushed.filter((layer) => !(push.skipsForeign && isForeign(layer)))];
-  const isChanged = layers.some((layer) => layer.isPacked);
+  const pushed = manifestOf(push, manifest.config, bytes, layers);
+  if (pushed === undefined) throw new GantryError("internal", "the compressed form of a layer is lost");
+  return { ...pushed, isThere: false };
+}
+
+/** The manifest to put; undefined while it isn't known what some layer will be once it is compressed. */
+function manifestOf(
+  { image, skipsForeign }: ImagePush,
+  config: Descriptor,
+  own: Uint8Array,
+  layers: readonly LayerPush[],
+): Omit<PushedManifest, "isThere"> | undefined {
+  const pushed: Descriptor[] = [];
+  for (const layer of layers) {
+    const descriptor = layer.pushed();
+    if (descriptor === undefined) return undefined;
+    pushed.push(descriptor);
+  }
+  const kept = pushed.filter((layer) => !(skipsForeign && isForeign(layer)));
   return {
-    mediaType,
-    bytes: isChanged ? ownManifest(manifest.config, pushed) : bytes,
-    blobs: blobs.map(({ digest }) => digest),
+    mediaType: image.manifest.mediaType,
+    bytes: layers.some((layer) => layer.isPacked) ? ownManifest(config, pushed) : own,
+    blobs: [config, ...kept].map(({ digest }) => digest),
   };
+}
+
+/** A registry takes a manifest after its blobs only: one that it has and that was pushed there needs no other question. */
+async function isKnownThere(
+  { context, image, progress, target }: ImagePush,
+  { bytes }: { readonly bytes: Uint8Array },
+) {
+  const { reference } = target.repository;
+  const digest = sha256Of(bytes);
+  const known = context.records.named({ domain: reference.domain, path: reference.path, digest });
+  if (known?.id !== image.id) return false;
+  try {
+    return (await target.repository.resolve(digest, { signal: progress.signal })).digest === digest;
+  } catch (error) {
+    if (error instanceof RefusedError && error.status < 500 && error.status !== 429) return false;
+    throw error;
+  }
 }
 
 /** An image that a registry gave keeps its manifest, whatever its layers are. */
@@ -105,27 +150,27 @@ class LayerPush {
 
   async run(questions: Gate, signal: AbortSignal): Promise<void> {
     const { descriptor, isPacked } = this;
-    const { blobs, context, progress, skipsForeign, target } = this.#push;
-    if (skipsForeign && isForeign(descriptor)) {
-      this.say("Skipped foreign layer");
+    const { blobs, context, progress, target } = this.#push;
+    if (this.isSkipped) {
+      this.say(SKIPPED);
       return;
     }
     const wanted = isPacked ? context.packed.of(descriptor.digest)?.digest : descriptor.digest;
     if (wanted !== undefined && (await questions.run(() => isThere(target.repository, wanted, signal)))) {
-      this.say("Layer already exists");
+      this.say(EXISTS);
       return;
     }
     const from = isPacked ? "store, packed" : "store";
     await blobs.push(target, { descriptor, row: this.#row, from }, { signal, onProgress: progress.onProgress });
   }
 
-  /** How the manifest names it. */
-  pushed(): Descriptor {
-    if (!this.isPacked) return this.descriptor;
-    const packed = this.#push.context.packed.of(this.descriptor.digest);
-    if (packed === undefined)
-      throw new GantryError("internal", `the compressed form of ${this.descriptor.digest} is lost`);
-    return packed;
+  get isSkipped(): boolean {
+    return this.#push.skipsForeign && isForeign(this.descriptor);
+  }
+
+  /** How the manifest names it; undefined before it was compressed. */
+  pushed(): Descriptor | undefined {
+    return this.isPacked ? this.#push.context.packed.of(this.descriptor.digest) : this.descriptor;
   }
 }
 

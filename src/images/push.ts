@@ -11,7 +11,7 @@ import { requirePlatform } from "./platform.ts";
 import type { ImageContext } from "./ports.ts";
 import { retryText, SHOWN_MS } from "./pull-rows.ts";
 import type { BlobPusher } from "./push-blob.ts";
-import { pushBlobs } from "./push-image.ts";
+import { type PushedManifest, pushBlobs } from "./push-image.ts";
 import type { ImageName, ImageRecord } from "./record.ts";
 import { withClaims } from "./sweep.ts";
 
@@ -113,8 +113,15 @@ async function send(push: Push, reference: Reference, images: readonly Tagged[])
     // One after the other, as Docker does: what several share is there for the next.
     for (const { reference: name, image } of images) {
       const target = { repository, client };
-      const manifest = await pushBlobs({ context, blobs, target, image, skipsForeign, progress });
-      await putManifest(push, repository, name, image, manifest);
+      const own = { context, blobs, target, image, skipsForeign, progress };
+      const manifest = await pushBlobs({ ...own, isThorough: false });
+      try {
+        await putManifest(push, repository, name, image, manifest);
+      } catch (error) {
+        // A registry that has lost blobs of a manifest that it has gets them again.
+        if (!manifest.isThere || !(error instanceof RefusedError) || !/BLOB_UNKNOWN$/.test(error.code)) throw error;
+        await putManifest(push, repository, name, image, await pushBlobs({ ...own, isThorough: true }));
+      }
     }
   });
 }
@@ -135,7 +142,7 @@ async function putManifest(
   repository: Repository,
   { domain, path, tag }: Tagged["reference"],
   image: ImageRecord,
-  { mediaType, bytes, blobs }: Awaited<ReturnType<typeof pushBlobs>>,
+  { mediaType, bytes, blobs }: PushedManifest,
 ): Promise<void> {
   const { records, sources } = context;
   const onWait = (milliseconds: number): void => {

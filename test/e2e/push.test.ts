@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { sha256 } from "../archive.ts";
@@ -287,12 +289,15 @@ describe("push", { skip: SKIP }, () => {
     registry!.forget();
     await pushWell(engine!, `${registry!.host}/nothing`, "1");
     const asked = registry!.requests.map(({ method, path }) => `${method} ${path.replace(/sha256:.*/, "")}`);
-    const isHead = (line: string): boolean => line === "HEAD /v2/nothing/blobs/";
-    assert.equal(asked.filter(isHead).length, 11);
-    assert.deepEqual(
-      asked.filter((line) => !isHead(line)),
-      ["PUT /v2/nothing/manifests/1"],
-    );
+    assert.deepEqual(asked, ["HEAD /v2/nothing/manifests/", "PUT /v2/nothing/manifests/1"]);
+    // Of a registry that has lost a blob since, each is asked for, and what is missing comes again.
+    const [layer] = image.layers;
+    rmSync(join(registry!.storage, "docker/registry/v2/repositories/nothing/_layers/sha256", layer!.digest.slice(7)), {
+      recursive: true,
+    });
+    const { lines } = await pushWell(engine!, `${registry!.host}/nothing`, "1");
+    assert.deepEqual(stepsOf(lines, layer!.diffId.slice(7, 19)).at(-1), "Pushed");
+    assert.equal((await registry!.request("HEAD", `/v2/nothing/blobs/${layer!.digest}`)).status, 200);
   });
 
   test("looks the same through both clients", { skip: NO_DOCKER }, async () => {
