@@ -5,7 +5,7 @@
 export async function all<T>(
   outer: AbortSignal,
   items: readonly T[],
-  act: (item: T, signal: AbortSignal) => Promise<void>,
+  act: (item: T, signal: AbortSignal) => Promise<unknown>,
 ): Promise<void> {
   const failed = new AbortController();
   const signal = AbortSignal.any([outer, failed.signal]);

@@ -1,10 +1,11 @@
-import { cancelled, throwIfAborted } from "../base/abort.ts";
+import { throwIfAborted } from "../base/abort.ts";
 import { GantryError, hasCode, isKind } from "../base/errors.ts";
 import { chainId } from "../oci/digest.ts";
 import type { Descriptor } from "../oci/image.ts";
 import { MOST_LAYERS, parseImageConfig } from "../oci/image-config.ts";
 import { familiarString, type Reference } from "../oci/reference.ts";
 import type { Repository } from "../remote/repository.ts";
+import { all } from "./all.ts";
 import type { ClaimScope } from "./claims.ts";
 import { storeImage } from "./create.ts";
 import type { FlightProgress } from "./flights.ts";
@@ -86,36 +87,20 @@ async function fetchLayers(
   progress: FlightProgress,
 ): Promise<LayerRecord[]> {
   throwIfAborted(progress.signal);
-  const controller = new AbortController();
-  const stop = (): void => controller.abort();
-  progress.signal.addEventListener("abort", stop, { once: true });
-  const { signal } = controller;
-  let failure: unknown;
-  const fail = (error: unknown): void => {
-    failure ??= error;
-    stop();
-  };
   const rows = wishes.map(({ chainId: chain, descriptor }) => {
     const row = new PullRow(progress.onProgress, descriptor);
     if (context.snapshots.has(chain) && context.content.has(descriptor.digest)) row.move("exists");
     else row.begin();
     return row;
   });
-  try {
-    const tasks: Promise<LayerRecord>[] = [];
-    for (const [index, wish] of wishes.entries()) {
-      const parentReady = tasks[index - 1] ?? Promise.resolve();
-      const task = fetchLayer(context, scope, repository, { ...wish, parentReady }, rows[index]!, signal);
-      task.catch(fail);
-      tasks.push(task);
-    }
-    const ended = await Promise.allSettled(tasks);
-    if (progress.signal.aborted) throw cancelled();
-    if (failure !== undefined) throw failure;
-    return ended.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
-  } finally {
-    progress.signal.removeEventListener("abort", stop);
-  }
+  const tasks: Promise<LayerRecord>[] = [];
+  await all(progress.signal, [...wishes.entries()], ([index, wish], signal) => {
+    const parentReady = tasks[index - 1] ?? Promise.resolve();
+    const task = fetchLayer(context, scope, repository, { ...wish, parentReady }, rows[index]!, signal);
+    tasks.push(task);
+    return task;
+  });
+  return Promise.all(tasks);
 }
 
 /** What one endpoint had wrong is fetched from the next. */

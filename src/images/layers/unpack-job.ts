@@ -1,10 +1,11 @@
 import { closeSync, constants, createReadStream, openSync, readSync } from "node:fs";
-import { GantryError, hasCode, isKind, messageOf } from "../../base/errors.ts";
+import { GantryError, isKind, messageOf } from "../../base/errors.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import { type Compression, compressionOf, decompress } from "../../oci/compression.ts";
 import { Digester, parseDigest } from "../../oci/digest.ts";
 import { type Expander, expander } from "../../oci/expander.ts";
 import { LayerWriter } from "../../snapshots/layer-writer.ts";
+import { isDiskError } from "./disk-error.ts";
 import { requireSpaceSync } from "./space.ts";
 import type { Failure, Unpacked, UnpackOrder } from "./unpack-messages.ts";
 
@@ -168,7 +169,7 @@ export function failureOf(error: unknown): Failure {
 }
 
 function codeOf(error: unknown): string | undefined {
-  if (hasCode(error, "ENOSPC", "EDQUOT", "EIO", "EROFS")) return (error as { code: string }).code;
+  if (isDiskError(error)) return (error as { code: string }).code;
   const { cause } = error as { cause?: unknown };
   return cause === undefined ? undefined : codeOf(cause);
 }
