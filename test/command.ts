@@ -47,6 +47,16 @@ export async function finish(program: string, args: readonly string[], options: 
   return said;
 }
 
+/** Ends a child by a signal, or by SIGKILL where it takes longer than `limitMs`; resolves when it has ended. */
+export async function endChild(child: ChildProcess, signal: NodeJS.Signals, limitMs: number): Promise<void> {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const exit = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+  child.kill(signal);
+  const timer = setTimeout(() => child.kill("SIGKILL"), limitMs);
+  await exit;
+  clearTimeout(timer);
+}
+
 function closed(child: ChildProcess): Promise<number> {
   return new Promise((resolve, reject) => {
     child.once("error", reject);

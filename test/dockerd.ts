@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { findProgram } from "./command.ts";
+import { endChild, findProgram } from "./command.ts";
 import { makeTestRoot, removeTestRoot } from "./leftovers.ts";
 
 const DOCKERD = findProgram("dockerd") ?? (existsSync("/usr/sbin/dockerd") ? "/usr/sbin/dockerd" : undefined);
@@ -46,14 +46,7 @@ export class TestDockerd implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const child = this.#process;
-    if (child.exitCode === null && child.signalCode === null) {
-      const exit = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-      child.kill("SIGTERM");
-      const timer = setTimeout(() => child.kill("SIGKILL"), END_MS);
-      await exit;
-      clearTimeout(timer);
-    }
+    await endChild(this.#process, "SIGTERM", END_MS);
     removeTestRoot(this.root);
   }
 }

@@ -5,7 +5,7 @@ import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as after } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { type Finished, findProgram, finish, type RunOptions } from "./command.ts";
+import { endChild, type Finished, findProgram, finish, type RunOptions } from "./command.ts";
 import { type Made, mountsBelow, processesOf, processStart, removeTestRoot, TEST_ROOT_PREFIX } from "./leftovers.ts";
 import { Terminal } from "./terminal.ts";
 
@@ -247,12 +247,7 @@ export class TestEngine implements AsyncDisposable {
   async #end(signal: NodeJS.Signals): Promise<void> {
     const child = this.#process;
     this.#process = undefined;
-    if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const exit = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-    child.kill(signal);
-    const timer = setTimeout(() => child.kill("SIGKILL"), END_MS);
-    await exit;
-    clearTimeout(timer);
+    if (child !== undefined) await endChild(child, signal, END_MS);
   }
 
   async #answers(): Promise<boolean> {

@@ -5,7 +5,7 @@ import { request as httpsRequest } from "node:https";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { type Certified, TestAuthority } from "./certificates.ts";
-import { findProgram } from "./command.ts";
+import { endChild, findProgram } from "./command.ts";
 import { freePort } from "./free-port.ts";
 import { makeTestRoot, removeTestRoot } from "./leftovers.ts";
 import { type ProxyTls, type Recorded, RecordingProxy } from "./recording-proxy.ts";
@@ -307,12 +307,7 @@ export class TestRegistry implements AsyncDisposable {
   async #end(signal: NodeJS.Signals): Promise<void> {
     const child = this.#process;
     this.#process = undefined;
-    if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const exit = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-    child.kill(signal);
-    const timer = setTimeout(() => child.kill("SIGKILL"), END_MS);
-    await exit;
-    clearTimeout(timer);
+    if (child !== undefined) await endChild(child, signal, END_MS);
   }
 
   #writeCertificates(hosts: readonly string[]): void {
