@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { Socket } from "node:net";
 import type { SecureContext } from "node:tls";
 import { cancelled, throwIfAborted } from "../base/abort.ts";
@@ -153,16 +153,9 @@ export class Transport {
     });
     if (typeof body !== "function") request.end(body);
     else {
-      const taken = () => {
+      sendPieces(request, body, () => {
         hasMoved = true;
         timer?.refresh();
-      };
-      // Known to Node, not to its types: fails where the source gives another count than the headers told.
-      Object.assign(request, { strictContentLength: true });
-      sendBody(request, body, taken).catch((error: unknown) => {
-        const own =
-          error instanceof GantryError ? error : new GantryError("internal", messageOf(error), { cause: error });
-        request.destroy(own);
       });
     }
     return promise;
@@ -202,6 +195,16 @@ export class Transport {
     this.#agents.set(key, { agent, context });
     return agent;
   }
+}
+
+/** A failure of the source ends the request with it. */
+function sendPieces(request: ClientRequest, body: BodySource, taken: () => void): void {
+  // Known to Node, not to its types: fails where the source gives another count than the headers told.
+  Object.assign(request, { strictContentLength: true });
+  sendBody(request, body, taken).catch((error: unknown) => {
+    const own = error instanceof GantryError ? error : new GantryError("internal", messageOf(error), { cause: error });
+    request.destroy(own);
+  });
 }
 
 /** Lets go of an agent: what is under way through it comes to its end, and its connections with that. */
