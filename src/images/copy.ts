@@ -2,10 +2,11 @@ import { GantryError } from "../base/errors.ts";
 import type { Index, Platform } from "../oci/image.ts";
 import { describe, parseImageConfig } from "../oci/image-config.ts";
 import { choosePlatform, formatPlatform } from "../oci/platform.ts";
-import { familiarName, familiarString, formatReference, type Reference, repositoryOf } from "../oci/reference.ts";
+import { familiarString, formatReference, type Reference, repositoryOf } from "../oci/reference.ts";
 import { fingerprint } from "../remote/credentials.ts";
 import type { ManifestDocument } from "../remote/document.ts";
 import type { Repository } from "../remote/repository.ts";
+import { allTags } from "./all-tags.ts";
 import { type ContentCopy, copyDocument, copyReferrers, hasManifest } from "./copy-content.ts";
 import type { FlightProgress } from "./flights.ts";
 import type { CopyOptions, PutManifestOptions } from "./image.ts";
@@ -14,8 +15,6 @@ import type { ImageContext } from "./ports.ts";
 import { missingError } from "./pull-error.ts";
 import { chooseManifest } from "./pull-manifest.ts";
 import type { BlobPusher } from "./push-blob.ts";
-
-const MOST_TAGS = 10_000;
 
 type Context = Pick<ImageContext, "registries" | "takesForeignLayers">;
 
@@ -41,10 +40,10 @@ export async function copyImages(
     credentialsOf(from.domain),
     (source) =>
       context.registries.writing(to, own, { alsoFrom, insecure }, async (repository) => {
-        const client = JSON.stringify([fingerprint(own), own.registryToken]);
+        const client = fingerprint(own);
         const copy = { blobs, target: { repository, client }, sources: [source], skipsForeign, progress };
         if (!options.allTags) return copyOne(copy, source, from, target, options);
-        const tags = await named(from, tagsOf(source, from, progress.signal));
+        const tags = await named(from, allTags(source, from, "copy", { signal: progress.signal }));
         for (const tag of tags) await copyOne(copy, source, { ...from, tag }, { ...to, tag }, options);
       }),
     { insecure },
@@ -53,7 +52,7 @@ export async function copyImages(
 
 /**
  * Puts a manifest that a client has made. What it names and the repository lacks is brought from the repositories of
- * `from`. Resolves with its digest.
+ * `from`.
  */
 export async function putManifest(
   context: Context,
@@ -69,7 +68,7 @@ export async function putManifest(
     throw new GantryError("invalid", `cannot put the manifest as ${reference.digest}: its digest is ${digest}`);
   }
   const skipsForeign = !(await context.takesForeignLayers(reference.domain));
-  const client = JSON.stringify([fingerprint(credentials), credentials.registryToken]);
+  const client = fingerprint(credentials);
   const alsoFrom = from.filter(({ domain }) => domain === reference.domain).map(({ path }) => path);
   await context.registries.writing(reference, credentials, { alsoFrom, insecure }, (repository) =>
     readingAll(context, from, reference, options, credentialsOf, (sources) =>
@@ -126,23 +125,6 @@ async function named<T>(from: Reference, asked: Promise<T>): Promise<T> {
   } catch (error) {
     throw missingError(error, from);
   }
-}
-
-async function tagsOf(source: Repository, from: Reference, signal: AbortSignal): Promise<string[]> {
-  const tags: string[] = [];
-  for await (const tag of source.tags({ signal })) {
-    if (tags.length === MOST_TAGS) {
-      throw new GantryError(
-        "invalid",
-        `cannot copy all tags of ${familiarName(from)}: there are more than ${MOST_TAGS}`,
-      );
-    }
-    tags.push(tag);
-  }
-  if (tags.length === 0) {
-    throw new GantryError("not-found", `cannot copy all tags of ${familiarName(from)}: it has none`);
-  }
-  return tags;
 }
 
 async function copyOne(

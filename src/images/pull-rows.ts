@@ -1,14 +1,11 @@
 import type { ProgressMessage } from "../api/image.ts";
 import type { Descriptor } from "../oci/image.ts";
 import type { LayerStep } from "./ports.ts";
-import { progressText } from "./progress-text.ts";
+import { progressText, retryText, SHOWN_MS } from "./progress-text.ts";
 import { shortId } from "./resolve.ts";
 
 /** Between two messages that only move the bar of one layer. */
 const PAUSE_MS = 100;
-
-/** Shorter waits are not worth a word. */
-export const SHOWN_MS = 1000;
 
 const STATUS: Record<LayerStep, string> = {
   waiting: "Waiting",
@@ -77,10 +74,4 @@ export class PullRow {
       id: this.#id,
     });
   }
-}
-
-/** Docker's word on a wait before another try. */
-export function retryText(milliseconds: number): string {
-  const seconds = Math.ceil(milliseconds / 1000);
-  return `Retrying in ${seconds} second${seconds === 1 ? "" : "s"}`;
 }

@@ -1,5 +1,4 @@
 import { throwIfAborted } from "../base/abort.ts";
-import { GantryError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { formatPlatform, hostPlatform } from "../oci/platform.ts";
 import { familiarName, familiarString, formatReference, type Reference, repositoryOf } from "../oci/reference.ts";
@@ -7,20 +6,18 @@ import { fingerprint } from "../remote/credentials.ts";
 import type { ManifestDocument } from "../remote/document.ts";
 import type { Repository } from "../remote/repository.ts";
 import type { Waiting } from "../remote/settings.ts";
+import { allTags } from "./all-tags.ts";
 import type { ClaimScope } from "./claims.ts";
 import type { FlightProgress } from "./flights.ts";
 import type { PullOptions } from "./image.ts";
 import { isFor, otherPlatform } from "./platform.ts";
 import type { ImageContext } from "./ports.ts";
+import { retryText, SHOWN_MS } from "./progress-text.ts";
 import { pullError } from "./pull-error.ts";
 import { fetchImage } from "./pull-image.ts";
 import { chooseManifest, refuseArtifact } from "./pull-manifest.ts";
-import { retryText, SHOWN_MS } from "./pull-rows.ts";
 import type { ImageRecord, Naming } from "./record.ts";
 import { sweepLeases, withClaims } from "./sweep.ts";
-
-/** More tags of one repository than these are not pulled at once. */
-const MOST_TAGS = 10_000;
 
 interface Pull extends PullOptions {
   readonly context: ImageContext;
@@ -35,8 +32,7 @@ interface Pulled {
 /** Two pulls with the same key are one. */
 export function pullKey(reference: Reference, { allTags, credentials, platform }: PullOptions): string {
   const wanted = platform === undefined ? "" : formatPlatform(platform);
-  const { registryToken } = credentials;
-  return JSON.stringify([formatReference(reference), allTags, wanted, fingerprint(credentials), registryToken]);
+  return JSON.stringify([formatReference(reference), allTags, wanted, fingerprint(credentials)]);
 }
 
 /**
@@ -81,27 +77,15 @@ async function pullAll(pull: Pull, repository: Repository, reference: Reference)
   const tags = await listTags(pull, repository, reference);
   const all: Pulled[] = [];
   for (const tag of tags) all.push(await pullOne(pull, repository, { domain, path, tag }));
-  const [first] = all;
-  if (first === undefined) {
-    throw new GantryError("not-found", `cannot pull all tags of ${familiarName(reference)}: it has none`);
-  }
-  return { isNew: all.some(({ isNew }) => isNew), image: first.image };
+  return { isNew: all.some(({ isNew }) => isNew), image: all[0]!.image };
 }
 
 async function listTags({ progress }: Pull, repository: Repository, reference: Reference): Promise<string[]> {
-  const tags: string[] = [];
   try {
-    for await (const tag of repository.tags(progress)) {
-      if (tags.length === MOST_TAGS) {
-        const message = `cannot pull all tags of ${familiarName(reference)}: there are more than ${MOST_TAGS}`;
-        throw new GantryError("invalid", message);
-      }
-      tags.push(tag);
-    }
+    return await allTags(repository, reference, "pull", progress);
   } catch (error) {
     throw pullError(error, reference);
   }
-  return tags;
 }
 
 /** What a name points to now; the document only where it was fetched to know. */

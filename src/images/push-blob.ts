@@ -8,9 +8,9 @@ import { type Uploaded, type UploadSource, uploadBlob } from "../remote/upload.t
 import type { BlobSources } from "./blob-sources.ts";
 import { type FlightProgress, Flights } from "./flights.ts";
 import { LayerPacker } from "./layer-packer.ts";
-import { Slots } from "./layers/slots.ts";
 import type { PackedLayers } from "./packed-layers.ts";
 import { PushRow, type RowWords } from "./push-row.ts";
+import { Slots } from "./slots.ts";
 
 const PUSHING: RowWords = { moving: "Pushing", done: "Pushed" };
 const COPYING: RowWords = { moving: "Copying", done: "Copied" };

@@ -1,6 +1,5 @@
 import type { ProgressMessage } from "../api/image.ts";
-import { progressText } from "./progress-text.ts";
-import { retryText, SHOWN_MS } from "./pull-rows.ts";
+import { progressText, retryText, SHOWN_MS } from "./progress-text.ts";
 
 /** Between two messages that only move the bar of one layer. */
 const PAUSE_MS = 100;

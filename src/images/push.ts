@@ -9,7 +9,7 @@ import type { FlightProgress } from "./flights.ts";
 import type { PushOptions } from "./image.ts";
 import { requirePlatform } from "./platform.ts";
 import type { ImageContext } from "./ports.ts";
-import { retryText, SHOWN_MS } from "./pull-rows.ts";
+import { retryText, SHOWN_MS } from "./progress-text.ts";
 import type { BlobPusher } from "./push-blob.ts";
 import { type PushedManifest, pushBlobs } from "./push-image.ts";
 import type { ImageName, ImageRecord } from "./record.ts";
@@ -108,7 +108,7 @@ async function send(push: Push, reference: Reference, images: readonly Tagged[])
   const { registries, takesForeignLayers } = context;
   const alsoFrom = lendersOf(push, reference, images);
   const skipsForeign = !(await takesForeignLayers(reference.domain));
-  const client = JSON.stringify([fingerprint(credentials), credentials.registryToken]);
+  const client = fingerprint(credentials);
   await registries.writing(reference, credentials, { alsoFrom }, async (repository) => {
     // One after the other, as Docker does: what several share is there for the next.
     for (const { reference: name, image } of images) {

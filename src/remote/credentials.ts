@@ -85,9 +85,9 @@ export function credentialsFor(domain: string, credentials: Credentials): Creden
 
 /** Tells credentials apart without holding them. */
 export function fingerprint(credentials: Credentials): string {
-  const { username, password, identityToken } = credentials;
+  const { username, password, identityToken, registryToken } = credentials;
   return createHash("sha256")
-    .update(JSON.stringify([username, password, identityToken]))
+    .update(JSON.stringify([username, password, identityToken, registryToken]))
     .digest("hex");
 }
 

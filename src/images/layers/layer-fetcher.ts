@@ -6,11 +6,11 @@ import type { Snapshotter } from "../../snapshots/snapshotter.ts";
 import type { ClaimScope, Claims } from "../claims.ts";
 import type { LayerSource, LayerStep, LayerWish, OpenBlob } from "../ports.ts";
 import type { LayerRecord } from "../record.ts";
+import { Slots } from "../slots.ts";
 import { diskError } from "./disk-error.ts";
 import { Flight } from "./flight.ts";
 import { LayerDownload } from "./layer-download.ts";
 import { type Extraction, LayerUnpacker, type LayerUnpackerPorts, verificationFailed } from "./layer-unpacker.ts";
-import { Slots } from "./slots.ts";
 
 export interface LayerPorts extends LayerUnpackerPorts {
   readonly content: ContentStore;

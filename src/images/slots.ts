@@ -1,4 +1,4 @@
-import { cancelled, throwIfAborted } from "../../base/abort.ts";
+import { cancelled, throwIfAborted } from "../base/abort.ts";
 
 /** As many at a time as a setting allows, in order of arrival. */
 export class Slots {
