@@ -19,7 +19,7 @@ export interface RemoteManifest {
   readonly isList: boolean;
 }
 
-export class NoManifestError extends Error {
+class NoManifestError extends Error {
   override readonly name = "NoManifestError";
 
   constructor(reference: Reference) {
