@@ -113,13 +113,6 @@ export function withTag(reference: Reference, tag: string): Reference {
   return { domain: reference.domain, path: reference.path, tag };
 }
 
-/** What to pull: `latest` where nothing is said, and of a tag with a digest the digest alone. */
-export function parseDockerReference(text: string, algorithms?: readonly string[]): Reference {
-  const reference = tagNameOnly(parseNormalized(text, algorithms));
-  if (reference.tag === undefined || reference.digest === undefined) return reference;
-  return { domain: reference.domain, path: reference.path, digest: reference.digest };
-}
-
 function suffix(reference: Reference): string {
   const tag = reference.tag === undefined ? "" : `:${reference.tag}`;
   return reference.digest === undefined ? tag : `${tag}@${reference.digest}`;
