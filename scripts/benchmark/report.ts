@@ -41,7 +41,9 @@ function ratioOf(value: number | undefined, by: number | undefined, unit: string
   if (value !== undefined && by !== undefined && unit === "MiB" && by < LEAST_MIB) {
     return value < LEAST_MIB ? "–" : `> ${(value / LEAST_MIB).toFixed(0)}×`;
   }
-  return value === undefined || Number.isNaN(value) || by === undefined || by <= 0 ? "–" : `${(value / by).toFixed(1)}×`;
+  return value === undefined || Number.isNaN(value) || by === undefined || by <= 0
+    ? "–"
+    : `${(value / by).toFixed(1)}×`;
 }
 
 /** What else the machine was doing; to be asked before the first measurement. */
