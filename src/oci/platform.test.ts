@@ -20,7 +20,7 @@ test("platforms are read in every spelling", () => {
 });
 
 test("what is no platform is refused", () => {
-  for (const text of ["", "linux/", "linux/a/b/c", "linux/am d64", "nonsense"]) {
+  for (const text of ["", "linux/", "linux/a/b/c", "linux/am d64", "nonsense", "constructor"]) {
     assert.throws(() => parsePlatform(text), { name: "GantryError" }, text);
   }
 });

@@ -4,14 +4,15 @@ import type { Platform } from "./image.ts";
 
 /** Platforms as the OCI image index names them, read and compared as containerd's `platforms` does. */
 
-const ARCHITECTURES: Readonly<Record<string, readonly [architecture: string, variant: string]>> = {
-  i386: ["386", ""],
-  x86_64: ["amd64", ""],
-  "x86-64": ["amd64", ""],
-  aarch64: ["arm64", ""],
-  armhf: ["arm", "v7"],
-  armel: ["arm", "v6"],
-};
+/** A map, as what is looked up is a client's word. */
+const ARCHITECTURES: ReadonlyMap<string, readonly [architecture: string, variant: string]> = new Map([
+  ["i386", ["386", ""]],
+  ["x86_64", ["amd64", ""]],
+  ["x86-64", ["amd64", ""]],
+  ["aarch64", ["arm64", ""]],
+  ["armhf", ["arm", "v7"]],
+  ["armel", ["arm", "v6"]],
+]);
 const NODE_ARCHITECTURES: Readonly<Record<string, string>> = { x64: "amd64", ia32: "386", ppc64: "ppc64le" };
 const OPERATING_SYSTEMS: ReadonlySet<string> = new Set(
   "aix android darwin dragonfly freebsd illumos ios js linux netbsd openbsd plan9 solaris wasip1 windows".split(" "),
@@ -50,7 +51,7 @@ export function parsePlatform(text: string): Platform {
 function normalizePlatform(platform: Platform): Platform {
   const os = osOf(platform.os.toLowerCase());
   const named = platform.architecture.toLowerCase();
-  const [architecture, implied] = ARCHITECTURES[named] ?? [named, ""];
+  const [architecture, implied] = ARCHITECTURES.get(named) ?? [named, ""];
   const variant = variantOf(architecture, platform.variant?.toLowerCase() || implied);
   const { variant: _, ...rest } = platform;
   return { ...rest, os, architecture, ...(variant !== "" && { variant }) };
