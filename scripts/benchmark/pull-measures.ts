@@ -51,6 +51,24 @@ export const PULL_MEASURES: readonly Measure[] = [
     after: (peer) => peer.output("rmi", referenceOf("mixed")),
   },
   {
+    name: "`pull` with nothing to do, over the API",
+    unit: "ms",
+    rounds: 15,
+    warmUp: 2,
+    skip: registryMissing(),
+    before: async (peer) => {
+      await offerMixed(peer);
+      await peer.output("pull", "-q", referenceOf("mixed"));
+    },
+    once: async (peer) => {
+      const began = performance.now();
+      const { text } = await peer.call("POST", `/images/create?fromImage=${referenceOf("mixed")}&tag=latest`, {});
+      if (!text.includes("up to date")) throw new Error(`${peer.name}: ${text}`);
+      return performance.now() - began;
+    },
+    after: (peer) => peer.output("rmi", referenceOf("mixed")),
+  },
+  {
     name: `\`pull\` of a layer of ${SMALL_FILES} small files`,
     unit: "ms",
     rounds: 3,
