@@ -135,7 +135,7 @@ test("an exec can have a terminal of its own", async () => {
   const request = fixture.request(["sleep", "100"]);
   await begin(request);
   // The runtime gives the terminal its size while the process begins already.
-  const script = 'until [ "$(stty size)" = "20 70" ]; do :; done; stty size; exit 8';
+  const script = 'until [ "$(stty size 2>/dev/null)" = "20 70" ]; do :; done; stty size; exit 8';
   const exec = fixture.execRequest(request.id, ["sh", "-c", script], { terminal: true, openStdin: true });
   exec.process.consoleSize = { height: 20, width: 70 };
   const { near } = await fixture.attach(request.id, { execId: exec.execId, stdin: true });
