@@ -43,10 +43,7 @@ export const PULL_MEASURES: readonly Measure[] = [
     rounds: 15,
     warmUp: 2,
     skip: registryMissing(),
-    before: async (peer) => {
-      await offerMixed(peer);
-      await peer.output("pull", "-q", referenceOf("mixed"));
-    },
+    before: haveMixed,
     once: async (peer) => peer.time(["pull", "-q", referenceOf("mixed")]),
     after: (peer) => peer.output("rmi", referenceOf("mixed")),
   },
@@ -56,10 +53,7 @@ export const PULL_MEASURES: readonly Measure[] = [
     rounds: 15,
     warmUp: 2,
     skip: registryMissing(),
-    before: async (peer) => {
-      await offerMixed(peer);
-      await peer.output("pull", "-q", referenceOf("mixed"));
-    },
+    before: haveMixed,
     once: async (peer) => {
       const began = performance.now();
       const { text } = await peer.call("POST", `/images/create?fromImage=${referenceOf("mixed")}&tag=latest`, {});
@@ -108,6 +102,11 @@ export const PULL_MEASURES: readonly Measure[] = [
 
 export function offerMixed(peer: Peer): Promise<void> {
   return registry.offer(peer, "bench/mixed", () => imageOfLayers(mixedFiles));
+}
+
+export async function haveMixed(peer: Peer): Promise<void> {
+  await offerMixed(peer);
+  await peer.output("pull", "-q", referenceOf("mixed"));
 }
 
 function imageOfLayers(filesOf: (layer: number) => Buffer): TestImage {

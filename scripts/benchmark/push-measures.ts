@@ -4,7 +4,7 @@ import { registryMissing } from "../../test/registry.ts";
 import { REGISTRY } from "./bench-registry.ts";
 import type { Measure } from "./measure.ts";
 import type { Peer } from "./peer.ts";
-import { mixedFiles, offerMixed, registry } from "./pull-measures.ts";
+import { haveMixed, mixedFiles, registry } from "./pull-measures.ts";
 
 const LAYERS = 10;
 const MADE = `${REGISTRY}/bench/made`;
@@ -39,8 +39,7 @@ export const PUSH_MEASURES: readonly Measure[] = [
     warmUp: 0,
     skip: registryMissing(),
     before: async (peer) => {
-      await offerMixed(peer);
-      await peer.output("pull", "-q", MIXED);
+      await haveMixed(peer);
       await peer.output("tag", MIXED, PASSED);
       // It could be mounted from there.
       await registry.forget("bench/mixed");
