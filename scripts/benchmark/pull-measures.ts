@@ -100,7 +100,7 @@ export const PULL_MEASURES: readonly Measure[] = [
   ),
 ];
 
-export function offerMixed(peer: Peer): Promise<void> {
+function offerMixed(peer: Peer): Promise<void> {
   return registry.offer(peer, "bench/mixed", () => imageOfLayers(mixedFiles));
 }
 
