@@ -52,7 +52,9 @@ function* removeOne(
     spill(dir, name);
     return;
   }
-  const fd = openat(dir, name, FOLDER);
+  // Between two turns another may have removed it: a start empties the trash while a snapshot is on its way there.
+  const fd = ifThere(() => openat(dir, name, FOLDER));
+  if (fd === undefined) return;
   try {
     for (const child of namesIn(fd)) {
       yield* removeOne(fd, child, depth + 1, spill);
@@ -62,5 +64,14 @@ function* removeOne(
   } finally {
     closeSync(fd);
   }
-  unlinkat(dir, name, AT.removedir);
+  ifThere(() => unlinkat(dir, name, AT.removedir));
+}
+
+function ifThere<T>(act: () => T): T | undefined {
+  try {
+    return act();
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return undefined;
+    throw error;
+  }
 }
