@@ -47,6 +47,16 @@ export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
   return typeof error === "object" && error !== null && codes.includes((error as { code?: string }).code ?? "");
 }
 
+/** What `act` returns, or undefined if it fails with one of these codes. */
+export function unlessCode<T>(codes: readonly string[], act: () => T): T | undefined {
+  try {
+    return act();
+  } catch (error) {
+    if (hasCode(error, ...codes)) return undefined;
+    throw error;
+  }
+}
+
 /** True for a GantryError of this kind. */
 export function isKind(error: unknown, kind: ErrorKind): error is GantryError {
   return error instanceof GantryError && error.kind === kind;

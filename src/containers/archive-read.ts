@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises";
 import { promisify } from "node:util";
 import { Breath } from "../base/breath.ts";
 import { bytesToName } from "../base/byte-string.ts";
-import { GantryError, hasCode } from "../base/errors.ts";
+import { GantryError, hasCode, unlessCode } from "../base/errors.ts";
 import { readWhole } from "../base/read-whole.ts";
 import { dataRanges } from "../kernel/holes.ts";
 import { fstatat, openat, readlinkat } from "../kernel/path.ts";
@@ -212,10 +212,5 @@ async function readPiece(fd: number, offset: number, bytes: Buffer): Promise<Buf
 
 /** undefined if what was to be read is gone, or has become something else. */
 function ifThere<T>(act: () => T): T | undefined {
-  try {
-    return act();
-  } catch (error) {
-    if (hasCode(error, "ENOENT", "ELOOP", "EINVAL", "ENXIO", "ENOTDIR")) return undefined;
-    throw error;
-  }
+  return unlessCode(["ENOENT", "ELOOP", "EINVAL", "ENXIO", "ENOTDIR"], act);
 }

@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, readSync } from "node:fs";
 import { Breath } from "../base/breath.ts";
 import { bytesToName } from "../base/byte-string.ts";
-import { GantryError, hasCode } from "../base/errors.ts";
+import { GantryError, unlessCode } from "../base/errors.ts";
 import { type FileStat, openFileAt, readlinkat } from "../kernel/path.ts";
 import type { TarType } from "../oci/tar/entry.ts";
 import { tarTypeOf } from "../oci/tar/file-type.ts";
@@ -47,12 +47,7 @@ async function* members(changes: Iterable<Change>): AsyncGenerator<TarOutput> {
 
 /** undefined if a running container took it away, or put something else there. */
 function ifThere<T>(act: () => T): T | undefined {
-  try {
-    return act();
-  } catch (error) {
-    if (hasCode(error, "ENOENT", "EINVAL")) return undefined;
-    throw error;
-  }
+  return unlessCode(["ENOENT", "EINVAL"], act);
 }
 
 function describe(change: Change, stat: FileStat, type: TarType): TarInput {

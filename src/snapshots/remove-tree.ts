@@ -1,7 +1,7 @@
 import { closeSync, constants, readdirSync } from "node:fs";
 import { Breath } from "../base/breath.ts";
 import { bytesToName } from "../base/byte-string.ts";
-import { hasCode } from "../base/errors.ts";
+import { hasCode, unlessCode } from "../base/errors.ts";
 import { AT, openat, renameat, unlinkat } from "../kernel/path.ts";
 
 /** Deeper than this, folders are moved up first: a container can nest them past every limit of paths and descriptors. */
@@ -68,10 +68,5 @@ function* removeOne(
 }
 
 function ifThere<T>(act: () => T): T | undefined {
-  try {
-    return act();
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) return undefined;
-    throw error;
-  }
+  return unlessCode(["ENOENT"], act);
 }

@@ -1,7 +1,7 @@
 import { closeSync, constants, type Dir, type Dirent, opendirSync, openSync } from "node:fs";
 import { Breath } from "../base/breath.ts";
 import { bytesToName } from "../base/byte-string.ts";
-import { hasCode } from "../base/errors.ts";
+import { unlessCode } from "../base/errors.ts";
 import { type FileStat, fstatat, openat } from "../kernel/path.ts";
 
 const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
@@ -73,10 +73,5 @@ function isNew({ nlink, dev, ino }: FileStat, seen: Set<string>): boolean {
 }
 
 function ifThere<T>(act: () => T): T | undefined {
-  try {
-    return act();
-  } catch (error) {
-    if (hasCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return undefined;
-    throw error;
-  }
+  return unlessCode(["ENOENT", "ENOTDIR", "ELOOP"], act);
 }
