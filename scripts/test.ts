@@ -18,6 +18,8 @@ const { values, positionals } = parseArgs({
     /** Others work on this machine at the same time: print how it changed, but don't call it a failure. */
     "shared-machine": { type: "boolean", default: process.env.GANTRY_TEST_SHARED_MACHINE === "1" },
     "timeout-s": { type: "string", default: "300" },
+    /** How often a file may fail before it counts: what fails once and then, by itself, does not, is told of. */
+    tries: { type: "string", default: "2" },
     width: { type: "string", default: String(Math.min(2, availableParallelism())) },
   },
 });
@@ -40,15 +42,18 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 for (const root of removeAbandonedRoots()) console.log(`removed ${root}, left by a former run`);
 
 const all: FileResult[] = [];
+const unsteady: FileResult[] = [];
 const partial = positionals.length > 0;
 if (!values.checks) {
   const files = testFiles(positionals);
   const before = observeMachine();
-  await eachOf(files, Number(values.width), async (file) => {
+  const runFile = async (file: string): Promise<FileResult> => {
     const result = await runTestFile(file, { timeoutMs: Number(values["timeout-s"]) * 1000, env });
-    all.push(result);
     printLine(result);
-  });
+    return result;
+  };
+  await eachOf(files, Number(values.width), async (file) => void all.push(await runFile(file)));
+  for (let tried = 1; tried < Number(values.tries); tried++) await repeatFailed(runFile);
   all.push(checkMachine(before));
 }
 if (values.checks || (!partial && !values["no-checks"])) all.push(...(await runChecks(printLine)));
@@ -75,6 +80,22 @@ async function eachOf(files: readonly string[], width: number, act: (file: strin
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) await act(file);
   };
   await Promise.all(Array.from({ length: Math.max(1, width) }, worker));
+}
+
+/** Runs what failed once more, with nothing beside it. */
+async function repeatFailed(runFile: (file: string) => Promise<FileResult>): Promise<void> {
+  for (const [at, result] of all.entries()) {
+    if (!hasFailed(result)) continue;
+    console.log(`again ${result.file}`);
+    const second = await runFile(result.file);
+    if (hasFailed(second)) continue;
+    all[at] = second;
+    unsteady.push(result);
+  }
+}
+
+function hasFailed(result: FileResult): boolean {
+  return result.results.some((row) => row.outcome === "failed");
 }
 
 function checkMachine(before: ReturnType<typeof observeMachine>): FileResult {
@@ -111,23 +132,27 @@ function printLine(result: FileResult): void {
   const mark = failed > 0 ? styleText("red", "FAIL") : styleText("green", "ok  ");
   const passed = result.results.filter((row) => row.outcome === "passed").length;
   console.log(`${mark}  ${result.file}  ${passed} of ${result.results.length}  ${result.seconds.toFixed(1)} s`);
+  // The whole story comes at the end; whoever sees only a part of the output is to know what it was, too.
+  for (const row of result.results) {
+    if (row.outcome === "failed") console.log(`      ${row.name}: ${(row.error ?? "").split("\n", 3).join(" ")}`);
+  }
 }
 
 function summarise(files: readonly FileResult[]): number {
   const rows = files.flatMap((file) => file.results.map((row) => ({ ...row, file: file.file })));
   const skipped = rows.filter((row) => row.outcome === "skipped");
   for (const row of skipped) console.log(`skipped  ${row.file}: ${row.name}: ${row.reason ?? "no reason given"}`);
-  for (const file of files) {
-    const failures = file.results.filter((row) => row.outcome === "failed");
-    if (failures.length === 0) continue;
-    console.log(`\n${styleText("red", "FAILED")} ${file.file}`);
-    for (const failure of failures) {
-      console.log(`  ${failure.name}\n${(failure.error ?? "").replaceAll(/^/gm, "    ")}`);
-    }
-    if (file.output.trim() !== "")
-      console.log(`  what it printed:\n${file.output.trimEnd().replaceAll(/^/gm, "    | ")}`);
-  }
+  for (const file of unsteady) printFailures("FAILED, but not when it ran again by itself:", file);
+  for (const file of files.filter(hasFailed)) printFailures("FAILED", file);
   const count = (outcome: string): number => rows.filter((row) => row.outcome === outcome).length;
   console.log(`\n${count("passed")} passed, ${count("failed")} failed, ${skipped.length} skipped`);
   return count("failed") === 0 ? 0 : 1;
+}
+
+function printFailures(heading: string, { file, results, output }: FileResult): void {
+  console.log(`\n${styleText("red", heading)} ${file}`);
+  for (const { name, outcome, error } of results) {
+    if (outcome === "failed") console.log(`  ${name}\n${(error ?? "").replaceAll(/^/gm, "    ")}`);
+  }
+  if (output.trim() !== "") console.log(`  what it printed:\n${output.trimEnd().replaceAll(/^/gm, "    | ")}`);
 }
