@@ -370,16 +370,23 @@ for (const driver of ["overlay2", "vfs"] as const) {
         Array.from({ length: 6 }, (_, n) => made({ n: `${n}`, random: randomBytes(500_000) })),
       );
       const waited = new Set<number>();
+      // Nobody is done before all have come.
+      const allWait = Promise.withResolvers<void>();
       await Promise.all(
         all.map((layer, n) =>
           bring(
             layer,
             async function* (descriptor, offset, signal) {
               most = Math.max(most, ++now);
+              await allWait.promise;
               yield* new Source(layer.bytes).open(descriptor, offset, signal) as AsyncIterable<Buffer>;
               now--;
             },
-            { onProgress: (step) => step === "waiting" && waited.add(n) },
+            {
+              onProgress: (step) => {
+                if (step === "waiting" && waited.add(n).size === 4) allWait.resolve();
+              },
+            },
           ),
         ),
       );
