@@ -1,6 +1,7 @@
 import type { Server } from "node:http";
 import { extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { messageOf } from "../base/errors.ts";
 import type { Logger, LogLevel } from "../base/log.ts";
 import { Containers } from "../containers/containers.ts";
 import type { ContainerSettings } from "../containers/ports.ts";
@@ -21,6 +22,7 @@ import { openSqlite } from "../state/sqlite.ts";
 import type { Policy } from "../trust/policy.ts";
 import { loadPolicy } from "../trust/policy-file.ts";
 import { LocalVolumes } from "../volumes/local.ts";
+import { Volumes } from "../volumes/volumes.ts";
 import { collectAfterRemovals } from "./collect-snapshots.ts";
 import { DiskUsageReader } from "./disk-usage.ts";
 import { doctorView, engineDoctor } from "./doctor.ts";
@@ -191,7 +193,12 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
   undo.defer(() => runtime.shutdown().catch(() => runtime.close()));
 
   setDefaultDomain(config.defaultRegistry);
-  const registries = new Registries({ settings: () => remoteSettings(standing.config(), process.env) });
+  const registries = new Registries({
+    settings: () => remoteSettings(standing.config(), process.env),
+    onPassedOver: (mirror, failure) => {
+      log.warn("a mirror is passed over: images come from the next place", { mirror, cause: messageOf(failure) });
+    },
+  });
   undo.defer(() => registries.close());
   // Images and volumes ask the containers who uses them, and the containers are made of both.
   let containers: Containers | undefined;
@@ -221,12 +228,13 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
     layerWorker: LAYER_WORKER,
   });
   undo.defer(() => images.close());
-  const volumes = new LocalVolumes({
+  const local = new LocalVolumes({
     root: join(dataRoot, "volumes"),
     store,
     events,
     usersOf: (name) => containers?.usersOfVolume(name) ?? [],
   });
+  const volumes = new Volumes({ local });
   const shipper = new LogShipper({ execRoot, nodePath: process.execPath, shipperScript: SHIPPER, log });
   undo.defer(() => shipper.close());
   const shippedLogs = new ShippedLogs({

@@ -512,14 +512,19 @@ test("asks a mirror first, without the credentials, and the registry where the m
       return oneImage(Object.assign(request, { url: request.url.replace("library/x", "a/b") }), response);
     answer(request, response, 500, "text/plain", "broken");
   });
-  using all = registries({
-    mirrors: [`http://${mirror.host}/`],
-    proxies: { ...NO_PROXIES, https: "http://127.0.0.1:1" },
-  });
+  const passedOver: string[] = [];
+  using all = registries(
+    { mirrors: [`http://${mirror.host}/`], proxies: { ...NO_PROXIES, https: "http://127.0.0.1:1" } },
+    { onPassedOver: (host) => passedOver.push(host) },
+  );
   assert.deepEqual(await inspect(all, "x:1", JOE), IMAGE);
+  assert.deepEqual(passedOver, []);
   assert.ok(mirror.requests.every(({ headers }) => headers.authorization === undefined));
   await assert.rejects(
     inspect(all, "someone/y:1", JOE),
     refusal("internal", /^Head "https:\/\/registry-1\.docker\.io\/v2\/someone\/y\/manifests\/1": /),
   );
+  await assert.rejects(inspect(all, "someone/z:1", JOE));
+  // Told once, not for each request of a pull.
+  assert.deepEqual(passedOver, [mirror.host]);
 });

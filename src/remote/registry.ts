@@ -19,10 +19,11 @@ export class Registries {
   readonly #ports: RemotePorts;
   readonly #transport: Transport;
   readonly #tokens: Tokens;
-  readonly #reachability = new Reachability();
+  readonly #reachability: Reachability;
 
   constructor(ports: RemotePorts) {
     this.#ports = ports;
+    this.#reachability = new Reachability(ports);
     this.#transport = new Transport(ports);
     this.#tokens = new Tokens(this.#transport, ports);
   }

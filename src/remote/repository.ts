@@ -243,6 +243,9 @@ export class Repository {
         if (error instanceof UnreachableError && error.kind === "internal") this.#reachability.failed(caller.endpoint);
         // A mirror may lack what the registry has; a registry that answered has said its word.
         else if (!caller.endpoint.isMirror) throw error;
+        // It need not have everything.
+        if (!(error instanceof RefusedError && error.status === 404))
+          this.#reachability.passedOver(caller.endpoint, error);
         last = error;
       }
     }

@@ -64,6 +64,8 @@ export interface RemotePorts {
   /** Addresses of a host; rejects if it has none. */
   readonly lookup?: (host: string) => Promise<readonly Pick<LookupAddress, "address">[]>;
   readonly limits?: Partial<TimeLimits>;
+  /** Called when a mirror does not do what it is for, and another place is asked; at most once a minute for each. */
+  readonly onPassedOver?: (mirror: string, failure: unknown) => void;
 }
 
 export interface Waiting {
