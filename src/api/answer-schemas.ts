@@ -1596,7 +1596,12 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       CreatedAt: { type: "string" },
       Labels: { type: ["object", "null"], additionalProperties: { type: "string" } },
       Options: { type: ["object", "null"], additionalProperties: { type: "string" } },
-      Scope: { type: "string", enum: ["local"] },
+      Scope: { type: "string", enum: ["local", "global"] },
+      Status: {
+        description: "What a plugin says of it: only of one volume, when it was asked for.",
+        type: "object",
+        additionalProperties: {},
+      },
       UsageData: {
         description: "Only where it was asked for.",
         type: ["object", "null"],

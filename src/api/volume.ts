@@ -6,7 +6,9 @@ export interface Volume {
   readonly CreatedAt: string;
   readonly Labels: Readonly<Record<string, string>> | null;
   readonly Options: Readonly<Record<string, string>> | null;
-  readonly Scope: "local";
+  readonly Scope: "local" | "global";
+  /** What a plugin says of it: only of one volume, when it was asked for. */
+  readonly Status?: Readonly<Record<string, unknown>>;
   /** Only where it was asked for. */
   readonly UsageData?: { readonly Size: number; readonly RefCount: number } | null;
 }

@@ -7,17 +7,20 @@ import type { HostConfig } from "../api/container.ts";
 import { EventBus } from "../events/bus.ts";
 import { openMemory } from "../state/memory.ts";
 import { LocalVolumes } from "../volumes/local.ts";
+import { Volumes } from "../volumes/volumes.ts";
 import { resolveMounts } from "./mounts.ts";
 import type { ResolvedMount } from "./record.ts";
 import { aHostConfig } from "./request.fixture.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "gantry-mounts-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
-const volumes = new LocalVolumes({
-  root: join(folder, "volumes"),
-  store: openMemory(),
-  events: new EventBus(),
-  usersOf: () => [],
+const volumes = new Volumes({
+  local: new LocalVolumes({
+    root: join(folder, "volumes"),
+    store: openMemory(),
+    events: new EventBus(),
+    usersOf: () => [],
+  }),
 });
 
 function resolve(wanted: Partial<HostConfig>, anonymous: string[] = [], others: ResolvedMount[] = []): ResolvedMount[] {

@@ -11,6 +11,7 @@ import type { NetworkController } from "../networks/network.ts";
 import type { Registries } from "../remote/registry.ts";
 import { openMemory } from "../state/memory.ts";
 import { LocalVolumes } from "../volumes/local.ts";
+import { Volumes } from "../volumes/volumes.ts";
 import { DiskUsageReader } from "./disk-usage.ts";
 import { engineHandlers } from "./handlers.ts";
 import { engineMetrics } from "./metrics.ts";
@@ -82,7 +83,8 @@ export async function startTestServer(
   }) as ContainerController;
   const images = (options.images ?? {}) as ImageRegistry;
   const log: string[] = [];
-  const volumes = new LocalVolumes({ root: join(root, "volumes"), store: openMemory(), events, usersOf: () => [] });
+  const local = new LocalVolumes({ root: join(root, "volumes"), store: openMemory(), events, usersOf: () => [] });
+  const volumes = new Volumes({ local });
   const server = createEngineServer({
     handlers: engineHandlers({
       containers,

@@ -12,10 +12,11 @@ import type { EventBus } from "../events/bus.ts";
 import { detachMount, isMountPoint, listMounts, MNT, unmount } from "../kernel/mount.ts";
 import type { Collection, Store } from "../state/store.ts";
 import { checkDeviceOptions, deviceOf, mountDevice } from "./device.ts";
-import { checkVolumeName } from "./name.ts";
+import type { VolumeDriver, VolumeListing } from "./driver.ts";
+import { checkVolumeName, newVolumeName } from "./name.ts";
 import { pruneChoice } from "./prune.ts";
 import { folderUsage } from "./usage.ts";
-import type { VolumeRequest, VolumeStore } from "./volume.ts";
+import type { VolumeRequest } from "./volume.ts";
 
 /** How long a removal waits for a volume's last holder to be cleaned up. */
 const RELEASE_MS = 5_000;
@@ -31,7 +32,7 @@ export interface VolumePorts {
 }
 
 /** The `local` driver: a folder `<root>/<name>/_data` a volume, with what its options name mounted there in use. */
-export class LocalVolumes implements VolumeStore {
+export class LocalVolumes implements VolumeDriver {
   readonly #ports: VolumePorts;
   readonly #records: Collection<Volume>;
   readonly #volumes = new Map<string, Volume>();
@@ -51,17 +52,34 @@ export class LocalVolumes implements VolumeStore {
     this.#sweep();
   }
 
+  owns(name: string): boolean {
+    return this.#volumes.has(name);
+  }
+
   get(name: string): Volume | undefined {
     return this.#volumes.get(name);
+  }
+
+  async inspect(name: string): Promise<Volume | undefined> {
+    return this.get(name);
+  }
+
+  async all(): Promise<VolumeListing> {
+    return { volumes: this.list(), warnings: [] };
+  }
+
+  async make(request: VolumeRequest): Promise<Volume> {
+    return this.create(request);
   }
 
   list(): Volume[] {
     return [...this.#volumes.values()].sort((a, b) => (a.Name < b.Name ? -1 : 1));
   }
 
+  /** A volume of that name that is there already is the answer, whatever else is asked for. */
   create(request: VolumeRequest): Volume {
     const anonymous = request.name === undefined || request.name === "";
-    const name = anonymous ? randomBytes(32).toString("hex") : (request.name as string);
+    const name = anonymous ? newVolumeName() : (request.name as string);
     const driver = request.driver === undefined || request.driver === "" ? "local" : request.driver;
     if (driver !== "local") {
       throw new GantryError(
@@ -119,6 +137,7 @@ export class LocalVolumes implements VolumeStore {
     this.#publish("destroy", name);
   }
 
+  /** Removes volumes that no container refers to: those without a name, or with the filter `all` any. */
   async prune(filters: Filters): Promise<{ readonly deleted: string[]; readonly spaceReclaimed: number }> {
     const isChosen = pruneChoice(filters, (name) => this.isAnonymous(name));
     if (this.#isPruning) throw new GantryError("conflict", "a prune operation is already running");
@@ -147,20 +166,22 @@ export class LocalVolumes implements VolumeStore {
     return folderUsage(volume.Mountpoint);
   }
 
+  /** True for volumes made for a container without a name, which `rm -v` takes with it. */
   isAnonymous(name: string): boolean {
     return this.#volumes.get(name)?.Labels?.[ANONYMOUS_LABEL] !== undefined;
   }
 
-  async mount(name: string, holder: string): Promise<void> {
+  async mount(name: string, holder: string): Promise<string> {
     const volume = this.#volumes.get(name);
     if (volume === undefined) throw new GantryError("not-found", `get ${name}: no such volume`);
     const device = deviceOf(volume.Options);
-    if (device === undefined) return;
+    if (device === undefined) return volume.Mountpoint;
     await this.#locks.run(name, async () => {
       const holders = this.#holders.get(name) ?? new Set();
       if (holders.size === 0 && !isMountPoint(volume.Mountpoint)) await mountDevice(device, volume.Mountpoint);
       this.#holders.set(name, holders.add(holder));
     });
+    return volume.Mountpoint;
   }
 
   async release(holder: string): Promise<void> {

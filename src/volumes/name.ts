@@ -1,8 +1,14 @@
+import { randomBytes } from "node:crypto";
 import { GantryError } from "../base/errors.ts";
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 /** What a folder's name can have. */
 const LONGEST = 255;
+
+/** For a volume that is made without one. */
+export function newVolumeName(): string {
+  return randomBytes(32).toString("hex");
+}
 
 /** Throws `invalid` with Docker's text unless this can be a volume's name. */
 export function checkVolumeName(name: string): void {

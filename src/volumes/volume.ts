@@ -1,11 +1,23 @@
 import type { Filters } from "../api/filters.ts";
 import type { Volume } from "../api/volume.ts";
+import type { VolumeListing } from "./driver.ts";
 
-/** Data that outlives containers: the `local` driver's volumes. */
+/** Data that outlives containers: the volumes of all drivers, each under a name of its own. */
 export interface VolumeStore {
+  /** What is recorded of a volume. */
   get(name: string): Volume | undefined;
+  /** Those that are recorded. */
   list(): Volume[];
-  /** A volume of that name that is there already is the answer, whatever else is asked for. */
+  /** A volume as its driver says it now; every driver is asked for one that isn't recorded. */
+  inspect(name: string): Promise<Volume | undefined>;
+  /** Those of all drivers, as the drivers say them now. */
+  listAll(): Promise<VolumeListing>;
+  /** A volume of that name and driver that is there already is the answer, whatever else is asked for. */
+  make(request: VolumeRequest): Promise<Volume>;
+  /**
+   * The same at once, as a transaction needs it: for the `local` driver, and for volumes that `make` answered with
+   * before.
+   */
   create(request: VolumeRequest): Volume;
   /** conflict while a container uses it. */
   remove(name: string, options: { force: boolean }): Promise<void>;
@@ -16,10 +28,10 @@ export interface VolumeStore {
   /** True for volumes made for a container without a name, which `rm -v` takes with it. */
   isAnonymous(name: string): boolean;
   /**
-   * Sees to it that the content is at the mount point until `release` of the same holder. Only volumes of a device
-   * need it; for the others it is done at once.
+   * Sees to it that the content is there until `release` of the same holder, and says in which folder. For volumes
+   * that are a folder and no more it is done at once.
    */
-  mount(name: string, holder: string): Promise<void>;
+  mount(name: string, holder: string): Promise<string>;
   /** Ends what a holder holds; what nobody holds any more is unmounted. */
   release(holder: string): Promise<void>;
   /** At boot: who holds what, by holder. What is mounted and held by nobody is unmounted. */

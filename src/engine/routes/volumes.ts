@@ -16,18 +16,20 @@ export function volumeRoutes(volumes: VolumeStore, isUsed: (name: string) => Pro
   return {
     volumeList: async ({ query }) => {
       checkFilters(query.filters, ["dangling", "driver", "label", "name"]);
-      const found = volumes.list().filter((volume) => matches(volume, query.filters));
-      return json({ Volumes: await byUse(found, query.filters.dangling ?? [], isUsed), Warnings: null });
+      const { volumes: all, warnings } = await volumes.listAll();
+      const found = all.filter((volume) => matches(volume, query.filters));
+      const Warnings = warnings.length === 0 ? null : warnings;
+      return json({ Volumes: await byUse(found, query.filters.dangling ?? [], isUsed), Warnings });
     },
-    volumeInspect: ({ params }) => {
-      const volume = volumes.get(params.name!);
+    volumeInspect: async ({ params }) => {
+      const volume = await volumes.inspect(params.name!);
       if (volume === undefined) throw new GantryError("not-found", `get ${params.name}: no such volume`);
       return json(volume);
     },
     volumeCreate: async (request) => {
       const document = await request.document();
       const body = document === "" ? volumeCreateRequest.zero() : decodeJson(volumeCreateRequest, document);
-      const volume = volumes.create({
+      const volume = await volumes.make({
         name: body.Name === "" ? undefined : body.Name,
         driver: body.Driver === "" ? undefined : body.Driver,
         labels: body.Labels ?? undefined,
