@@ -13,7 +13,7 @@ const rows = {
   runtime: ["base", "oci", "kernel"],
   images: ["base", "oci", "api", "state", "events", "content", "remote", "snapshots"],
   networks: ["base", "api", "kernel", "state", "events"],
-  volumes: ["base", "api", "kernel", "state", "events"],
+  volumes: ["base", "oci", "api", "kernel", "state", "events", "snapshots"],
   containers: ["base", "oci", "api", "kernel", "state", "events", "content", "snapshots", "runtime", "images", "networks", "volumes"],
   doctor: ["base", "api", "kernel", "trust"],
   engine: [

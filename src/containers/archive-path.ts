@@ -3,6 +3,7 @@ import { posix } from "node:path";
 import { type ContainerPathStat, GO_MODE } from "../api/archive.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
 import { evaluateInRoot, type FileStat, fstatat, O_PATH, openInRoot } from "../kernel/path.ts";
+import type { Located } from "../snapshots/pack-tree.ts";
 
 /** A path as a client wrote it, taken apart: the folder is followed through links, the last name is not. */
 export interface ArchivePath {
@@ -24,13 +25,6 @@ export function archivePath(text: string): ArchivePath {
   const slash = absolute.lastIndexOf("/");
   const base = absolute.slice(slash + 1);
   return { absolute, folder: absolute.slice(0, slash + 1), base, name: posix.basename(absolute) || "/" };
-}
-
-/** A thing in a container: the open folder it is in (the caller's to close), its name there, and what it is. */
-export interface Located {
-  readonly dir: number;
-  readonly base: string;
-  readonly stat: FileStat;
 }
 
 /** Looks a path up in a view's root. */

@@ -15,6 +15,7 @@ export const O_CLOEXEC = 0o2000000;
 
 const EINVAL = 22;
 const EIO = 5;
+const RENAME_EXCHANGE = 2;
 const c = {
   openat: libc("int openat(int dir, const char *name, int flags, mode_t mode)"),
   mkdirat: libc("int mkdirat(int dir, const char *name, mode_t mode)"),
@@ -23,6 +24,9 @@ const c = {
   mknodat: libc("int mknodat(int dir, const char *name, mode_t mode, uint64_t device)"),
   unlinkat: libc("int unlinkat(int dir, const char *name, int flags)"),
   renameat: libc("int renameat(int oldDir, const char *oldName, int newDir, const char *newName)"),
+  renameat2: libc(
+    "int renameat2(int oldDir, const char *oldName, int newDir, const char *newName, unsigned int flags)",
+  ),
   fchownat: libc("int fchownat(int dir, const char *name, uint32_t uid, uint32_t gid, int flags)"),
   fchmod: libc("int fchmod(int fd, mode_t mode)"),
   fchmodat: libc("int fchmodat(int dir, const char *name, mode_t mode, int flags)"),
@@ -71,6 +75,12 @@ export function unlinkat(dir: number, name: string, flags = 0): void {
 
 export function renameat(oldDir: number, oldName: string, newDir: number, newName: string): void {
   check("renameat", c.renameat(oldDir, cName("renameat", oldName), newDir, cName("renameat", newName)), newName);
+}
+
+/** Each of the two gets the other's name, at one instant. Throws EINVAL where the file system can't. */
+export function exchangeat(dir: number, name: string, otherDir: number, otherName: string): void {
+  const names = [cName("renameat2", name), cName("renameat2", otherName)];
+  check("renameat2", c.renameat2(dir, names[0], otherDir, names[1], RENAME_EXCHANGE), otherName);
 }
 
 /** Never follows a symbolic link. `name` may be "" with a descriptor of the thing itself. */
@@ -130,6 +140,7 @@ export interface FileStat {
   readonly size: number;
   /** 512-byte blocks on disk. */
   readonly blocks: number;
+  readonly atime: FileTime;
   readonly mtime: FileTime;
   readonly ctime: FileTime;
   /** Of a device node. */
@@ -156,6 +167,7 @@ export function fstatat(dir: number, name: string): FileStat {
     ino: readWord(32),
     size: readWord(40),
     blocks: readWord(48),
+    atime: { seconds: readWord(64), nanoseconds: stat.readUInt32LE(72) },
     ctime: { seconds: readWord(96), nanoseconds: stat.readUInt32LE(104) },
     mtime: { seconds: readWord(112), nanoseconds: stat.readUInt32LE(120) },
     rdev: { major: stat.readUInt32LE(128), minor: stat.readUInt32LE(132) },

@@ -28,7 +28,7 @@ import { setXattr } from "../kernel/xattr.ts";
 import type { TarEntry } from "../oci/tar/entry.ts";
 import { NODE_TYPE } from "../oci/tar/file-type.ts";
 import { TarParser } from "../oci/tar/parser.ts";
-import { removeTree } from "../snapshots/remove-tree.ts";
+import { removeTree } from "./remove-tree.ts";
 
 export interface ExtractOptions {
   /** The folder that the archive is put into: absolute, its links followed. */

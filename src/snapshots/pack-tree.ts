@@ -6,12 +6,11 @@ import { bytesToName } from "../base/byte-string.ts";
 import { GantryError, hasCode, unlessCode } from "../base/errors.ts";
 import { readWhole } from "../base/read-whole.ts";
 import { dataRanges } from "../kernel/holes.ts";
-import { fstatat, openat, readlinkat } from "../kernel/path.ts";
+import { type FileStat, fstatat, openat, readlinkat } from "../kernel/path.ts";
 import type { Segment, TarType } from "../oci/tar/entry.ts";
 import { tarTypeOf } from "../oci/tar/file-type.ts";
 import type { TarInput, TarOutput } from "../oci/tar/writer.ts";
-import { readAttributes } from "../snapshots/changes.ts";
-import type { Located } from "./archive-path.ts";
+import { readAttributes } from "./changes.ts";
 
 const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
@@ -24,6 +23,13 @@ const MOST_RANGES = 10_000;
 const LONGEST_PATH = 4095;
 
 const readAsync = promisify(fsRead);
+
+/** A thing in a tree: the open folder it is in (the caller's to close), its name there, and what it is. */
+export interface Located {
+  readonly dir: number;
+  readonly base: string;
+  readonly stat: FileStat;
+}
 
 export interface ArchiveOptions {
   /** What the thing itself is called; what is in it comes below that. "" leaves the top folder itself out. */
