@@ -15,11 +15,11 @@ const KILL_PATIENCE_MS = 10_000;
 
 /** Asks the first processes of containers to end, and waits for them. Takes no lock while it waits. */
 export class Ending {
-  readonly #ports: Pick<ContainerPorts, "runtime" | "events">;
+  readonly #ports: Pick<ContainerPorts, "runtime" | "events" | "networks">;
   readonly #exits: Waiters;
   readonly #freezing: Freezing;
 
-  constructor(ports: Pick<ContainerPorts, "runtime" | "events">, exits: Waiters, freezing: Freezing) {
+  constructor(ports: Pick<ContainerPorts, "runtime" | "events" | "networks">, exits: Waiters, freezing: Freezing) {
     this.#ports = ports;
     this.#exits = exits;
     this.#freezing = freezing;
@@ -36,6 +36,8 @@ export class Ending {
     const signal = parseSignal(options.signal || stopSignalOf(entry));
     const seconds = options.timeoutSeconds ?? config.StopTimeout ?? DEFAULT_TIMEOUT_SECONDS;
     const ended = this.ended(entry);
+    // Its end is certain from here: others are no longer led to it while it finishes its work.
+    this.#ports.networks.withdraw(entry.record.id);
     await this.#signalOrEnded(entry, signal);
     const inTime = seconds < 0 ? ended.then(() => true) : within(ended, seconds * 1000);
     if (await inTime) return;
@@ -44,6 +46,7 @@ export class Ending {
 
   /** SIGKILL. Throws internal if the process does not go: it is stuck in the kernel. */
   async kill(entry: Entry, ended: Promise<unknown> = this.ended(entry)): Promise<void> {
+    this.#ports.networks.withdraw(entry.record.id);
     await this.#signalOrEnded(entry, SIGKILL);
     if (!(await within(ended, KILL_PATIENCE_MS))) {
       throw new GantryError(
@@ -57,6 +60,7 @@ export class Ending {
   async signal(entry: Entry, signal: number): Promise<void> {
     const ended = this.ended(entry);
     if (signal === SIGKILL) {
+      this.#ports.networks.withdraw(entry.record.id);
       await this.#signalOrEnded(entry, signal);
       await within(ended, KILL_PATIENCE_MS);
     } else await this.#send(entry, signal, endsIt(entry, signal));

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { ContainerConfig, EndpointSettings, HostConfig } from "../api/container.ts";
 import { GantryError } from "../base/errors.ts";
 import { hostResolvConf, isLoopback } from "../networks/host-dns.ts";
-import { RESOLVER_ADDRESS } from "../networks/resolver.ts";
+import { HOST_NAME, RESOLVER_ADDRESS } from "../networks/resolver.ts";
 import type { ResolvedLink } from "./link.ts";
 
 /** The files that the engine writes for a container and binds over the image's own. */
@@ -30,8 +30,8 @@ export interface EtcInput {
   readonly hasResolver: boolean;
   readonly links: readonly ResolvedLink[];
   readonly engineDns: EngineDns;
-  /** The address that `host-gateway` stands for in --add-host; undefined where there is no bridge. */
-  readonly hostGateway: string | undefined;
+  /** The addresses that `host-gateway` stands for in --add-host. */
+  readonly hostGateways: readonly string[];
 }
 
 export interface EngineDns {
@@ -61,12 +61,13 @@ function hostsText(input: EtcInput): string {
   const lines = input.hostConfig.NetworkMode === "host" ? [readIfThere("/etc/hosts").trimEnd()] : [...LOCAL_HOSTS];
   for (const entry of input.hostConfig.ExtraHosts ?? []) {
     const { name, address } = parseExtraHost(entry);
-    const resolved = address === "host-gateway" ? input.hostGateway : address;
-    if (resolved === undefined) {
+    const resolved = address === "host-gateway" ? input.hostGateways : [address];
+    if (resolved.length === 0) {
       throw new GantryError("invalid", "unable to derive the IP value for host-gateway");
     }
-    lines.push(`${resolved}\t${name}`);
+    for (const each of resolved) lines.push(`${each}\t${name}`);
   }
+  lines.push(...hostLines(input, lines));
   for (const { hostNames, addresses } of input.links) {
     for (const address of addresses) lines.push(`${address}\t${hostNames}`);
   }
@@ -76,6 +77,14 @@ function hostsText(input: EtcInput): string {
     if (endpoint.GlobalIPv6Address !== "") lines.push(`${endpoint.GlobalIPv6Address}\t${names}`);
   }
   return `${lines.join("\n")}\n`;
+}
+
+/** The host's own name, unless it was given by the user or the name server answers for it. */
+function hostLines({ hostConfig, hasResolver, hostGateways, networks }: EtcInput, others: readonly string[]): string[] {
+  if (hasResolver || others.some((text) => text.split(/\s+/).includes(HOST_NAME))) return [];
+  const onBridge = Object.hasOwn(networks, "bridge");
+  const addresses = hostConfig.NetworkMode === "host" ? ["127.0.0.1"] : onBridge ? hostGateways : [];
+  return addresses.map((address) => `${address}\t${HOST_NAME}`);
 }
 
 /** The full name and its first part, however the two were given: `-h web.example` or `-h web --domainname example`. */

@@ -65,7 +65,7 @@ export async function makeJail(
     hasResolver: network.hasResolver,
     links,
     engineDns: settings.dns,
-    hostGateway: hostGateway(ports),
+    hostGateways: ports.networks.hostGateways(),
   });
   const runtime = settings.runtimes.get(record.runtime === "" ? settings.defaultRuntime : record.runtime);
   if (runtime === undefined) throw new GantryError("invalid", `unknown or invalid runtime name: ${record.runtime}`);
@@ -116,11 +116,6 @@ export async function makeJail(
 function withEnvironment(record: ContainerRecord, more: readonly string[]): ContainerRecord {
   if (more.length === 0) return record;
   return { ...record, config: { ...record.config, Env: [...more, ...(record.config.Env ?? [])] } };
-}
-
-function hostGateway(ports: ContainerPorts): string | undefined {
-  const bridge = ports.networks.list().find((network) => network.Name === "bridge");
-  return bridge?.IPAM.Config[0]?.Gateway;
 }
 
 /**

@@ -174,6 +174,7 @@ export class Lifecycle {
   async exited(exit: ProcessExit): Promise<void> {
     const entry = this.#table.get(exit.id);
     if (entry === undefined) return;
+    this.#ports.networks.withdraw(exit.id);
     await this.#locks.run(exit.id, () => this.#exitedLocked(entry, exit));
   }
 

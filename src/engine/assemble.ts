@@ -22,6 +22,9 @@ import { openSqlite } from "../state/sqlite.ts";
 import type { Policy } from "../trust/policy.ts";
 import { loadPolicy } from "../trust/policy-file.ts";
 import { LocalVolumes } from "../volumes/local.ts";
+import { Plugins } from "../volumes/plugin.ts";
+import { PluginDirectory } from "../volumes/plugin-directory.ts";
+import { PluginVolumes } from "../volumes/plugin-volumes.ts";
 import { Volumes } from "../volumes/volumes.ts";
 import { collectAfterRemovals } from "./collect-snapshots.ts";
 import { DiskUsageReader } from "./disk-usage.ts";
@@ -35,6 +38,7 @@ import { refuseLostRecords } from "./lost-records.ts";
 import { describeEngine, type EngineMetrics, engineMetrics } from "./metrics.ts";
 import { serveMetrics } from "./metrics-server.ts";
 import type { EngineConfig } from "./options.ts";
+import { pluginFolders } from "./plugin-folders.ts";
 import { quietly } from "./quietly.ts";
 import { remoteSettings } from "./remote-settings.ts";
 import type { Roots } from "./roots.ts";
@@ -228,13 +232,11 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
     layerWorker: LAYER_WORKER,
   });
   undo.defer(() => images.close());
-  const local = new LocalVolumes({
-    root: join(dataRoot, "volumes"),
-    store,
-    events,
-    usersOf: (name) => containers?.usersOfVolume(name) ?? [],
-  });
-  const volumes = new Volumes({ local });
+  const usersOf = (name: string) => containers?.usersOfVolume(name) ?? [];
+  const local = new LocalVolumes({ root: join(dataRoot, "volumes"), store, events, usersOf });
+  const plugins = new Plugins(new PluginDirectory(() => pluginFolders(standing.config())));
+  const pluginVolumes = new PluginVolumes({ plugins, store, events, log, usersOf });
+  const volumes = new Volumes({ local, plugins: pluginVolumes });
   const shipper = new LogShipper({ execRoot, nodePath: process.execPath, shipperScript: SHIPPER, log });
   undo.defer(() => shipper.close());
   const shippedLogs = new ShippedLogs({
@@ -278,6 +280,7 @@ function networksConfig(config: EngineConfig, engineId: string, execRoot: string
     bridgeName: config.bridge === "" ? "gantry0" : config.bridge,
     bip: config.bip === "" ? undefined : config.bip,
     defaultAddressPools: config.defaultAddressPools,
+    hostGatewayIPs: config.hostGatewayIPs,
     mtu: config.mtu,
     userlandProxy: config.userlandProxy,
   };
@@ -299,6 +302,7 @@ async function makeHandlers(standing: Standing, parts: Parts, initPath: string |
     initPath,
     containers,
     images,
+    volumes,
     snapshots,
     events,
   });

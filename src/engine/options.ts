@@ -53,6 +53,7 @@ export interface EngineConfig {
   readonly dns: readonly string[];
   readonly dnsOptions: readonly string[];
   readonly dnsSearch: readonly string[];
+  readonly hostGatewayIPs: readonly string[];
   readonly bip: string;
   readonly bridge: string;
   readonly defaultAddressPools: readonly AddressPool[];
@@ -81,6 +82,8 @@ export interface EngineConfig {
   /** Times its size that a pulled layer may unpack to. */
   readonly maxUnpackRatio: number;
   readonly allowNondistributableArtifacts: readonly string[];
+  /** Folders of volume plugins; empty for the usual ones. */
+  readonly pluginDirs: readonly string[];
   /** Empty: the environment's. */
   readonly httpProxy: string;
   readonly httpsProxy: string;
@@ -124,6 +127,11 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
   dns: listOption("dns", { key: "dns", help: "Name server of containers" }, address),
   dnsOptions: listOption("dns-opt", { key: "dns-opts", help: "Resolver option of containers" }, nonEmpty),
   dnsSearch: listOption("dns-search", { key: "dns-search", help: "Search domain of containers" }, nonEmpty),
+  hostGatewayIPs: listOption(
+    "host-gateway-ip",
+    { key: "host-gateway-ips", help: "Address of the host as containers see it, one a family" },
+    address,
+  ),
   bip: textOption("bip", "", { help: "Address and prefix of the default bridge" }, (text) => text && cidr(text)),
   bridge: textOption("bridge", "", { short: "b", help: "Interface of the default network" }, (text) => {
     if (text === "none") throw new Error("there is always a default network; give a container --network none");
@@ -196,6 +204,7 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
   maxDownloadAttempts: intOption("max-download-attempts", 5, [1, 1000], {
     help: "Tries in a row of a layer that bring nothing",
   }),
+  pluginDirs: listOption("plugin-dir", { key: "plugin-dirs", help: "Folder of volume plugins, for the usual" }, absolute),
   maxUnpackRatio: intOption("max-unpack-ratio", 200, [1, 1_000_000], {
     help: "Times its size that a layer of more than 1 GiB may unpack to",
   }),

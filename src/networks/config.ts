@@ -11,6 +11,8 @@ export interface NetworksConfig {
   readonly bip?: string;
   /** `--default-address-pool`; empty or missing: Docker's own. */
   readonly defaultAddressPools?: readonly AddressPoolConfig[];
+  /** What the host is called by in containers, one address a family; the default bridge's own if it is missing. */
+  readonly hostGatewayIPs?: readonly string[];
   /** Default 1500. */
   readonly mtu?: number;
   /** Default true. */

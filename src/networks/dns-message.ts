@@ -1,4 +1,4 @@
-import packet from "dns-packet";
+import { addressBytes } from "../kernel/netlink.ts";
 
 const HEADER = 12;
 const FLAG = { response: 0x8000, authoritative: 0x0400, truncated: 0x0200, recursionDesired: 0x0100 } as const;
@@ -7,13 +7,23 @@ const OPCODE = 0x7800;
 /** What a client without EDNS takes over UDP (RFC 1035), and the most that this side sends. */
 const PLAIN_UDP = 512;
 const MAX_UDP = 4096;
-const TTL_S = 600;
+/** Docker's is 600: caches inside, nginx's for one, would keep the names of containers that are gone for as long. */
+const TTL_S = 1;
 /** Of a name as it goes in a message (RFC 1035). */
 const LONGEST_NAME = 255;
 /** Records of a query that are looked at. */
 const MOST_RECORDS = 8;
 const OPT = 41;
+const INTERNET = 1;
+const TYPE_CODE = { A: 1, PTR: 12, AAAA: 28 } as const;
 const TYPES: Readonly<Record<number, string>> = { 1: "A", 12: "PTR", 28: "AAAA" };
+/** A record's name, type, class, lifetime and length where the name points at the question's. */
+const RECORD_HEAD = 12;
+const POINTS_AT_QUESTION = 0xc000 | HEADER;
+const OPT_RECORD = 11;
+/** Of EDNS: a version that this side does not speak (RFC 6891), in the upper bits of the code. */
+const BAD_VERSION = 1;
+const NAME_ERROR = 3;
 
 export const RCODE = { noError: 0, formatError: 1, serverFailure: 2, notImplemented: 4, refused: 5 } as const;
 
@@ -24,8 +34,12 @@ export interface DnsQuery {
   readonly id: number;
   /** As it was asked for, letters' case and all, without a dot at the end. */
   readonly name: string;
-  /** `A`, `AAAA`, `PTR` …; UNKNOWN_n for what has no name. */
+  /** `A`, `AAAA`, `PTR`; UNKNOWN_n for what this server knows nothing of. */
   readonly type: string;
+  /** The class is the Internet's: of others this server knows nothing. */
+  readonly isInternet: boolean;
+  /** Where the question ends in `bytes`. */
+  readonly end: number;
   /** The largest answer that the client takes over UDP. */
   readonly udpSize: number;
   readonly hasEdns: boolean;
@@ -42,38 +56,41 @@ export function readQuery(bytes: Buffer): { readonly query: DnsQuery } | { reado
   const end = questionEnd(bytes);
   if (end === undefined || bytes.readUInt16BE(4) !== 1) return { refusal: bareReply(bytes, RCODE.formatError) };
   const type = bytes.readUInt16BE(end - 4);
-  const offered = ednsSize(bytes, end);
-  return {
-    query: {
-      bytes,
-      id: bytes.readUInt16BE(0),
-      name: nameAt(bytes, HEADER),
-      type: TYPES[type] ?? `UNKNOWN_${type}`,
-      udpSize: Math.min(MAX_UDP, Math.max(PLAIN_UDP, offered ?? PLAIN_UDP)),
-      hasEdns: offered !== undefined,
-    },
+  const edns = ednsOf(bytes, end);
+  const query: DnsQuery = {
+    bytes,
+    id: bytes.readUInt16BE(0),
+    name: nameAt(bytes, HEADER),
+    type: TYPES[type] ?? `UNKNOWN_${type}`,
+    isInternet: bytes.readUInt16BE(end - 2) === INTERNET,
+    end,
+    udpSize: Math.min(MAX_UDP, Math.max(PLAIN_UDP, edns?.size ?? PLAIN_UDP)),
+    hasEdns: edns !== undefined,
   };
+  return edns === undefined || edns.version === 0 ? { query } : { refusal: badVersion(query) };
 }
 
-/** A name that points at nothing before it, as the first of a message can't. */
+/** A name that points at nothing before it, as the first of a message can't. A dot in a label is no end of one. */
 function nameAt(bytes: Buffer, from: number): string {
   const labels: string[] = [];
-  for (let at = from; bytes[at] !== 0; at += bytes[at]! + 1)
-    labels.push(bytes.toString("utf8", at + 1, at + 1 + bytes[at]!));
+  for (let at = from; bytes[at] !== 0; at += bytes[at]! + 1) {
+    const label = bytes.toString("utf8", at + 1, at + 1 + bytes[at]!);
+    labels.push(label.includes(".") ? label.replaceAll(".", "\\.") : label);
+  }
   return labels.join(".");
 }
 
 /**
- * The answer's size that a query offers by EDNS (RFC 6891), undefined without. Looks past a few records that queries
- * don't have, and follows no pointer: what one message costs must not grow with what is in it.
+ * The answer's size that a query offers by EDNS (RFC 6891), and its version; undefined without. Looks past a few
+ * records that queries don't have, and follows no pointer: what one message costs must not grow with what is in it.
  */
-function ednsSize(bytes: Buffer, from: number): number | undefined {
+function ednsOf(bytes: Buffer, from: number): { readonly size: number; readonly version: number } | undefined {
   let at = from;
   const records = bytes.readUInt16BE(6) + bytes.readUInt16BE(8) + bytes.readUInt16BE(10);
   for (let left = Math.min(records, MOST_RECORDS); left > 0; left--) {
     const end = nameEnd(bytes, at, "may point");
     if (end === undefined || end + 10 > bytes.length) return undefined;
-    if (bytes.readUInt16BE(end) === OPT) return bytes.readUInt16BE(end + 2);
+    if (bytes.readUInt16BE(end) === OPT) return { size: bytes.readUInt16BE(end + 2), version: bytes[end + 5]! };
     at = end + 10 + bytes.readUInt16BE(end + 8);
   }
   return undefined;
@@ -90,41 +107,59 @@ function nameEnd(bytes: Buffer, from: number, pointer?: "may point"): number | u
   }
 }
 
-/** The answer to a local name; undefined addresses or none: the name is there, but nothing of that type. */
+/** The answer to a local name; undefined: the name is there, but nothing of that type. The question is as it came. */
 export function writeAnswer(query: DnsQuery, answer: DnsAnswer | undefined, limit: number): Buffer {
-  const records = recordsOf(query.name, answer);
-  const flags = RECURSION_AVAILABLE | (query.bytes.readUInt16BE(2) & FLAG.recursionDesired);
-  const encode = (answers: packet.Answer[], more: number) =>
-    packet.encode({
-      id: query.id,
-      type: "response",
-      flags: flags | more,
-      questions: [{ name: query.name === "" ? "." : query.name, type: query.type as packet.RecordType, class: "IN" }],
-      answers,
-      additionals: query.hasEdns ? [EDNS] : [],
-    });
-  const whole = encode(records, 0);
-  if (whole.length <= limit) return whole;
-  const each = (whole.length - encode([], 0).length) / records.length;
-  const fitting = Math.max(0, Math.floor((limit - encode([], 0).length) / each));
-  return encode(records.slice(0, fitting), FLAG.truncated);
+  const data = answer === undefined ? [] : dataOf(answer);
+  const room = limit - query.end - (query.hasEdns ? OPT_RECORD : 0);
+  let size = 0;
+  let fitting = 0;
+  while (fitting < data.length && size + RECORD_HEAD + data[fitting]!.length <= room) {
+    size += RECORD_HEAD + data[fitting++]!.length;
+  }
+  const reply = replyTo(query, size, fitting < data.length ? FLAG.truncated : 0);
+  reply.writeUInt16BE(fitting, 6);
+  let at = query.end;
+  for (const each of data.slice(0, fitting)) {
+    reply.writeUInt16BE(POINTS_AT_QUESTION, at);
+    reply.writeUInt16BE(TYPE_CODE[answer!.type], at + 2);
+    reply.writeUInt16BE(INTERNET, at + 4);
+    reply.writeUInt32BE(TTL_S, at + 6);
+    reply.writeUInt16BE(each.length, at + 10);
+    reply.set(each, at + RECORD_HEAD);
+    at += RECORD_HEAD + each.length;
+  }
+  return reply;
 }
 
-const EDNS: packet.Answer = {
-  type: "OPT",
-  name: ".",
-  udpPayloadSize: MAX_UDP,
-  extendedRcode: 0,
-  ednsVersion: 0,
-  flags: 0,
-  flag_do: false,
-  options: [],
-} as packet.OptAnswer;
+/** Head and question, room for so many bytes of records, and what EDNS wants in the end. */
+function replyTo({ bytes, end, hasEdns }: DnsQuery, room: number, flags: number): Buffer {
+  const reply = Buffer.allocUnsafe(end + room + (hasEdns ? OPT_RECORD : 0));
+  bytes.copy(reply, 0, 0, end);
+  const asked = bytes.readUInt16BE(2) & FLAG.recursionDesired;
+  reply.writeUInt16BE(FLAG.response | asked | RECURSION_AVAILABLE | flags, 2);
+  reply.fill(0, 6, HEADER);
+  if (!hasEdns) return reply;
+  reply.writeUInt16BE(1, 10);
+  const at = reply.length - OPT_RECORD;
+  reply.fill(0, at);
+  reply.writeUInt16BE(OPT, at + 1);
+  reply.writeUInt16BE(MAX_UDP, at + 3);
+  return reply;
+}
 
-function recordsOf(name: string, answer: DnsAnswer | undefined): packet.Answer[] {
-  if (answer === undefined) return [];
-  if (answer.type === "PTR") return [{ type: "PTR", name, ttl: TTL_S, data: answer.target }];
-  return answer.addresses.map((data) => ({ type: answer.type, name, ttl: TTL_S, data }));
+function badVersion(query: DnsQuery): Buffer {
+  const reply = replyTo(query, 0, 0);
+  reply[reply.length - OPT_RECORD + 5] = BAD_VERSION;
+  return reply;
+}
+
+function dataOf(answer: DnsAnswer): Uint8Array[] {
+  return answer.type === "PTR" ? [nameBytes(answer.target)] : answer.addresses.map(addressBytes);
+}
+
+function nameBytes(name: string): Buffer {
+  const labels = name.split(".").map((label) => Buffer.from(label));
+  return Buffer.concat([...labels.flatMap((label) => [Buffer.of(label.length), label]), Buffer.of(0)]);
 }
 
 /** An answer without records to a query: the question as it came and a code. */
@@ -155,9 +190,45 @@ export function codeOf(reply: Buffer): number {
   return reply.readUInt16BE(2) & 0xf;
 }
 
-/** True if it is the answer to a question like this one, sent with this id. */
-export function isReplyTo(reply: Buffer, id: number): boolean {
-  return reply.length >= HEADER && reply.readUInt16BE(0) === id && (reply.readUInt16BE(2) & FLAG.response) !== 0;
+/** True if an answer says what the name stands for, or that it does not fit. */
+export function hasRecords(reply: Buffer): boolean {
+  return reply.readUInt16BE(6) > 0 || (reply.readUInt16BE(2) & FLAG.truncated) !== 0;
+}
+
+/**
+ * True if it is an answer to just this query, whose id and question are compared: whoever makes answers up has to know
+ * both. Servers that could not read the question may leave it out.
+ */
+export function isReplyTo(reply: Buffer, query: Buffer): boolean {
+  if (reply.length < HEADER || reply.readUInt16BE(0) !== query.readUInt16BE(0)) return false;
+  const flags = reply.readUInt16BE(2);
+  if ((flags & FLAG.response) === 0 || (flags & OPCODE) !== 0) return false;
+  if (reply.readUInt16BE(4) === 0) return codeOf(reply) !== RCODE.noError && codeOf(reply) !== NAME_ERROR;
+  const end = questionEnd(query);
+  if (end === undefined || reply.readUInt16BE(4) !== 1 || reply.length < end) return false;
+  return sameQuestion(reply, query, end);
+}
+
+/** Letters count the same in both cases, but for type and class at the end. */
+function sameQuestion(a: Buffer, b: Buffer, end: number): boolean {
+  if (a.compare(b, end - 4, end, end - 4, end) !== 0) return false;
+  const nameOf = (message: Buffer) => message.toString("latin1", HEADER, end - 4);
+  return nameOf(a) === nameOf(b) || lower(nameOf(a)) === lower(nameOf(b));
+}
+
+function lower(text: string): string {
+  return text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
+}
+
+/** Of an answer that is larger than its asker takes: its head and question, and the word to ask over TCP. */
+export function cutTo(reply: Buffer, limit: number): Buffer {
+  if (reply.length <= limit) return reply;
+  const end = questionEnd(reply) ?? HEADER;
+  const cut = Buffer.from(reply.subarray(0, end));
+  cut.writeUInt16BE(cut.readUInt16BE(2) | FLAG.truncated, 2);
+  cut.writeUInt16BE(end === HEADER ? 0 : 1, 4);
+  cut.fill(0, 6, HEADER);
+  return cut;
 }
 
 /** The address that a name of the reverse tree stands for; undefined for all other names. */

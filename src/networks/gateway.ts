@@ -1,5 +1,5 @@
 import type { Endpoint } from "./endpoint.ts";
-import type { Family } from "./subnet.ts";
+import { type Family, familyOf } from "./subnet.ts";
 
 type Candidate = Pick<Endpoint, "network" | "settings">;
 
@@ -20,8 +20,27 @@ export function inGatewayOrder<T extends Candidate>(endpoints: Iterable<T>): T[]
   return [...endpoints].sort((a, b) => (isBefore(a, b) ? -1 : 1));
 }
 
+/**
+ * The host's addresses that a sandbox with these endpoints reaches, one a family at most: the `chosen` ones if it gets
+ * that far, else its gateway's, and of a network that leads nowhere the bridge's own.
+ */
+export function hostAddressesOf(endpoints: Iterable<Endpoint>, chosen: readonly string[]): string[] {
+  const bridged = [...endpoints].filter(({ network }) => network.driver === "bridge");
+  const addressOf = (family: Family): string | undefined => {
+    const out = gatewayOf(bridged, family);
+    if (out !== undefined) {
+      const { gateway, ipv6Gateway } = out.address;
+      return chosen.find((address) => familyOf(address) === family) ?? (family === 4 ? gateway : ipv6Gateway);
+    }
+    const own = bridged.map(({ network }) => (family === 4 ? network.bridge?.ipv4 : network.bridge?.ipv6)?.gateway);
+    return own.find((address) => address !== undefined);
+  };
+  return [addressOf(4), addressOf(6)].flatMap((address) => address || []);
+}
+
 export function leadsOut({ network }: Candidate, family: Family): boolean {
-  if (network.driver !== "bridge" || network.internal) return false;
+  if (network.internal || network.shared?.isAlone === true) return false;
+  if (!["bridge", "macvlan", "ipvlan"].includes(network.driver)) return false;
   return family === 4 ? network.enableIPv4 : network.enableIPv6;
 }
 

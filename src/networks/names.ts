@@ -19,6 +19,7 @@ export class Names {
     for (const address of addressesOf(endpoint)) addresses.set(address, endpoint);
   }
 
+  /** No error for what is not there. */
   remove(endpoint: Endpoint): void {
     const { network } = endpoint;
     const names = this.#byName.get(network.id);

@@ -1,6 +1,7 @@
 import type { EndpointSettings, PortMap } from "../api/container.ts";
 import type { NetworkInspect } from "../api/network.ts";
 import type { NetworkCreateRequest } from "../api/network-request.ts";
+import type { NetworkDriverName } from "./record.ts";
 
 /**
  * What the routes and a container's start ask of the networks. A *sandbox* is a network namespace bound under the exec
@@ -33,6 +34,10 @@ export interface NetworkController {
   publish(containerId: string, ports: PortRequest): Promise<PortMap>;
   /** What a sandbox has now: its endpoints by their networks' names, and whether the engine answers its DNS queries. */
   state(containerId: string): SandboxState;
+  /** The host's addresses as containers are told of them: the configured ones, else the default bridge's. */
+  hostGateways(): readonly string[];
+  /** The container is about to end: nobody finds it by its names or address any more. */
+  withdraw(containerId: string): void;
   /** The container's name has changed: names on its networks, and what `state` shows of them. */
   rename(containerId: string, name: string): void;
   /** Takes down published ports, endpoints, addresses and the sandbox; no error for what isn't there. */
@@ -48,7 +53,7 @@ export interface NetworkController {
 export interface NetworkSummary {
   readonly id: string;
   readonly name: string;
-  readonly driver: "bridge" | "host" | "null";
+  readonly driver: NetworkDriverName;
   /** True for all but bridge, host and none. */
   readonly isUserDefined: boolean;
 }

@@ -11,7 +11,7 @@ import type { Store } from "../state/store.ts";
 import type { NetworksConfig } from "./config.ts";
 import { addressOf, checkSettings, containerRow, dnsNamesOf, type Endpoint, settingsOf } from "./endpoint.ts";
 import { Firewall } from "./firewall.ts";
-import { gatewayOf, leadsOut } from "./gateway.ts";
+import { gatewayOf, hostAddressesOf, leadsOut } from "./gateway.ts";
 import { HostServers, upstreamsOf } from "./host-dns.ts";
 import { Names } from "./names.ts";
 import type {
@@ -29,6 +29,7 @@ import { isPredefined, type NetworkRecord } from "./record.ts";
 import { NetworkRegistry } from "./registry.ts";
 import { Resolver, resolversAllowance } from "./resolver.ts";
 import { routeThrough, Sandboxes } from "./sandbox.ts";
+import { type Family, familyOf } from "./subnet.ts";
 
 export interface NetworksPorts {
   readonly store: Store;
@@ -65,6 +66,7 @@ export class Networks implements NetworkController {
   readonly #names = new Names();
   readonly #allowance = resolversAllowance();
   readonly #hostServers = new HostServers();
+  readonly #hostGatewayIPs: readonly string[];
   readonly #sandboxes: Sandboxes;
   readonly #registry: NetworkRegistry;
   readonly #firewall: Firewall;
@@ -75,6 +77,7 @@ export class Networks implements NetworkController {
     this.#logger = logger;
     if (!/^[A-Za-z0-9-]{1,32}$/.test(config.engineId))
       throw new GantryError("invalid", `invalid engine id: ${config.engineId}`);
+    this.#hostGatewayIPs = config.hostGatewayIPs ?? [];
     this.#sandboxes = new Sandboxes(config.execRoot);
     this.#firewall = new Firewall({ table: `gantry-${config.engineId}`, logger });
     this.#registry = new NetworkRegistry({ store, logger, config, netlink: this.#netlink, firewall: this.#firewall });
@@ -224,6 +227,18 @@ export class Networks implements NetworkController {
     };
   }
 
+  hostGateways(): readonly string[] {
+    const { bridge } = this.#registry.find("bridge");
+    const chosen = this.#hostGatewayIPs;
+    const addressOf = (family: Family, own: string | undefined) =>
+      chosen.find((address) => familyOf(address) === family) ?? own ?? [];
+    return [addressOf(4, bridge?.ipv4?.gateway), addressOf(6, bridge?.ipv6?.gateway)].flat();
+  }
+
+  withdraw(containerId: string): void {
+    for (const endpoint of this.#members.get(containerId)?.endpoints.values() ?? []) this.#names.remove(endpoint);
+  }
+
   rename(containerId: string, name: string): void {
     const member = this.#members.get(containerId);
     if (member === undefined) return;
@@ -340,6 +355,7 @@ export class Networks implements NetworkController {
       sandbox,
       names: this.#names,
       endpoints: () => member.endpoints.values(),
+      hostAddresses: () => hostAddressesOf(member.endpoints.values(), this.#hostGatewayIPs),
       upstreams: () => {
         const endpoints = [...member.endpoints.values()];
         if (!endpoints.some((endpoint) => leadsOut(endpoint, 4) || leadsOut(endpoint, 6))) return [];

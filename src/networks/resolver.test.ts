@@ -55,6 +55,7 @@ describe("a sandbox's name server", () => {
       sandbox,
       names,
       endpoints: () => [own],
+      hostAddresses: () => ["10.0.0.1", "fd00::1"],
       upstreams: () => upstreams,
       logger: new Logger("error", () => {}),
       allowance: resolversAllowance(),
@@ -136,8 +137,34 @@ describe("a sandbox's name server", () => {
       ["hidden.back", "A", "SERVFAIL"],
       ["2.0.1.10.in-addr.arpa", "PTR", "SERVFAIL"],
       ["nobody", "A", "SERVFAIL"],
+      ["host.docker.internal", "A", "NOERROR 10.0.0.1"],
+      ["Host.Docker.Internal", "AAAA", "NOERROR fd00::1"],
+      ["host.docker.internal", "MX", "NOERROR"],
     ];
     for (const [name, type, wanted] of rows) assert.equal(await look(name, type), wanted, `${type} ${name}`);
+  });
+
+  test("answers with the question as it came, for so short a time that caches keep no name of one that is gone", async () => {
+    const query = queryOf("WeB.Front");
+    const reply = await ask(query);
+    assert.deepEqual(reply.subarray(12, query.length), query.subarray(12));
+    assert.deepEqual(
+      packet.decode(reply).answers?.map((row) => "ttl" in row && row.ttl),
+      [1],
+    );
+    const chaos = Buffer.from(queryOf("web"));
+    chaos.writeUInt16BE(3, chaos.length - 2);
+    assert.equal((await ask(chaos)).readUInt16BE(2) & 0xf, 2, "of another class it knows nothing");
+    // One label with a dot in it, as no name of a container has.
+    const odd = Buffer.concat([query.subarray(0, 12), Buffer.from("\u0009web.front\u0000\u0000\u0001\u0000\u0001")]);
+    const refused = await ask(odd);
+    assert.deepEqual([refused.readUInt16BE(2) & 0xf, refused.subarray(12)], [2, odd.subarray(12)]);
+  });
+
+  test("refuses a version of EDNS that nobody has told it of, in the words of EDNS", async () => {
+    const edns = { type: "OPT", name: ".", udpPayloadSize: 4096, ednsVersion: 7, flags: 0, options: [] };
+    const [option] = packet.decode(await ask(queryOf("web", "A", { additionals: [edns as never] }))).additionals ?? [];
+    assert.equal(option?.type === "OPT" && option.extendedRcode, 1);
   });
 
   test("gives the bearers of one name in turns", async () => {
@@ -238,6 +265,85 @@ describe("a sandbox's name server", () => {
       servers("127.0.0.3", "127.0.0.2");
       assert.equal(await look("a.example"), "SERVFAIL");
       for (const server of [one, two, three]) server.close();
+    });
+
+    test("does not wait for a server that is silent, and asks it last from then on", async () => {
+      const asked: string[] = [];
+      const silent = await serve("127.0.0.6", () => void asked.push("silent"));
+      const other = await serve("127.0.0.7", (query) => {
+        asked.push("other");
+        return found(query, "192.0.2.3");
+      });
+      upstreams.push({ address: "127.0.0.6", isInside: false }, { address: "127.0.0.7", isInside: false });
+      for (const name of ["a.example", "b.example"]) assert.equal(await look(name), "NOERROR 192.0.2.3");
+      assert.deepEqual(asked, ["silent", "other", "other"]);
+      silent.close();
+      other.close();
+    });
+
+    test("takes the word of the first that there is no such name, however late, before that of the next", async () => {
+      let late: (() => void) | undefined;
+      const first = createSocket("udp4", (query, from) => {
+        late = () => first.send(found(query, "192.0.2.4"), from.port, from.address);
+      });
+      first.bind(53, "127.0.0.8");
+      await once(first, "listening");
+      const second = await serve("127.0.0.10", (query) => {
+        setTimeout(() => late?.(), 50);
+        return code(query, 3);
+      });
+      upstreams.push({ address: "127.0.0.8", isInside: false }, { address: "127.0.0.10", isInside: false });
+      assert.equal(await look("only-inside.example"), "NOERROR 192.0.2.4");
+      first.close();
+      second.close();
+    });
+
+    test("believes no answer of another port, with another id, or to another question", async () => {
+      const forger = createSocket("udp4");
+      forger.bind(0, "127.0.0.11");
+      const honest = createSocket("udp4", (query, from) => {
+        const send = (bytes: Buffer, by = honest) => by.send(bytes, from.port, from.address);
+        const forged = found(query, "192.0.2.66");
+        send(forged, forger);
+        const otherId = Buffer.from(forged);
+        otherId.writeUInt16BE(forged.readUInt16BE(0) ^ 1);
+        const otherName = Buffer.from(forged);
+        otherName[13]! ^= 1;
+        const otherType = Buffer.from(forged);
+        otherType[query.length - 3] = 28;
+        const noQuestion = Buffer.from(forged.subarray(0, 12));
+        noQuestion.fill(0, 4);
+        const twoQuestions = Buffer.from(forged);
+        twoQuestions.writeUInt16BE(2, 4);
+        for (const bytes of [otherId, otherName, otherType, noQuestion, twoQuestions, query, Buffer.alloc(5)])
+          send(bytes);
+        send(found(query, "192.0.2.5"));
+      });
+      honest.bind(53, "127.0.0.1");
+      await once(honest, "listening");
+      upstreams.push({ address: "127.0.0.1", isInside: false });
+      assert.equal(await look("true.example"), "NOERROR 192.0.2.5");
+      forger.close();
+      honest.close();
+    });
+
+    test("hands on that an answer was cut, and cuts one that its asker can't take", async () => {
+      const many = Array.from({ length: 60 }, (_, n) => `192.0.2.${n}`);
+      const server = await serve("127.0.0.1", (query) => {
+        const { id, questions } = packet.decode(query);
+        const name = questions![0]!.name;
+        const cut = { type: "response", id, questions, flags: packet.TRUNCATED_RESPONSE } as const;
+        if (name === "cut.example") return packet.encode(cut);
+        const answers = many.map((data) => ({ type: "A" as const, name, data }));
+        return packet.encode({ type: "response", id, questions, answers });
+      });
+      upstreams.push({ address: "127.0.0.1", isInside: false });
+      assert.equal(packet.decode(await ask(queryOf("cut.example"))).flag_tc, true);
+      const reply = await ask(queryOf("large.example"));
+      assert.ok(reply.length <= 512);
+      const { flag_tc, questions, answers } = packet.decode(reply);
+      assert.deepEqual([flag_tc, questions?.[0]?.name, answers], [true, "large.example", []]);
+      server.close();
     });
 
     test("asks over TCP what it was asked over TCP", async () => {

@@ -18,8 +18,9 @@ import { inNetns } from "../kernel/namespace.ts";
 import { Nftables } from "../kernel/nftables.ts";
 import { Readiness } from "../kernel/readiness.ts";
 import { Allowance } from "./allowance.ts";
-import { forwardQuery, framed, type Transport } from "./dns-forward.ts";
+import { forwardQuery, framed, type Transport, Upstreams } from "./dns-forward.ts";
 import {
+  cutTo,
   type DnsAnswer,
   type DnsQuery,
   fits,
@@ -32,6 +33,9 @@ import {
 import type { Endpoint } from "./endpoint.ts";
 import type { Upstream } from "./host-dns.ts";
 import type { Names } from "./names.ts";
+
+/** The host's own name, as seen from any container. */
+export const HOST_NAME = "host.docker.internal";
 
 /** Where containers on networks of the user's ask for names. */
 export const RESOLVER_ADDRESS = "127.0.0.11";
@@ -63,6 +67,8 @@ export interface ResolverPorts {
   readonly names: Names;
   /** The sandbox's own endpoints, as they are at each query. */
   readonly endpoints: () => Iterable<Endpoint>;
+  /** The host's addresses that the sandbox reaches. */
+  readonly hostAddresses: () => readonly string[];
   /** None where nothing may be asked outside. */
   readonly upstreams: () => readonly Upstream[];
   readonly logger: Logger;
@@ -84,6 +90,7 @@ export class Resolver {
   readonly #tcp: Doorway;
   readonly #clients = new Set<Socket>();
   readonly #ended = new AbortController();
+  readonly #servers = new Upstreams();
   #forwards = 0;
 
   constructor(ports: ResolverPorts) {
@@ -206,8 +213,10 @@ export class Resolver {
     try {
       const { sandbox } = this.#ports;
       const { signal } = this.#ended;
-      const reply = await forwardQuery(bytes, this.#ports.upstreams(), { sandbox, transport, signal });
-      return reply ?? writeFailure(bytes, RCODE.serverFailure);
+      const options = { sandbox, transport, servers: this.#servers, signal };
+      const reply = await forwardQuery(bytes, this.#ports.upstreams(), options);
+      if (reply === undefined) return writeFailure(bytes, RCODE.serverFailure);
+      return transport === "tcp" ? reply : cutTo(reply, udpSizeOf(bytes));
     } finally {
       this.#forwards--;
     }
@@ -215,6 +224,7 @@ export class Resolver {
 
   /** What the engine itself knows; undefined for a name that is none of its containers'. */
   #local(query: DnsQuery): { readonly answer: DnsAnswer | undefined } | undefined {
+    if (!query.isInternet) return undefined;
     const { names } = this.#ports;
     const reverse = reverseAddress(query.name);
     if (reverse !== undefined) {
@@ -223,12 +233,15 @@ export class Resolver {
       return { answer: query.type === "PTR" && fits(target) ? { type: "PTR", target } : undefined };
     }
     const found = names.find(this.#ports.endpoints(), query.name);
-    if (found === undefined) return undefined;
-    if (query.type !== "A" && query.type !== "AAAA") return { answer: undefined };
+    const isHost = found === undefined && query.name.toLowerCase() === HOST_NAME;
+    if (found === undefined && !isHost) return undefined;
+    const { type } = query;
+    if (type !== "A" && type !== "AAAA") return { answer: undefined };
+    if (found === undefined) return { answer: { type, addresses: this.#ports.hostAddresses().filter(isOf[type]) } };
     const addresses = found
-      .map(({ address }) => (query.type === "A" ? address.ipv4Address : address.ipv6Address))
+      .map(({ address }) => (type === "A" ? address.ipv4Address : address.ipv6Address))
       .filter((address) => address !== "");
-    return { answer: { type: query.type, addresses: shuffled(addresses) } };
+    return { answer: { type, addresses: shuffled(addresses) } };
   }
 
   #complain(error: unknown): void {
@@ -312,6 +325,17 @@ function bindBoth(): { udp: number; tcp: number } {
     closeSync(udp);
     throw error;
   }
+}
+
+const isOf = {
+  A: (address: string) => !address.includes(":"),
+  AAAA: (address: string) => address.includes(":"),
+} as const;
+
+/** What the asker of a query that was read before takes over UDP. */
+function udpSizeOf(bytes: Buffer): number {
+  const read = readQuery(bytes);
+  return read !== undefined && "query" in read ? read.query.udpSize : 0;
 }
 
 /** Several that share a name take turns. */
