@@ -185,6 +185,7 @@ const RELOADABLE: readonly Name[] = [
   "maxConcurrentUploads",
   "maxDownloadAttempts",
   "maxUnpackRatio",
+  "pluginDirs",
   "allowNondistributableArtifacts",
   "defaultRuntime",
   "runtimes",

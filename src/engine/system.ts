@@ -8,6 +8,7 @@ import type { ImageRegistry } from "../images/image.ts";
 import { maskProxy } from "../remote/proxy.ts";
 import type { OciRuntime } from "../runtime/process.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
+import type { VolumeStore } from "../volumes/volume.ts";
 import { type Host, isForwarding, openDescriptors } from "./host.ts";
 import type { EngineConfig } from "./options.ts";
 import type { EngineSystem } from "./ports.ts";
@@ -25,6 +26,7 @@ export interface SystemPorts {
   readonly containers: Pick<ContainerController, "counts">;
   readonly images: Pick<ImageRegistry, "list">;
   readonly snapshots: Pick<Snapshotter, "driver">;
+  readonly volumes: Pick<VolumeStore, "drivers">;
   readonly events: EventBus;
 }
 
@@ -72,7 +74,7 @@ async function systemInfo(ports: SystemPorts): Promise<SystemInfo> {
     Driver: ports.snapshots.driver,
     DriverStatus: [],
     Plugins: {
-      Volume: ["local"],
+      Volume: await ports.volumes.drivers(),
       Network: ["bridge", "host", "null"],
       Authorization: null,
       // `none` is a word for having none.

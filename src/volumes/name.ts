@@ -5,12 +5,15 @@ const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 /** What a folder's name can have. */
 const LONGEST = 255;
 
+/** Of a volume that was made without a name. */
+export const ANONYMOUS_LABEL = "com.docker.volume.anonymous";
+
 /** For a volume that is made without one. */
 export function newVolumeName(): string {
   return randomBytes(32).toString("hex");
 }
 
-/** Throws `invalid` with Docker's text unless this can be a volume's name. */
+/** Throws `invalid` with Docker's text unless this can be a volume's name, or a snapshot's. */
 export function checkVolumeName(name: string): void {
   if (name.length === 1) {
     throw refused(name, "volume name is too short, names should be at least two alphanumeric characters");

@@ -6,18 +6,19 @@ import type { VolumeListing } from "./driver.ts";
 export interface VolumeStore {
   /** What is recorded of a volume. */
   get(name: string): Volume | undefined;
-  /** Those that are recorded. */
+  /** Those of the `local` driver. */
   list(): Volume[];
   /** A volume as its driver says it now; every driver is asked for one that isn't recorded. */
   inspect(name: string): Promise<Volume | undefined>;
   /** Those of all drivers, as the drivers say them now. */
   listAll(): Promise<VolumeListing>;
+  /** `local` and the plugins that can be asked, sorted but for the first. */
+  drivers(): Promise<string[]>;
   /** A volume of that name and driver that is there already is the answer, whatever else is asked for. */
   make(request: VolumeRequest): Promise<Volume>;
-  /**
-   * The same at once, as a transaction needs it: for the `local` driver, and for volumes that `make` answered with
-   * before.
-   */
+  /** The same for what a plugin is to do or has done already; undefined for what is the `local` driver's to make. */
+  prepare(request: VolumeRequest): Promise<Volume | undefined>;
+  /** The same at once, as a transaction needs it, for volumes that `prepare` answered nothing for. */
   create(request: VolumeRequest): Volume;
   /** conflict while a container uses it. */
   remove(name: string, options: { force: boolean }): Promise<void>;

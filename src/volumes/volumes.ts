@@ -3,19 +3,22 @@ import type { Volume } from "../api/volume.ts";
 import { GantryError } from "../base/errors.ts";
 import type { VolumeDriver, VolumeListing } from "./driver.ts";
 import type { LocalVolumes } from "./local.ts";
-import { newVolumeName } from "./name.ts";
+import { ANONYMOUS_LABEL, newVolumeName } from "./name.ts";
+import type { PluginVolumes } from "./plugin-volumes.ts";
 import type { VolumeRequest, VolumeStore } from "./volume.ts";
+
+/** What whoever asks for the engine's state waits for a plugin that was never spoken to. */
+const GREETING_MS = 1000;
 
 export interface VolumeDrivers {
   readonly local: LocalVolumes;
-  /** All plugins as one. */
-  readonly plugins?: VolumeDriver;
+  readonly plugins?: PluginVolumes;
 }
 
 /** The volumes of all drivers as one: a name belongs to one of them. */
 export class Volumes implements VolumeStore {
   readonly #local: LocalVolumes;
-  readonly #plugins: VolumeDriver | undefined;
+  readonly #plugins: PluginVolumes | undefined;
 
   constructor({ local, plugins }: VolumeDrivers) {
     this.#local = local;
@@ -43,13 +46,26 @@ export class Volumes implements VolumeStore {
     };
   }
 
+  async drivers(): Promise<string[]> {
+    return ["local", ...((await this.#plugins?.drivers(GREETING_MS)) ?? [])];
+  }
+
   async make(request: VolumeRequest): Promise<Volume> {
-    const name = request.name === undefined || request.name === "" ? undefined : request.name;
-    const owner = name === undefined ? undefined : this.#ownerOf(name);
-    const driver = this.#driverFor(request.driver) ?? owner ?? this.#local;
-    if (owner !== undefined && owner !== driver) throw taken(owner.get(name!));
-    if (driver === this.#local) return this.#local.create(request);
-    return driver.make({ ...request, name: name ?? newVolumeName() });
+    return (await this.prepare(request)) ?? this.#local.create(request);
+  }
+
+  async prepare(request: VolumeRequest): Promise<Volume | undefined> {
+    const plugins = this.#plugins;
+    const { name = "", driver = "" } = request;
+    if (plugins === undefined || (name !== "" && this.#local.owns(name) && (driver === "" || driver === "local"))) {
+      return undefined;
+    }
+    if (name === "") return isPlugin(driver) ? plugins.make(nameless(request)) : undefined;
+    const owner = this.#ownerOf(name)?.get(name);
+    if (owner !== undefined && driver !== "" && driver !== owner.Driver) throw taken(owner);
+    if (driver === "local") return undefined;
+    if (isPlugin(driver) || owner !== undefined) return plugins.make({ ...request, name });
+    return plugins.adoptNamed(name);
   }
 
   create(request: VolumeRequest): Volume {
@@ -60,7 +76,8 @@ export class Volumes implements VolumeStore {
   }
 
   async remove(name: string, options: { readonly force: boolean }): Promise<void> {
-    await (this.#ownerOf(name) ?? this.#local).remove(name, options);
+    // A name that nobody knows may be that of a volume which was made through a plugin by others.
+    await (this.#local.owns(name) ? this.#local : (this.#plugins ?? this.#local)).remove(name, options);
   }
 
   prune(filters: Filters): Promise<{ readonly deleted: string[]; readonly spaceReclaimed: number }> {
@@ -72,7 +89,7 @@ export class Volumes implements VolumeStore {
   }
 
   isAnonymous(name: string): boolean {
-    return this.#local.isAnonymous(name);
+    return this.#local.isAnonymous(name) || this.#plugins?.isAnonymous(name) === true;
   }
 
   mount(name: string, holder: string): Promise<string> {
@@ -92,12 +109,14 @@ export class Volumes implements VolumeStore {
     if (this.#local.owns(name)) return this.#local;
     return this.#plugins?.owns(name) === true ? this.#plugins : undefined;
   }
+}
 
-  /** Undefined where none was asked for. */
-  #driverFor(driver: string | undefined): VolumeDriver | undefined {
-    if (driver === undefined || driver === "") return undefined;
-    return driver === "local" ? this.#local : (this.#plugins ?? this.#local);
-  }
+function isPlugin(driver: string): boolean {
+  return driver !== "" && driver !== "local";
+}
+
+function nameless(request: VolumeRequest): VolumeRequest & { readonly name: string } {
+  return { ...request, name: newVolumeName(), labels: { ...request.labels, [ANONYMOUS_LABEL]: "" } };
 }
 
 function taken(volume: Volume | undefined): GantryError {
