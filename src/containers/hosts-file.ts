@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync, writeFileSync } from "node:fs";
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync, writeFileSync } from "node:fs";
 import { hasCode } from "../base/errors.ts";
 
 /** A file that a container has grown beyond this is its own business. */
@@ -19,12 +19,12 @@ export function setHosts(path: string, names: string, addresses: readonly string
   const present = new Set(kept.map((line) => line.trimEnd()));
   const missing = addresses.map((address) => `${address}\t${names}`).filter((line) => !present.has(line));
   const changed = [...kept, ...missing.map((line) => `${line}\n`)].join("");
-  if (changed !== text) writeFileSync(path, changed);
+  if (changed !== text) overwrite(path, changed);
 }
 
 /** Writes `after` over a file that still says `before`: one that the container changed stays as it is. */
 export function replaceUnchanged(path: string, before: string, after: string): void {
-  if (before !== after && readBounded(path) === before) writeFileSync(path, after);
+  if (before !== after && readBounded(path) === before) overwrite(path, after);
 }
 
 function readBounded(path: string): string | undefined {
@@ -36,14 +36,26 @@ function readBounded(path: string): string | undefined {
     throw error;
   }
   try {
-    const buffer = Buffer.allocUnsafe(MOST_BYTES + 1);
+    // No more memory than the file needs: a megabyte each time would keep the collector busy. One byte shows its growth.
+    const buffer = Buffer.allocUnsafe(Math.min(fstatSync(fd).size, MOST_BYTES) + 1);
     let length = 0;
     for (;;) {
       const read = readSync(fd, buffer, length, buffer.length - length, null);
       length += read;
       if (read === 0 || length === buffer.length) break;
     }
-    return length > MOST_BYTES ? undefined : buffer.toString("utf8", 0, length);
+    return length === buffer.length ? undefined : buffer.toString("utf8", 0, length);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Without emptying the file first: ext4 would write it to the disk before it is closed. */
+function overwrite(path: string, text: string): void {
+  const fd = openSync(path, "r+");
+  try {
+    writeFileSync(fd, text);
+    ftruncateSync(fd, Buffer.byteLength(text));
   } finally {
     closeSync(fd);
   }
