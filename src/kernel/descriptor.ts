@@ -1,12 +1,15 @@
 import { closeSync } from "node:fs";
 import koffi from "koffi";
 import { hasCode } from "../base/errors.ts";
-import { check, errnoError, libc } from "./libc.ts";
+import { check, errnoError, libc, SYSCALL } from "./libc.ts";
 
 const F_GETFD = 1;
 const F_SETFD = 2;
 const F_SETPIPE_SZ = 1031;
 const FD_CLOEXEC = 1;
+const CLOSE_RANGE_CLOEXEC = 4;
+const FIRST_BEYOND_STDIO = 3;
+const LAST = 0xffff_ffff;
 const TIOCSWINSZ = 0x5414;
 const SIOCOUTQ = 0x5411;
 const SOL_SOCKET = 1;
@@ -22,6 +25,7 @@ const MSG_CTRUNC = 0x8;
 const c = {
   fcntl: libc("int fcntl(int fd, int command, long argument)"),
   mkfifo: libc("int mkfifo(const char *path, mode_t mode)"),
+  closeRange: libc("long syscall(long number, long first, long last, long flags)"),
   flock: libc("int flock(int fd, int operation)"),
   ioctl: libc("int ioctl(int fd, unsigned long request, void *argument)"),
   read: libc("ssize_t read(int fd, uintptr_t bytes, size_t size)"),
@@ -182,6 +186,12 @@ export function flock(fd: number, mode: "exclusive" | "shared" | "unlock"): bool
 export function closeOnExec(fd: number, on = true): void {
   const flags = check("fcntl", c.fcntl(fd, F_GETFD, 0));
   check("fcntl", c.fcntl(fd, F_SETFD, on ? flags | FD_CLOEXEC : flags & ~FD_CLOEXEC));
+}
+
+/** No program that this process starts gets any of its descriptors but the standard three and those given to it. */
+export function closeAllOnExec(): void {
+  const result = Number(c.closeRange(SYSCALL.closeRange, FIRST_BEYOND_STDIO, LAST, CLOSE_RANGE_CLOEXEC));
+  check("close_range", result, "CLOSE_RANGE_CLOEXEC");
 }
 
 /** Sets the size of a terminal, in characters. */

@@ -36,6 +36,7 @@ export function check(syscall: string, result: number, detail = ""): number {
 
 /** The raw system call, for those that glibc 2.36 does not wrap. Arguments are passed as 64-bit words. */
 export const SYSCALL = {
+  closeRange: 436,
   openat2: 437,
   pidfdOpen: 434,
   pidfdSendSignal: 424,

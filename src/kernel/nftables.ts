@@ -1,7 +1,6 @@
-import { readdirSync, readlinkSync } from "node:fs";
 import koffi from "koffi";
-import { GantryError, hasCode } from "../base/errors.ts";
-import { closeOnExec } from "./descriptor.ts";
+import { GantryError } from "../base/errors.ts";
+import { closeAllOnExec } from "./descriptor.ts";
 
 const lib = koffi.load("libnftables.so.1");
 const newContext = lib.func("void *nft_ctx_new(uint32_t flags)");
@@ -26,7 +25,6 @@ export class Nftables {
   #context: unknown;
 
   constructor() {
-    const before = openSockets();
     const context: unknown = newContext(0);
     if (context === null) throw new GantryError("internal", "cannot use nftables: libnftables gave no context");
     bufferOutput(context);
@@ -34,7 +32,7 @@ export class Nftables {
     setOutputFlags(context, OUTPUT_JSON);
     this.#context = context;
     // libnftables lets its sockets be inherited: a container must not get one that changes the host's rules.
-    for (const [socket, fd] of openSockets()) if (!before.has(socket)) closeOnExec(fd);
+    closeAllOnExec();
   }
 
   /**
@@ -56,19 +54,4 @@ export class Nftables {
     freeContext(this.#context);
     this.#context = undefined;
   }
-}
-
-/** This process's sockets, by the kernel's name for each. */
-function openSockets(): Map<string, number> {
-  const sockets = new Map<string, number>();
-  for (const name of readdirSync("/proc/self/fd")) {
-    try {
-      const target = readlinkSync(`/proc/self/fd/${name}`);
-      if (target.startsWith("socket:")) sockets.set(target, Number(name));
-    } catch (error) {
-      // Closed since it was listed, as the listing's own descriptor is.
-      if (!hasCode(error, "ENOENT")) throw error;
-    }
-  }
-  return sockets;
 }
