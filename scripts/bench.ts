@@ -1,5 +1,5 @@
 // Measures Gantry and Docker in turns and writes docs/performance.md. `--only TEXT` measures what has TEXT in its
-// name, `--rounds N` fewer or more times, `--no-write` leaves the page as it is.
+// name (or `networks`), `--rounds N` fewer or more times, `--no-write` leaves the page as it is.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -41,7 +41,7 @@ for (const kind of kinds) {
 await shareImage(peers);
 
 const rows: Row[] = [];
-for (const measure of MEASURES.filter(({ name }) => name.includes(values.only ?? ""))) {
+for (const measure of MEASURES.filter(isWanted)) {
   if (measure.skip) {
     console.log(`bench: ${measure.name}: left out: ${measure.skip}`);
     continue;
@@ -61,6 +61,10 @@ if (!values["no-write"] && values.only === undefined) {
   const text = page(rows, names, await versions(), loadBefore);
   writeFileSync(path, notes === "" ? text : `${text}\n${notes}`);
   console.log("\nbench: wrote docs/performance.md");
+}
+
+function isWanted({ name, group }: Measure): boolean {
+  return values.only === undefined || group === values.only || name.includes(values.only);
 }
 
 /** The peers take turns round by round, so that whatever else the machine does falls on each alike. */

@@ -6,8 +6,10 @@ export const IMAGE = "busybox:latest";
 /** One thing that is measured of each peer in turn. */
 export interface Measure {
   readonly name: string;
-  /** `×` is a ratio: how many times what it is compared with takes. */
-  readonly unit: "ms" | "MiB" | "×";
+  /** `×` is a ratio: how many times what it is compared with takes. Of what has a `/s`, more is better. */
+  readonly unit: "ms" | "MiB" | "×" | "processes" | "/s" | "Gbit/s";
+  /** What `--only` finds it by besides its name. */
+  readonly group?: "networks";
   readonly rounds: number;
   readonly warmUp: number;
   /** Why it can't be measured on this machine; `false` if it can. */

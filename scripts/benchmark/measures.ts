@@ -1,6 +1,7 @@
 import { BULK_MEASURES } from "./bulk-measures.ts";
 import { IMAGE, type Measure } from "./measure.ts";
 import { pssOf } from "./memory.ts";
+import { NETWORK_MEASURES } from "./network-measures.ts";
 import type { Peer } from "./peer.ts";
 import { PULL_MEASURES } from "./pull-measures.ts";
 import { PUSH_MEASURES } from "./push-measures.ts";
@@ -124,4 +125,5 @@ export const MEASURES: readonly Measure[] = [
   ...BULK_MEASURES,
   ...PULL_MEASURES,
   ...PUSH_MEASURES,
+  ...NETWORK_MEASURES,
 ];

@@ -18,10 +18,13 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
 }
 
-/** A Markdown table of medians; the last column says how many times less the first peer needed than the second. */
+/**
+ * A Markdown table of medians; the last column says how many times less the first peer needed than the second, or how
+ * many times more it did in a second.
+ */
 export function tableOf(rows: readonly Row[], peers: readonly string[]): string {
   const [first, second] = peers;
-  const header = ["", ...peers, ...(second === undefined ? [] : [`${second} / ${first}`])];
+  const header = ["", ...peers, ...(second === undefined ? [] : ["times better"])];
   const body = rows.map(({ name, unit, medians }) => {
     const cells = peers.map((peer) => `${formatted(medians[peer], unit)} ${unit}`);
     const ratio = second === undefined || first === undefined ? [] : [ratioOf(medians[second], medians[first], unit)];
@@ -34,6 +37,8 @@ export function tableOf(rows: readonly Row[], peers: readonly string[]): string 
 function formatted(value: number | undefined, unit: string): string {
   if (value !== undefined && unit === "MiB" && value < LEAST_MIB) return `< ${LEAST_MIB}`;
   if (value === undefined || Number.isNaN(value)) return "–";
+  if (unit === "processes") return value.toFixed(0);
+  if (unit === "ms" && value < 1) return value.toFixed(3);
   return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
 
@@ -41,9 +46,8 @@ function ratioOf(value: number | undefined, by: number | undefined, unit: string
   if (value !== undefined && by !== undefined && unit === "MiB" && by < LEAST_MIB) {
     return value < LEAST_MIB ? "–" : `> ${(value / LEAST_MIB).toFixed(0)}×`;
   }
-  return value === undefined || Number.isNaN(value) || by === undefined || by <= 0
-    ? "–"
-    : `${(value / by).toFixed(1)}×`;
+  if (value === undefined || by === undefined || !(value > 0 && by > 0)) return "–";
+  return `${(unit.endsWith("/s") ? by / value : value / by).toFixed(1)}×`;
 }
 
 /** What else the machine was doing; to be asked before the first measurement. */
@@ -70,6 +74,7 @@ export function page(
 
 Written by \`npm run bench\`, which measures the engines in turns in one run: each with its own roots, socket and
 network namespace, the same image, each driven by its own command-line tool. Figures are medians after a warm-up.
+The last column says how many times less the first needs, of what is counted by the second how many times more it does.
 They hold for this machine and say nothing certain about another; differences below a third mean little. Before each
 measurement the bench waits for the processors to be idle, so that neither engine pays for what the other still cleans.
 
@@ -80,6 +85,6 @@ ${versions.map((version) => `- ${version}`).join("\n")}
 ${tableOf(rows, peers)}
 
 Times of commands include starting the tool itself. Memory is the proportional set size of all processes that serve
-the engine (daemons, supervisor, shims), without the containers' own processes.
+the engine (daemons, supervisor, shims, proxies), without the containers' own processes.
 `;
 }
