@@ -34,9 +34,14 @@ test("a bridge is made with its hardware address, changed and deleted", () => {
       mtu: 1400,
       mac: "02:42:01:02:03:04",
       master: 0,
+      parent: 0,
+      parentIsElsewhere: false,
+      group: 0,
       alias: "words of mine",
     },
   );
+  assert.deepEqual(netlink.link("br-a"), made);
+  assert.equal(netlink.link("br-none"), undefined);
   assert.throws(() => netlink.createBridge("br-a"), { code: "EEXIST", syscall: "netlink" });
   netlink.deleteLink("br-a");
   assert.throws(() => netlink.deleteLink("br-a"), { code: "ENODEV" });
@@ -94,6 +99,57 @@ test("a veth's peer is born in its namespace, and both carry IPv4 and IPv6 addre
   netlink.deleteLink("br-b");
   removeNetns(path);
   rmSync(folder, { recursive: true });
+});
+
+test("a macvlan is born in its namespace, with its group and its parent elsewhere", () => {
+  const folder = mkdtempSync(join(tmpdir(), "gantry-netlink-"));
+  const path = join(folder, "inside");
+  createNetns(path);
+  using netlink = new Netlink();
+  netlink.createVeth({ name: "wire", peer: { name: "far" } });
+  const parent = netlink.link("wire")?.index ?? 0;
+  const netnsFd = openSync(path, "r");
+  const kind = { kind: "macvlan", mode: "bridge" } as const;
+  netlink.createSharing({
+    name: "eth0",
+    parent,
+    netnsFd,
+    group: 0x7fffffff,
+    mtu: 1400,
+    mac: "02:00:00:00:00:07",
+    kind,
+  });
+  closeSync(netnsFd);
+  {
+    using inside = inNetns(path, () => new Netlink());
+    const { mac, mtu, parentIsElsewhere, group, up } = inside.link("eth0") ?? {};
+    assert.deepEqual(
+      { mac, mtu, parentIsElsewhere, group, up },
+      { mac: "02:00:00:00:00:07", mtu: 1400, parentIsElsewhere: true, group: 0x7fffffff, up: false },
+    );
+  }
+  netlink.deleteLink("wire");
+  removeNetns(path);
+  rmSync(folder, { recursive: true });
+});
+
+test("addresses are listed of all links or of one, and routes without those of the host's own addresses", () => {
+  using netlink = new Netlink();
+  for (const [name, address] of [
+    ["br-c", "10.3.0.1"],
+    ["br-d", "10.4.0.1"],
+  ] as const) {
+    netlink.createBridge(name);
+    netlink.configureLink(netlink.link(name)?.index ?? 0, [{ address, prefix: 24 }]);
+  }
+  const index = netlink.link("br-d")?.index ?? 0;
+  const ofOne = netlink.addresses(index).filter(({ address }) => !address.startsWith("fe80"));
+  assert.deepEqual(ofOne, [{ index, address: "10.4.0.1", prefix: 24 }]);
+  assert.ok(netlink.addresses().some(({ address }) => address === "10.3.0.1"));
+  const away = netlink.routesAway().map(({ destination }) => destination);
+  assert.ok(away.includes("10.3.0.0/24") && away.includes("10.4.0.0/24"), away.join(" "));
+  assert.ok(!away.includes("10.3.0.1/32") && !away.includes("10.3.0.255/32"), away.join(" "));
+  for (const name of ["br-c", "br-d"]) netlink.deleteLink(name);
 });
 
 test("of a batch that is refused in part the error says which, in the kernel's words", () => {

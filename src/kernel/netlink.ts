@@ -1,3 +1,4 @@
+import { hasCode } from "../base/errors.ts";
 import { addressBytes, addressText } from "./netlink/address.ts";
 import {
   type BridgeOptions,
@@ -5,19 +6,28 @@ import {
   bridgePortRequest,
   changeLinkRequest,
   createBridgeRequest,
+  createDummyRequest,
+  createOrphanRequest,
+  createSharingRequest,
   createVethRequest,
+  createVlanRequest,
   DUMP_LINKS,
   decodeLink,
   deleteLinkRequest,
+  getLinkRequest,
+  type IpvlanKind,
   type Link,
   type LinkChange,
+  type MacvlanKind,
+  type SharingOptions,
   type VethOptions,
+  type VlanOptions,
 } from "./netlink/link.ts";
 import {
   addAddressRequest,
   addNeighbourRequest,
   addRouteRequest,
-  DUMP_ADDRESSES,
+  addressesHead,
   DUMP_NEIGHBOURS,
   DUMP_ROUTES,
   decodeAddress,
@@ -25,7 +35,9 @@ import {
   decodeRoute,
   deleteAddressRequest,
   deleteRouteRequest,
+  GET_ADDRESS,
   type InterfaceAddress,
+  leadsAway,
   type Neighbour,
   type NewRoute,
   type Route,
@@ -33,7 +45,17 @@ import {
 } from "./netlink/route.ts";
 import { NetlinkSocket, PROTOCOL } from "./netlink/socket.ts";
 
-export type { InterfaceAddress, Link, Neighbour, NewRoute, Route, VethOptions };
+export type {
+  InterfaceAddress,
+  IpvlanKind,
+  Link,
+  MacvlanKind,
+  Neighbour,
+  NewRoute,
+  Route,
+  SharingOptions,
+  VethOptions,
+};
 export { addressBytes, addressText };
 
 /**
@@ -49,9 +71,21 @@ export class Netlink {
     return this.#socket.dump("list links", DUMP_LINKS.type, DUMP_LINKS.head).map(decodeLink);
   }
 
-  addresses(): InterfaceAddress[] {
-    const found = this.#socket.dump("list addresses", DUMP_ADDRESSES.type, DUMP_ADDRESSES.head);
-    return found.map(decodeAddress).filter((row) => row !== undefined);
+  /** Undefined if there is none of this name. */
+  link(name: string): Link | undefined {
+    try {
+      return decodeLink(this.#socket.get(getLinkRequest(name)));
+    } catch (error) {
+      if (hasCode(error, "ENODEV")) return undefined;
+      throw error;
+    }
+  }
+
+  /** Of all links, or of the one of this index. */
+  addresses(index = 0): InterfaceAddress[] {
+    const found = this.#socket.dump("list addresses", GET_ADDRESS, addressesHead(index));
+    const rows = found.map(decodeAddress).filter((row) => row !== undefined);
+    return index === 0 ? rows : rows.filter((row) => row.index === index);
   }
 
   /** Of all tables and both families. */
@@ -60,14 +94,49 @@ export class Netlink {
     return found.map(decodeRoute).filter((row) => row !== undefined);
   }
 
+  /** Of all tables and both families, without those that the host's own addresses have. */
+  routesAway(): Route[] {
+    const found = this.#socket.dump("list routes", DUMP_ROUTES.type, DUMP_ROUTES.head);
+    return found
+      .filter(leadsAway)
+      .map(decodeRoute)
+      .filter((row) => row !== undefined);
+  }
+
   neighbours(): Neighbour[] {
     const found = this.#socket.dump("list neighbours", DUMP_NEIGHBOURS.type, DUMP_NEIGHBOURS.head);
     return found.map(decodeNeighbour).filter((row) => row !== undefined);
   }
 
+  /** The kernel can make links of this kind, which lie on another; it loads its module for the question. */
+  hasKind(kind: "macvlan" | "ipvlan"): boolean {
+    try {
+      // Without a parent nothing is ever made.
+      this.#socket.execute([createOrphanRequest(kind)]);
+    } catch (error) {
+      return !hasCode(error, "EOPNOTSUPP");
+    }
+    return true;
+  }
+
   /** A bridge without spanning tree or forwarding delay, down. */
   createBridge(name: string, options: BridgeOptions = {}): void {
     this.#socket.execute([createBridgeRequest(name, options)]);
+  }
+
+  /** A sub-interface for one VLAN, down. */
+  createVlan(name: string, options: VlanOptions): void {
+    this.#socket.execute([createVlanRequest(name, options)]);
+  }
+
+  /** A link that leads nowhere, down. */
+  createDummy(name: string, group: number): void {
+    this.#socket.execute([createDummyRequest(name, group)]);
+  }
+
+  /** A macvlan or ipvlan on a parent, born in its target namespace, down. */
+  createSharing(options: SharingOptions): void {
+    this.#socket.execute([createSharingRequest(options)]);
   }
 
   /** Both ends at once; the peer is born in its target namespace, down. */
@@ -136,9 +205,10 @@ export class Netlink {
     index: number,
     addresses: readonly Omit<InterfaceAddress, "index">[],
     routes: readonly NewRoute[] = [],
+    change: LinkChange = {},
   ): void {
     this.#socket.execute([
-      changeLinkRequest(index, { up: true }),
+      changeLinkRequest(index, { ...change, up: true }),
       ...addresses.map((address) => addAddressRequest({ ...address, index })),
       ...routes.map(replaceRouteRequest),
     ]);

@@ -1,5 +1,17 @@
 import { GantryError } from "../base/errors.ts";
+import {
+  LINK_OPTIONS,
+  type Options,
+  optionOf,
+  readFlag,
+  readInsidePrefix,
+  readMtu,
+  refuseUnknown,
+} from "./driver-options.ts";
 import { familyOf } from "./subnet.ts";
+
+/** How a network's containers are reached from outside, and reach it. */
+export type GatewayMode = "nat" | "nat-unprotected" | "routed" | "isolated";
 
 /** What a bridge network's driver options come to. */
 export interface BridgeOptions {
@@ -16,63 +28,82 @@ export interface BridgeOptions {
   readonly insidePrefix: string;
   /** The bridge has no IPv4 address of its own. */
   readonly inhibitIPv4: boolean;
+  readonly gatewayMode4: GatewayMode;
+  readonly gatewayMode6: GatewayMode;
+  /** Links of the host through which containers are reached as from the host itself. */
+  readonly trustedInterfaces: readonly string[];
 }
 
 const BRIDGE = "com.docker.network.bridge.";
-const MTU = "com.docker.network.driver.mtu";
-const INSIDE = "com.docker.network.container_iface_prefix";
+const KEY = {
+  name: `${BRIDGE}name`,
+  neighbours: `${BRIDGE}enable_icc`,
+  masquerade: `${BRIDGE}enable_ip_masquerade`,
+  hostBinding: `${BRIDGE}host_binding_ipv4`,
+  inhibitIPv4: `${BRIDGE}inhibit_ipv4`,
+  gatewayMode4: `${BRIDGE}gateway_mode_ipv4`,
+  gatewayMode6: `${BRIDGE}gateway_mode_ipv6`,
+  trusted: `${BRIDGE}trusted_host_interfaces`,
+} as const;
+/** minikube gives them to every network, with no value and no meaning. */
+const WITHOUT_MEANING = ["--icc", "--ip-masq"];
+const MODES: ReadonlySet<string> = new Set<GatewayMode>(["nat", "nat-unprotected", "routed", "isolated"]);
 /** The kernel takes up to 15 bytes, and more characters than the packet filter's language has names for. */
 const LINK_NAME = /^[A-Za-z0-9_.-]{1,15}$/;
 
-/** Reads the options as Docker does: those it does not know are kept and mean nothing. Throws invalid. */
-export function readBridgeOptions(options: Readonly<Record<string, string>>): BridgeOptions {
-  const get = (key: string): string | undefined => (Object.hasOwn(options, key) ? options[key] : undefined);
-  const name = get(`${BRIDGE}name`) || undefined;
-  if (name !== undefined && (!LINK_NAME.test(name) || name === "." || name === "..")) {
+/** Of a network that is to be made. Throws invalid. */
+export function refuseUnknownOfBridge(options: Options): void {
+  const given = Object.entries(options).filter(([key, value]) => value !== "" || !WITHOUT_MEANING.includes(key));
+  refuseUnknown("the bridge driver", Object.fromEntries(given), [...Object.values(KEY), ...LINK_OPTIONS]);
+}
+
+/** Throws invalid for what makes no sense. */
+export function readBridgeOptions(options: Options, internal: boolean): BridgeOptions {
+  const name = optionOf(options, KEY.name) || undefined;
+  if (name !== undefined && !isLinkName(name)) {
     throw new GantryError("invalid", `invalid bridge name ${JSON.stringify(name.slice(0, 100))}: not a link's name`);
   }
-  const hostBinding = get(`${BRIDGE}host_binding_ipv4`);
+  const hostBinding = optionOf(options, KEY.hostBinding);
   if (hostBinding !== undefined && familyOf(hostBinding) !== 4) {
-    throw new GantryError("invalid", `failed to parse ${BRIDGE}host_binding_ipv4 value: ${hostBinding} (nil ip)`);
-  }
-  const insidePrefix = get(INSIDE) || "eth";
-  if (!/^[A-Za-z0-9_.-]{1,12}$/.test(insidePrefix)) {
-    throw new GantryError("invalid", `invalid ${INSIDE} value: ${insidePrefix.slice(0, 100)}`);
-  }
-  for (const family of ["ipv4", "ipv6"]) {
-    const key = `${BRIDGE}gateway_mode_${family}`;
-    const mode = get(key);
-    if (mode !== undefined && mode !== "nat") {
-      throw new GantryError("unsupported", `${key}=${mode.slice(0, 100)} is not supported: leave it out, or use nat`);
-    }
+    throw new GantryError("invalid", `failed to parse ${KEY.hostBinding} value: ${hostBinding} (nil ip)`);
   }
   return {
     name,
-    mtu: readMtu(get(MTU)),
-    neighbours: readFlag(`${BRIDGE}enable_icc`, get(`${BRIDGE}enable_icc`), true),
-    masquerade: readFlag(`${BRIDGE}enable_ip_masquerade`, get(`${BRIDGE}enable_ip_masquerade`), true),
+    mtu: readMtu(options),
+    neighbours: readFlag(options, KEY.neighbours, true),
+    masquerade: readFlag(options, KEY.masquerade, true),
     hostBinding: hostBinding ?? "",
-    insidePrefix,
-    inhibitIPv4: readFlag(`${BRIDGE}inhibit_ipv4`, get(`${BRIDGE}inhibit_ipv4`), false),
+    insidePrefix: readInsidePrefix(options),
+    inhibitIPv4: readFlag(options, KEY.inhibitIPv4, false),
+    gatewayMode4: readMode(options, KEY.gatewayMode4, internal),
+    gatewayMode6: readMode(options, KEY.gatewayMode6, internal),
+    trustedInterfaces: readTrusted(options),
   };
 }
 
-function readMtu(text: string | undefined): number {
-  if (text === undefined || text === "") return 0;
-  if (!/^[+-]?\d{1,9}$/.test(text)) {
-    const why = `strconv.Atoi: parsing ${JSON.stringify(text.slice(0, 100))}: invalid syntax`;
-    throw new GantryError("invalid", `failed to parse ${MTU} value: ${text.slice(0, 100)} (${why})`);
-  }
-  const mtu = Number(text);
-  // The least that IPv4 works with, and the most that the kernel gives a veth.
-  if (mtu !== 0 && (mtu < 68 || mtu > 65_535)) throw new GantryError("invalid", `invalid MTU number: ${mtu}`);
-  return mtu;
+export function isLinkName(text: string): boolean {
+  return LINK_NAME.test(text) && text !== "." && text !== "..";
 }
 
-function readFlag(key: string, text: string | undefined, initial: boolean): boolean {
-  if (text === undefined) return initial;
-  if (/^(1|t|T|TRUE|true|True)$/.test(text)) return true;
-  if (/^(0|f|F|FALSE|false|False)$/.test(text)) return false;
-  const why = `strconv.ParseBool: parsing ${JSON.stringify(text.slice(0, 100))}: invalid syntax`;
-  throw new GantryError("invalid", `failed to parse ${key} value: ${text.slice(0, 100)} (${why})`);
+function readMode(options: Options, key: string, internal: boolean): GatewayMode {
+  const text = optionOf(options, key) || "nat";
+  if (!MODES.has(text)) {
+    throw new GantryError("invalid", `unknown gateway mode ${text.slice(0, 100)}: ${key} is ${[...MODES].join(", ")}`);
+  }
+  if (text === "isolated" && !internal) {
+    throw new GantryError("invalid", "gateway mode 'isolated' can only be used for an internal network");
+  }
+  if (text !== "nat") {
+    throw new GantryError("unsupported", `${key}=${text} is not supported: leave it out, or use nat`);
+  }
+  return text as GatewayMode;
+}
+
+/** Docker's own form: names with colons between them. */
+function readTrusted(options: Options): string[] {
+  const text = optionOf(options, KEY.trusted) ?? "";
+  const names = text === "" ? [] : text.split(":");
+  const wrong = names.find((name) => !isLinkName(name));
+  if (wrong === undefined) return names;
+  throw new GantryError("invalid", `invalid ${KEY.trusted} value: ${JSON.stringify(wrong.slice(0, 100))}`);
 }

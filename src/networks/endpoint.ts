@@ -3,6 +3,7 @@ import { EMPTY_ENDPOINT } from "../api/endpoint.ts";
 import type { NetworkContainer } from "../api/network.ts";
 import { GantryError } from "../base/errors.ts";
 import type { EndpointAddress } from "./driver.ts";
+import { readEndpointOptions } from "./endpoint-options.ts";
 import { isPredefined, type NetworkRecord } from "./record.ts";
 import { contains, type Family, familyOf, parseAddress, parseSubnet } from "./subnet.ts";
 
@@ -92,6 +93,10 @@ export function checkSettings(network: NetworkRecord, settings: Partial<Endpoint
     if (familyOf(text) === undefined) throw new GantryError("invalid", `invalid link-local IP address: ${cut(text)}`);
   }
   if (settings.MacAddress) checkMac(settings.MacAddress);
+  if (settings.MacAddress && network.driver === "ipvlan") {
+    throw new GantryError("invalid", "ipvlan interfaces do not support custom mac address assignment");
+  }
+  readEndpointOptions(settings.DriverOpts);
   if (isPredefined(network)) {
     if (fixed.some(([, text]) => text)) {
       throw new GantryError("invalid", "user specified IP address is supported on user defined networks only");
@@ -103,9 +108,12 @@ export function checkSettings(network: NetworkRecord, settings: Partial<Endpoint
   for (const [family, text] of fixed) if (text) checkFixed(network, family, text);
 }
 
-function checkFixed({ ipam, bridge }: NetworkRecord, family: Family, text: string): void {
+function checkFixed({ ipam, bridge, shared }: NetworkRecord, family: Family, text: string): void {
   const subnets = ipam.config.map(({ Subnet }) => parseSubnet(Subnet)).filter((subnet) => subnet.family === family);
-  const isOn = family === 4 ? bridge?.ipv4 !== undefined : bridge?.ipv6 !== undefined;
+  const isOn =
+    family === 4
+      ? bridge?.ipv4 !== undefined || (shared?.ipv4 ?? []).length > 0
+      : bridge?.ipv6 !== undefined || (shared?.ipv6 ?? []).length > 0;
   if (subnets.length === 0 || !isOn) {
     throw new GantryError(
       "invalid",

@@ -1,30 +1,36 @@
 import { GantryError } from "../base/errors.ts";
-import {
-  type Address,
-  bitsOf,
-  contains,
-  formatAddress,
-  formatSubnet,
-  lastOf,
-  parseAddress,
-  type Subnet,
-} from "./subnet.ts";
+import { type Address, bitsOf, contains, formatAddress, lastOf, parseAddress, type Subnet } from "./subnet.ts";
+
+/** How many of those that gave an address back are remembered. */
+const MOST_FORMER = 1024;
+
+export interface PoolOptions {
+  /** Where addresses are taken from by themselves; the whole subnet if it is missing. */
+  readonly range?: Subnet;
+  /** Addresses of others. */
+  readonly reserved?: readonly string[];
+  /** What a refusal calls the network. */
+  readonly network: string;
+}
 
 /** The addresses of one subnet: who holds which is the caller's to know, this only says which are free. */
 export class AddressPool {
   readonly subnet: Subnet;
-  /** Where addresses are taken from by themselves. */
   readonly #range: Subnet;
+  readonly #network: string;
   readonly #held = new Set<bigint>();
   readonly #reserved = new Set<bigint>();
-  /** Nothing in the range below it is free. */
-  #lowest: bigint;
+  /** Where the search for the next one begins. */
+  #next: bigint;
+  /** By owner: what each has given back last, the longest ago first. */
+  readonly #former = new Map<string, bigint>();
 
   /** Network, broadcast and `reserved` addresses are never given. */
-  constructor(subnet: Subnet, options: { readonly range?: Subnet; readonly reserved?: readonly string[] } = {}) {
+  constructor(subnet: Subnet, options: PoolOptions) {
     this.subnet = subnet;
     this.#range = options.range ?? subnet;
-    this.#lowest = this.#range.base;
+    this.#network = options.network;
+    this.#next = this.#range.base;
     // Of IPv6 the first address is the routers' (RFC 4291, 2.6.1); there is no broadcast.
     if (subnet.prefix < bitsOf(subnet.family) - 1) {
       this.#reserved.add(subnet.base);
@@ -33,19 +39,25 @@ export class AddressPool {
     for (const address of options.reserved ?? []) this.#reserved.add(parseAddress(address).value);
   }
 
-  /** The lowest free address, as Docker gives them. */
-  take(): string {
+  /**
+   * The one that `owner` gave back, if it is still free, so that who restarts is where it was; else the next free one
+   * after that taken last, round and round: an address given back is not another's until all others have had their turn.
+   */
+  take(owner: string): string {
+    const own = this.#former.get(owner);
+    if (own !== undefined && this.#isFree(own)) return this.#hold(own);
+    const { base } = this.#range;
     const end = lastOf(this.#range);
-    for (let value = this.#lowest; value <= end; value++) {
-      if (!this.#isFree(value)) continue;
-      this.#held.add(value);
-      this.#lowest = value + 1n;
-      return this.#text(value);
+    const from = this.#next > end ? base : this.#next;
+    const value = this.#freeOf(from, end) ?? this.#freeOf(base, from - 1n);
+    if (value === undefined) {
+      throw new GantryError(
+        "internal",
+        `no available IPv${this.subnet.family} addresses on this network's address pools: ${this.#network}`,
+      );
     }
-    throw new GantryError(
-      "internal",
-      `no available IPv${this.subnet.family} addresses on this network's address pools: ${formatSubnet(this.#range)}`,
-    );
+    this.#next = value + 1n;
+    return this.#hold(value);
   }
 
   /** Takes this one. Throws Docker's words for one that is taken, reserved or of another network. */
@@ -55,27 +67,40 @@ export class AddressPool {
       throw new GantryError("invalid", `no configured subnet contains IP address ${address}`);
     }
     if (!this.#isFree(wanted.value)) throw new GantryError("forbidden", "Address already in use");
-    this.#held.add(wanted.value);
-    return formatAddress(wanted);
+    return this.#hold(wanted.value);
   }
 
   /** Marks an address that is known to be in use. */
   hold(address: string): void {
     const known = parseAddress(address);
-    if (contains(this.subnet, known)) this.#held.add(known.value);
+    if (!contains(this.subnet, known)) return;
+    this.#held.add(known.value);
+    if (contains(this.#range, known) && known.value >= this.#next) this.#next = known.value + 1n;
   }
 
-  give(address: string): void {
+  /** `owner` may have it again. */
+  give(address: string, owner: string): void {
     const { value } = parseAddress(address);
-    if (this.#held.delete(value) && value >= this.#range.base && value < this.#lowest) this.#lowest = value;
+    if (!this.#held.delete(value)) return;
+    this.#former.delete(owner);
+    this.#former.set(owner, value);
+    const [oldest] = this.#former.keys();
+    if (this.#former.size > MOST_FORMER && oldest !== undefined) this.#former.delete(oldest);
+  }
+
+  #hold(value: bigint): string {
+    this.#held.add(value);
+    return formatAddress({ family: this.subnet.family, value });
+  }
+
+  /** Goes past no more than what is taken. */
+  #freeOf(first: bigint, last: bigint): bigint | undefined {
+    for (let value = first; value <= last; value++) if (this.#isFree(value)) return value;
+    return undefined;
   }
 
   #isFree(value: bigint): boolean {
     return !this.#held.has(value) && !this.#reserved.has(value);
-  }
-
-  #text(value: bigint): string {
-    return formatAddress({ family: this.subnet.family, value });
   }
 }
 

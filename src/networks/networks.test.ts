@@ -307,18 +307,20 @@ test("a hundred containers come and go and leave the host as it was", async (t) 
   await start("warm", { "80/tcp": [{ HostIp: "", HostPort: "9000" }] });
   await networks.release("warm");
   const before = await hostState();
+  const given = new Set<string>();
   const up: number[] = [];
   const down: number[] = [];
   for (let number = 0; number < 100; number++) {
     const begin = performance.now();
     const { ip } = await start(`n${number}`, { "80/tcp": [{ HostIp: "", HostPort: "9000" }] });
     up.push(performance.now() - begin);
-    assert.equal(ip, "172.17.0.2");
+    given.add(ip);
     const middle = performance.now();
     await networks.release(`n${number}`);
     down.push(performance.now() - middle);
   }
   assert.deepEqual(await hostState(), before);
+  assert.equal(given.size, 100, "an address given back is not the next one's");
   const median = (all: number[]) => all.sort((a, b) => a - b)[all.length >> 1]?.toFixed(2);
   t.diagnostic(`medians: sandbox, endpoint and a port ${median(up)} ms, release ${median(down)} ms`);
 });

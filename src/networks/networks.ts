@@ -9,6 +9,7 @@ import type { EventBus } from "../events/bus.ts";
 import { Netlink } from "../kernel/netlink.ts";
 import type { Store } from "../state/store.ts";
 import type { NetworksConfig } from "./config.ts";
+import type { Plugged } from "./driver.ts";
 import { addressOf, checkSettings, containerRow, dnsNamesOf, type Endpoint, settingsOf } from "./endpoint.ts";
 import { Firewall } from "./firewall.ts";
 import { gatewayOf, hostAddressesOf, leadsOut } from "./gateway.ts";
@@ -29,6 +30,7 @@ import { isPredefined, type NetworkRecord } from "./record.ts";
 import { NetworkRegistry } from "./registry.ts";
 import { Resolver, resolversAllowance } from "./resolver.ts";
 import { routeThrough, Sandboxes } from "./sandbox.ts";
+import { removeStrays } from "./sharing.ts";
 import { type Family, familyOf } from "./subnet.ts";
 
 export interface NetworksPorts {
@@ -108,9 +110,10 @@ export class Networks implements NetworkController {
   }
 
   async create(request: NetworkCreateRequest): Promise<{ readonly id: string; readonly warning: string }> {
-    const record = await this.#registry.create(request);
+    const { record, warning } = await this.#registry.create(request);
     this.#publish("create", record);
-    return { id: record.id, warning: "" };
+    if (warning !== "") this.#logger.warn(warning, { network: record.name });
+    return { id: record.id, warning };
   }
 
   async remove(nameOrId: string): Promise<void> {
@@ -172,7 +175,7 @@ export class Networks implements NetworkController {
       ipv6: gatewayOf(candidates, 6)?.network === record,
     };
     const id = randomBytes(32).toString("hex");
-    const address = driver.join(id, member.sandbox, { settings, isDefault });
+    const address = driver.join(id, member.sandbox, { owner: containerId, settings, isDefault });
     const dnsNames = dnsNamesOf(containerId, containerName, wanted.hostname, settings.Aliases);
     const endpoint: Endpoint = { id, network: record, containerId, containerName, settings, dnsNames, address };
     this.#enter(member, endpoint);
@@ -181,7 +184,7 @@ export class Networks implements NetworkController {
       this.#movePublication(member);
     } catch (error) {
       this.#forget(member, endpoint);
-      await driver.unplug(id, address);
+      await driver.unplug(pluggedOf(endpoint, member));
       this.#setGateways(member);
       throw error;
     }
@@ -200,7 +203,7 @@ export class Networks implements NetworkController {
     this.#setGateways(member);
     this.#movePublication(member);
     failpoint("networks.disconnect.left");
-    await this.#registry.driver(record).unplug(endpoint.id, endpoint.address);
+    await this.#registry.driver(record).unplug(pluggedOf(endpoint, member));
     this.#announce("disconnect", endpoint);
   }
 
@@ -258,7 +261,7 @@ export class Networks implements NetworkController {
       this.#unpublish(member);
       for (const endpoint of [...member.endpoints.values()]) {
         this.#forget(member, endpoint);
-        this.#registry.driver(endpoint.network).leave(endpoint.id, endpoint.address);
+        this.#registry.driver(endpoint.network).leave(pluggedOf(endpoint, member));
         this.#announce("disconnect", endpoint);
       }
     } finally {
@@ -278,6 +281,7 @@ export class Networks implements NetworkController {
     for (const containerId of this.#sandboxes.list()) {
       if (!this.#members.has(containerId)) this.#sandboxes.remove(containerId);
     }
+    if (this.#registry.hasLinksInside()) this.#removeStrays();
     const kept = new Map<string, Set<string>>();
     for (const [networkId, endpoints] of this.#joined) {
       kept.set(networkId, new Set(Array.from(endpoints, ({ id }) => id)));
@@ -301,6 +305,16 @@ export class Networks implements NetworkController {
       for (const port of published?.held ?? []) port.close();
     }
     this.#netlink.close();
+  }
+
+  #removeStrays(): void {
+    for (const { sandbox, endpoints } of this.#members.values()) {
+      if (sandbox === undefined) continue;
+      removeStrays(
+        sandbox,
+        Array.from(endpoints.values(), ({ id }) => id),
+      );
+    }
   }
 
   #rowsOf(nameOrId: string): Record<string, NetworkContainer> {
@@ -371,14 +385,13 @@ export class Networks implements NetworkController {
   /** Leads the sandbox's default routes through the endpoints that are first now. */
   #setGateways({ sandbox, endpoints }: Membership): void {
     if (sandbox === undefined) return;
-    const gateways = [
-      gatewayOf(endpoints.values(), 4)?.address.gateway ?? "",
-      gatewayOf(endpoints.values(), 6)?.address.ipv6Gateway ?? "",
-    ];
-    routeThrough(
-      sandbox,
-      gateways.filter((gateway) => gateway !== ""),
-    );
+    const families = [4, 6] as const;
+    const waysOut = families.flatMap((family) => {
+      const endpoint = gatewayOf(endpoints.values(), family);
+      if (endpoint === undefined) return [];
+      return this.#registry.driver(endpoint.network).wayOut(endpoint.id, endpoint.address, family) ?? [];
+    });
+    routeThrough(sandbox, waysOut);
   }
 
   /** Published ports lead to the endpoint that the default route goes through. */
@@ -457,8 +470,14 @@ function summaryOf(record: NetworkRecord): NetworkSummary {
   return { id: record.id, name: record.name, driver: record.driver, isUserDefined: !isPredefined(record) };
 }
 
+/** Nothing is published on the wire of another link: there the container has an address of its own. */
 function publishingOf({ endpoints }: Membership): Endpoint | undefined {
-  return gatewayOf(endpoints.values(), 4) ?? gatewayOf(endpoints.values(), 6);
+  const gateway = gatewayOf(endpoints.values(), 4) ?? gatewayOf(endpoints.values(), 6);
+  return gateway?.network.driver === "bridge" ? gateway : undefined;
+}
+
+function pluggedOf({ id, address, containerId }: Endpoint, { sandbox }: Membership): Plugged {
+  return { id, address, owner: containerId, sandbox };
 }
 
 function publishFailure({ id, containerName }: Endpoint, cause: unknown): GantryError {

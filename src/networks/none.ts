@@ -2,12 +2,12 @@ import { GantryError } from "../base/errors.ts";
 import { type EndpointAddress, type NetworkDriver, NO_ADDRESS } from "./driver.ts";
 
 const nothing = {
-  publishes: false,
   hostBinding: "",
   firewall: undefined,
   leave() {},
   async unplug() {},
   adopt() {},
+  wayOut: () => undefined,
   prune() {},
   routeLoopback() {},
   async close() {},

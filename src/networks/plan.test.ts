@@ -109,8 +109,115 @@ test("options of a bridge are read as Docker's; names that could say more to the
   ]) {
     assert.throws(() => plan({ Options: { [`${bridge}${key}`]: value! } }), /^GantryError: failed to parse/);
   }
-  assert.throws(() => plan({ Options: { [`${bridge}gateway_mode_ipv4`]: "routed" } }), { kind: "unsupported" });
-  assert.deepEqual(plan({ Options: { "com.example.else": "1" } }).record.options, {
-    "com.example.else": "1",
+  assert.throws(() => plan({ Options: { [`${bridge}gateway_mode_ipv4`]: "sideways" } }), { kind: "invalid" });
+  assert.throws(
+    () => plan({ Options: { [`${bridge}gateway_mode_ipv6`]: "isolated" } }),
+    /only be used for an internal/,
+  );
+  assert.throws(() => plan({ Options: { [`${bridge}trusted_host_interfaces`]: "eth0:a b" } }), { kind: "invalid" });
+});
+
+test("an option that nobody knows is refused with the names of those there are", () => {
+  const wrong = (wish: Partial<NetworkCreateRequest>, words: RegExp) =>
+    assert.throws(
+      () => plan(wish),
+      (error: Error & { kind: string }) => {
+        assert.match(error.message, words);
+        return error.kind === "invalid";
+      },
+    );
+  wrong(
+    { Options: { "com.docker.network.bridge.enable_iccc": "1" } },
+    /^unknown option .* of the bridge driver: it has /,
+  );
+  wrong({ Options: { parent: "eth0" } }, /unknown option "parent" of the bridge driver/);
+  wrong({ Driver: "macvlan", Options: { ipvlan_mode: "l2" } }, /of the macvlan driver: it has parent, macvlan_mode/);
+  wrong({ Driver: "ipvlan", Options: { macvlan_mode: "vepa" } }, /of the ipvlan driver: .*ipvlan_flag/);
+  wrong({ IPAM: { Driver: "", Options: { serial: "1" }, Config: [] } }, /of the IPAM driver default: it has none/);
+  // What minikube and Compose say without meaning it.
+  const options = { "--icc": "", "--ip-masq": "", "com.docker.compose.project": "p" };
+  assert.deepEqual(plan({ Options: options }).record.options, options);
+});
+
+const shared = (driver: string, options: Record<string, string>, wish: Partial<NetworkCreateRequest> = {}) =>
+  plan({ Driver: driver, Options: options, ...wish });
+
+test("a macvlan takes several subnets of each family, and the engine's choice where there are none", () => {
+  const rows = ipam(
+    { Subnet: "10.1.0.0/24", Gateway: "10.1.0.254" },
+    { Subnet: "10.2.0.0/24", AuxiliaryAddresses: { router: "10.2.0.1" } },
+    { Subnet: "fd00:1::/64" },
+  );
+  const { record, isChosen } = shared("macvlan", { parent: "eth0.10" }, { EnableIPv6: true, ...rows });
+  assert.equal(isChosen, false);
+  assert.equal(record.bridge, undefined);
+  assert.deepEqual(record.shared, {
+    parent: "eth0.10",
+    isAlone: false,
+    ipv4: [
+      { subnet: "10.1.0.0/24", gateway: "10.1.0.254" },
+      { subnet: "10.2.0.0/24", gateway: "10.2.0.2", reserved: ["10.2.0.1"] },
+    ],
+    ipv6: [{ subnet: "fd00:1::/64", gateway: "fd00:1::1" }],
   });
+  const alone = shared("macvlan", {}).record;
+  assert.equal(alone.shared?.parent, `dm-${alone.id.slice(0, 12)}`);
+  assert.deepEqual(alone.shared?.ipv4, [{ subnet: "172.17.0.0/16", gateway: "172.17.0.1" }]);
+  const without = shared("macvlan", { parent: "eth0" }, { IPAM: { Driver: "null", Options: null, Config: [] } }).record;
+  assert.deepEqual([without.shared?.ipv4, without.ipam.driver], [[], "null"]);
+});
+
+test("what a macvlan or ipvlan can't be is refused, mostly in Docker's words", () => {
+  const first = shared("macvlan", { parent: "eth0" }, { Name: "first" }).record;
+  const layer2 = shared("ipvlan", { parent: "eth1" }, { Name: "layer2" }).record;
+  const through = shared("macvlan", { parent: "eth2", macvlan_mode: "passthru" }, { Name: "through" }).record;
+  const rows: readonly (readonly [RegExp, string, Record<string, string>, Partial<NetworkCreateRequest>?])[] = [
+    [/macvlan mode 'x' is not valid, 'bridge' mode is the/, "macvlan", { macvlan_mode: "x" }],
+    [/ipvlan mode 'l4' is not valid, 'l2' mode is the/, "ipvlan", { ipvlan_mode: "l4" }],
+    [/ipvlan flag 'x' is not valid/, "ipvlan", { ipvlan_flag: "x" }],
+    [/loopback interface is not a valid macvlan parent link/, "macvlan", { parent: "lo" }],
+    [/invalid parent interface "a b"/, "macvlan", { parent: "a b" }],
+    [
+      /cannot use mode passthru, macvlan network first is already/,
+      "macvlan",
+      { parent: "eth0", macvlan_mode: "passthru" },
+    ],
+    [/network through is already using parent interface eth2 in mode passthru/, "macvlan", { parent: "eth2" }],
+    [/macvlan network first is already using parent interface eth0/, "ipvlan", { parent: "eth0" }],
+    [/ipvlan network layer2 is already using .* in mode l2/, "ipvlan", { parent: "eth1", ipvlan_mode: "l3" }],
+    [/Pool overlaps with other one/, "macvlan", { parent: "eth9" }, ipam({ Subnet: "172.17.5.0/24" })],
+    [
+      /Pool overlaps with other one/,
+      "macvlan",
+      { parent: "eth9" },
+      ipam({ Subnet: "10.9.0.0/16" }, { Subnet: "10.9.1.0/24" }),
+    ],
+    [/invalid MTU number: 3/, "macvlan", { "com.docker.network.driver.mtu": "3" }],
+    [/needs addresses/, "ipvlan", { ipvlan_mode: "l3" }, { IPAM: { Driver: "null", Options: null, Config: [] } }],
+    [
+      /null ipam driver/,
+      "macvlan",
+      {},
+      { IPAM: { Driver: "null", Options: null, Config: [{ Subnet: "10.1.0.0/24" }] } },
+    ],
+  ];
+  for (const [words, driver, options, wish] of rows) {
+    const wanted = { Driver: driver, Options: options, ...wish };
+    assert.throws(() => plan(wanted, { records: [first, layer2, through] }), { message: words }, String(words));
+  }
+  const second = plan({ Driver: "macvlan", Options: { parent: "eth0" } }, { records: [first] }).record;
+  assert.equal(second.shared?.parent, "eth0", "networks may share a parent");
+  assert.throws(() => plan({ IPAM: { Driver: "null", Options: null, Config: [] } }), { message: "ipv4 pool is empty" });
+});
+
+test("a subnet that hides what the host reaches is made with a warning; without one it is avoided", () => {
+  const taken = () => [parseSubnet("10.8.0.0/16")];
+  assert.match(plan(ipam({ Subnet: "10.8.3.0/24" }), { taken }).warning, /10\.8\.3\.0\/24 overlaps 10\.8\.0\.0\/16/);
+  assert.equal(plan(ipam({ Subnet: "10.9.3.0/24" }), { taken }).warning, "");
+  assert.equal(plan({}, { taken }).warning, "");
+  const all = () => [parseSubnet("172.16.0.0/12"), parseSubnet("192.168.0.0/16")];
+  assert.throws(
+    () => plan({}, { taken: all }),
+    /^GantryError: all predefined address pools have been fully subnetted: name/,
+  );
 });

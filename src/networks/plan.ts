@@ -1,9 +1,21 @@
 import type { IpamConfig } from "../api/network.ts";
 import type { NetworkCreateRequest } from "../api/network-request.ts";
 import { GantryError } from "../base/errors.ts";
-import { type BridgeOptions, readBridgeOptions } from "./bridge-options.ts";
+import { type BridgeOptions, readBridgeOptions, refuseUnknownOfBridge } from "./bridge-options.ts";
+import { optionOf, readInsidePrefix, readMtu, refuseUnknown } from "./driver-options.ts";
 import { firstHost } from "./ipam.ts";
-import { type AddressesRecord, isPredefined, type NetworkRecord, newNetwork, resolveNetwork } from "./record.ts";
+import { refuseUnknownOfIpvlan } from "./ipvlan.ts";
+import { refuseUnknownOfMacvlan } from "./macvlan.ts";
+import { aloneParent, checkParent } from "./parent.ts";
+import {
+  type AddressesRecord,
+  isPredefined,
+  type NetworkRecord,
+  newNetwork,
+  resolveNetwork,
+  subnetsOf,
+} from "./record.ts";
+import { kindOf } from "./sharing.ts";
 import {
   type Address,
   type AddressPoolConfig,
@@ -36,6 +48,8 @@ export interface Plan {
   readonly record: NetworkRecord;
   /** The subnets are the engine's choice, so that others may be taken where another program was quicker. */
   readonly isChosen: boolean;
+  /** What the user should know of it; "" for nothing. */
+  readonly warning: string;
 }
 
 const NO_SWARM =
@@ -47,40 +61,146 @@ export function planNetwork(request: NetworkCreateRequest, context: PlanContext)
   const lender = lenderOf(request, context.records);
   const wished = lender === undefined ? request : borrowed(request, lender);
   const ipam = wished.IPAM;
-  if (ipam !== null && ipam.Driver !== "" && ipam.Driver !== "default") {
-    throw new GantryError("not-found", `plugin ${JSON.stringify(ipam.Driver)} not found`);
-  }
   const enableIPv6 = wished.EnableIPv6 ?? false;
   const enableIPv4 = wished.EnableIPv4 ?? true;
   const config = ipam?.Config ?? [];
+  const ipamDriver = checkIpam(ipam);
   const complaints = config.flatMap((row) => complaintsOf(row, enableIPv6));
   if (complaints.length > 0) throw new GantryError("invalid", `invalid network config:\n${complaints.join("\n")}`);
 
   const base: NetworkRecord = {
-    ...newNetwork(request.Name, request.ConfigOnly ? "null" : "bridge"),
+    ...newNetwork(request.Name, request.ConfigOnly ? "null" : driverOf(request)),
     enableIPv4,
     enableIPv6,
     internal: wished.Internal,
     attachable: wished.Attachable,
     configOnly: request.ConfigOnly,
     configFrom: lender?.name ?? "",
-    ipam: { driver: "default", options: ipam?.Options ?? null, config },
+    ipam: { driver: ipamDriver, options: ipam?.Options ?? null, config },
     options: wished.Options ?? {},
     labels: wished.Labels ?? {},
   };
-  if (request.ConfigOnly) return { record: base, isChosen: false };
-  if (!enableIPv4 && !enableIPv6) throw new GantryError("invalid", "IPv4 or IPv6 must be enabled");
-  const options = readBridgeOptions(base.options);
-  checkBridge(base, options, context.records);
+  if (request.ConfigOnly) return { record: base, isChosen: false, warning: "" };
+  return base.driver === "bridge" ? planBridge(base, context) : planShared(base, context);
+}
 
-  const given = (family: Family) => config.filter(({ Subnet }) => Subnet.includes(":") === (family === 6));
-  const ipv4 = enableIPv4 ? addressesFor(4, given(4), context) : undefined;
-  const ipv6 = enableIPv6 ? addressesFor(6, given(6), context) : undefined;
+function planBridge(base: NetworkRecord, context: PlanContext): Plan {
+  const { enableIPv4, enableIPv6 } = base;
+  if (!enableIPv4 && !enableIPv6) throw new GantryError("invalid", "IPv4 or IPv6 must be enabled");
+  refuseUnknownOfBridge(base.options);
+  const options = readBridgeOptions(base.options, base.internal);
+  checkBridge(base, options, context.records);
+  if (base.ipam.driver === "null") throw new GantryError("invalid", "ipv4 pool is empty");
+  const one = (family: Family): AddressesRecord => {
+    const given = givenOf(base, family);
+    if (given.length > 1) throw new GantryError("forbidden", "bridge driver doesn't support multiple subnets");
+    return addressesFor(family, given[0], ownSubnets(context), context);
+  };
+  const ipv4 = enableIPv4 ? one(4) : undefined;
+  const ipv6 = enableIPv6 ? one(6) : undefined;
   const name = options.name ?? `br-${base.id.slice(0, 12)}`;
   const isForeign = options.name !== undefined && context.isThere(name);
   const bridge = { interface: name, ...(isForeign ? { isForeign } : {}), ipv4, ipv6 };
-  const isChosen = (enableIPv4 && given(4).length === 0) || (enableIPv6 && given(6).length === 0);
-  return { record: { ...base, bridge }, isChosen };
+  const isChosenOf = (family: Family) => givenOf(base, family).length === 0;
+  const isChosen = (enableIPv4 && isChosenOf(4)) || (enableIPv6 && isChosenOf(6));
+  const asked = [ipv4, ipv6].filter((addresses, at) => addresses !== undefined && !isChosenOf(at === 0 ? 4 : 6));
+  // A foreign bridge is expected to have a route to its subnet.
+  const warning = isForeign ? "" : shadowOf(asked as AddressesRecord[], context);
+  return { record: { ...base, bridge }, isChosen, warning };
+}
+
+/** What the host reaches elsewhere and would no more, in a sentence; "" for nothing. */
+function shadowOf(asked: readonly AddressesRecord[], { taken }: PlanContext): string {
+  if (asked.length === 0) return "";
+  const others = taken();
+  for (const { subnet: text } of asked) {
+    const subnet = parseSubnet(text);
+    const other = others.find((one) => overlaps(one, subnet));
+    if (other === undefined) continue;
+    return `the subnet ${text} overlaps ${formatSubnet(other)}, which this host has an address in or a route to: one of the two can't be reached from now on`;
+  }
+  return "";
+}
+
+/** A macvlan or ipvlan network: nothing of it is the host's but the parent. */
+function planShared(base: NetworkRecord, context: PlanContext): Plan {
+  const { driver, options, enableIPv4, enableIPv6 } = base;
+  if (driver === "macvlan") refuseUnknownOfMacvlan(options);
+  else refuseUnknownOfIpvlan(options);
+  readMtu(options);
+  readInsidePrefix(options);
+  const { mode } = kindOf(base);
+  const given = optionOf(options, "parent") ?? "";
+  if (given !== "") checkParent(driver, given);
+  const parent = given === "" ? aloneParent(base) : given;
+  checkNeighbours(base, parent, context.records);
+  const own = ownSubnets(context);
+  const all = (family: Family, isOn: boolean): AddressesRecord[] => {
+    if (!isOn || base.ipam.driver === "null") return [];
+    const rows = givenOf(base, family);
+    const found: AddressesRecord[] = [];
+    for (const row of rows.length === 0 ? [undefined] : rows) {
+      const others = [...own, ...found.map(({ subnet }) => parseSubnet(subnet))];
+      found.push(addressesFor(family, row, others, context));
+    }
+    return found;
+  };
+  const shared = { parent, isAlone: given === "", ipv4: all(4, enableIPv4), ipv6: all(6, enableIPv6) };
+  if (driver === "ipvlan" && mode !== "l2" && shared.ipv4.length + shared.ipv6.length === 0) {
+    throw new GantryError("invalid", `an ipvlan network in mode ${mode} needs addresses: give it a subnet`);
+  }
+  return { record: { ...base, shared }, isChosen: false, warning: "" };
+}
+
+/** Refuses what the kernel would when a container is started. */
+function checkNeighbours(base: NetworkRecord, parent: string, records: readonly NetworkRecord[]): void {
+  const kind = kindOf(base);
+  for (const other of records) {
+    if (other.shared?.parent !== parent) continue;
+    const { name, driver } = other;
+    const theirs = kindOf(other);
+    const refuse = (text: string) => {
+      throw new GantryError("forbidden", text);
+    };
+    if (driver !== base.driver) {
+      refuse(`${driver} network ${name} is already using parent interface ${parent}: it carries one kind of links`);
+    }
+    if (kind.mode === "passthru") {
+      refuse(`cannot use mode passthru, macvlan network ${name} is already using parent interface ${parent}`);
+    }
+    if (theirs.mode === "passthru") {
+      refuse(`macvlan network ${name} is already using parent interface ${parent} in mode passthru`);
+    }
+    const isSame =
+      kind.kind !== "ipvlan" ||
+      theirs.kind !== "ipvlan" ||
+      `${kind.mode} ${kind.flag}` === `${theirs.mode} ${theirs.flag}`;
+    if (!isSame) refuse(`ipvlan network ${name} is already using parent interface ${parent} in mode ${theirs.mode}`);
+  }
+}
+
+function givenOf({ ipam }: NetworkRecord, family: Family): readonly IpamConfig[] {
+  return ipam.config.filter(({ Subnet }) => Subnet.includes(":") === (family === 6));
+}
+
+function ownSubnets({ records }: PlanContext): Subnet[] {
+  return records.flatMap(subnetsOf).map(({ subnet }) => parseSubnet(subnet));
+}
+
+function checkIpam(ipam: NetworkCreateRequest["IPAM"]): "default" | "null" {
+  const name = ipam?.Driver || "default";
+  if (name !== "default" && name !== "null") {
+    throw new GantryError("not-found", `plugin ${JSON.stringify(name.slice(0, 100))} not found`);
+  }
+  refuseUnknown(`the IPAM driver ${name}`, ipam?.Options ?? {}, []);
+  if (name === "null" && (ipam?.Config ?? []).length > 0) {
+    throw new GantryError("invalid", "null ipam driver does not support specific subnet requests");
+  }
+  return name;
+}
+
+function driverOf({ Driver }: NetworkCreateRequest): "bridge" | "macvlan" | "ipvlan" {
+  return Driver === "macvlan" || Driver === "ipvlan" ? Driver : "bridge";
 }
 
 function checkKind(request: NetworkCreateRequest, records: readonly NetworkRecord[]): void {
@@ -100,7 +220,7 @@ function checkKind(request: NetworkCreateRequest, records: readonly NetworkRecor
   if (request.Driver === "host" || request.Driver === "null") {
     throw new GantryError("forbidden", `only one instance of "${request.Driver}" network is allowed`);
   }
-  if (request.Driver !== "" && request.Driver !== "bridge" && request.Driver !== "default") {
+  if (!["", "bridge", "default", "macvlan", "ipvlan"].includes(request.Driver)) {
     throw new GantryError("not-found", `plugin ${JSON.stringify(request.Driver.slice(0, 100))} not found`);
   }
   if (records.some(({ name }) => name === Name)) {
@@ -217,18 +337,21 @@ function tryRead<T>(read: (text: string) => T, text: string): T | undefined {
   }
 }
 
-function addressesFor(family: Family, given: readonly IpamConfig[], context: PlanContext): AddressesRecord {
-  if (given.length > 1) throw new GantryError("forbidden", "bridge driver doesn't support multiple subnets");
-  const own = context.records.flatMap(({ bridge }) =>
-    [bridge?.ipv4, bridge?.ipv6].flatMap((addresses) => (addresses === undefined ? [] : parseSubnet(addresses.subnet))),
-  );
-  const [row] = given;
+/** `own` are the subnets of this engine's networks. */
+function addressesFor(
+  family: Family,
+  row: IpamConfig | undefined,
+  own: readonly Subnet[],
+  context: PlanContext,
+): AddressesRecord {
   if (row === undefined) {
     for (const subnet of freeSubnets(family, context.pools, [...context.taken(), ...own])) {
       return { subnet: formatSubnet(subnet), gateway: formatAddress(firstHost(subnet, subnet)) };
     }
     const text = family === 4 ? "all predefined address pools have been fully subnetted" : noPool(family);
-    throw new GantryError("invalid", text);
+    const remedy =
+      "name one (--subnet), remove networks (network prune), or give the engine more (--default-address-pool)";
+    throw new GantryError("invalid", `${text}: ${remedy}`);
   }
   const subnet = parseSubnet(row.Subnet);
   if (own.some((other) => overlaps(subnet, other))) {

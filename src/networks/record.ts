@@ -3,13 +3,15 @@ import type { IpamConfig, NetworkContainer, NetworkInspect } from "../api/networ
 import { GantryError } from "../base/errors.ts";
 import type { Collection } from "../state/store.ts";
 
+export type NetworkDriverName = "bridge" | "macvlan" | "ipvlan" | "host" | "null";
+
 /** A network as it is kept. Driver "null" is the network none, and what only lends its configuration to others. */
 export interface NetworkRecord {
   readonly id: string;
   readonly name: string;
   /** RFC 3339. */
   readonly created: string;
-  readonly driver: "bridge" | "host" | "null";
+  readonly driver: NetworkDriverName;
   readonly enableIPv4: boolean;
   readonly enableIPv6: boolean;
   readonly internal: boolean;
@@ -28,6 +30,18 @@ export interface NetworkRecord {
   readonly labels: Readonly<Record<string, string>>;
   /** Of bridges only. */
   readonly bridge?: BridgeRecord;
+  /** Of macvlan and ipvlan only. */
+  readonly shared?: SharedRecord;
+}
+
+/** What a network has that shares the wire of one of the host's links. */
+export interface SharedRecord {
+  /** The link: a name that is there, a VLAN's (eth0.10), or that of a link to nowhere. */
+  readonly parent: string;
+  /** It leads nowhere: its members reach each other. */
+  readonly isAlone: boolean;
+  readonly ipv4: readonly AddressesRecord[];
+  readonly ipv6: readonly AddressesRecord[];
 }
 
 /** What a bridge has in the kernel; a network without one of the families lacks its addresses. */
@@ -141,13 +155,27 @@ export function inspectNetwork(record: NetworkRecord, containers: Record<string,
 }
 
 /** What the user wrote, and what the engine chose for a family that the user left out. */
-function shownConfig({ ipam, bridge }: NetworkRecord): IpamConfig[] {
+function shownConfig({ ipam, bridge, shared }: NetworkRecord): IpamConfig[] {
   const isFour = ({ Subnet }: IpamConfig) => !Subnet.includes(":");
   const chosen = (addresses: AddressesRecord | undefined): IpamConfig[] =>
     addresses === undefined ? [] : [{ Subnet: addresses.subnet, Gateway: addresses.gateway }];
   const four = ipam.config.filter(isFour);
   const six = ipam.config.filter((config) => !isFour(config));
-  return [...(four.length > 0 ? four : chosen(bridge?.ipv4)), ...(six.length > 0 ? six : chosen(bridge?.ipv6))];
+  return [
+    ...(four.length > 0 ? four : chosen(bridge?.ipv4 ?? shared?.ipv4[0])),
+    ...(six.length > 0 ? six : chosen(bridge?.ipv6 ?? shared?.ipv6[0])),
+  ];
+}
+
+/** All subnets that it has. */
+export function subnetsOf({ bridge, shared }: NetworkRecord): AddressesRecord[] {
+  const ofBridge = [bridge?.ipv4, bridge?.ipv6].filter((addresses) => addresses !== undefined);
+  return [...ofBridge, ...(shared?.ipv4 ?? []), ...(shared?.ipv6 ?? [])];
+}
+
+/** As Docker's refusals name it. */
+export function networkLabel({ name, id }: Pick<NetworkRecord, "name" | "id">): string {
+  return `${name} (${id})`;
 }
 
 /** The default bridge's options as inspect shows them. */

@@ -13,6 +13,7 @@ import { checkBip, type DefaultBridge, ensureDefaultBridge } from "./default-bri
 import type { NetworkDriver } from "./driver.ts";
 import type { Firewall } from "./firewall.ts";
 import { hostDriver, noneDriver, unjoinable } from "./none.ts";
+import { needLinkKind } from "./parent.ts";
 import { planNetwork } from "./plan.ts";
 import {
   defaultBridgeOptions,
@@ -20,10 +21,13 @@ import {
   inspectNetwork,
   isPredefined,
   type NetworkRecord,
+  networkLabel,
   readRecord,
   resolveNetwork,
+  subnetsOf,
 } from "./record.ts";
 import { writeSysctl } from "./sandbox.ts";
+import { SharingDriver } from "./sharing.ts";
 import { type AddressPoolConfig, DEFAULT_POOLS, formatSubnet, overlaps, parseSubnet, type Subnet } from "./subnet.ts";
 import { takenSubnets } from "./taken.ts";
 import { openUserBridge } from "./user-bridge.ts";
@@ -46,6 +50,8 @@ export class NetworkRegistry {
   readonly #stored: Collection<NetworkRecord>;
   readonly #records = new Map<string, NetworkRecord>();
   readonly #drivers = new Map<string, NetworkDriver>();
+  /** Of those that could not be opened; they are tried again. */
+  readonly #unopened = new Set<string>();
   /** Being removed: nobody may join any more. */
   readonly #leaving = new Set<string>();
   readonly #pools: readonly AddressPoolConfig[];
@@ -61,7 +67,7 @@ export class NetworkRegistry {
       .list()
       .map(({ value }) => readRecord(value))
       .filter((record) => !isPredefined(record));
-    this.defaultInterface = this.#openDefault(users.flatMap(subnetsOf));
+    this.defaultInterface = this.#openDefault(users.flatMap(subnetsOf).map(({ subnet }) => parseSubnet(subnet)));
     this.#register(ensureRecord(this.#stored, "host", "host"), hostDriver);
     this.#register(ensureRecord(this.#stored, "none", "null"), noneDriver);
     for (const record of users) {
@@ -95,9 +101,9 @@ export class NetworkRegistry {
     return this.#driverOf(record);
   }
 
-  async create(request: NetworkCreateRequest): Promise<NetworkRecord> {
+  async create(request: NetworkCreateRequest): Promise<{ readonly record: NetworkRecord; readonly warning: string }> {
     const { store } = this.#ports;
-    const record = this.#make(request);
+    const { record, warning } = this.#make(request);
     try {
       await store.flush();
     } catch (error) {
@@ -105,7 +111,7 @@ export class NetworkRegistry {
       throw error;
     }
     failpoint("networks.create.flushed");
-    return record;
+    return { record, warning };
   }
 
   /** The caller has seen that it has no members. */
@@ -124,6 +130,7 @@ export class NetworkRegistry {
       store.relaxed(() => this.#stored.delete(record.id));
       this.#records.delete(record.id);
       this.#drivers.delete(record.id);
+      this.#unopened.delete(record.id);
       await store.flush();
     } catch (error) {
       if (this.#records.has(record.id)) this.#retry(record);
@@ -131,6 +138,11 @@ export class NetworkRegistry {
     } finally {
       this.#leaving.delete(record.id);
     }
+  }
+
+  /** Links of some networks are in the sandboxes, where a crash may leave one that nobody knows of. */
+  hasLinksInside(): boolean {
+    return this.all().some(({ shared }) => shared !== undefined);
   }
 
   /** Tells each driver which endpoints there are. */
@@ -145,14 +157,14 @@ export class NetworkRegistry {
   }
 
   /** In one go, so that nobody sees half of it and no other create chooses the same. */
-  #make(request: NetworkCreateRequest): NetworkRecord {
+  #make(request: NetworkCreateRequest): { readonly record: NetworkRecord; readonly warning: string } {
     const { store, netlink, firewall } = this.#ports;
     for (let tries = 1; ; tries++) {
-      const { record, isChosen } = planNetwork(request, {
+      const { record, isChosen, warning } = planNetwork(request, {
         records: this.all(),
         pools: this.#pools,
         taken: () => takenSubnets(netlink, -1),
-        isThere: (name) => netlink.links().some((link) => link.name === name && link.kind === "bridge"),
+        isThere: (name) => netlink.link(name)?.kind === "bridge",
       });
       // The record first: what a crash leaves of the rest is made whole at boot, or found by it.
       store.relaxed(() => this.#stored.put(record.id, record));
@@ -170,7 +182,7 @@ export class NetworkRegistry {
         failpoint("networks.create.opened");
         if (driver.firewall !== undefined) firewall.addNetwork(driver.firewall);
         this.#register(record, driver);
-        return record;
+        return { record, warning };
       } catch (error) {
         store.relaxed(() => this.#stored.delete(record.id));
         throw error;
@@ -191,6 +203,13 @@ export class NetworkRegistry {
       return unjoinable(() => new GantryError("forbidden", "cannot join config-only network"));
     }
     const { netlink, config } = this.#ports;
+    const { shared } = record;
+    if (shared !== undefined) {
+      needLinkKind(netlink, record.driver === "macvlan" ? "macvlan" : "ipvlan");
+      const isParentShared = () =>
+        this.all().some((other) => other.id !== record.id && other.shared?.parent === shared.parent);
+      return new SharingDriver({ netlink, engineId: config.engineId, record: { ...record, shared }, isParentShared });
+    }
     const bridge = openUserBridge(netlink, record, { engineId: config.engineId, mtu: config.mtu ?? DEFAULT_MTU });
     if (bridge.ipv6 !== undefined && !bridge.internal) this.#enableForwarding6(record.name);
     return new BridgeDriver({ netlink, bridge });
@@ -199,8 +218,11 @@ export class NetworkRegistry {
   /** At boot: an engine with one network that can't be had still serves all others. */
   #reopen(record: NetworkRecord): NetworkDriver {
     try {
-      return this.#open(record);
+      const driver = this.#open(record);
+      this.#unopened.delete(record.id);
+      return driver;
     } catch (error) {
+      this.#unopened.add(record.id);
       const cause = messageOf(error);
       this.#ports.logger.error("a network could not be opened", { network: record.name, cause });
       return unjoinable(() => {
@@ -212,7 +234,7 @@ export class NetworkRegistry {
   #driverOf(record: NetworkRecord): NetworkDriver {
     const driver = this.#drivers.get(record.id);
     if (driver === undefined) throw new GantryError("not-found", `network ${record.name} not found`);
-    if (driver.firewall === undefined && record.driver === "bridge") return this.#retry(record);
+    if (this.#unopened.has(record.id)) return this.#retry(record);
     return driver;
   }
 
@@ -247,7 +269,7 @@ export class NetworkRegistry {
       bridge: { interface: bridge.interface, ipv4: { subnet, gateway: bridge.gateway } },
     };
     if (JSON.stringify(current) !== JSON.stringify(record)) this.#stored.put(record.id, current);
-    const driver = new BridgeDriver({ netlink, bridge: defaultDriverBridge(bridge, mtu) });
+    const driver = new BridgeDriver({ netlink, bridge: defaultDriverBridge(current, bridge, mtu) });
     this.#register(current, driver);
     firewall.remember(driver.firewall);
     return bridge.interface;
@@ -277,8 +299,9 @@ export class NetworkRegistry {
   }
 }
 
-function defaultDriverBridge(bridge: DefaultBridge, mtu: number) {
+function defaultDriverBridge(record: NetworkRecord, bridge: DefaultBridge, mtu: number) {
   return {
+    network: networkLabel(record),
     index: bridge.index,
     interface: bridge.interface,
     isForeign: false,
@@ -297,10 +320,4 @@ function defaultDriverBridge(bridge: DefaultBridge, mtu: number) {
 function ownPool(engineId: string): AddressPoolConfig {
   const digest = createHash("sha256").update(`gantry addresses ${engineId}`).digest("hex");
   return { base: `fd${digest.slice(0, 2)}:${digest.slice(2, 6)}:${digest.slice(6, 10)}::/48`, size: 64 };
-}
-
-function subnetsOf({ bridge }: NetworkRecord): Subnet[] {
-  return [bridge?.ipv4, bridge?.ipv6].flatMap((addresses) =>
-    addresses === undefined ? [] : parseSubnet(addresses.subnet),
-  );
 }

@@ -1,9 +1,11 @@
 import { closeSync, mkdirSync, openSync, readdirSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { hasCode } from "../base/errors.ts";
+import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import { listMounts } from "../kernel/mount.ts";
 import { createNetns, inNetns, removeNetns } from "../kernel/namespace.ts";
 import { type InterfaceAddress, Netlink, type NewRoute } from "../kernel/netlink.ts";
+import type { WayOut } from "./driver.ts";
+import type { InterfaceSysctl } from "./endpoint-options.ts";
 
 /** Where the network namespaces are bound, one file a container named by its id. */
 export class Sandboxes {
@@ -83,29 +85,52 @@ export function nextInterface(path: string, prefix: string): string {
 /** How an interface inside is to be set up. */
 export interface InsideSetup {
   readonly addresses: readonly Omit<InterfaceAddress, "index">[];
-  /** In place of routes to the same destinations. */
-  readonly routes: readonly NewRoute[];
+  /** In place of default routes that are there. */
+  readonly waysOut: readonly WayOut[];
   /** Its addresses are of IPv6 too; else it has none, not even a link-local one. */
   readonly ipv6: boolean;
+  /** The user's, which come last. */
+  readonly sysctls?: readonly InterfaceSysctl[];
 }
 
 /** Brings a link inside up, with its addresses and routes. */
-export function configureInside(path: string, name: string, { addresses, routes, ipv6 }: InsideSetup): void {
+export function configureInside(path: string, name: string, setup: InsideSetup): void {
+  const { addresses, waysOut, ipv6, sysctls = [] } = setup;
   inNetns(path, () => {
     using netlink = new Netlink();
-    const link = netlink.links().find((candidate) => candidate.name === name);
+    const link = netlink.link(name);
     if (link === undefined) throw new Error(`cannot set up ${name}: it is not in its namespace`);
     if (ipv6) allowIPv6(name);
+    for (const sysctl of sysctls) setInterfaceSysctl(sysctl, name);
+    const routes = waysOut.map((way): NewRoute => {
+      return { destination: "default", ...("gateway" in way ? way : { family: way.family, index: link.index }) };
+    });
     netlink.configureLink(link.index, addresses, routes);
   });
 }
 
+function setInterfaceSysctl({ text, value, pathOf }: InterfaceSysctl, name: string): void {
+  try {
+    writeFileSync(`/proc/sys/${pathOf(name)}`, value);
+  } catch (error) {
+    const why = hasCode(error, "ENOENT") ? "this kernel has no such setting" : messageOf(error);
+    throw new GantryError("invalid", `cannot set ${text.slice(0, 200)} of an endpoint: ${why}`, { cause: error });
+  }
+}
+
 /** Puts default routes in the place of those there are; a gateway must be reached by a link inside. */
-export function routeThrough(path: string, gateways: readonly string[]): void {
-  if (gateways.length === 0) return;
+export function routeThrough(path: string, waysOut: readonly WayOut[]): void {
+  if (waysOut.length === 0) return;
   inNetns(path, () => {
     using netlink = new Netlink();
-    for (const gateway of gateways) netlink.replaceRoute({ destination: "default", gateway });
+    for (const way of waysOut) {
+      if ("gateway" in way) {
+        netlink.replaceRoute({ destination: "default", gateway: way.gateway });
+        continue;
+      }
+      const link = netlink.links().find(({ group }) => group === way.group);
+      if (link !== undefined) netlink.replaceRoute({ destination: "default", family: way.family, index: link.index });
+    }
   });
 }
 

@@ -23,14 +23,18 @@ export interface AddressPoolConfig {
   readonly size: number;
 }
 
-/** Docker's own. */
+/**
+ * The ranges are Docker's own, and so is the order but for the last three, so that nothing else of a user's networks is
+ * covered. Docker cuts 31 subnets of them; here the last four of /16 are cut into 1,024, before any of 192.168.0.0/16,
+ * where people's homes are.
+ */
 export const DEFAULT_POOLS: readonly AddressPoolConfig[] = [
   { base: "172.17.0.0/16", size: 16 },
   { base: "172.18.0.0/16", size: 16 },
   { base: "172.19.0.0/16", size: 16 },
   { base: "172.20.0.0/14", size: 16 },
   { base: "172.24.0.0/14", size: 16 },
-  { base: "172.28.0.0/14", size: 16 },
+  { base: "172.28.0.0/14", size: 24 },
   { base: "192.168.0.0/16", size: 20 },
 ];
 
@@ -96,6 +100,7 @@ export function* freeSubnets(
   pools: readonly AddressPoolConfig[],
   taken: readonly Subnet[],
 ): Generator<Subnet> {
+  const inTheWay = disjoint(taken.filter((other) => other.family === family));
   for (const pool of pools) {
     const whole = parseSubnet(pool.base);
     if (!Number.isInteger(pool.size) || pool.size < whole.prefix || pool.size > bitsOf(whole.family) - 2) {
@@ -103,13 +108,38 @@ export function* freeSubnets(
     }
     if (whole.family !== family) continue;
     const step = 1n << BigInt(bitsOf(family) - pool.size);
-    for (let base = whole.base; base <= lastOf(whole); ) {
-      const subnet = { family, base, prefix: pool.size };
-      const other = taken.find((one) => overlaps(subnet, one));
-      if (other === undefined) yield subnet;
-      // Past all of what is in the way at once: a route may cover more subnets than one could ever count.
-      const next = other === undefined ? base + step : (lastOf(other) / step + 1n) * step;
-      base = next > base ? next : base + step;
+    const end = lastOf(whole);
+    // Both go upwards: a look at each of what is taken is enough for all subnets of the pool.
+    let at = 0;
+    for (let base = whole.base; base <= end; ) {
+      while (at < inTheWay.length && inTheWay[at]!.last < base) at++;
+      const other = inTheWay[at];
+      if (other === undefined || other.first > base + step - 1n) {
+        yield { family, base, prefix: pool.size };
+        base += step;
+      } else {
+        // Past all of what is in the way at once: a route may cover more subnets than one could ever count.
+        base = (other.last / step + 1n) * step;
+      }
     }
   }
+}
+
+interface Stretch {
+  readonly first: bigint;
+  readonly last: bigint;
+}
+
+/** What subnets of one family cover, upwards and without overlaps. */
+function disjoint(subnets: readonly Subnet[]): Stretch[] {
+  const sorted = subnets
+    .map((subnet): Stretch => ({ first: subnet.base, last: lastOf(subnet) }))
+    .sort((a, b) => (a.first < b.first ? -1 : a.first > b.first ? 1 : 0));
+  const merged: Stretch[] = [];
+  for (const stretch of sorted) {
+    const before = merged.at(-1);
+    if (before === undefined || stretch.first > before.last) merged.push(stretch);
+    else if (stretch.last > before.last) merged[merged.length - 1] = { first: before.first, last: stretch.last };
+  }
+  return merged;
 }

@@ -1,10 +1,11 @@
 import { GantryError, hasCode } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import type { Link, Netlink } from "../kernel/netlink.ts";
-import type { Bridge, BridgeAddresses } from "./bridge.ts";
+import { subnetAddresses } from "./addresses.ts";
+import type { Bridge } from "./bridge.ts";
 import { readBridgeOptions } from "./bridge-options.ts";
 import { bridgeMac } from "./default-bridge.ts";
-import type { AddressesRecord, BridgeRecord, NetworkRecord } from "./record.ts";
+import { type BridgeRecord, type NetworkRecord, networkLabel } from "./record.ts";
 import { allowIPv6, writeSysctl } from "./sandbox.ts";
 import { parseSubnet } from "./subnet.ts";
 
@@ -18,7 +19,7 @@ export interface UserBridgeContext {
 export function openUserBridge(netlink: Netlink, record: NetworkRecord, context: UserBridgeContext): Bridge {
   const own = record.bridge;
   if (own === undefined) throw new GantryError("internal", `cannot open the network ${record.name}: it has no bridge`);
-  const options = readBridgeOptions(record.options);
+  const options = readBridgeOptions(record.options, record.internal);
   const mtu = options.mtu === 0 ? context.mtu : options.mtu;
   const { link, isMade } = ensureLink(netlink, own, { mac: bridgeMac(context.engineId, record.id), mtu });
   const isForeign = own.isForeign === true && !isMade;
@@ -32,12 +33,13 @@ export function openUserBridge(netlink: Netlink, record: NetworkRecord, context:
     throw error;
   }
   return {
+    network: networkLabel(record),
     index: link.index,
     interface: link.name,
     isForeign,
     mtu,
-    ipv4: addressesOf(own.ipv4),
-    ipv6: addressesOf(own.ipv6),
+    ipv4: own.ipv4 && subnetAddresses(own.ipv4),
+    ipv6: own.ipv6 && subnetAddresses(own.ipv6),
     internal: record.internal,
     neighbours: options.neighbours,
     masquerade: options.masquerade,
@@ -94,14 +96,4 @@ function settleAddresses(
   for (const one of wanted) {
     if (!present.some((row) => isSame(one, row))) netlink.addAddress({ ...one, index: link.index });
   }
-}
-
-function addressesOf(record: AddressesRecord | undefined): BridgeAddresses | undefined {
-  if (record === undefined) return undefined;
-  return {
-    subnet: parseSubnet(record.subnet),
-    gateway: record.gateway,
-    reserved: record.reserved ?? [],
-    ...(record.range === undefined ? {} : { range: parseSubnet(record.range) }),
-  };
 }

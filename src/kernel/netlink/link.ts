@@ -10,6 +10,7 @@ import {
   readText,
   text,
   u8,
+  u16,
   u32,
 } from "./message.ts";
 import type { Request } from "./socket.ts";
@@ -19,15 +20,22 @@ const IFLA = {
   address: 1,
   name: 3,
   mtu: 4,
+  link: 5,
   master: 10,
   info: 18,
   alias: 20,
+  group: 27,
   netnsFd: 28,
+  linkNetns: 37,
 } as const;
 const INFO = { kind: 1, data: 2, portKind: 4, portData: 5 } as const;
 const VETH_PEER = 1;
 const BRIDGE_FORWARD_DELAY = 1;
 const PORT = { hairpin: 4, isolated: 33 } as const;
+const VLAN_ID = 1;
+const MACVLAN_MODE = { attribute: 1, private: 1, vepa: 2, bridge: 4, passthru: 8 } as const;
+const IPVLAN_MODE = { attribute: 1, l2: 0, l3: 1, l3s: 2 } as const;
+const IPVLAN_FLAG = { attribute: 2, bridge: 0, private: 1, vepa: 2 } as const;
 const IFF_UP = 1;
 const ACKED = NLM_F.request | NLM_F.ack;
 const NEW = ACKED | NLM_F.create | NLM_F.excl;
@@ -42,6 +50,12 @@ export interface Link {
   readonly mac: string;
   /** Index of the bridge it is a port of, 0 for none. */
   readonly master: number;
+  /** Index of the link that it lies on, as macvlan and VLAN do; 0 for none. */
+  readonly parent: number;
+  /** The parent is in another network namespace. */
+  readonly parentIsElsewhere: boolean;
+  /** The number that `ip link set group` writes, 0 by itself; a link may have one from its first instant on. */
+  readonly group: number;
   /** The free text that `ip link set alias` writes. */
   readonly alias: string;
 }
@@ -59,6 +73,36 @@ export interface VethOptions {
   readonly peer: { readonly name: string; readonly mac?: string; readonly netnsFd?: number };
 }
 
+/** A link that shares its parent's wire: born in its target namespace, down. */
+export interface SharingOptions {
+  readonly name: string;
+  /** Index of the parent in the namespace that is asked. */
+  readonly parent: number;
+  readonly netnsFd: number;
+  readonly group: number;
+  readonly mtu?: number;
+  readonly mac?: string;
+  readonly kind: MacvlanKind | IpvlanKind;
+}
+
+export interface VlanOptions {
+  /** Index of the link that carries it. */
+  readonly parent: number;
+  readonly id: number;
+  readonly group: number;
+}
+
+export interface MacvlanKind {
+  readonly kind: "macvlan";
+  readonly mode: "private" | "vepa" | "bridge" | "passthru";
+}
+
+export interface IpvlanKind {
+  readonly kind: "ipvlan";
+  readonly mode: "l2" | "l3" | "l3s";
+  readonly flag: "bridge" | "private" | "vepa";
+}
+
 export interface BridgePortOptions {
   /** Frames may go back to where they came from. */
   readonly hairpin?: boolean;
@@ -71,6 +115,7 @@ export interface LinkChange {
   readonly mtu?: number;
   readonly mac?: string;
   readonly master?: number;
+  readonly group?: number;
   readonly alias?: string;
 }
 
@@ -100,11 +145,54 @@ export function createVethRequest(options: VethOptions): Request {
   return request(`create veth ${options.name}`, RTM.newLink, NEW, head, attributes);
 }
 
+export function createSharingRequest(options: SharingOptions): Request {
+  const { kind } = options;
+  const data =
+    kind.kind === "macvlan"
+      ? [u32(MACVLAN_MODE.attribute, MACVLAN_MODE[kind.mode])]
+      : [u16(IPVLAN_MODE.attribute, IPVLAN_MODE[kind.mode]), u16(IPVLAN_FLAG.attribute, IPVLAN_FLAG[kind.flag])];
+  const attributes = [
+    text(IFLA.name, options.name),
+    u32(IFLA.link, options.parent),
+    u32(IFLA.netnsFd, options.netnsFd),
+    u32(IFLA.group, options.group),
+    nest(IFLA.info, [text(INFO.kind, kind.kind), nest(INFO.data, data)]),
+  ];
+  if (options.mtu !== undefined) attributes.push(u32(IFLA.mtu, options.mtu));
+  if (options.mac !== undefined) attributes.push(bytes(IFLA.address, macBytes(options.mac)));
+  return request(`create ${kind.kind} ${options.name}`, RTM.newLink, NEW, linkHead(), attributes);
+}
+
+/** A sub-interface for one VLAN of its parent. */
+export function createVlanRequest(name: string, options: VlanOptions): Request {
+  const info = [text(INFO.kind, "vlan"), nest(INFO.data, [u16(VLAN_ID, options.id)])];
+  const own = [text(IFLA.name, name), u32(IFLA.link, options.parent), u32(IFLA.group, options.group)];
+  return request(`create VLAN ${name}`, RTM.newLink, NEW, linkHead(), [...own, nest(IFLA.info, info)]);
+}
+
+export function createDummyRequest(name: string, group: number): Request {
+  const info = nest(IFLA.info, [text(INFO.kind, "dummy")]);
+  const attributes = [text(IFLA.name, name), u32(IFLA.group, group), info];
+  return request(`create dummy ${name}`, RTM.newLink, NEW, linkHead(), attributes);
+}
+
+/** One that must be refused: EOPNOTSUPP for a kind that the kernel has not, EINVAL for the parent that is missing. */
+export function createOrphanRequest(kind: string): Request {
+  const info = nest(IFLA.info, [text(INFO.kind, kind)]);
+  return request(`create ${kind}`, RTM.newLink, NEW, linkHead(), [info]);
+}
+
+/** Asks for one link; ENODEV if there is none. */
+export function getLinkRequest(name: string): Request {
+  return request(`look up link ${name}`, RTM.getLink, NLM_F.request, linkHead(), [text(IFLA.name, name)]);
+}
+
 export function changeLinkRequest(target: string | number, change: LinkChange): Request {
   const attributes: Attribute[] = typeof target === "string" ? [text(IFLA.name, target)] : [];
   if (change.mtu !== undefined) attributes.push(u32(IFLA.mtu, change.mtu));
   if (change.mac !== undefined) attributes.push(bytes(IFLA.address, macBytes(change.mac)));
   if (change.master !== undefined) attributes.push(u32(IFLA.master, change.master));
+  if (change.group !== undefined) attributes.push(u32(IFLA.group, change.group));
   if (change.alias !== undefined) attributes.push(text(IFLA.alias, change.alias));
   const head = linkHead({
     index: typeof target === "number" ? target : 0,
@@ -141,6 +229,9 @@ export function decodeLink({ body }: Message): Link {
     mtu: attributes.get(IFLA.mtu)?.readUInt32LE(0) ?? 0,
     mac: macText(attributes.get(IFLA.address)),
     master: attributes.get(IFLA.master)?.readUInt32LE(0) ?? 0,
+    parent: attributes.get(IFLA.link)?.readUInt32LE(0) ?? 0,
+    parentIsElsewhere: attributes.has(IFLA.linkNetns),
+    group: attributes.get(IFLA.group)?.readUInt32LE(0) ?? 0,
     alias: readText(attributes.get(IFLA.alias)),
   };
 }

@@ -29,6 +29,12 @@ export function u8(type: number, value: number): Attribute {
   return { type, value: Uint8Array.of(value) };
 }
 
+export function u16(type: number, value: number): Attribute {
+  const buffer = Buffer.allocUnsafe(2);
+  buffer.writeUInt16LE(value);
+  return { type, value: buffer };
+}
+
 export function u32(type: number, value: number): Attribute {
   const buffer = Buffer.allocUnsafe(4);
   buffer.writeUInt32LE(value >>> 0);

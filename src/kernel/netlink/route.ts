@@ -21,6 +21,8 @@ const TABLE_MAIN = 254;
 const PROTOCOL_STATIC = 4;
 const SCOPE = { universe: 0, link: 253 } as const;
 const UNICAST = 1;
+/** Of the types of routes, those that say where the host itself is: its addresses, and what it sends to all. */
+const OWN = new Set([2, 3, 4, 5]);
 const FAMILY = { v4: 2, v6: 10 } as const;
 const ACKED = NLM_F.request | NLM_F.ack;
 const NEW = ACKED | NLM_F.create | NLM_F.excl;
@@ -47,6 +49,8 @@ export interface NewRoute {
   readonly gateway?: string;
   /** Index of the link. */
   readonly index?: number;
+  /** Of a default route without a gateway, where it is not 4. */
+  readonly family?: 4 | 6;
 }
 
 export interface Neighbour {
@@ -55,7 +59,7 @@ export interface Neighbour {
   readonly mac: string;
 }
 
-export const DUMP_ADDRESSES = { type: RTM.getAddress, head: Buffer.alloc(8) } as const;
+export const GET_ADDRESS = RTM.getAddress;
 export const DUMP_ROUTES = { type: RTM.getRoute, head: Buffer.alloc(12) } as const;
 export const DUMP_NEIGHBOURS = { type: RTM.getNeighbour, head: Buffer.alloc(12) } as const;
 
@@ -102,6 +106,13 @@ export function addNeighbourRequest({ index, address, mac }: Neighbour): Request
   return { what: `add neighbour ${address}`, message: encodeMessage(RTM.newNeighbour, NEW, head, attributes) };
 }
 
+/** What a list of addresses is asked for with: all, or those of one link. */
+export function addressesHead(index: number): Buffer {
+  const head = Buffer.alloc(8);
+  head.writeUInt32LE(index, 4);
+  return head;
+}
+
 export function decodeAddress({ body }: Message): InterfaceAddress | undefined {
   const attributes = decodeAttributes(body, 8);
   // On a point-to-point link "address" is the other end's; "local" is always ours, where it is given.
@@ -123,6 +134,11 @@ export function decodeRoute({ body }: Message): Route | undefined {
     index: attributes.get(RTA.outLink)?.readInt32LE(0) ?? 0,
     table: attributes.get(RTA.table)?.readUInt32LE(0) ?? body[4] ?? 0,
   };
+}
+
+/** True for a route to somewhere, be it nowhere; the host's own addresses have routes of other types. */
+export function leadsAway({ body }: Message): boolean {
+  return !OWN.has(body[7] ?? 0);
 }
 
 export function decodeNeighbour({ body }: Message): Neighbour | undefined {
@@ -147,6 +163,7 @@ function routeRequest(verb: string, type: number, flags: number, route: NewRoute
   if (destination !== undefined) attributes.push(bytes(RTA.destination, destination));
   if (gateway !== undefined) attributes.push(bytes(RTA.gateway, gateway));
   if (route.index !== undefined) attributes.push(u32(RTA.outLink, route.index));
+  if (route.family === 6) head[0] = FAMILY.v6;
   return { what: `${verb} route ${route.destination}`, message: encodeMessage(type, flags, head, attributes) };
 }
 
