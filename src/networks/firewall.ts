@@ -205,6 +205,8 @@ ${elements.join("\n")}
  * A neighbour that addresses the wire to 127.0.0.1 does not get at a port published there, neither here, where another
  * program may have let 127/8 in, nor in prerouting, whose DNAT comes before the kernel's own check.
  * postrouting: out to the world, back to a container that called its own host's port, and from the host's 127.0.0.1.
+ * input and forward: nobody is believed who sends from an address that the host would not reach by the same bridge.
+ * Replies are: of a container on two networks they may take the other's way out.
  * input: of the host's addresses an internal network has its bridge's own and no other.
  * forward: into a bridge only what was asked for or published; an accept here does not overrule other tables' drops.
  */
@@ -234,11 +236,13 @@ const CHAINS = `  chain raw {
   }
   chain input {
     type filter hook input priority filter; policy accept;
+    iifname @bridges ct direction original fib saddr . iif oif missing drop
     iifname @internal fib daddr type local fib daddr . iif type != local drop
   }
   chain forward {
     type filter hook forward priority filter; policy accept;
     iifname . oifname @own accept
+    iifname @bridges ct direction original fib saddr . iif oif missing drop
     iifname @internal drop
     oifname @internal drop
     oifname @bridges ct state established,related accept
