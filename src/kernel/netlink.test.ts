@@ -184,3 +184,20 @@ test("lists longer than one answer come whole", () => {
   );
   netlink.deleteLink("br-c");
 });
+
+test("a link that is deleted aside is found no more, nor is a port's leaving its bridge taken for its end", async () => {
+  using netlink = new Netlink();
+  netlink.createBridge("br-side");
+  const bridge = netlink.link("br-side")?.index ?? 0;
+  netlink.createVeth({ name: "side0", master: bridge, peer: { name: "side1" } });
+  await Netlink.deleteLinkAside("side0");
+  assert.equal(netlink.link("side0"), undefined);
+  assert.equal(netlink.link("side1"), undefined);
+  await Promise.all([
+    Netlink.deleteLinkAside(bridge),
+    assert.rejects(Netlink.deleteLinkAside("side0"), { code: "ENODEV" }),
+  ]);
+  netlink.createBridge("br-side");
+  await Netlink.deleteLinkAside("br-side");
+  await assert.rejects(Netlink.deleteLinkAside(bridge), { code: "ENODEV" });
+});

@@ -1,5 +1,6 @@
 import { hasCode } from "../base/errors.ts";
 import { addressBytes, addressText } from "./netlink/address.ts";
+import { Departure } from "./netlink/departure.ts";
 import {
   type BridgeOptions,
   type BridgePortOptions,
@@ -162,16 +163,24 @@ export class Netlink {
   }
 
   /**
-   * As `deleteLink`, with another thread waiting for the kernel. Call it in the network namespace of the link: it uses
-   * a socket of its own.
+   * As `deleteLink`, without waiting for the kernel in place: settles as soon as nobody finds the link any more, while
+   * another thread goes on waiting until the kernel is done with it. Call it in the network namespace of the link: it
+   * uses sockets of its own.
    */
   static async deleteLinkAside(target: string | number): Promise<void> {
     const socket = new NetlinkSocket(PROTOCOL.route);
+    let departure: Departure;
+    let answered: Promise<void>;
     try {
-      await socket.executeAside(deleteLinkRequest(target));
-    } finally {
+      const index = typeof target === "number" ? target : decodeLink(socket.get(getLinkRequest(target))).index;
+      departure = new Departure(index);
+      answered = socket.executeAside(deleteLinkRequest(index)).finally(() => socket.close());
+    } catch (error) {
       socket.close();
+      throw error;
     }
+    using _ = departure;
+    await Promise.race([departure.gone, answered]);
   }
 
   addAddress(address: InterfaceAddress): void {

@@ -12,12 +12,14 @@ import {
   readText,
 } from "./message.ts";
 
+const bind = libc("int bind(int fd, const void *address, uint32_t length)");
 const socket = libc("int socket(int domain, int type, int protocol)");
 const send = libc("ssize_t send(int fd, const void *data, size_t length, int flags)");
 const recv = libc("ssize_t recv(int fd, void *data, size_t length, int flags)");
 const setsockopt = libc("int setsockopt(int fd, int level, int name, const void *value, uint32_t length)");
 
 const AF_NETLINK = 16;
+const ADDRESS_SIZE = 12;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
 const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
@@ -50,8 +52,10 @@ export class NetlinkSocket {
   readonly #fd: number;
   #sequence = 0;
 
-  constructor(protocol: number) {
+  /** `groups` are those whose news it gets, a bit each. */
+  constructor(protocol: number, groups = 0) {
     this.#fd = check("socket", socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), "netlink");
+    if (groups !== 0) this.#join(groups);
     setsockopt(this.#fd, SOL_NETLINK, NETLINK_CAP_ACK, ONE, 4);
     setsockopt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, ONE, 4);
     // Where the kernel has it (4.20), it leaves out of a dump what the head of the request does not ask for.
@@ -106,6 +110,16 @@ export class NetlinkSocket {
     }
   }
 
+  /** To be watched for news; it is closed with the socket. */
+  get fd(): number {
+    return this.#fd;
+  }
+
+  /** The news that are there, to be read at once: EAGAIN if there are none, ENOBUFS if some were lost. */
+  news(): Iterable<Message> {
+    return this.#receive();
+  }
+
   /** All that the kernel lists for a dump request. A list that changed meanwhile is asked for again. */
   dump(what: string, type: number, head: Uint8Array, attributes: readonly Attribute[] = []): Message[] {
     for (let attempt = 1; ; attempt++) {
@@ -135,6 +149,16 @@ export class NetlinkSocket {
         messages.push({ ...message, body: Buffer.from(message.body) });
       }
     }
+  }
+
+  #join(groups: number): void {
+    const name = Buffer.alloc(ADDRESS_SIZE);
+    name.writeUInt16LE(AF_NETLINK, 0);
+    name.writeUInt32LE(groups, 8);
+    if (bind(this.#fd, name, name.length) === 0) return;
+    const error = errnoError("bind", "netlink");
+    this.close();
+    throw error;
   }
 
   #number(message: Buffer): number {
