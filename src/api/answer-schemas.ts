@@ -1620,6 +1620,57 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     },
     required: ["Volumes", "Warnings"],
   },
+  VolumeSnapshot: {
+    description: "A volume as it once was: a row of GET /gantry/volumes/{name}/snapshots.",
+    type: "object",
+    properties: {
+      Name: { type: "string" },
+      Volume: { type: "string" },
+      CreatedAt: { type: "string" },
+      Size: { description: "Bytes of its files.", type: "integer", format: "int64" },
+      Shared: {
+        description: "Its blocks are shared with the volume until either changes: it took no room when it was made.",
+        type: "boolean",
+      },
+    },
+    required: ["Name", "Volume", "CreatedAt", "Size", "Shared"],
+  },
+  VolumeUsage: {
+    description: "A row of GET /gantry/volumes/usage.",
+    type: "object",
+    properties: {
+      Name: { type: "string" },
+      Driver: { type: "string" },
+      CreatedAt: { type: "string" },
+      Anonymous: { description: "It was made for a container without a name.", type: "boolean" },
+      Size: {
+        description: "Bytes of its files; -1 where the content is not on this machine's disk.",
+        type: "integer",
+        format: "int64",
+      },
+      Taken: {
+        description:
+          "Bytes of the disk that the files take: less than the size where they have holes. -1 as with the size.",
+        type: "integer",
+        format: "int64",
+      },
+      Limit: { description: "The most that it may hold, in bytes; 0 for no limit.", type: "integer", format: "int64" },
+      Snapshots: { type: "array", items: { $ref: "#/components/schemas/VolumeSnapshot" } },
+      Containers: { type: "array", items: { $ref: "#/components/schemas/VolumeUse" } },
+    },
+    required: ["Name", "Driver", "CreatedAt", "Anonymous", "Size", "Taken", "Limit", "Snapshots", "Containers"],
+  },
+  VolumeUse: {
+    description: "A container that mounts a volume.",
+    type: "object",
+    properties: {
+      Id: { type: "string" },
+      Name: { type: "string" },
+      State: { type: "string", enum: ["running", "paused", "stopped"] },
+      ReadOnly: { type: "boolean" },
+    },
+    required: ["Id", "Name", "State", "ReadOnly"],
+  },
   VolumesPruneResponse: {
     description: "POST /volumes/prune.",
     type: "object",

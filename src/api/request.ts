@@ -37,6 +37,8 @@ export interface VolumeCreateRequest {
   Driver: string;
   DriverOpts: Record<string, string> | null;
   Labels: Record<string, string> | null;
+  /** Asks for a volume of a cluster, whatever is in it. */
+  ClusterVolumeSpec?: Record<never, never>;
 }
 
 export const volumeCreateRequest = go.struct<VolumeCreateRequest>("volume.CreateOptions", {
@@ -44,4 +46,5 @@ export const volumeCreateRequest = go.struct<VolumeCreateRequest>("volume.Create
   Driver: go.text,
   DriverOpts: go.map(go.text),
   Labels: go.map(go.text),
+  ClusterVolumeSpec: go.optional(go.struct<Record<never, never>>("volume.ClusterVolumeSpec", {})),
 });

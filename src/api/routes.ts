@@ -83,6 +83,9 @@ const importQuery = {
   platform: "text",
 } as const;
 
+/** What is done about containers that may write to a volume while it is copied. */
+const writersQuery = { pause: "bool", force: "bool" } as const;
+
 const commitQuery = {
   container: "text",
   repo: "text",
@@ -826,6 +829,97 @@ export const ROUTES = {
     query: { force: "bool" },
     answer: nothing,
     errors: [404, 409],
+  },
+  volumeUsage: {
+    method: "GET",
+    path: "/gantry/volumes/usage",
+    summary: "Show what each volume holds, and who uses it",
+    access: "read",
+    query: none,
+    answer: { json: "VolumeUsage[]" },
+  },
+  volumeRename: {
+    method: "POST",
+    path: "/gantry/volumes/:name/rename",
+    summary: "Rename a volume",
+    access: "write",
+    query: { name: "text" },
+    answer: { json: "Volume" },
+    errors: [404, 409],
+  },
+  volumeResize: {
+    method: "POST",
+    path: "/gantry/volumes/:name/resize",
+    summary: "Make a volume of limited size larger",
+    access: "write",
+    query: { size: "text" },
+    answer: { json: "Volume" },
+    errors: [404],
+  },
+  volumeClone: {
+    method: "POST",
+    path: "/gantry/volumes/:name/clone",
+    summary: "Make a volume with the content of another",
+    access: "write",
+    query: { to: "text", label: "texts", ...writersQuery },
+    answer: { lines: "ProgressMessage" },
+    errors: [404, 409],
+  },
+  volumeSnapshotList: {
+    method: "GET",
+    path: "/gantry/volumes/:name/snapshots",
+    summary: "List the snapshots of a volume",
+    access: "read",
+    query: none,
+    answer: { json: "VolumeSnapshot[]" },
+    errors: [404],
+  },
+  volumeSnapshot: {
+    method: "POST",
+    path: "/gantry/volumes/:name/snapshots",
+    summary: "Keep a volume as it is now",
+    access: "write",
+    query: { name: "text", ...writersQuery },
+    answer: { lines: "ProgressMessage" },
+    errors: [404, 409],
+  },
+  volumeSnapshotRemove: {
+    method: "DELETE",
+    path: "/gantry/volumes/:name/snapshots/:snapshot",
+    summary: "Remove a snapshot of a volume",
+    access: "write",
+    query: none,
+    answer: nothing,
+    errors: [404],
+  },
+  volumeRestore: {
+    method: "POST",
+    path: "/gantry/volumes/:name/snapshots/:snapshot/restore",
+    summary: "Give a volume the content that it had when a snapshot was made",
+    access: "write",
+    query: none,
+    answer: { lines: "ProgressMessage" },
+    errors: [404, 409],
+  },
+  volumeExport: {
+    method: "GET",
+    path: "/gantry/volumes/:name/export",
+    summary: "Read the content of a volume as an archive",
+    // It may have containers stand still.
+    access: "write",
+    query: writersQuery,
+    answer: { media: TAR },
+    errors: [404, 409],
+  },
+  volumeImport: {
+    method: "POST",
+    path: "/gantry/volumes/:name/import",
+    summary: "Fill a volume from an archive",
+    access: "write",
+    query: { replace: "bool", label: "texts" },
+    body: { media: TAR },
+    answer: { json: "Volume" },
+    errors: [409],
   },
 } as const satisfies Record<string, Route>;
 

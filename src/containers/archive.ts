@@ -4,8 +4,7 @@ import type { ContainerPathStat } from "../api/archive.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
 import { evaluateInRoot, fstatat, O_PATH, openInRoot } from "../kernel/path.ts";
 import { decompress } from "../oci/compression.ts";
-import { writeTar } from "../oci/tar/writer.ts";
-import { archiveMembers, type Located } from "../snapshots/pack-tree.ts";
+import { type Located, packTree } from "../snapshots/pack-tree.ts";
 import { extractArchive } from "../snapshots/unpack-tree.ts";
 import { type ArchivePath, archivePath, locate, lookupError, pathStat } from "./archive-path.ts";
 import type { ArchiveAnswer, ArchiveWriteOptions } from "./controller.ts";
@@ -150,37 +149,10 @@ function naming<T>(path: string, container: string, act: () => T): T {
   }
 }
 
-/** Takes over the view and the located thing. No generator: one that is never begun would not end what it holds. */
+/** Takes over the view and the located thing. */
 function archiveOf(view: RootView, thing: Located, name: string): AsyncIterableIterator<Uint8Array> {
-  const pieces = writeTar(archiveMembers(thing, { name }));
-  let isOpen = true;
-  const release = () => {
-    if (!isOpen) return;
-    isOpen = false;
+  return packTree(thing, { name }, () => {
     closeSync(thing.dir);
     view[Symbol.dispose]();
-  };
-  return {
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-    async next() {
-      try {
-        const piece = await pieces.next();
-        if (piece.done === true) release();
-        return piece;
-      } catch (error) {
-        release();
-        throw error;
-      }
-    },
-    async return() {
-      try {
-        await pieces.return(undefined);
-      } finally {
-        release();
-      }
-      return { done: true, value: undefined };
-    },
-  };
+  });
 }

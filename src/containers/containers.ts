@@ -18,6 +18,7 @@ import type { Filters } from "../api/filters.ts";
 import type { ContainerStats } from "../api/stats.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import type { ImageUse } from "../images/image.ts";
+import type { VolumeUsers } from "../volumes/users.ts";
 import { type ArchiveParts, exportContainer, readArchive, statPath, writeArchive } from "./archive.ts";
 import { attachContainer } from "./attach.ts";
 import { revive, settle } from "./boot.ts";
@@ -60,6 +61,7 @@ import { ContainerMeter } from "./stats/stats.ts";
 import { ContainerTable, type Entry } from "./table.ts";
 import { listProcesses } from "./top.ts";
 import { updateContainer } from "./update/update.ts";
+import { volumeUsers } from "./volume-users.ts";
 
 /** The containers of one engine. Make it, then `boot()` it before anything else is asked of it. */
 export class Containers implements ContainerController {
@@ -332,6 +334,15 @@ export class Containers implements ContainerController {
       uses.set(record.imageId, [...(uses.get(record.imageId) ?? []), use]);
     }
     return uses;
+  }
+
+  /** The same containers as those who take care of volumes ask for them. */
+  volumeUsers(): VolumeUsers {
+    return volumeUsers({ table: this.#table, lifecycle: this.#lifecycle });
+  }
+
+  nameOf(id: string): string | undefined {
+    return this.#table.get(id)?.record.name;
   }
 
   /** Ids of the containers that mount a volume. */

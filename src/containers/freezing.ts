@@ -3,7 +3,7 @@ import type { KeyedLock } from "../base/keyed-lock.ts";
 import { publishContainerEvent } from "./event.ts";
 import { healthUnwatched } from "./health.ts";
 import type { ContainerPorts } from "./ports.ts";
-import type { RunningState } from "./record.ts";
+import type { PauseReason, RunningState } from "./record.ts";
 import type { ContainerTable, Entry } from "./table.ts";
 
 /** Who wants to know when a container stands still and when it goes on. */
@@ -32,7 +32,7 @@ export class Freezing {
   }
 
   /** With a reason it is the engine that pauses it: a boot lets it go on. */
-  async pause(entry: Entry, reason?: "commit"): Promise<void> {
+  async pause(entry: Entry, reason?: PauseReason): Promise<void> {
     await this.#locks.run(entry.record.id, async () => {
       const { state: before, id } = entry.record;
       refuseRestarting(entry);

@@ -13,7 +13,7 @@ import { makeJail, sweepJail } from "./jail.ts";
 import { allocatingName } from "./name.ts";
 import { refreshLinks } from "./network-files.ts";
 import type { ContainerPorts } from "./ports.ts";
-import { type ContainerRecord, type ExitedState, NEVER, timestamp } from "./record.ts";
+import { type ContainerRecord, type ExitedState, NEVER, type PauseReason, timestamp } from "./record.ts";
 import { removeContainer } from "./remove.ts";
 import { shouldRestart } from "./restart-policy.ts";
 import { Restarts } from "./restarts.ts";
@@ -357,7 +357,7 @@ export class Lifecycle {
   }
 
   /** With a reason it is the engine that pauses it: a boot lets it go on. */
-  async pause(entry: Entry, reason?: "commit"): Promise<void> {
+  async pause(entry: Entry, reason?: PauseReason): Promise<void> {
     await this.#freezing.pause(entry, reason);
   }
 

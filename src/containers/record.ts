@@ -61,13 +61,16 @@ export type StoredState =
   | RunningState
   | ExitedState;
 
+/** What the engine pauses a container for by itself: its image, or a copy of one of its volumes. */
+export type PauseReason = "commit" | "volume";
+
 export interface RunningState {
   readonly status: "running";
   readonly pid: number;
   readonly startedAt: string;
   readonly paused: boolean;
-  /** Set while the engine itself pauses it, for a commit: a boot that finds it lets the processes go on. */
-  readonly pausedFor?: "commit";
+  /** Set while the engine itself pauses it: a boot that finds it lets the processes go on. */
+  readonly pausedFor?: PauseReason;
   readonly networks: Readonly<Record<string, EndpointSettings>>;
   readonly ports: PortMap;
   readonly sandboxKey: string;

@@ -21,6 +21,7 @@ import { openSnapshotter } from "../snapshots/open.ts";
 import { openSqlite } from "../state/sqlite.ts";
 import type { Policy } from "../trust/policy.ts";
 import { loadPolicy } from "../trust/policy-file.ts";
+import { VolumeCare } from "../volumes/care.ts";
 import { LocalVolumes } from "../volumes/local.ts";
 import { Plugins } from "../volumes/plugin.ts";
 import { PluginDirectory } from "../volumes/plugin-directory.ts";
@@ -233,7 +234,8 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
   });
   undo.defer(() => images.close());
   const usersOf = (name: string) => containers?.usersOfVolume(name) ?? [];
-  const local = new LocalVolumes({ root: join(dataRoot, "volumes"), store, events, usersOf });
+  const nameOf = (id: string) => containers?.nameOf(id);
+  const local = new LocalVolumes({ root: join(dataRoot, "volumes"), store, events, usersOf, nameOf });
   const plugins = new Plugins(new PluginDirectory(() => pluginFolders(standing.config())));
   const pluginVolumes = new PluginVolumes({ plugins, store, events, log, usersOf });
   const volumes = new Volumes({ local, plugins: pluginVolumes });
@@ -266,7 +268,20 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
     settings: standing.settings,
   });
   containers = made;
-  return { events, snapshots, networks, runtime, images, trust, volumes, registries, shipper, containers: made };
+  const volumeCare = new VolumeCare({ local, volumes, users: made.volumeUsers() });
+  return {
+    events,
+    snapshots,
+    networks,
+    runtime,
+    images,
+    trust,
+    volumes,
+    volumeCare,
+    registries,
+    shipper,
+    containers: made,
+  };
 }
 
 function policyOf({ signaturePolicy }: EngineConfig): Policy | undefined {
@@ -290,7 +305,7 @@ function networksConfig(config: EngineConfig, engineId: string, execRoot: string
 async function makeHandlers(standing: Standing, parts: Parts, initPath: string | undefined): Promise<Handlers> {
   const { engineId, metrics, config, settings } = standing;
   const { dataRoot, execRoot } = standing.roots;
-  const { containers, images, networks, volumes, registries, snapshots, events, runtime } = parts;
+  const { containers, images, networks, volumes, volumeCare, registries, snapshots, events, runtime } = parts;
   const host = readHost();
   const system = engineSystem({
     engineId,
@@ -322,6 +337,7 @@ async function makeHandlers(standing: Standing, parts: Parts, initPath: string |
     images,
     networks,
     volumes,
+    volumeCare,
     registries,
     doctor: engineDoctor(config, { dataRoot, execRoot }, doctorView(containers, networks, runtime)),
     events,

@@ -3,13 +3,12 @@ import type { Volume } from "../api/volume.ts";
 import { SingleFlight } from "../base/single-flight.ts";
 import type { ContainerController } from "../containers/controller.ts";
 import type { ImageRegistry } from "../images/image.ts";
-import { folderUsage } from "../volumes/usage.ts";
 import type { VolumeStore } from "../volumes/volume.ts";
 
 export interface DiskUsagePorts {
   readonly images: Pick<ImageRegistry, "list" | "layersSize">;
   readonly containers: Pick<ContainerController, "list">;
-  readonly volumes: Pick<VolumeStore, "list">;
+  readonly volumes: Pick<VolumeStore, "list" | "usage">;
   /** Ids of the containers that use a volume. */
   readonly usersOf: (volume: string) => readonly string[];
 }
@@ -50,9 +49,8 @@ export class DiskUsageReader {
   async #measureVolumes(): Promise<Volume[]> {
     const measured: Volume[] = [];
     for (const volume of this.#ports.volumes.list()) {
-      // What is mounted for a volume with options lies somewhere else.
-      const isOwn = Object.keys(volume.Options ?? {}).length === 0;
-      const Size = isOwn ? await folderUsage(volume.Mountpoint) : -1;
+      // What is mounted for a volume of a device lies somewhere else; one that is removed meanwhile holds nothing.
+      const Size = (await this.#ports.volumes.usage(volume.Name).catch(() => undefined)) ?? -1;
       measured.push({ ...volume, UsageData: { Size, RefCount: this.#ports.usersOf(volume.Name).length } });
     }
     return measured;

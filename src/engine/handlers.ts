@@ -10,6 +10,7 @@ import { registryRoutes } from "./routes/registry.ts";
 import { signatureRoutes } from "./routes/signatures.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { usageRoutes } from "./routes/usage.ts";
+import { volumeCareRoutes } from "./routes/volume-care.ts";
 import { volumeRoutes } from "./routes/volumes.ts";
 import { timedHandlers } from "./timed-handlers.ts";
 
@@ -31,6 +32,7 @@ export function engineHandlers(ports: EnginePorts): Handlers {
     ...registryRoutes(ports.registries),
     ...doctorRoutes(ports.doctor),
     ...volumeRoutes(ports.volumes, usesVolume),
+    ...volumeCareRoutes(ports.volumeCare),
     ...usageRoutes(ports.diskUsage, ports.metrics.registry),
   };
   return timedHandlers(handlers, ports.metrics.containerActions);

@@ -4,6 +4,7 @@ import type { EventBus } from "../events/bus.ts";
 import type { ImageRegistry } from "../images/image.ts";
 import type { NetworkController } from "../networks/network.ts";
 import type { Registries } from "../remote/registry.ts";
+import type { VolumeCare } from "../volumes/care.ts";
 import type { VolumeStore } from "../volumes/volume.ts";
 import type { DiskUsageReader } from "./disk-usage.ts";
 import type { Doctor } from "./doctor.ts";
@@ -21,6 +22,7 @@ export interface EnginePorts {
   readonly images: ImageRegistry;
   readonly networks: NetworkController;
   readonly volumes: VolumeStore;
+  readonly volumeCare: VolumeCare;
   readonly registries: Registries;
   readonly doctor: Doctor;
   readonly events: EventBus;

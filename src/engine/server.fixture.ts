@@ -10,6 +10,7 @@ import type { ImageRegistry } from "../images/image.ts";
 import type { NetworkController } from "../networks/network.ts";
 import type { Registries } from "../remote/registry.ts";
 import { openMemory } from "../state/memory.ts";
+import { VolumeCare } from "../volumes/care.ts";
 import { LocalVolumes } from "../volumes/local.ts";
 import { Volumes } from "../volumes/volumes.ts";
 import { DiskUsageReader } from "./disk-usage.ts";
@@ -93,6 +94,7 @@ export async function startTestServer(
       registries: {} as Registries,
       doctor: async () => ({ Version: "0.0.0", Healthy: true, Checks: [] }),
       volumes,
+      volumeCare: new VolumeCare({ local, volumes, users: { of: () => [], pause: noPause, renamed: () => () => {} } }),
       diskUsage: new DiskUsageReader({ images, containers, volumes, usersOf: () => [] }),
       metrics: engineMetrics(),
       events,
@@ -163,4 +165,8 @@ export class RawClient {
     this.socket.destroy();
     return this.#received;
   }
+}
+
+async function noPause(): Promise<AsyncDisposable> {
+  return { [Symbol.asyncDispose]: async () => {} };
 }

@@ -9,7 +9,7 @@ import { dataRanges } from "../kernel/holes.ts";
 import { type FileStat, fstatat, openat, readlinkat } from "../kernel/path.ts";
 import type { Segment, TarType } from "../oci/tar/entry.ts";
 import { tarTypeOf } from "../oci/tar/file-type.ts";
-import type { TarInput, TarOutput } from "../oci/tar/writer.ts";
+import { type TarInput, type TarOutput, writeTar } from "../oci/tar/writer.ts";
 import { readAttributes } from "./changes.ts";
 
 const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
@@ -36,6 +36,46 @@ export interface ArchiveOptions {
   readonly name: string;
 }
 
+/**
+ * `archiveMembers` as bytes. `release` is called once, at the end however it comes. No generator: one that is never
+ * begun would not end what it holds.
+ */
+export function packTree(
+  thing: Located,
+  options: ArchiveOptions,
+  release: () => void,
+): AsyncIterableIterator<Uint8Array> {
+  const pieces = writeTar(archiveMembers(thing, options));
+  let isOpen = true;
+  const end = () => {
+    if (isOpen) release();
+    isOpen = false;
+  };
+  return {
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    async next() {
+      try {
+        const piece = await pieces.next();
+        if (piece.done === true) end();
+        return piece;
+      } catch (error) {
+        end();
+        throw error;
+      }
+    },
+    async return() {
+      try {
+        await pieces.return(undefined);
+      } finally {
+        end();
+      }
+      return { done: true, value: undefined };
+    },
+  };
+}
+
 interface Level {
   readonly dir: number;
   readonly prefix: string;
@@ -48,7 +88,7 @@ interface Level {
  * file the later ones as hard links. Sockets are left out, as an archive can't hold them; what a running container
  * takes away meanwhile, too. The located folder stays open, and the caller's, to the end.
  */
-export async function* archiveMembers(thing: Located, { name }: ArchiveOptions): AsyncGenerator<TarOutput> {
+async function* archiveMembers(thing: Located, { name }: ArchiveOptions): AsyncGenerator<TarOutput> {
   const links = new Map<string, string>();
   const breath = new Breath();
   const levels: Level[] = [];

@@ -39,6 +39,8 @@ export interface ExtractOptions {
   readonly owner: { readonly uid: number; readonly gid: number } | undefined;
   /** Refuse to put a folder in the place of something else, and the reverse. */
   readonly keepKinds: boolean;
+  /** An entry for the folder itself gives it its owner, mode and time; otherwise it stays as it is. */
+  readonly dressRoot?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -163,9 +165,8 @@ class ArchiveWriter {
     const path = this.#pathOf(entry.name, entry);
     for (const id of [entry.uid, entry.gid])
       if (id < 0 || id > LARGEST_ID) throw badEntry(entry.name, `no owner has the number ${id}`);
-    // The folder itself is there and stays as it is.
     if (path === this.#options.destination) {
-      if (entry.type === "directory") return;
+      if (entry.type === "directory") return this.#dressRoot(entry, path);
       throw badEntry(entry.name, "it has no name of its own");
     }
     const { dir, base } = this.#at(path);
@@ -333,6 +334,13 @@ class ArchiveWriter {
     } finally {
       closeSync(fd);
     }
+  }
+
+  #dressRoot(entry: TarEntry, path: string): void {
+    if (this.#options.dressRoot !== true) return;
+    const { dir } = this.#at(`${path.replace(/\/$/, "")}/.`);
+    this.#dressFolder(dir, ".", entry);
+    this.#times.push({ path: `${path.replace(/\/$/, "")}/.`, mtime: entry.mtime });
   }
 
   /** What can't be opened, without its mode: none of these calls follows a link. */

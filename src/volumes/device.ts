@@ -1,9 +1,12 @@
 import { execFile } from "node:child_process";
+import { lookup } from "node:dns/promises";
 import { statSync } from "node:fs";
+import { isIP } from "node:net";
 import { promisify } from "node:util";
-import { GantryError, hasCode } from "../base/errors.ts";
-import { ramInBytes } from "../base/units.ts";
+import { GantryError, hasCode, messageOf } from "../base/errors.ts";
+import { bytesSize, ramInBytes } from "../base/units.ts";
 import { bindMount, detachMount, MS, mount } from "../kernel/mount.ts";
+import { hasDisks, LARGEST_DISK, SMALLEST_DISK } from "./disk.ts";
 
 /** What is mounted at a volume's mount point while it is used. */
 export interface Device {
@@ -21,6 +24,8 @@ const NEEDS: readonly (readonly [string, readonly string[]])[] = [
 ];
 /** File systems of the kernel alone: mounting them waits for nobody. */
 const PROMPT: ReadonlySet<string> = new Set(["tmpfs", "ramfs", "overlay"]);
+/** File systems of servers, which are named by `addr=`. */
+const SHARES: ReadonlySet<string> = new Set(["nfs", "nfs3", "nfs4", "cifs", "smb3"]);
 /** A server that doesn't answer holds whoever mounts it. */
 const PATIENCE_MS = 60_000;
 
@@ -64,7 +69,7 @@ export function checkDeviceOptions(name: string, options: Readonly<Record<string
     } catch (error) {
       throw refuse((error as Error).message);
     }
-    if (bytes > 0) throw refuse("quota size requested but no quota support");
+    if (bytes > 0) checkSize(bytes, options, refuse);
   }
   for (const [option, needed] of NEEDS) {
     if (options[option] === undefined) continue;
@@ -76,14 +81,32 @@ export function checkDeviceOptions(name: string, options: Readonly<Record<string
   }
 }
 
+function checkSize(
+  bytes: number,
+  options: Readonly<Record<string, string>>,
+  refuse: (why: string) => GantryError,
+): void {
+  if (["device", "type", "o"].some((other) => options[other])) {
+    throw refuse('the option "size" is for a volume without a device; a size that the device takes goes into "o"');
+  }
+  if (bytes < SMALLEST_DISK || bytes > LARGEST_DISK) {
+    throw refuse(`a size is from ${bytesSize(SMALLEST_DISK)} to ${bytesSize(LARGEST_DISK)}, not ${options.size}`);
+  }
+  if (!hasDisks()) throw refuse("quota size requested but no quota support: mkfs.ext4 (e2fsprogs) is not installed");
+}
+
 /** The device of a volume's options; undefined for a volume that is a folder and no more. */
 export function deviceOf(options: Readonly<Record<string, string>> | null): Device | undefined {
   if (!options?.device) return undefined;
   return { type: options.type ?? "", device: options.device, options: options.o ?? "" };
 }
 
-/** Mounts a device. Throws `internal` with Docker's sentence around the kernel's reason. */
-export async function mountDevice(device: Device, target: string): Promise<void> {
+/**
+ * Mounts a device. Throws `internal` with Docker's sentence around the kernel's reason. Of a share the server's name in
+ * `addr=` is looked up each time, since the kernel takes addresses alone.
+ */
+export async function mountDevice(wanted: Device, target: string, lookUp: LookUp = lookUpAddress): Promise<void> {
+  const device = SHARES.has(wanted.type) ? await withAddress(wanted, target, lookUp) : wanted;
   const { flags, data } = readOptions(device.options);
   try {
     if ((flags & MS.BIND) !== 0) bindDevice(device.device, target, flags);
@@ -97,6 +120,30 @@ export async function mountDevice(device: Device, target: string): Promise<void>
       { cause: error },
     );
   }
+}
+
+/** An address of a name. */
+export type LookUp = (name: string) => Promise<string>;
+
+async function lookUpAddress(name: string): Promise<string> {
+  return (await lookup(name)).address;
+}
+
+async function withAddress(device: Device, target: string, lookUp: LookUp): Promise<Device> {
+  const words = device.options.split(",");
+  const at = words.findIndex((word) => word.startsWith("addr="));
+  const name = words[at]?.slice("addr=".length) ?? "";
+  if (name === "" || isIP(name) !== 0) return device;
+  try {
+    words[at] = `addr=${await lookUp(name)}`;
+  } catch (error) {
+    throw new GantryError(
+      "internal",
+      `error while mounting volume '${target}': error resolving passed in network volume address: lookup ${name}: ${hasCode(error, "ENOTFOUND", "ENODATA") ? "no such host" : messageOf(error)}`,
+      { cause: error },
+    );
+  }
+  return { ...device, options: words.join(",") };
 }
 
 function bindDevice(source: string, target: string, flags: number): void {

@@ -46,7 +46,13 @@ const REFUSALS: readonly [string, Readonly<Record<string, string>> | undefined, 
   ["v2", { type: "tmpfs" }, 'create v2: missing required option: "device"'],
   ["v3", { o: "bind", device: "/tmp" }, 'create v3: missing required option: "type"'],
   ["v4", { o: "bind" }, 'create v4: missing required option: "device"'],
-  ["v5", { size: "10m" }, "create v5: quota size requested but no quota support"],
+  ["v5", { size: "10k" }, "create v5: a size is from 1MiB to 16TiB, not 10k"],
+  ["v7", { size: "lots" }, "create v7: invalid size: 'lots'"],
+  [
+    "v8",
+    { size: "1g", type: "tmpfs", device: "tmpfs" },
+    'create v8: the option "size" is for a volume without a device; a size that the device takes goes into "o"',
+  ],
   ["v6", { type: "tmpfs", device: "x\0y" }, 'create v6: the option "device" has a NUL byte'],
 ];
 

@@ -1,26 +1,33 @@
 import { randomBytes } from "node:crypto";
 import { EventEmitter, once } from "node:events";
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { closeSync, existsSync, lstatSync, mkdirSync, openSync, readdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import type { Filters } from "../api/filters.ts";
 import type { Volume } from "../api/volume.ts";
 import { syncFolder } from "../base/atomic-file.ts";
 import { GantryError, isKind } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import type { EventBus } from "../events/bus.ts";
 import { detachMount, isMountPoint, listMounts, MNT, unmount } from "../kernel/mount.ts";
+import { removeTree, removeTreeSync } from "../snapshots/remove-tree.ts";
 import type { Collection, Store } from "../state/store.ts";
-import { checkDeviceOptions, deviceOf, mountDevice } from "./device.ts";
+import { contentOf } from "./content.ts";
+import { checkDeviceOptions, mountDevice } from "./device.ts";
+import { diskTakes, growDisk, mountDisk } from "./disk.ts";
 import type { VolumeDriver, VolumeListing } from "./driver.ts";
 import { checkVolumeName, newVolumeName } from "./name.ts";
 import { pruneChoice } from "./prune.ts";
-import { folderUsage } from "./usage.ts";
+import { SnapshotTable } from "./snapshot-table.ts";
+import { type FolderSizes, folderSizes } from "./usage.ts";
+import { type Place, READER } from "./users.ts";
 import type { VolumeRequest } from "./volume.ts";
 
-/** How long a removal waits for a volume's last holder to be cleaned up. */
+/** How long who needs a volume for itself waits for its last holder to be cleaned up. */
 const RELEASE_MS = 5_000;
 const ANONYMOUS_LABEL = "com.docker.volume.anonymous";
+/** What belongs into a volume's folder. */
+const PARTS: ReadonlySet<string> = new Set(["_data", "volume.img", "snapshots"]);
 
 export interface VolumePorts {
   /** Folder of the volumes, `<data root>/volumes`. */
@@ -29,18 +36,28 @@ export interface VolumePorts {
   readonly events: EventBus;
   /** Ids of the containers that use a volume, running or not. */
   readonly usersOf: (name: string) => readonly string[];
+  /** What a container is called, for messages. */
+  readonly nameOf?: (id: string) => string | undefined;
 }
 
 /** The `local` driver: a folder `<root>/<name>/_data` a volume, with what its options name mounted there in use. */
 export class LocalVolumes implements VolumeDriver {
+  /** Copies of volumes as they once were. */
+  readonly snapshots: SnapshotTable;
   readonly #ports: VolumePorts;
   readonly #records: Collection<Volume>;
+  /** Renamings whose folder may not have its new name yet: the new names by the old. */
+  readonly #renames: Collection<{ readonly to: string }>;
   readonly #volumes = new Map<string, Volume>();
-  /** Who holds a volume of a device mounted, by its name. */
+  /** Who holds a volume, by its name. */
   readonly #holders = new Map<string, Set<string>>();
   readonly #locks = new KeyedLock();
   /** Told when nobody holds a volume any more. */
   readonly #released = new EventEmitter();
+  /** Why a volume can't be removed just now, by its name. */
+  readonly #busy = new Map<string, string>();
+  /** Names of volumes that are being filled, before they are there. */
+  readonly #reserved = new Set<string>();
   #isPruning = false;
 
   constructor(ports: VolumePorts) {
@@ -49,6 +66,9 @@ export class LocalVolumes implements VolumeDriver {
     this.#records = ports.store.collection<Volume>("volumes");
     mkdirSync(ports.root, { recursive: true, mode: 0o701 });
     for (const { key, value } of this.#records.list()) this.#volumes.set(key, value);
+    this.#renames = ports.store.collection<{ readonly to: string }>("volume-renames");
+    for (const { key, value } of this.#renames.list()) this.#finishRename(key, value.to);
+    this.snapshots = new SnapshotTable(ports.store, (name) => this.#volumes.has(name));
     this.#sweep();
   }
 
@@ -60,8 +80,12 @@ export class LocalVolumes implements VolumeDriver {
     return this.#volumes.get(name);
   }
 
+  /** With the limit of a volume that has one, and the room that it takes of the machine's disk. */
   async inspect(name: string): Promise<Volume | undefined> {
-    return this.get(name);
+    const volume = this.get(name);
+    const content = volume && contentOf(volume);
+    if (volume === undefined || content?.kind !== "disk") return volume;
+    return { ...volume, Status: { Limit: content.size, Used: diskTakes(this.#folder(name)) } };
   }
 
   async all(): Promise<VolumeListing> {
@@ -91,16 +115,11 @@ export class LocalVolumes implements VolumeDriver {
     if (existing !== undefined) return existing;
     checkVolumeName(name);
     if (request.options !== undefined) checkDeviceOptions(name, request.options);
-    const folder = join(this.#ports.root, name);
-    const volume: Volume = {
-      CreatedAt: new Date().toISOString().replace(/\.\d+Z$/, "Z"),
-      Driver: "local",
-      Labels: anonymous ? { ...request.labels, [ANONYMOUS_LABEL]: "" } : (request.labels ?? null),
-      Mountpoint: join(folder, "_data"),
-      Name: name,
-      Options: request.options ?? null,
-      Scope: "local",
-    };
+    if (this.#reserved.has(name))
+      throw new GantryError("conflict", `create ${name}: a volume of that name is being made`);
+    const folder = this.#folder(name);
+    const labels = anonymous ? { ...request.labels, [ANONYMOUS_LABEL]: "" } : (request.labels ?? null);
+    const volume = this.#newVolume(name, labels, request.options ?? null);
     mkdirSync(folder, { mode: 0o701, recursive: true });
     mkdirSync(volume.Mountpoint, { mode: 0o755, recursive: true });
     syncFolder(folder);
@@ -118,22 +137,29 @@ export class LocalVolumes implements VolumeDriver {
       throw new GantryError("not-found", `get ${name}: no such volume`);
     }
     const users = this.#ports.usersOf(name);
-    if (users.length > 0) {
-      throw inUse(name, users);
+    if (users.length > 0) throw this.#inUse(name, users);
+    const busy = this.#busy.get(name);
+    if (busy !== undefined) throw new GantryError("conflict", `remove ${name}: volume is in use - [] (${busy})`);
+    const kept = options.force ? [] : this.snapshots.of(name).map(({ Name }) => Name);
+    if (kept.length > 0) {
+      const which = kept.length === 1 ? `the snapshot ${kept[0]}` : `the snapshots ${kept.join(", ")}`;
+      throw new GantryError(
+        "conflict",
+        `remove ${name}: volume has ${which}: remove what is not needed, or use --force`,
+      );
     }
     // Without a wait its record goes in the transaction of whoever calls, as a container's with its volumes must.
-    if (this.#holders.has(name)) {
+    if (this.#holders.has(name) && contentOf(volume).kind !== "folder") {
       await this.#unheld(name);
       // Somebody else waited for the same.
       if (this.#volumes.get(name) !== volume) return this.remove(name, options);
     }
     this.#unmountForRemoval(name, volume);
     this.#volumes.delete(name);
+    this.#holders.delete(name);
     this.#records.delete(name);
-    const folder = join(this.#ports.root, name);
-    const trash = join(this.#ports.root, `.removed-${randomBytes(8).toString("hex")}`);
-    if (existsSync(folder)) renameSync(folder, trash);
-    await rm(trash, { recursive: true, force: true });
+    this.snapshots.forget(name);
+    await this.#discard(name);
     this.#publish("destroy", name);
   }
 
@@ -161,9 +187,25 @@ export class LocalVolumes implements VolumeDriver {
   }
 
   async usage(name: string): Promise<number | undefined> {
+    return (await this.sizes(name))?.bytes;
+  }
+
+  /** What a volume's files hold, and the room that they take; undefined for one whose content is elsewhere. */
+  async sizes(name: string): Promise<FolderSizes | undefined> {
     const volume = this.#volumes.get(name);
-    if (volume === undefined || deviceOf(volume.Options) !== undefined) return undefined;
-    return folderUsage(volume.Mountpoint);
+    const content = volume && contentOf(volume);
+    if (volume === undefined || content?.kind === "device") return undefined;
+    if (content?.kind !== "disk") return folderSizes(volume.Mountpoint);
+    const taken = diskTakes(this.#folder(name));
+    // One that was never used has no disk yet, and needs none to be counted.
+    if (taken === 0) return { bytes: 0, taken };
+    const holder = `${READER}sizes ${randomBytes(8).toString("hex")}`;
+    const folder = await this.mount(name, holder);
+    try {
+      return { bytes: (await folderSizes(folder)).bytes, taken };
+    } finally {
+      await this.release(holder);
+    }
   }
 
   /** True for volumes made for a container without a name, which `rm -v` takes with it. */
@@ -172,16 +214,15 @@ export class LocalVolumes implements VolumeDriver {
   }
 
   async mount(name: string, holder: string): Promise<string> {
-    const volume = this.#volumes.get(name);
-    if (volume === undefined) throw new GantryError("not-found", `get ${name}: no such volume`);
-    const device = deviceOf(volume.Options);
-    if (device === undefined) return volume.Mountpoint;
-    await this.#locks.run(name, async () => {
+    return this.#locks.run(name, async () => {
+      const volume = this.#volumes.get(name);
+      // Removed or renamed while it was waited for.
+      if (volume === undefined) throw new GantryError("not-found", `get ${name}: no such volume`);
       const holders = this.#holders.get(name) ?? new Set();
-      if (holders.size === 0 && !isMountPoint(volume.Mountpoint)) await mountDevice(device, volume.Mountpoint);
+      if (holders.size === 0) await this.#attach(volume);
       this.#holders.set(name, holders.add(holder));
+      return volume.Mountpoint;
     });
-    return volume.Mountpoint;
   }
 
   async release(holder: string): Promise<void> {
@@ -192,19 +233,188 @@ export class LocalVolumes implements VolumeDriver {
         if (holders?.delete(holder) !== true || holders.size > 0) return;
         this.#holders.delete(name);
         const volume = this.#volumes.get(name);
-        if (volume !== undefined) await detachMount(volume.Mountpoint);
+        if (volume !== undefined) await this.#detach(volume);
         this.#released.emit("released", name);
       });
     }
   }
 
   async adopt(holders: ReadonlyMap<string, readonly string[]>): Promise<void> {
-    const devices = this.list().filter(({ Options }) => deviceOf(Options) !== undefined);
-    for (const { Name, Mountpoint } of devices) {
-      const live = [...holders].filter(([, names]) => names.includes(Name)).map(([holder]) => holder);
-      if (live.length > 0) this.#holders.set(Name, new Set(live));
-      else if (isMountPoint(Mountpoint)) await detachMount(Mountpoint);
+    for (const [holder, names] of holders) {
+      for (const name of names) {
+        if (!this.#volumes.has(name)) continue;
+        this.#holders.set(name, (this.#holders.get(name) ?? new Set()).add(holder));
+      }
     }
+    for (const volume of this.list()) {
+      if (!this.#holders.has(volume.Name)) await this.#detach(volume);
+    }
+  }
+
+  /** The folder that all of a volume lies in. */
+  #folder(name: string): string {
+    return join(this.#ports.root, name);
+  }
+
+  #newVolume(name: string, labels: Volume["Labels"], options: Volume["Options"]): Volume {
+    return {
+      CreatedAt: new Date().toISOString().replace(/\.\d+Z$/, "Z"),
+      Driver: "local",
+      Labels: labels,
+      Mountpoint: join(this.#folder(name), "_data"),
+      Name: name,
+      Options: options,
+      Scope: "local",
+    };
+  }
+
+  async #attach(volume: Volume): Promise<void> {
+    const content = contentOf(volume);
+    const { Name, Mountpoint } = volume;
+    // Containers reach nothing but what is in it; the machine's own programs may have put something in its place.
+    if (lstatSync(Mountpoint, { throwIfNoEntry: false })?.isDirectory() !== true) {
+      throw new GantryError("internal", `cannot use volume ${Name}: ${Mountpoint} is not a folder`);
+    }
+    if (content.kind === "folder" || isMountPoint(Mountpoint)) return;
+    if (content.kind === "device") await mountDevice(content.device, Mountpoint);
+    else await mountDisk(this.#folder(Name), Mountpoint, content.size);
+  }
+
+  async #detach(volume: Volume): Promise<void> {
+    if (contentOf(volume).kind !== "folder" && isMountPoint(volume.Mountpoint)) await detachMount(volume.Mountpoint);
+  }
+
+  /**
+   * Runs `act` while nobody can begin to use the volume, nor remove it; `doing` says in messages why. Those who hold it
+   * already go on. With `mounted` its content is at its mount point meanwhile.
+   */
+  async exclusively<T>(
+    name: string,
+    doing: string,
+    options: { readonly mounted: boolean },
+    act: (volume: Volume) => Promise<T>,
+  ): Promise<T> {
+    return this.#locks.run(name, async () => {
+      const volume = this.#volumes.get(name);
+      if (volume === undefined) throw new GantryError("not-found", `get ${name}: no such volume`);
+      this.#busy.set(name, doing);
+      const isHeld = this.#holders.has(name);
+      try {
+        if (options.mounted && !isHeld) await this.#attach(volume);
+        return await act(volume);
+      } finally {
+        this.#busy.delete(name);
+        if (options.mounted && !isHeld) await this.#detach(volume);
+      }
+    });
+  }
+
+  holdersOf(name: string): readonly string[] {
+    return [...(this.#holders.get(name) ?? [])];
+  }
+
+  /** Waits a while until those hold the volume no more who `isGoing` says will soon not. */
+  async settled(name: string, isGoing: (holder: string) => boolean): Promise<void> {
+    const signal = AbortSignal.timeout(RELEASE_MS);
+    while (this.holdersOf(name).some(isGoing) && !signal.aborted) {
+      await once(this.#released, "released", { signal }).catch(() => {});
+    }
+  }
+
+  /** Keeps a name for a volume that is being filled, until it is disposed of. `conflict` if there is one. */
+  reserve(name: string): Disposable {
+    checkVolumeName(name);
+    if (this.#volumes.has(name) || this.#reserved.has(name)) {
+      throw new GantryError("conflict", `create ${name}: there is a volume of that name already`);
+    }
+    this.#reserved.add(name);
+    return { [Symbol.dispose]: () => void this.#reserved.delete(name) };
+  }
+
+  /** Where a volume that is being filled lies; removed at boot. */
+  draftFolder(name?: string): string {
+    return join(name === undefined ? this.#ports.root : this.#folder(name), `.new-${randomBytes(8).toString("hex")}`);
+  }
+
+  /** Makes a filled folder, which is on the disk, a volume. Its name was reserved. */
+  publishDraft(draft: string, request: VolumeRequest & { readonly name: string }): Volume {
+    const { name } = request;
+    const volume = this.#newVolume(name, request.labels ?? null, request.options ?? null);
+    renameSync(draft, this.#folder(name));
+    syncFolder(this.#ports.root);
+    failpoint("volumes.draft.moved");
+    this.#records.put(name, volume);
+    this.#volumes.set(name, volume);
+    this.#publish("create", name);
+    return volume;
+  }
+
+  /**
+   * Gives a volume another name. `inTransaction` has others take the new one, in the same change of the records; what
+   * it throws leaves all as it was. To be called within `exclusively`, unmounted.
+   */
+  rename(volume: Volume, to: string, inTransaction: (from: Place, to: Place) => () => void): Volume {
+    const from = volume.Name;
+    const { [ANONYMOUS_LABEL]: _, ...labels } = volume.Labels ?? {};
+    // Who gives it a name wants to keep it.
+    const Labels =
+      volume.Labels === null || (this.isAnonymous(from) && Object.keys(labels).length === 0) ? null : labels;
+    const renamed = { ...volume, Name: to, Mountpoint: join(this.#folder(to), "_data"), Labels };
+    const places = [volume, renamed].map(({ Name, Mountpoint }) => ({ name: Name, mountpoint: Mountpoint }));
+    let undo = () => {};
+    try {
+      this.#ports.store.transaction(() => {
+        this.#records.delete(from);
+        this.#records.put(to, renamed);
+        this.snapshots.rename(from, to);
+        this.#renames.put(from, { to });
+        undo = inTransaction(places[0]!, places[1]!);
+      });
+    } catch (error) {
+      undo();
+      throw error;
+    }
+    failpoint("volumes.rename.recorded");
+    this.#volumes.delete(from);
+    this.#volumes.set(to, renamed);
+    this.snapshots.renamed(from, to);
+    this.#finishRename(from, to);
+    this.#publish("rename", to, { oldName: from });
+    return renamed;
+  }
+
+  /** Sets another limit. To be called within `exclusively`; whether somebody holds the volume doesn't matter. */
+  async resize(volume: Volume, text: string, size: number): Promise<Volume> {
+    await growDisk(this.#folder(volume.Name), volume.Mountpoint, size);
+    failpoint("volumes.resize.grown");
+    const resized = { ...volume, Options: { ...volume.Options, size: text } };
+    this.#records.put(volume.Name, resized);
+    this.#volumes.set(volume.Name, resized);
+    this.#publish("resize", volume.Name, { size: String(size) });
+    return resized;
+  }
+
+  /** Tells of something that was done to a volume. */
+  tell(action: string, name: string, attributes: Readonly<Record<string, string>> = {}): void {
+    this.#publish(action, name, attributes);
+  }
+
+  #finishRename(from: string, to: string): void {
+    if (existsSync(this.#folder(from)) && !existsSync(this.#folder(to))) {
+      renameSync(this.#folder(from), this.#folder(to));
+      syncFolder(this.#ports.root);
+    }
+    failpoint("volumes.rename.moved");
+    this.#renames.delete(from);
+  }
+
+  /** What belongs to nobody any more goes out of its place at once, then bit by bit: it may be large and deep. */
+  async #discard(name: string): Promise<void> {
+    const folder = this.#folder(name);
+    if (!existsSync(folder)) return;
+    const trash = `.removed-${randomBytes(8).toString("hex")}`;
+    renameSync(folder, join(this.#ports.root, trash));
+    await removeIn(this.#ports.root, trash);
   }
 
   async #removeUnlessUsed(name: string): Promise<boolean> {
@@ -227,40 +437,62 @@ export class LocalVolumes implements VolumeDriver {
     while (this.#holders.has(name) && !signal.aborted) {
       await once(this.#released, "released", { signal }).catch(() => {});
       const users = this.#ports.usersOf(name);
-      if (users.length > 0) {
-        throw inUse(name, users);
-      }
+      if (users.length > 0) throw this.#inUse(name, users);
     }
   }
 
   /** What is mounted there is somebody else's data: it must be gone before the folder's files are. */
-  #unmountForRemoval(name: string, { Mountpoint, Options }: Volume): void {
-    if (deviceOf(Options) === undefined) return;
-    if ((this.#holders.get(name)?.size ?? 0) > 0) {
-      throw inUse(name, []);
-    }
-    unmountBelow(Mountpoint);
+  #unmountForRemoval(name: string, volume: Volume): void {
+    if (contentOf(volume).kind === "folder") return;
+    if (this.#holders.has(name)) throw this.#inUse(name, []);
+    unmountBelow(volume.Mountpoint);
   }
 
-  #publish(action: string, name: string): void {
-    this.#ports.events.publish({ type: "volume", action, id: name, attributes: { driver: "local" } });
+  #publish(action: string, name: string, attributes: Readonly<Record<string, string>> = {}): void {
+    this.#ports.events.publish({ type: "volume", action, id: name, attributes: { driver: "local", ...attributes } });
   }
 
-  /** Folders without a record were being made or removed when the engine died: nobody was told of them. */
+  #inUse(name: string, users: readonly string[]): GantryError {
+    const names = users.flatMap((id) => this.#ports.nameOf?.(id) ?? []);
+    const called = names.length === 0 ? "" : ` (${names.join(", ")})`;
+    return new GantryError("conflict", `remove ${name}: volume is in use - [${users.join(", ")}]${called}`);
+  }
+
+  /** What has no record was being made or removed when the engine died: nobody was told of it. */
   #sweep(): void {
-    for (const entry of readdirSync(this.#ports.root)) {
-      if (this.#volumes.has(entry)) continue;
-      unmountBelow(join(this.#ports.root, entry));
-      rmSync(join(this.#ports.root, entry), { recursive: true, force: true });
+    const { root } = this.#ports;
+    for (const entry of readdirSync(root)) {
+      if (!this.#volumes.has(entry)) sweepOut(root, entry);
     }
+    for (const name of this.#volumes.keys()) {
+      const folder = this.#folder(name);
+      for (const part of existsSync(folder) ? readdirSync(folder) : []) if (!PARTS.has(part)) sweepOut(folder, part);
+      this.snapshots.sweep(name, join(folder, "snapshots"), sweepOut);
+    }
+  }
+}
+
+function sweepOut(folder: string, entry: string): void {
+  unmountBelow(join(folder, entry));
+  const fd = openSync(folder, "r");
+  try {
+    removeTreeSync(fd, entry);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Removes what is in a folder by its name, following nothing. */
+export async function removeIn(folder: string, name: string): Promise<void> {
+  const fd = openSync(folder, "r");
+  try {
+    await removeTree(fd, name);
+  } finally {
+    closeSync(fd);
   }
 }
 
 /** Unmounts all at or below a path; throws if something stays. */
 function unmountBelow(path: string): void {
   for (const { target } of listMounts(path).toReversed()) unmount(target, MNT.DETACH | MNT.NOFOLLOW);
-}
-
-function inUse(name: string, users: readonly string[]): GantryError {
-  return new GantryError("conflict", `remove ${name}: volume is in use - [${users.join(", ")}]`);
 }

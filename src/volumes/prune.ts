@@ -10,6 +10,6 @@ export function pruneChoice(filters: Filters, isAnonymous: (name: string) => boo
   return (volume) =>
     (all || isAnonymous(volume.Name)) &&
     // What is mounted from elsewhere isn't this engine's to remove.
-    Object.keys(volume.Options ?? {}).length === 0 &&
+    Object.keys(volume.Options ?? {}).every((option) => option === "size") &&
     matchPruneLabels(volume.Labels, filters);
 }

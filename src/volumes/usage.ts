@@ -14,16 +14,29 @@ interface Level {
   readonly entries: Dir;
 }
 
+export interface FolderSizes {
+  /** Of the files, as their readers count them. */
+  readonly bytes: number;
+  /** Of the disk that they take: less where files have holes. */
+  readonly taken: number;
+}
+
+/** The bytes of `folderSizes`. */
+export async function folderUsage(path: string): Promise<number> {
+  return (await folderSizes(path)).bytes;
+}
+
 /**
  * Bytes of what lies in a folder, each file counted once however many names it has; other file systems that are
  * mounted within are left out. Links that a container puts in the way are never followed, and what it removes meanwhile
  * is passed over; 0 if the folder itself is not there.
  */
-export async function folderUsage(path: string): Promise<number> {
+export async function folderSizes(path: string): Promise<FolderSizes> {
   const breath = new Breath();
   const seen = new Set<string>();
   const levels: Level[] = [];
   let bytes = 0;
+  let taken = 0;
   try {
     enter(levels, () => openSync(path, FOLDER));
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
@@ -37,10 +50,13 @@ export async function folderUsage(path: string): Promise<number> {
       const name = bytesToName((entry as unknown as Dirent<Buffer>).name);
       const stat = ifThere(() => fstatat(fd, name));
       if (stat === undefined || stat.isMountRoot) continue;
-      if ((stat.mode & constants.S_IFMT) !== constants.S_IFDIR) bytes += isNew(stat, seen) ? stat.size : 0;
+      const isFolder = (stat.mode & constants.S_IFMT) === constants.S_IFDIR;
+      if (isFolder || isNew(stat, seen)) taken += stat.blocks * 512;
+      else continue;
+      if (!isFolder) bytes += stat.size;
       else if (levels.length < DEEPEST) enter(levels, () => openat(fd, name, FOLDER));
     }
-    return bytes;
+    return { bytes, taken };
   } finally {
     levels.forEach(close);
   }

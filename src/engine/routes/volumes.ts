@@ -1,5 +1,5 @@
 import { decodeJson } from "../../api/decode.ts";
-import { checkFilters, type Filters, matchLabels } from "../../api/filters.ts";
+import { booleanFilter, checkFilters, type Filters, matchLabels } from "../../api/filters.ts";
 import { volumeCreateRequest } from "../../api/request.ts";
 import { compareVersions } from "../../api/version.ts";
 import type { Volume } from "../../api/volume.ts";
@@ -9,7 +9,10 @@ import type { VolumeStore } from "../../volumes/volume.ts";
 import { empty, json } from "../answer.ts";
 import type { Handlers } from "../route-request.ts";
 
-type VolumeRoutes = Pick<Handlers, Extract<keyof Handlers, `volume${string}`>>;
+type VolumeRoutes = Pick<
+  Handlers,
+  "volumeCreate" | "volumeInspect" | "volumeList" | "volumePrune" | "volumeRemove" | "volumeUpdate"
+>;
 
 /** `isUsed` says whether a container refers to a volume of that name. */
 export function volumeRoutes(volumes: VolumeStore, isUsed: (name: string) => Promise<boolean>): VolumeRoutes {
@@ -19,7 +22,7 @@ export function volumeRoutes(volumes: VolumeStore, isUsed: (name: string) => Pro
       const { volumes: all, warnings } = await volumes.listAll();
       const found = all.filter((volume) => matches(volume, query.filters));
       const Warnings = warnings.length === 0 ? null : warnings;
-      return json({ Volumes: await byUse(found, query.filters.dangling ?? [], isUsed), Warnings });
+      return json({ Volumes: await byUse(found, booleanFilter(query.filters, "dangling"), isUsed), Warnings });
     },
     volumeInspect: async ({ params }) => {
       const volume = await volumes.inspect(params.name!);
@@ -29,6 +32,12 @@ export function volumeRoutes(volumes: VolumeStore, isUsed: (name: string) => Pro
     volumeCreate: async (request) => {
       const document = await request.document();
       const body = document === "" ? volumeCreateRequest.zero() : decodeJson(volumeCreateRequest, document);
+      if (body.ClusterVolumeSpec !== undefined) {
+        throw new GantryError(
+          "unavailable",
+          'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.',
+        );
+      }
       const volume = await volumes.make({
         name: body.Name === "" ? undefined : body.Name,
         driver: body.Driver === "" ? undefined : body.Driver,
@@ -78,15 +87,10 @@ function isPatternOf(value: string, name: string): boolean {
 
 async function byUse(
   volumes: readonly Volume[],
-  asked: readonly string[],
+  dangling: boolean | undefined,
   isUsed: (name: string) => Promise<boolean>,
 ): Promise<readonly Volume[]> {
-  const value = asked[0]?.toLowerCase();
-  if (value === undefined) return volumes;
-  if (!["1", "true", "0", "false"].includes(value)) {
-    throw new GantryError("invalid", `invalid filter 'dangling=[${value.slice(0, 100)}]'`);
-  }
-  const dangling = value === "1" || value === "true";
+  if (dangling === undefined) return volumes;
   const kept: Volume[] = [];
   for (const volume of volumes) if ((await isUsed(volume.Name)) !== dangling) kept.push(volume);
   return kept;

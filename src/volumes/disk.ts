@@ -1,0 +1,118 @@
+import { execFile } from "node:child_process";
+import { existsSync, renameSync, rmdirSync, statSync } from "node:fs";
+import { mkdir, open, rm, truncate } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { syncFolder } from "../base/atomic-file.ts";
+import { GantryError, hasCode, messageOf } from "../base/errors.ts";
+import { detachMount, listMounts } from "../kernel/mount.ts";
+
+/**
+ * A disk of limited size: an ext4 file system in a sparse file, mounted by a loop device. What is written takes room of
+ * the machine's disk, what is deleted gives it back.
+ */
+
+/** Smaller ones have no room for a file system. */
+export const SMALLEST_DISK = 1 << 20;
+/** What ext4 can be, with blocks of 4 KiB. */
+export const LARGEST_DISK = 2 ** 44;
+
+const PROGRAMS = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+const PATIENCE_MS = 120_000;
+const run = promisify(execFile);
+
+/** Whether this machine has what makes file systems. */
+export function hasDisks(): boolean {
+  return PROGRAMS.some((folder) => existsSync(join(folder, "mkfs.ext4")));
+}
+
+/** The file that a volume's disk lies in, by the volume's folder. */
+export function diskPath(folder: string): string {
+  return join(folder, "volume.img");
+}
+
+/** Bytes of the machine's disk that a disk takes; 0 for one that was never used. */
+export function diskTakes(folder: string): number {
+  return (statSync(diskPath(folder), { throwIfNoEntry: false })?.blocks ?? 0) * 512;
+}
+
+/** Mounts a disk at `target`; makes it first if there is none. */
+export async function mountDisk(folder: string, target: string, size: number): Promise<void> {
+  const path = diskPath(folder);
+  if (!existsSync(path)) await makeDisk(path, size);
+  await tool("mount", ["-i", "-n", "-t", "ext4", "-o", "loop,discard,nodev", "--", path, target], "mount");
+}
+
+/** Whole or not there at all: it is made under another name. */
+async function makeDisk(path: string, size: number): Promise<void> {
+  const draft = `${path}.new`;
+  await rm(draft, { force: true });
+  try {
+    await using file = await open(draft, "wx", 0o600);
+    await file.truncate(size);
+    // No room is set aside for root: all that runs in a container may be root.
+    await tool("mkfs.ext4", ["-q", "-F", "-m", "0", "-E", "root_owner=0:0,nodiscard", "--", draft], "make");
+    await removeLostAndFound(draft, `${path}.point`);
+    await file.sync();
+  } catch (error) {
+    await rm(draft, { force: true });
+    throw error;
+  }
+  renameSync(draft, path);
+  syncFolder(join(path, ".."));
+}
+
+/** Where content is expected, a volume that isn't empty is taken for one that has some. */
+async function removeLostAndFound(disk: string, point: string): Promise<void> {
+  await mkdir(point, { recursive: true, mode: 0o700 });
+  try {
+    await tool("mount", ["-i", "-n", "-t", "ext4", "-o", "loop", "--", disk, point], "mount");
+    try {
+      rmdirSync(join(point, "lost+found"));
+    } catch (error) {
+      // What a check of the file system found stays.
+      if (!hasCode(error, "ENOENT", "ENOTEMPTY")) throw error;
+    } finally {
+      await detachMount(point);
+    }
+  } finally {
+    rmdirSync(point);
+  }
+}
+
+/**
+ * Makes a disk larger, mounted or not. What died on the way is done again. Of a mounted one the kernel does it, and
+ * lets only those who may pass limits of resources (CAP_SYS_RESOURCE).
+ */
+export async function growDisk(folder: string, target: string, size: number): Promise<void> {
+  const path = diskPath(folder);
+  // One that was never used is made when it is, as large as it is to be then.
+  if (!existsSync(path)) return;
+  if (statSync(path).size < size) await truncate(path, size);
+  const mounted = listMounts(target).findLast((row) => row.target === target);
+  if (mounted === undefined) await tool("e2fsck", ["-f", "-p", path], "check");
+  else await tool("losetup", ["--set-capacity", mounted.source], "grow");
+  await tool("resize2fs", [mounted?.source ?? path], "grow");
+  // The check makes it anew.
+  if (mounted === undefined) await removeLostAndFound(path, `${path}.point`);
+}
+
+async function tool(program: string, args: readonly string[], verb: string): Promise<void> {
+  try {
+    await run(program, [...args], {
+      timeout: PATIENCE_MS,
+      killSignal: "SIGKILL",
+      maxBuffer: 64 << 10,
+      env: { PATH: PROGRAMS.join(":"), LC_ALL: "C" },
+    });
+  } catch (error) {
+    // It has repaired something, which is well.
+    if (program === "e2fsck" && (error as { code?: unknown }).code === 1) return;
+    const missing = hasCode(error, "ENOENT");
+    const said = (error as { stderr?: string }).stderr?.trim().split("\n").at(-1) ?? "";
+    const why = missing ? `${program} is not installed` : said === "" ? messageOf(error) : said;
+    throw new GantryError("internal", `cannot ${verb} the disk of limited size ${args.at(-1)}: ${why}`, {
+      cause: error,
+    });
+  }
+}
