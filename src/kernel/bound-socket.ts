@@ -33,13 +33,20 @@ const IPV6_V6ONLY = 26;
 const BACKLOG = 4096;
 const EINPROGRESS = 115;
 const ONE = Buffer.from([1, 0, 0, 0]);
+const ZERO = Buffer.alloc(4);
 
 /**
- * A socket bound to a host address and port, listening if it is of a stream kind; IPv6 sockets take no IPv4. Returns
- * its descriptor, which the caller owns. Throws SyscallError: EADDRINUSE, EADDRNOTAVAIL, EACCES, and
- * EPROTONOSUPPORT or EAFNOSUPPORT where the kernel lacks the protocol.
+ * A socket bound to a host address and port, listening if it is of a stream kind; IPv6 sockets take no IPv4 unless
+ * `both` is wanted, with which "::" is all addresses of both families. Returns its descriptor, which the caller owns.
+ * Throws SyscallError: EADDRINUSE, EADDRNOTAVAIL, EACCES, and EPROTONOSUPPORT or EAFNOSUPPORT where the kernel lacks
+ * the protocol.
  */
-export function bindSocket(kind: "tcp" | "udp" | "sctp", address: string, port: number): number {
+export function bindSocket(
+  kind: "tcp" | "udp" | "sctp",
+  address: string,
+  port: number,
+  options: { readonly both?: boolean } = {},
+): number {
   const raw = addressBytes(address);
   const family = raw.length === 4 ? AF.inet : AF.inet6;
   const { type, protocol } = KIND[kind];
@@ -47,7 +54,10 @@ export function bindSocket(kind: "tcp" | "udp" | "sctp", address: string, port: 
   try {
     // Not for UDP, where it would let two sockets share one port.
     if (kind !== "udp") check("setsockopt", setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, ONE, 4), "SO_REUSEADDR");
-    if (family === AF.inet6) check("setsockopt", setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, ONE, 4), "IPV6_V6ONLY");
+    if (family === AF.inet6) {
+      const only = options.both === true ? ZERO : ONE;
+      check("setsockopt", setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, only, 4), "IPV6_V6ONLY");
+    }
     const name = socketAddress(family, raw, port);
     if (bind(fd, name, name.length) !== 0) throw errnoError("bind", `${address} port ${port}`);
     // Two sockets with SO_REUSEADDR may both be bound; only one may listen.

@@ -8,10 +8,8 @@ import {
   readMtu,
   refuseUnknown,
 } from "./driver-options.ts";
+import type { GatewayMode } from "./filter-rules.ts";
 import { familyOf } from "./subnet.ts";
-
-/** How a network's containers are reached from outside, and reach it. */
-export type GatewayMode = "nat" | "nat-unprotected" | "routed" | "isolated";
 
 /** What a bridge network's driver options come to. */
 export interface BridgeOptions {
@@ -30,7 +28,7 @@ export interface BridgeOptions {
   readonly inhibitIPv4: boolean;
   readonly gatewayMode4: GatewayMode;
   readonly gatewayMode6: GatewayMode;
-  /** Links of the host through which containers are reached as from the host itself. */
+  /** Links of the host by which what is published may be called at the containers' own addresses. */
   readonly trustedInterfaces: readonly string[];
 }
 
@@ -92,9 +90,6 @@ function readMode(options: Options, key: string, internal: boolean): GatewayMode
   }
   if (text === "isolated" && !internal) {
     throw new GantryError("invalid", "gateway mode 'isolated' can only be used for an internal network");
-  }
-  if (text !== "nat") {
-    throw new GantryError("unsupported", `${key}=${text} is not supported: leave it out, or use nat`);
   }
   return text as GatewayMode;
 }

@@ -33,6 +33,9 @@ export interface Bridge {
   readonly internal: boolean;
   readonly neighbours: boolean;
   readonly masquerade: boolean;
+  /** Missing: "nat" for both. */
+  readonly gatewayModes?: FirewallNetwork["gatewayModes"];
+  readonly trustedInterfaces?: readonly string[];
   readonly hostBinding: string;
   /** What interfaces inside are called, with a number at the end. */
   readonly insidePrefix: string;
@@ -63,6 +66,8 @@ export class BridgeDriver implements NetworkDriver {
       masquerade: bridge.masquerade,
       neighbours: bridge.neighbours,
       internal: bridge.internal,
+      gatewayModes: bridge.gatewayModes,
+      trustedInterfaces: bridge.trustedInterfaces,
     };
   }
 

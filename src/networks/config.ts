@@ -1,3 +1,4 @@
+import type { PublishMode } from "./filter-rules.ts";
 import type { AddressPoolConfig } from "./subnet.ts";
 
 /** What of the engine's configuration shapes its networks. */
@@ -17,4 +18,6 @@ export interface NetworksConfig {
   readonly mtu?: number;
   /** Default true. */
   readonly userlandProxy?: boolean;
+  /** Default "open". */
+  readonly publish?: PublishMode;
 }

@@ -252,7 +252,7 @@ test("a port in use is refused, and the call leaves nothing", async () => {
   const { EndpointID } = await networks.connect("late", "bridge", { ...WANTED, containerName: "late" });
   const wanted = { "1/tcp": [{ HostIp: "", HostPort: "8001" }], "80/tcp": [{ HostIp: "127.0.0.1", HostPort: "8080" }] };
   await assert.rejects(networks.publish("late", { ...ONLY_EXPOSED, bindings: wanted }), {
-    message: `driver failed programming external connectivity on endpoint late (${EndpointID}): Bind for 127.0.0.1:8080 failed: port is already allocated`,
+    message: `driver failed programming external connectivity on endpoint late (${EndpointID}): Bind for 127.0.0.1:8080 failed: port is already allocated: the container holder has it`,
   });
   await networks.release("late");
   assert.deepEqual(await hostState(), before);
@@ -262,14 +262,14 @@ test("a port in use is refused, and the call leaves nothing", async () => {
   await networks.release("holder");
 });
 
-test("a port that a program of the host holds is refused with the system's reason", async () => {
+test("a port that a program of the host holds is refused with the system's reason and the program", async () => {
   const fd = bindSocket("tcp", "0.0.0.0", 8080);
   networks.createSandbox("late");
   await networks.connect("late", "bridge", WANTED);
   const bindings = { "80/tcp": [{ HostIp: "", HostPort: "8080" }] };
   await assert.rejects(
     networks.publish("late", { ...ONLY_EXPOSED, bindings }),
-    /listen tcp4 0\.0\.0\.0:8080: bind: address already in use$/,
+    new RegExp(`listen tcp4 0\\.0\\.0\\.0:8080: bind: address already in use: process ${process.pid} \\(.+\\) has it$`),
   );
   closeSync(fd);
   assert.equal((await networks.publish("late", { ...ONLY_EXPOSED, bindings }))["80/tcp"]?.length, 2);

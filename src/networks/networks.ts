@@ -12,6 +12,7 @@ import type { NetworksConfig } from "./config.ts";
 import type { Plugged } from "./driver.ts";
 import { addressOf, checkSettings, containerRow, dnsNamesOf, type Endpoint, settingsOf } from "./endpoint.ts";
 import { Firewall } from "./firewall.ts";
+import { FirewallGuard } from "./firewall-guard.ts";
 import { gatewayOf, hostAddressesOf, leadsOut } from "./gateway.ts";
 import { HostServers, upstreamsOf } from "./host-dns.ts";
 import { Names } from "./names.ts";
@@ -72,6 +73,7 @@ export class Networks implements NetworkController {
   readonly #sandboxes: Sandboxes;
   readonly #registry: NetworkRegistry;
   readonly #firewall: Firewall;
+  readonly #guard: FirewallGuard;
   readonly #publications: Publications;
 
   constructor({ store, events, logger, config }: NetworksPorts) {
@@ -81,7 +83,7 @@ export class Networks implements NetworkController {
       throw new GantryError("invalid", `invalid engine id: ${config.engineId}`);
     this.#hostGatewayIPs = config.hostGatewayIPs ?? [];
     this.#sandboxes = new Sandboxes(config.execRoot);
-    this.#firewall = new Firewall({ table: `gantry-${config.engineId}`, logger });
+    this.#firewall = new Firewall({ table: `gantry-${config.engineId}`, publish: config.publish, logger });
     this.#registry = new NetworkRegistry({ store, logger, config, netlink: this.#netlink, firewall: this.#firewall });
     this.#publications = new Publications({
       firewall: this.#firewall,
@@ -89,8 +91,15 @@ export class Networks implements NetworkController {
       logger,
     });
     // A table that is there serves containers that outlived the engine until reconcile knows of them.
-    if (!this.#firewall.exists()) this.#firewall.install([]);
+    if (!this.#firewall.exists()) this.#firewall.install({ mappings: [], openPorts: [] });
     void this.#firewall.warnOfOthers(this.#registry.defaultInterface);
+    const table = `gantry-${config.engineId}`;
+    this.#guard = new FirewallGuard({
+      firewall: this.#firewall,
+      logger,
+      onRestored: (by) =>
+        events.publish({ type: "network", action: "restore-rules", id: "", attributes: { by, table } }),
+    });
   }
 
   inspect(nameOrId: string): NetworkInspect {
@@ -213,7 +222,7 @@ export class Networks implements NetworkController {
     if (endpoint === undefined) return {};
     this.#unpublish(member);
     try {
-      const { publication, shown } = this.#publications.open(this.#placeOf(endpoint), request);
+      const { publication, shown } = await this.#publications.open(this.#placeOf(member, endpoint), request);
       member.published = publication;
       return shown;
     } catch (error) {
@@ -304,6 +313,7 @@ export class Networks implements NetworkController {
       resolver?.close();
       for (const port of published?.held ?? []) port.close();
     }
+    this.#guard.close();
     this.#netlink.close();
   }
 
@@ -403,16 +413,31 @@ export class Networks implements NetworkController {
       member.published = this.#publications.pause(published);
       return;
     }
-    const place = this.#placeOf(endpoint);
-    if (place.containerIp !== published.containerIp) member.published = this.#publications.move(published, place);
+    const place = this.#placeOf(member, endpoint);
+    if (place.ipv4 === published.ipv4 && place.ipv6 === published.ipv6) return;
+    member.published = this.#publications.move(published, place);
   }
 
-  #placeOf({ network, address }: Endpoint): PublishedPlace {
-    const driver = this.#registry.driver(network);
+  /** Each family leads to where the container's own packets of it leave. */
+  #placeOf({ endpoints }: Membership, endpoint: Endpoint): PublishedPlace {
+    const four = gatewayOf(endpoints.values(), 4);
+    const six = gatewayOf(endpoints.values(), 6);
+    const rulesOf = (each: Endpoint | undefined) =>
+      each === undefined ? undefined : this.#registry.driver(each.network).firewall;
+    const isTrusting = [four, six].some((each) => (rulesOf(each)?.trustedInterfaces ?? []).length > 0);
     return {
-      containerIp: address.ipv4Address === "" ? address.ipv6Address : address.ipv4Address,
-      hostBinding: driver.hostBinding,
-      routeLoopback: () => driver.routeLoopback(),
+      ipv4: four?.address.ipv4Address ?? "",
+      ipv6: six?.address.ipv6Address ?? "",
+      modes: {
+        ipv4: rulesOf(four)?.gatewayModes?.ipv4 ?? "nat",
+        ipv6: rulesOf(six)?.gatewayModes?.ipv6 ?? "nat",
+      },
+      hasTrusted: isTrusting,
+      hostBinding: this.#registry.driver(endpoint.network).hostBinding,
+      routeLoopback: () => {
+        if (four !== undefined) this.#registry.driver(four.network).routeLoopback();
+      },
+      owner: () => [...endpoints.values()][0]?.containerName ?? endpoint.containerName,
     };
   }
 
@@ -441,7 +466,8 @@ export class Networks implements NetworkController {
     }
     if (live.hasResolver === true) this.#reopenResolver(containerId, member);
     const endpoint = publishingOf(member);
-    if (endpoint !== undefined) member.published ??= this.#publications.reopen(this.#placeOf(endpoint), live.ports);
+    if (endpoint !== undefined)
+      member.published ??= this.#publications.reopen(this.#placeOf(member, endpoint), live.ports);
   }
 
   #reopenResolver(containerId: string, member: Membership): void {

@@ -2,6 +2,7 @@ import { closeSync, readFileSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import { bindSocket } from "../kernel/bound-socket.ts";
+import { DescriptorSet } from "../kernel/descriptor-set.ts";
 import type { Protocol } from "./firewall.ts";
 import type { PortWish } from "./port-wish.ts";
 import { proxyTcp, refuseTcp } from "./tcp-proxy.ts";
@@ -14,11 +15,14 @@ const REASONS: Readonly<Record<string, string>> = {
   EACCES: "permission denied",
   EPERM: "operation not permitted",
 };
+/** A family or an address that the host doesn't have. */
+const MISSING = ["EAFNOSUPPORT", "EADDRNOTAVAIL"] as const;
 
-/** A host port that is held by a real socket. */
+/** A host port at one address, or at all addresses of both families, that is held by a real socket. */
 export interface HeldPort {
   readonly protocol: Protocol;
-  readonly hostIp: string;
+  /** One, or 0.0.0.0 and ::. */
+  readonly hostIps: readonly string[];
   readonly hostPort: number;
   /** Serves the socket: carries to the container what the kernel does not lead there. */
   serve(containerIp: string, containerPort: number): void;
@@ -28,9 +32,20 @@ export interface HeldPort {
   close(): void;
 }
 
+/** Why a port can't be had. */
+export interface PortTaken {
+  readonly protocol: Protocol;
+  readonly hostIp: string;
+  readonly hostPort: number;
+  /** The container of this engine that holds it; undefined if another program does. */
+  readonly container: string | undefined;
+}
+
 /** Which host ports this engine's containers hold. */
 export class HostPorts {
-  readonly #held = new Set<HeldPort>();
+  /** By protocol and number. */
+  readonly #held = new Map<string, Set<Held>>();
+  readonly #idle = new DescriptorSet();
   readonly #proxy: boolean;
   #next = 0;
 
@@ -40,33 +55,39 @@ export class HostPorts {
 
   /**
    * Holds one port at all addresses of a wish: the first of its range that is free at each, or any. Throws a
-   * GantryError with Docker's text for the last port that was tried; nothing is held then.
+   * GantryError with Docker's text for the last port that was tried; nothing is held then. `owner` says which
+   * container it is held for.
    */
-  hold(wish: PortWish): HeldPort[] {
+  hold(wish: PortWish, owner: () => string): HeldPort[] {
     let failure: unknown;
     for (const port of wish.range === undefined ? this.#dynamicPorts() : span(...wish.range)) {
       try {
-        const held = this.#holdAll(wish, port);
+        const held = this.#holdAll(wish, port, owner);
         if (wish.range === undefined) this.#next = port + 1;
         return held;
       } catch (error) {
         failure = error;
-        if (!hasCode(causeOf(error), "EADDRINUSE", "EALREADY")) break;
+        if (takenOf(error) === undefined) break;
       }
     }
     throw failure ?? new GantryError("internal", "all ports are allocated");
   }
 
-  #holdAll(wish: PortWish, port: number): HeldPort[] {
+  #holdAll(wish: PortWish, port: number, owner: () => string): HeldPort[] {
+    const all = [...wish.hostIps, ...wish.optionalIps];
+    if (all.length === 2 && all.includes("0.0.0.0") && all.includes("::")) {
+      const both = this.#holdBoth(wish.protocol, port, owner);
+      if (both !== undefined) return [both];
+    }
     const held: HeldPort[] = [];
     try {
-      for (const address of wish.hostIps) held.push(this.#holdOne(wish.protocol, address, port));
+      for (const address of wish.hostIps) held.push(this.#holdOne(wish.protocol, address, port, owner));
       for (const address of wish.optionalIps) {
         try {
-          held.push(this.#holdOne(wish.protocol, address, port));
+          held.push(this.#holdOne(wish.protocol, address, port, owner));
         } catch (error) {
           // A host without IPv6 has nothing to publish there.
-          if (!hasCode(causeOf(error), "EAFNOSUPPORT", "EADDRNOTAVAIL")) throw error;
+          if (!hasCode(systemError(error), ...MISSING)) throw error;
         }
       }
       return held;
@@ -76,13 +97,27 @@ export class HostPorts {
     }
   }
 
-  #holdOne(protocol: Protocol, hostIp: string, hostPort: number): HeldPort {
-    const shown = isIPv4(hostIp) ? `${hostIp}:${hostPort}` : `[${hostIp}]:${hostPort}`;
-    for (const other of this.#held) {
-      if (other.protocol === protocol && other.hostPort === hostPort && meet(other.hostIp, hostIp)) {
-        const cause = Object.assign(new Error("held by a container"), { code: "EALREADY" });
-        throw new GantryError("internal", `Bind for ${shown} failed: port is already allocated`, { cause });
-      }
+  /** One socket for both families; undefined if it can't be had, for reasons that each family may tell by itself. */
+  #holdBoth(protocol: Protocol, hostPort: number, owner: () => string): HeldPort | undefined {
+    if (this.#held.has(keyOf(protocol, hostPort))) return undefined;
+    try {
+      return this.#keep(
+        protocol,
+        ["0.0.0.0", "::"],
+        hostPort,
+        bindSocket(protocol, "::", hostPort, { both: true }),
+        owner,
+      );
+    } catch (error) {
+      if (hasCode(error, "EADDRINUSE", "EPROTONOSUPPORT", ...MISSING)) return undefined;
+      throw bindFailure({ protocol, hostIp: "0.0.0.0", hostPort, container: undefined }, error);
+    }
+  }
+
+  #holdOne(protocol: Protocol, hostIp: string, hostPort: number, owner: () => string): HeldPort {
+    for (const other of this.#held.get(keyOf(protocol, hostPort)) ?? []) {
+      if (!other.hostIps.some((each) => meet(each, hostIp))) continue;
+      throw taken({ protocol, hostIp, hostPort, container: other.owner() });
     }
     let fd: number | undefined;
     try {
@@ -90,10 +125,27 @@ export class HostPorts {
     } catch (error) {
       // No SCTP in this kernel: no program of the host can hold the port either.
       if (!(protocol === "sctp" && hasCode(error, "EPROTONOSUPPORT")))
-        throw bindFailure(protocol, hostIp, shown, error);
+        throw bindFailure({ protocol, hostIp, hostPort, container: undefined }, error);
     }
-    const held = new Held(protocol, hostIp, hostPort, fd, this.#proxy, () => this.#held.delete(held));
-    this.#held.add(held);
+    return this.#keep(protocol, [hostIp], hostPort, fd, owner);
+  }
+
+  #keep(
+    protocol: Protocol,
+    hostIps: readonly string[],
+    hostPort: number,
+    fd: number | undefined,
+    owner: () => string,
+  ): Held {
+    const key = keyOf(protocol, hostPort);
+    const all = this.#held.get(key) ?? new Set();
+    this.#held.set(key, all);
+    const forget = () => {
+      all.delete(held);
+      if (all.size === 0) this.#held.delete(key);
+    };
+    const held = new Held({ protocol, hostIps, hostPort, fd, owner, forget, idle: this.#idle, proxy: this.#proxy });
+    all.add(held);
     return held;
   }
 
@@ -106,42 +158,55 @@ export class HostPorts {
   }
 }
 
-class Held implements HeldPort {
+interface HeldPorts {
   readonly protocol: Protocol;
-  readonly hostIp: string;
+  readonly hostIps: readonly string[];
   readonly hostPort: number;
-  readonly #fd: number | undefined;
-  readonly #proxy: boolean;
-  readonly #forget: () => void;
-  #end: (() => void) | undefined;
-  #closed = false;
-  #containerIp = "";
+  readonly fd: number | undefined;
+  readonly owner: () => string;
+  readonly forget: () => void;
+  readonly idle: DescriptorSet;
+  readonly proxy: boolean;
+}
 
-  constructor(
-    protocol: Protocol,
-    hostIp: string,
-    hostPort: number,
-    fd: number | undefined,
-    proxy: boolean,
-    forget: () => void,
-  ) {
-    this.protocol = protocol;
-    this.hostIp = hostIp;
-    this.hostPort = hostPort;
-    this.#fd = fd;
-    this.#proxy = proxy;
-    this.#forget = forget;
+/** Costs a socket and no more until somebody calls it whom the kernel does not lead to the container. */
+class Held implements HeldPort {
+  readonly #ports: HeldPorts;
+  #end: (() => void) | undefined;
+  #isClosed = false;
+  #containerIp = "";
+  #containerPort = 0;
+
+  constructor(ports: HeldPorts) {
+    this.#ports = ports;
+  }
+
+  get protocol(): Protocol {
+    return this.#ports.protocol;
+  }
+
+  get hostIps(): readonly string[] {
+    return this.#ports.hostIps;
+  }
+
+  get hostPort(): number {
+    return this.#ports.hostPort;
+  }
+
+  owner(): string {
+    return this.#ports.owner();
   }
 
   serve(containerIp: string, containerPort: number): void {
-    const fd = this.#fd;
+    const { fd, protocol, idle, proxy } = this.#ports;
+    const isNew = this.#containerPort === 0;
     this.#containerIp = containerIp;
-    if (fd === undefined || this.#end !== undefined) return;
-    const target = () => this.#containerIp;
-    if (this.protocol === "tcp") this.#end = this.#proxy ? proxyTcp(fd, target, containerPort) : refuseTcp(fd);
-    if (this.protocol === "udp" && this.#proxy) {
-      this.#end = proxyUdp(fd, isIPv4(this.hostIp) ? "udp4" : "udp6", target, containerPort);
-    }
+    this.#containerPort = containerPort;
+    if (!isNew || fd === undefined || protocol === "sctp" || (protocol === "udp" && !proxy)) return;
+    idle.add(fd, () => {
+      idle.remove(fd);
+      this.#end = this.#open(fd);
+    });
   }
 
   redirect(containerIp: string): void {
@@ -149,21 +214,61 @@ class Held implements HeldPort {
   }
 
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#forget();
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    const { fd, idle, forget } = this.#ports;
+    forget();
     if (this.#end !== undefined) this.#end();
-    else if (this.#fd !== undefined) closeSync(this.#fd);
+    else if (fd !== undefined) {
+      idle.remove(fd);
+      closeSync(fd);
+    }
+  }
+
+  #open(fd: number): () => void {
+    const { protocol, hostIps, proxy } = this.#ports;
+    const target = () => this.#containerIp;
+    if (protocol === "udp") {
+      return proxyUdp(fd, hostIps.every((address) => isIPv4(address)) ? "udp4" : "udp6", target, this.#containerPort);
+    }
+    return proxy ? proxyTcp(fd, target, this.#containerPort) : refuseTcp(fd);
   }
 }
 
-function bindFailure(protocol: Protocol, hostIp: string, shown: string, cause: unknown): GantryError {
-  const code = (cause as { code?: string }).code ?? "";
-  const network = `${protocol}${isIPv4(hostIp) ? 4 : 6}`;
-  const reason = REASONS[code] ?? messageOf(cause);
-  return new GantryError("internal", `Error starting userland proxy: listen ${network} ${shown}: bind: ${reason}`, {
-    cause,
-  });
+/** Which port the error is about, if it says that one is taken. */
+export function takenOf(error: unknown): PortTaken | undefined {
+  return error instanceof GantryError && error.cause instanceof TakenCause ? error.cause.port : undefined;
+}
+
+class TakenCause extends Error {
+  readonly port: PortTaken;
+
+  constructor(port: PortTaken, cause?: unknown) {
+    super("the port is taken", { cause });
+    this.port = port;
+  }
+}
+
+function taken(port: PortTaken): GantryError {
+  const whose = port.container ? `: the container ${port.container} has it` : "";
+  const text = `Bind for ${shown(port)} failed: port is already allocated${whose}`;
+  return new GantryError("internal", text, { cause: new TakenCause(port) });
+}
+
+function bindFailure(port: PortTaken, error: unknown): GantryError {
+  const code = (error as { code?: string }).code ?? "";
+  const network = `${port.protocol}${isIPv4(port.hostIp) ? 4 : 6}`;
+  const reason = REASONS[code] ?? messageOf(error);
+  const text = `Error starting userland proxy: listen ${network} ${shown(port)}: bind: ${reason}`;
+  return new GantryError("internal", text, { cause: code === "EADDRINUSE" ? new TakenCause(port, error) : error });
+}
+
+function shown({ hostIp, hostPort }: PortTaken): string {
+  return isIPv4(hostIp) ? `${hostIp}:${hostPort}` : `[${hostIp}]:${hostPort}`;
+}
+
+function keyOf(protocol: Protocol, port: number): string {
+  return `${protocol} ${port}`;
 }
 
 function meet(a: string, b: string): boolean {
@@ -187,6 +292,6 @@ function dynamicRange(): readonly [number, number] {
   return FALLBACK_RANGE;
 }
 
-function causeOf(error: unknown): unknown {
+function systemError(error: unknown): unknown {
   return error instanceof Error ? error.cause : undefined;
 }

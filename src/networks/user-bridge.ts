@@ -26,7 +26,11 @@ export function openUserBridge(netlink: Netlink, record: NetworkRecord, context:
   try {
     if (isMade) netlink.changeLink(link.index, { alias: `gantry-${context.engineId} ${record.name.slice(0, 64)}` });
     failpoint("networks.create.linked");
-    settleAddresses(netlink, link, own, { isForeign, inhibitIPv4: options.inhibitIPv4 });
+    settleAddresses(netlink, link, own, {
+      isForeign,
+      inhibitIPv4: options.inhibitIPv4 || options.gatewayMode4 === "isolated",
+      inhibitIPv6: options.gatewayMode6 === "isolated",
+    });
     netlink.changeLink(link.index, { up: true });
   } catch (error) {
     if (isMade) netlink.deleteLink(link.index);
@@ -43,6 +47,8 @@ export function openUserBridge(netlink: Netlink, record: NetworkRecord, context:
     internal: record.internal,
     neighbours: options.neighbours,
     masquerade: options.masquerade,
+    gatewayModes: { ipv4: options.gatewayMode4, ipv6: options.gatewayMode6 },
+    trustedInterfaces: options.trustedInterfaces,
     hostBinding: options.hostBinding,
     insidePrefix: options.insidePrefix,
   };
@@ -80,12 +86,13 @@ function settleAddresses(
   netlink: Netlink,
   link: Link,
   { ipv4, ipv6 }: BridgeRecord,
-  options: { readonly isForeign: boolean; readonly inhibitIPv4: boolean },
+  options: { readonly isForeign: boolean; readonly inhibitIPv4: boolean; readonly inhibitIPv6: boolean },
 ): void {
-  const wanted = [options.inhibitIPv4 ? undefined : ipv4, ipv6].flatMap((addresses) =>
-    addresses === undefined ? [] : { address: addresses.gateway, prefix: parseSubnet(addresses.subnet).prefix },
+  const wanted = [options.inhibitIPv4 ? undefined : ipv4, options.inhibitIPv6 ? undefined : ipv6].flatMap(
+    (addresses) =>
+      addresses === undefined ? [] : { address: addresses.gateway, prefix: parseSubnet(addresses.subnet).prefix },
   );
-  if (ipv6 !== undefined) allowIPv6(link.name);
+  if (ipv6 !== undefined && !options.inhibitIPv6) allowIPv6(link.name);
   const isSame = (a: { address: string; prefix: number }, b: { address: string; prefix: number }) =>
     a.address === b.address && a.prefix === b.prefix;
   const present = netlink.addresses().filter((row) => row.index === link.index);
