@@ -7,9 +7,11 @@ import { bundleFolder } from "./bundle.ts";
 import { sweepJail } from "./jail.ts";
 import { chosenDns } from "./joining.ts";
 import type { Lifecycle } from "./lifecycle.ts";
+import { sweepSources } from "./mount-sources.ts";
+import { imagePins } from "./mounts.ts";
 import { refreshFiles } from "./network-files.ts";
 import type { ContainerPorts } from "./ports.ts";
-import type { ContainerRecord, RunningState } from "./record.ts";
+import type { ContainerRecord, ResolvedMount, RunningState } from "./record.ts";
 import { shouldRevive } from "./restart-policy.ts";
 import { removeView, viewsFolder } from "./root-view.ts";
 import type { ContainerTable } from "./table.ts";
@@ -71,7 +73,11 @@ export async function settle(ports: ContainerPorts, table: ContainerTable, lifec
   await ports.networks.reconcile(live);
   // A crash may have come between a change of networks and that of the files that tell the container of it.
   for (const id of live.keys()) refreshFiles(ports, table.get(id)!.record);
-  await ports.snapshots.recover(new Set(table.all().map((entry) => entry.record.id)));
+  await sweepSources(ports).catch((error: unknown) =>
+    ports.log.error(`cannot take down what a crash left: ${messageOf(error)}`),
+  );
+  const pins = table.all().flatMap(({ record }) => imagePins(record).map(({ key }) => key));
+  await ports.snapshots.recover(new Set([...table.all().map((entry) => entry.record.id), ...pins]));
   for (const id of listFolder(join(dataRoot, "containers"))) {
     if (table.get(id) === undefined) rmSync(join(dataRoot, "containers", id), { recursive: true, force: true });
   }
@@ -93,7 +99,11 @@ export async function settle(ports: ContainerPorts, table: ContainerTable, lifec
 /** Names of the volumes that running containers have, by the container. */
 function volumesInUse(table: ContainerTable): ReadonlyMap<string, readonly string[]> {
   const running = table.all().filter(({ record }) => record.state.status === "running");
-  return new Map(running.map(({ record }) => [record.id, record.mounts.flatMap(({ name }) => name ?? [])]));
+  return new Map(running.map(({ record }) => [record.id, record.mounts.flatMap(volumeNames)]));
+}
+
+function volumeNames({ type, name }: ResolvedMount): readonly string[] {
+  return type === "volume" && name !== undefined ? [name] : [];
 }
 
 /** Starts, at boot, what its restart policy wants up. */

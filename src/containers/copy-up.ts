@@ -1,28 +1,48 @@
 import { spawn } from "node:child_process";
 import { closeSync, constants, openSync, readdirSync } from "node:fs";
-import { GantryError, hasCode } from "../base/errors.ts";
-import { openInRoot } from "../kernel/path.ts";
+import { GantryError, hasCode, unlessCode } from "../base/errors.ts";
+import { O_PATH, openInRoot } from "../kernel/path.ts";
 
 /**
  * Fills an empty volume with what the image has at its mount point, owner and mode of the folder included: what users
- * of images that declare volumes expect. The path is resolved inside the root filesystem by the kernel.
+ * of images that declare volumes expect. The path is resolved inside the root filesystem by the kernel. A volume that is
+ * declared by its path alone can't be where the image has a file.
  */
-export async function copyUp(rootfs: string, destination: string, volume: string): Promise<void> {
-  if (readdirSync(volume).length > 0) return;
+export async function copyUp(
+  rootfs: string,
+  destination: string,
+  volume: string,
+  { isDeclared }: { readonly isDeclared: boolean },
+): Promise<void> {
   let from: number;
   try {
     from = openInRoot(rootfs, destination, constants.O_RDONLY | constants.O_DIRECTORY);
   } catch (error) {
+    if (hasCode(error, "ENOTDIR") && isDeclared && isFile(rootfs, destination)) {
+      const why = `cannot mount volume over existing file, file exists ${destination}`;
+      throw new GantryError("invalid", why, { cause: error });
+    }
     if (hasCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return;
     throw error;
   }
-  const to = openSync(volume, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
-    await copyTree(from, to, destination);
+    // Of a volume it may be a file that is mounted.
+    const to = unlessCode(["ENOTDIR"], () => openSync(volume, constants.O_RDONLY | constants.O_DIRECTORY));
+    if (to === undefined) return;
+    try {
+      if (readdirSync(`/proc/self/fd/${to}`).length === 0) await copyTree(from, to, destination);
+    } finally {
+      closeSync(to);
+    }
   } finally {
     closeSync(from);
-    closeSync(to);
   }
+}
+
+function isFile(rootfs: string, path: string): boolean {
+  const fd = unlessCode(["ENOENT", "ENOTDIR", "ELOOP"], () => openInRoot(rootfs, path, O_PATH));
+  if (fd !== undefined) closeSync(fd);
+  return fd !== undefined;
 }
 
 /** coreutils' cp keeps what Node's does not: owners, extended attributes, hard links, devices, holes. */

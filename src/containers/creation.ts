@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { ContainerCreateRequest, ContainerCreateResponse } from "../api/container.ts";
 import { GantryError, isKind, messageOf } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
+import type { ResolvedImage } from "../images/image.ts";
 import { bundleFolder } from "./bundle.ts";
 import { copyUp } from "./copy-up.ts";
 import { anonymousVolumes, completeHostConfig, mergeConfig, newId } from "./create.ts";
@@ -12,10 +13,19 @@ import { publishContainerEvent } from "./event.ts";
 import { checkPlatform } from "./image-platform.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { settleLinks } from "./link.ts";
-import { resolveMounts } from "./mounts.ts";
+import { openSources } from "./mount-sources.ts";
+import {
+  forgetPrepared,
+  imagePin,
+  type PreparedMounts,
+  planMounts,
+  prepareMounts,
+  settleMounts,
+  sourcesFolder,
+} from "./mounts.ts";
 import { checkName, randomName } from "./name.ts";
 import type { ContainerPorts } from "./ports.ts";
-import { type ContainerRecord, timestamp } from "./record.ts";
+import { type ContainerRecord, type ResolvedMount, timestamp } from "./record.ts";
 import { settleSharedNamespaces } from "./shared-namespaces.ts";
 import { joinedContainer } from "./spec/modes.ts";
 import { checkRequest } from "./spec/validate.ts";
@@ -58,19 +68,31 @@ export async function createContainer(
     if (joined !== undefined) peer(table, joined);
   }
   const endpoints = endpointsOf(request, hostConfig, ports.networks);
+  const plan = planMounts({
+    hostConfig,
+    anonymous: anonymousVolumes(config),
+    mountsOf: (other) => peer(table, other).mounts,
+    dataRoot: settings.dataRoot,
+  });
   table.reserve(name, id);
   const folder = containerFolder(settings.dataRoot, id);
   let entry: Entry | undefined;
+  let prepared: PreparedMounts | undefined;
   try {
+    const ready = await prepareMounts(plan, ports.volumes, (wanted) => admittedImage(ports, wanted));
+    prepared = ready;
+    for (const [destination, { chainId }] of ready.images) {
+      await ports.snapshots.prepare(imagePin(id, destination), chainId, { bare: true });
+    }
     await ports.snapshots.prepare(id, image.chainId);
     failpoint("containers.create.prepared");
     mkdirSync(folder, { recursive: true, mode: 0o710 });
     entry = ports.store.relaxed(() => {
-      const mounts = resolveMounts({
-        hostConfig,
-        anonymous: anonymousVolumes(config),
+      const mounts = settleMounts({
+        plan,
+        prepared: ready,
         volumes: ports.volumes,
-        mountsOf: (other) => peer(table, other).mounts,
+        imageFolder: (destination) => join(sourcesFolder(settings.execRoot, id), imagePin("", destination).slice(1)),
       });
       return table.insert({
         id,
@@ -95,7 +117,7 @@ export async function createContainer(
     if (entry.record.pending) await fillVolumes(ports, table, entry);
     await ports.store.flush();
   } catch (error) {
-    await undoCreate(parts, { id, name, folder }, entry);
+    await undoCreate(parts, { id, name, folder, prepared }, entry);
     throw error;
   }
   publishContainerEvent(ports.events, entry.record, "create");
@@ -124,29 +146,49 @@ async function fillVolumes(ports: ContainerPorts, table: ContainerTable, entry: 
     },
   };
   await ports.snapshots.mount(id, rootfs);
-  for (const mount of mounts) {
-    if (!takesContent(mount)) continue;
-    if (mount.name !== undefined) await ports.volumes.mount(mount.name, id);
-    await copyUp(rootfs, mount.destination, mount.source);
-  }
+  for (const mount of mounts) if (takesContent(mount)) await fillVolume(ports, id, mount, rootfs);
   table.update(entry, { pending: false });
 }
 
+async function fillVolume(ports: ContainerPorts, id: string, mount: ResolvedMount, rootfs: string): Promise<void> {
+  try {
+    await using sources = await openSources(ports, { id, mounts: [mount] }, id, { placed: false });
+    const isDeclared = mount.anonymous && mount.from === undefined;
+    await copyUp(rootfs, mount.destination, sources.mounts[0]!.source, { isDeclared });
+  } catch (error) {
+    // A part of a volume that isn't there may be there by the start.
+    if (mount.subpath === undefined || !isKind(error, "invalid")) throw error;
+  }
+}
+
+async function admittedImage(ports: ContainerPorts, wanted: string): Promise<ResolvedImage> {
+  const image = ports.images.resolve(wanted);
+  await ports.admit?.(image, wanted);
+  return image;
+}
+
 /** A volume that is to be filled with what the image has at its mount point. */
-function takesContent(mount: ContainerRecord["mounts"][number]): boolean {
+function takesContent(mount: ResolvedMount): boolean {
   return mount.type === "volume" && !mount.options.includes("nocopy");
 }
 
 async function undoCreate(
   { ports, table, lifecycle }: Parts,
-  made: { readonly id: string; readonly name: string; readonly folder: string },
+  made: {
+    readonly id: string;
+    readonly name: string;
+    readonly folder: string;
+    readonly prepared: PreparedMounts | undefined;
+  },
   entry: Entry | undefined,
 ): Promise<void> {
-  const { id, name, folder } = made;
+  const { id, name, folder, prepared } = made;
   try {
     if (entry === undefined) {
       table.release(name, id);
-      if (ports.snapshots.has(id)) await ports.snapshots.remove(id);
+      const pins = [...(prepared?.images.keys() ?? [])].map((destination) => imagePin(id, destination));
+      for (const key of [id, ...pins]) if (ports.snapshots.has(key)) await ports.snapshots.remove(key);
+      if (prepared !== undefined) await forgetPrepared(prepared, ports.volumes);
       await rm(folder, { recursive: true, force: true });
     } else await lifecycle.remove(entry, { force: true, volumes: true });
   } catch (error) {

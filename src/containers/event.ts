@@ -30,7 +30,7 @@ export function publishVolumeEvents(events: EventBus, record: ContainerRecord, a
       type: "volume",
       action,
       id: mount.name,
-      attributes: { driver: "local", container: record.id, ...(action === "mount" && use) },
+      attributes: { driver: mount.driver ?? "local", container: record.id, ...(action === "mount" && use) },
     });
   }
 }

@@ -10,6 +10,7 @@ import { etcFilesIn, writeEtcFiles } from "./files.ts";
 import { type Joined, joinNetworks } from "./joining.ts";
 import { resolveLinks } from "./link.ts";
 import { logTargetOf } from "./log.ts";
+import { openSources } from "./mount-sources.ts";
 import type { ContainerPorts } from "./ports.ts";
 import type { ContainerRecord } from "./record.ts";
 import { shmFolder, specOf } from "./spec-of.ts";
@@ -48,7 +49,8 @@ export async function makeJail(
   failpoint("containers.start.mounted");
 
   undo.defer(() => ports.volumes.release(id));
-  for (const { name } of record.mounts) if (name !== undefined) await ports.volumes.mount(name, id);
+  // The runtime takes copies of them into the jail.
+  await using sources = await openSources(ports, record, id, { placed: true });
 
   const links = resolveLinks(table, record);
   const network = await joinNetworks(ports, record, undo);
@@ -77,7 +79,7 @@ export async function makeJail(
   }
   const { spec, warnings } = specOf({
     record: withEnvironment(
-      record,
+      { ...record, mounts: sources.mounts },
       links.flatMap(({ environment }) => environment),
     ),
     table,

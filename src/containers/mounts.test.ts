@@ -8,7 +8,7 @@ import { EventBus } from "../events/bus.ts";
 import { openMemory } from "../state/memory.ts";
 import { LocalVolumes } from "../volumes/local.ts";
 import { Volumes } from "../volumes/volumes.ts";
-import { resolveMounts } from "./mounts.ts";
+import { planMounts, settleMounts } from "./mounts.ts";
 import type { ResolvedMount } from "./record.ts";
 import { aHostConfig } from "./request.fixture.ts";
 
@@ -24,7 +24,10 @@ const volumes = new Volumes({
 });
 
 function resolve(wanted: Partial<HostConfig>, anonymous: string[] = [], others: ResolvedMount[] = []): ResolvedMount[] {
-  return resolveMounts({ hostConfig: { ...aHostConfig(), ...wanted }, anonymous, volumes, mountsOf: () => others });
+  const hostConfig = { ...aHostConfig(), ...wanted };
+  const plan = planMounts({ hostConfig, anonymous, mountsOf: () => others, dataRoot: join(folder, "data") });
+  const prepared = { volumes: new Map(), images: new Map() };
+  return settleMounts({ plan, prepared, volumes, imageFolder: (destination) => `/images${destination}` });
 }
 
 describe("mounts", () => {
@@ -75,7 +78,10 @@ describe("mounts", () => {
     [{ Binds: [":/a"] }, /^invalid volume specification/],
     [{ Binds: ["/tmp:/a:rx"] }, /^invalid mode: rx$/],
     [{ Binds: ["/tmp:/a:ro,rw"] }, /^invalid mode: ro,rw$/],
-    [{ Binds: ["v:/a:shared"] }, /^invalid mode: shared$/],
+    [
+      { Binds: ["v:/a:shared"] },
+      /^invalid volume specification: 'v:\/a:shared': invalid mount config for type "volume": field BindOptions must not be specified$/,
+    ],
     [{ Binds: ["bad/name:/a"] }, /includes invalid characters for a local volume name/],
     [{ Binds: ["/tmp:/a", "/var:/a/"] }, /^Duplicate mount point: \/a$/],
     [
@@ -89,7 +95,7 @@ describe("mounts", () => {
       { Mounts: [{ Type: "bind", Source: "/tmp", Target: "/a", TmpfsOptions: {} }] },
       /field TmpfsOptions must not be specified/,
     ],
-    [{ VolumesFrom: ["a:b:c"] }, /^malformed volumes-from specification: a:b:c$/],
+    [{ VolumesFrom: ["a:b:c"] }, /^invalid mode: b:c$/],
   ];
   for (const [wanted, message] of refused) {
     it(`refuses ${JSON.stringify(wanted)}`, () => {

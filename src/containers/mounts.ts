@@ -1,69 +1,139 @@
-import { existsSync, mkdirSync, statSync } from "node:fs";
-import { posix } from "node:path";
-import type { HostConfig, Mount, MountPoint } from "../api/container.ts";
+import { createHash } from "node:crypto";
+import { mkdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import type { HostConfig, MountPoint } from "../api/container.ts";
 import type { Volume } from "../api/volume.ts";
-import { GantryError } from "../base/errors.ts";
+import { GantryError, isKind, messageOf } from "../base/errors.ts";
+import type { ResolvedImage } from "../images/image.ts";
 import type { VolumeStore } from "../volumes/volume.ts";
+import { anonymousWish, type MountWish, parseBind, parseMount, parseVolumesFrom, tmpfsWish } from "./mount-spec.ts";
 import type { ResolvedMount } from "./record.ts";
 
-const PROPAGATIONS = new Set(["private", "rprivate", "shared", "rshared", "slave", "rslave"]);
 const KEPT_FLAGS = new Set(["nosuid", "nodev", "noexec"]);
-const CONSISTENCIES = new Set(["consistent", "cached", "delegated", "default"]);
 
 export interface MountInput {
   readonly hostConfig: HostConfig;
   /** Destinations of the image's and the user's anonymous volumes. */
   readonly anonymous: readonly string[];
-  readonly volumes: VolumeStore;
-  /** Mounts of the container that a `--volumes-from` names; refuses with not-found. */
+  /** Mounts of the container that a `--volumes-from` names; refuses one that isn't there. */
   readonly mountsOf: (container: string) => readonly ResolvedMount[];
+  /** The engine's own folder: who mounts it sees what is mounted in there come and go. */
+  readonly dataRoot: string;
+}
+
+/** What is to be mounted where, checked as far as nothing needs to be made or asked for that. */
+export interface MountPlan {
+  readonly inherited: readonly ResolvedMount[];
+  readonly wishes: readonly MountWish[];
+}
+
+/** Reads `-v`, `--mount`, `--tmpfs`, `--volumes-from` and what the image declares. Throws `invalid`. */
+export function planMounts(input: MountInput): MountPlan {
+  const { hostConfig, dataRoot } = input;
+  const inherited = new Map<string, ResolvedMount>();
+  for (const from of hostConfig.VolumesFrom ?? []) {
+    const { container, readonly } = parseVolumesFrom(from);
+    for (const mount of input.mountsOf(container)) {
+      if (mount.type !== "tmpfs") inherited.set(mount.destination, inheritedMount(mount, readonly));
+    }
+  }
+  const wishes = new Map<string, MountWish>();
+  const add = (wish: MountWish, shown: string) => {
+    if (wishes.has(wish.destination)) throw new GantryError("invalid", `Duplicate mount point: ${shown}`);
+    wishes.set(wish.destination, aroundData(wish, dataRoot));
+    inherited.delete(wish.destination);
+  };
+  const driver = hostConfig.VolumeDriver ?? "";
+  for (const bind of hostConfig.Binds ?? []) {
+    const wish = parseBind(bind, driver);
+    add(wish, wish.destination);
+  }
+  for (const mount of hostConfig.Mounts ?? []) {
+    const wish = parseMount(mount);
+    add(wish, wish.target);
+  }
+  for (const [target, options] of Object.entries(hostConfig.Tmpfs ?? {})) {
+    const wish = tmpfsWish(target, options);
+    add(wish, wish.destination);
+  }
+  for (const path of input.anonymous) {
+    const wish = anonymousWish(path, driver);
+    if (!wishes.has(wish.destination) && !inherited.has(wish.destination)) wishes.set(wish.destination, wish);
+  }
+  return { inherited: [...inherited.values()], wishes: [...wishes.values()] };
+}
+
+/** It keeps the propagation of the other container's, but not the words that were written for it. */
+function inheritedMount(mount: ResolvedMount, readonly: boolean): ResolvedMount {
+  return { ...mount, readonly: mount.readonly || readonly, mode: "", anonymous: false, options: withNoCopy(mount) };
+}
+
+function withNoCopy({ type, options }: ResolvedMount): readonly string[] {
+  return type !== "volume" || options.includes("nocopy") ? options : ["nocopy", ...options];
+}
+
+/** A private copy of the engine's own mounts would hold on to them for as long as the container lives. */
+function aroundData(wish: MountWish, dataRoot: string): MountWish {
+  if (wish.type !== "bind" || !(isWithin(wish.source, dataRoot) || isWithin(dataRoot, wish.source))) return wish;
+  if (wish.usualPropagation) return { ...wish, propagation: "rslave" };
+  if (wish.propagation === "rslave" || wish.propagation === "rshared") return wish;
+  const quoted = [dataRoot, wish.source, wish.propagation].map((each) => JSON.stringify(each));
+  throw new GantryError(
+    "invalid",
+    `invalid mount config: must use either propagation mode "rslave" or "rshared" when mount source is within the daemon root, daemon root: ${quoted[0]}, bind mount source: ${quoted[1]}, propagation: ${quoted[2]}`,
+  );
+}
+
+function isWithin(path: string, folder: string): boolean {
+  return folder === "/" || path === folder || path.startsWith(`${folder}/`);
+}
+
+/** What has to be asked of others before the mounts can be settled, by destination. */
+export interface PreparedMounts {
+  readonly volumes: ReadonlyMap<string, Volume>;
+  readonly images: ReadonlyMap<string, ResolvedImage>;
+}
+
+/** Has plugins make their volumes, and finds the images. */
+export async function prepareMounts(
+  { wishes }: MountPlan,
+  volumes: Pick<VolumeStore, "prepare">,
+  imageOf: (nameOrId: string) => Promise<ResolvedImage>,
+): Promise<PreparedMounts> {
+  const prepared = { volumes: new Map<string, Volume>(), images: new Map<string, ResolvedImage>() };
+  for (const { type, source, destination } of wishes) {
+    if (type === "image") prepared.images.set(destination, await imageOf(source).catch(refuseImage));
+  }
+  for (const { volume, destination } of wishes) {
+    const made = volume && (await volumes.prepare(volume));
+    if (made !== undefined) prepared.volumes.set(destination, made);
+  }
+  return prepared;
+}
+
+/** As "not found" it would have clients pull the image that the container is made of. */
+function refuseImage(error: unknown): never {
+  throw isKind(error, "not-found") ? new GantryError("invalid", messageOf(error)) : error;
+}
+
+export interface SettleInput {
+  readonly plan: MountPlan;
+  readonly prepared: PreparedMounts;
+  readonly volumes: Pick<VolumeStore, "get" | "create" | "remove" | "isAnonymous">;
+  /** Where an image is mounted for the container. */
+  readonly imageFolder: (destination: string) => string;
 }
 
 /**
- * Settles where each mount point's content comes from: `-v`, `--mount`, `--tmpfs`, `--volumes-from`, and anonymous
- * volumes for what the image declares and nobody else covers. Makes the volumes, and the folders that `-v` asks for.
- * A refusal takes back the volumes it made.
+ * Settles where each mount point's content comes from: makes the volumes of the `local` driver, and the folders that
+ * `-v` asks for. A refusal takes back the volumes it made.
  */
-export function resolveMounts(input: MountInput): ResolvedMount[] {
-  const byDestination = new Map<string, ResolvedMount>();
+export function settleMounts(input: SettleInput): ResolvedMount[] {
   const made: string[] = [];
-  const explicit = new Set<string>();
-
-  const add = (mount: ResolvedMount) => {
-    if (explicit.has(mount.destination)) {
-      throw new GantryError("invalid", `Duplicate mount point: ${mount.destination}`);
-    }
-    explicit.add(mount.destination);
-    byDestination.set(mount.destination, mount);
-  };
-  const volume = (name: string | undefined, mount: Mount | undefined) => {
-    const known = name !== undefined && input.volumes.get(name) !== undefined;
-    const driver = mount?.VolumeOptions?.DriverConfig;
-    const created = input.volumes.create({
-      ...(name === undefined ? {} : { name }),
-      labels: mount?.VolumeOptions?.Labels ?? undefined,
-      driver: driver?.Name || input.hostConfig.VolumeDriver || undefined,
-      options: driver?.Options ?? undefined,
-    });
-    if (!known) made.push(created.Name);
-    return created;
-  };
-
   try {
-    for (const from of input.hostConfig.VolumesFrom ?? []) {
-      for (const mount of volumesFrom(from, input.mountsOf)) byDestination.set(mount.destination, mount);
-    }
-    for (const bind of input.hostConfig.Binds ?? []) add(parseBind(bind, volume));
-    for (const mount of input.hostConfig.Mounts ?? []) add(resolveMount(mount, volume));
-    for (const [destination, options] of Object.entries(input.hostConfig.Tmpfs ?? {})) {
-      add(tmpfs(checkDestination(destination), options === "" ? [] : options.split(","), false));
-    }
-    for (const destination of input.anonymous) {
-      const at = checkDestination(destination, destination, "volume");
-      if (byDestination.has(at)) continue;
-      const created = volume(undefined, undefined);
-      byDestination.set(at, volumeMount(created.Name, created.Mountpoint, at, { anonymous: true }));
-    }
+    const settled = input.plan.wishes.map((wish) => settle(wish, input, made));
+    // A mount must come before those below it.
+    return [...input.plan.inherited, ...settled].sort((a, b) => depth(a.destination) - depth(b.destination));
   } catch (error) {
     // The folders of a `-v` stay, as Docker leaves them.
     for (const name of made) {
@@ -72,188 +142,85 @@ export function resolveMounts(input: MountInput): ResolvedMount[] {
     }
     throw error;
   }
-  // A mount must come before those below it.
-  return [...byDestination.values()].sort((a, b) => depth(a.destination) - depth(b.destination));
+}
+
+/** What a plugin made for a container that didn't come about, and that nobody else knows of. */
+export async function forgetPrepared(
+  { volumes: prepared }: PreparedMounts,
+  volumes: Pick<VolumeStore, "remove" | "isAnonymous">,
+): Promise<void> {
+  for (const { Name } of prepared.values()) {
+    if (volumes.isAnonymous(Name)) await volumes.remove(Name, { force: true });
+  }
 }
 
 function depth(path: string): number {
   return path === "/" ? 0 : path.split("/").length;
 }
 
-type MakeVolume = (name: string | undefined, mount: Mount | undefined) => Volume;
-
-function parseBind(raw: string, volume: MakeVolume): ResolvedMount {
-  const invalid = () => new GantryError("invalid", `invalid volume specification: '${raw}'`);
-  const parts = raw.split(":");
-  if (parts.length > 3 || parts[0] === "") throw invalid();
-  const [source, target, mode] =
-    parts.length === 1 ? ["", parts[0] ?? "", ""] : [parts[0] ?? "", parts[1] ?? "", parts[2] ?? ""];
-  if (target === "" || (parts.length === 2 && !target.startsWith("/") && isMode(target))) throw invalid();
-  if (parts.length === 3 && mode === "") throw invalid();
-  const destination = checkDestination(target, raw, source.startsWith("/") ? "bind" : "volume");
-  const parsed = parseMode(mode);
-  if (source === "") {
-    const created = volume(undefined, undefined);
-    return volumeMount(created.Name, created.Mountpoint, destination, { anonymous: true });
-  }
-  if (source.startsWith("/")) {
-    if (parsed.nocopy) throw invalidMount(raw, "bind", "field VolumeOptions must not be specified");
-    const path = posix.normalize(source);
-    if (!existsSync(path)) {
-      try {
-        mkdirSync(path, { recursive: true, mode: 0o755 });
-      } catch (error) {
-        throw new GantryError(
-          "invalid",
-          `error while creating mount source path '${path}': ${(error as Error).message}`,
-        );
-      }
-    }
-    return {
-      type: "bind",
-      source: path,
-      destination,
-      readonly: parsed.readonly,
-      mode,
-      propagation: parsed.propagation === "" ? "rprivate" : parsed.propagation,
-      recursive: true,
-      options: [],
-      anonymous: false,
-    };
-  }
-  if (parsed.propagation !== "") throw new GantryError("invalid", `invalid mode: ${mode}`);
-  const created = volume(source, undefined);
-  return {
-    ...volumeMount(created.Name, created.Mountpoint, destination, { anonymous: false }),
-    readonly: parsed.readonly,
-    mode: mode === "" ? "z" : mode,
-    options: [...(parsed.nocopy ? ["nocopy"] : []), ...mountFlags(created)],
-  };
-}
-
-function isMode(text: string): boolean {
-  try {
-    parseMode(text);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function parseMode(mode: string): { readonly: boolean; propagation: string; nocopy: boolean } {
-  const result = { readonly: false, propagation: "", nocopy: false };
-  const seen = new Set<string>();
-  const once = (what: string) => {
-    if (seen.has(what)) throw new GantryError("invalid", `invalid mode: ${mode}`);
-    seen.add(what);
-  };
-  if (mode === "") return result;
-  for (const word of mode.split(",")) {
-    if (word === "ro" || word === "rw") {
-      once("access");
-      result.readonly = word === "ro";
-    } else if (word === "z" || word === "Z") once("label");
-    else if (word === "nocopy") {
-      once("copy");
-      result.nocopy = true;
-    } else if (PROPAGATIONS.has(word)) {
-      once("propagation");
-      result.propagation = word;
-    } else if (CONSISTENCIES.has(word)) once("consistency");
-    else throw new GantryError("invalid", `invalid mode: ${mode}`);
-  }
-  return result;
-}
-
-function invalidMount(raw: string, type: Mount["Type"], why: string): GantryError {
-  return new GantryError(
-    "invalid",
-    `invalid volume specification: '${raw}': invalid mount config for type "${type}": ${why}`,
-  );
-}
-
-/** `raw` is the whole of the `-v` that it is part of. */
-function checkDestination(target: string, raw?: string, type: Mount["Type"] = "volume"): string {
-  const refuse = (why: string) => (raw === undefined ? new GantryError("invalid", why) : invalidMount(raw, type, why));
-  if (!target.startsWith("/")) throw refuse(`invalid mount path: '${target}' mount path must be absolute`);
-  const path = posix.normalize(target).replace(/(.)\/$/, "$1");
-  if (path === "/") throw refuse("invalid specification: destination can't be '/'");
-  return path;
-}
-
-function resolveMount(mount: Mount, volume: MakeVolume): ResolvedMount {
-  const refuse = (why: string) => new GantryError("invalid", `invalid mount config for type "${mount.Type}": ${why}`);
-  if (mount.Target === undefined || mount.Target === "") throw refuse("field Target must not be empty");
-  if (!mount.Target.startsWith("/")) throw refuse(`invalid mount path: '${mount.Target}' mount path must be absolute`);
-  const destination = posix.normalize(mount.Target).replace(/(.)\/$/, "$1");
-  if (destination === "/") throw refuse("invalid specification: destination can't be '/'");
-  const exclusive: readonly (readonly [string, unknown])[] = [
-    ["bind", mount.BindOptions],
-    ["volume", mount.VolumeOptions],
-    ["tmpfs", mount.TmpfsOptions],
-  ];
-  for (const [type, options] of exclusive) {
-    if (type !== mount.Type && options !== undefined && options !== null) {
-      throw refuse(`field ${type[0]?.toUpperCase()}${type.slice(1)}Options must not be specified`);
-    }
-  }
-  switch (mount.Type) {
-    case "bind":
-      return bindMount(mount, destination, refuse);
-    case "volume": {
-      const name = mount.Source === undefined || mount.Source === "" ? undefined : mount.Source;
-      if (name === undefined && mount.ReadOnly) throw refuse("must not set ReadOnly mode when using anonymous volumes");
-      if (name?.startsWith("/")) throw refuse(`mount source must be a volume name, not a path: '${name}'`);
-      if (mount.VolumeOptions?.Subpath) throw refuse("field VolumeOptions.Subpath is not supported yet");
-      const created = volume(name, mount);
-      return {
-        ...volumeMount(created.Name, created.Mountpoint, destination, { anonymous: name === undefined }),
-        readonly: mount.ReadOnly === true,
-        mode: "z",
-        options: [...(mount.VolumeOptions?.NoCopy ? ["nocopy"] : []), ...mountFlags(created)],
-        from: mount,
-      };
-    }
-    case "tmpfs": {
-      if (mount.Source) throw refuse("field Source must not be specified");
-      const options = [];
-      const size = mount.TmpfsOptions?.SizeBytes;
-      if (size !== undefined && size < 0) throw refuse(`invalid tmpfs size: ${size}`);
-      if (size) options.push(`size=${size}`);
-      if (mount.TmpfsOptions?.Mode) options.push(`mode=${mount.TmpfsOptions.Mode.toString(8)}`);
-      for (const option of mount.TmpfsOptions?.Options ?? []) options.push(option.join("="));
-      return { ...tmpfs(destination, options, mount.ReadOnly === true), from: mount };
-    }
-    default:
-      throw new GantryError(
-        "invalid",
-        `invalid mount config for type "${mount.Type}": mount type unknown: "${mount.Type}", use bind, volume or tmpfs`,
-      );
-  }
-}
-
-function bindMount(mount: Mount, destination: string, refuse: (why: string) => GantryError): ResolvedMount {
-  if (!mount.Source) throw refuse("field Source must not be empty");
-  if (!mount.Source.startsWith("/")) throw refuse(`invalid mount path: '${mount.Source}' mount path must be absolute`);
-  const source = posix.normalize(mount.Source);
-  const propagation = mount.BindOptions?.Propagation ?? "";
-  if (propagation !== "" && !PROPAGATIONS.has(propagation)) throw refuse(`invalid propagation mode: ${propagation}`);
-  if (statSync(source, { throwIfNoEntry: false }) === undefined) {
-    if (!mount.BindOptions?.CreateMountpoint) throw refuse(`bind source path does not exist: ${source}`);
-    mkdirSync(source, { recursive: true, mode: 0o755 });
-  }
-  return {
-    type: "bind",
-    source,
-    destination,
-    readonly: mount.ReadOnly === true,
-    mode: "",
-    propagation: propagation === "" ? "rprivate" : propagation,
-    recursive: mount.BindOptions?.NonRecursive !== true,
-    options: [],
+function settle(wish: MountWish, input: SettleInput, made: string[]): ResolvedMount {
+  const shared = {
+    type: wish.type,
+    source: wish.source,
+    destination: wish.destination,
+    readonly: wish.readonly,
+    mode: wish.mode,
+    propagation: wish.propagation,
+    ...(wish.type === "bind" && wish.usualPropagation && { usualPropagation: true }),
+    recursive: wish.recursive,
+    options: wish.options,
     anonymous: false,
-    from: mount,
+    ...(wish.from !== undefined && { from: wish.from }),
   };
+  switch (wish.type) {
+    case "tmpfs":
+      return shared;
+    case "bind":
+      if (wish.makeSource) makeSource(wish.source);
+      return shared;
+    case "image":
+      return { ...shared, ...imageParts(wish, input) };
+    case "volume":
+      return { ...shared, ...volumeParts(wish, input, made) };
+  }
+}
+
+function imageParts(wish: MountWish, { prepared, imageFolder }: SettleInput): Partial<ResolvedMount> {
+  const { id, chainId } = prepared.images.get(wish.destination)!;
+  const subpath = wish.from?.ImageOptions?.Subpath;
+  return {
+    name: wish.source,
+    source: imageFolder(wish.destination),
+    image: { id, ...(chainId !== undefined && { chainId }) },
+    ...(subpath && { subpath }),
+  };
+}
+
+function volumeParts(wish: MountWish, { prepared, volumes }: SettleInput, made: string[]): Partial<ResolvedMount> {
+  const request = wish.volume ?? {};
+  const known = request.name !== undefined && volumes.get(request.name) !== undefined;
+  const volume = prepared.volumes.get(wish.destination) ?? volumes.create(request);
+  if (!known && !prepared.volumes.has(wish.destination)) made.push(volume.Name);
+  const isLocal = volume.Driver === "local";
+  const subpath = wish.from?.VolumeOptions?.Subpath;
+  return {
+    name: volume.Name,
+    ...(!isLocal && { driver: volume.Driver }),
+    source: volume.Mountpoint,
+    // Labels are for the engine's own volumes.
+    mode: !isLocal && wish.mode === "z" && wish.from !== undefined ? "" : wish.mode,
+    options: [...(wish.nocopy ? ["nocopy"] : []), ...(isLocal ? mountFlags(volume) : [])],
+    anonymous: request.name === undefined,
+    ...(subpath && { subpath }),
+  };
+}
+
+function makeSource(path: string): void {
+  try {
+    if (statSync(path, { throwIfNoEntry: false }) === undefined) mkdirSync(path, { recursive: true, mode: 0o755 });
+  } catch (error) {
+    throw new GantryError("invalid", `error while creating mount source path '${path}': ${messageOf(error)}`);
+  }
 }
 
 /** What a volume's options forbid holds in containers too: crun would give it back. */
@@ -261,48 +228,21 @@ function mountFlags({ Options }: Volume): string[] {
   return (Options?.o ?? "").split(",").filter((word) => KEPT_FLAGS.has(word));
 }
 
-function volumeMount(
-  name: string,
-  source: string,
-  destination: string,
-  options: { anonymous: boolean },
-): ResolvedMount {
-  return {
-    type: "volume",
-    name,
-    source,
-    destination,
-    readonly: false,
-    mode: "",
-    propagation: "",
-    recursive: true,
-    options: [],
-    anonymous: options.anonymous,
-  };
+/** The snapshot that keeps an image's layers for as long as a container mounts them. */
+export function imagePin(container: string, destination: string): string {
+  return `${container}-${createHash("sha256").update(destination).digest("hex").slice(0, 16)}`;
 }
 
-function tmpfs(destination: string, options: readonly string[], readonly: boolean): ResolvedMount {
-  return {
-    type: "tmpfs",
-    source: "",
-    destination,
-    readonly,
-    mode: "",
-    propagation: "",
-    recursive: false,
-    options,
-    anonymous: false,
-  };
+/** The pins of all images that a container mounts, with what they are pins of. */
+export function imagePins({ id, mounts }: { readonly id: string; readonly mounts: readonly ResolvedMount[] }) {
+  return mounts.flatMap(({ image, destination }) =>
+    image === undefined ? [] : [{ key: imagePin(id, destination), chainId: image.chainId }],
+  );
 }
 
-function volumesFrom(spec: string, mountsOf: MountInput["mountsOf"]): ResolvedMount[] {
-  const [container = "", mode = "rw", ...rest] = spec.split(":");
-  if (container === "" || rest.length > 0)
-    throw new GantryError("invalid", `malformed volumes-from specification: ${spec}`);
-  const { readonly } = parseMode(mode);
-  return mountsOf(container)
-    .filter((mount) => mount.type !== "tmpfs")
-    .map((mount) => ({ ...mount, readonly: mount.readonly || readonly, anonymous: false }));
+/** Where sources are mounted for a container that starts, or that somebody looks into. Nothing in there is ever deleted. */
+export function sourcesFolder(execRoot: string, holder?: string): string {
+  return holder === undefined ? join(execRoot, "sources") : join(execRoot, "sources", holder.replaceAll(" ", "-"));
 }
 
 /** As inspect shows it. */
@@ -312,7 +252,7 @@ export function toMountPoint(mount: ResolvedMount): MountPoint {
     ...(mount.name === undefined ? {} : { Name: mount.name }),
     Source: mount.source,
     Destination: mount.destination,
-    ...(mount.type === "volume" ? { Driver: "local" } : {}),
+    ...(mount.type === "volume" ? { Driver: mount.driver ?? "local" } : {}),
     Mode: mount.mode,
     RW: !mount.readonly,
     Propagation: mount.propagation,

@@ -36,16 +36,24 @@ export interface ContainerRecord {
 
 /** Where a mount point's content comes from, as settled at create. */
 export interface ResolvedMount {
-  readonly type: "bind" | "volume" | "tmpfs";
-  /** A volume's name. */
+  readonly type: "bind" | "volume" | "tmpfs" | "image";
+  /** A volume's name, or an image's as the user wrote it. */
   readonly name?: string;
-  /** Host path; empty for tmpfs. */
+  /** Of a volume: whose it is; `local` if it isn't said. */
+  readonly driver?: string;
+  /** Of an image: what is mounted. */
+  readonly image?: { readonly id: string; readonly chainId?: string };
+  /** Host path; empty for tmpfs, and for a volume whose plugin says it only when it is mounted. */
   readonly source: string;
+  /** What of the source is mounted: a path within it, for the kernel to resolve. */
+  readonly subpath?: string;
   readonly destination: string;
   readonly readonly: boolean;
   /** As inspect shows it: the mode part of `-v`. */
   readonly mode: string;
   readonly propagation: MountPoint["Propagation"];
+  /** The propagation is nobody's choice: where it can't be, the mount is private. */
+  readonly usualPropagation?: boolean;
   readonly recursive: boolean;
   /** Mount options of a tmpfs. */
   readonly options: readonly string[];

@@ -1,5 +1,6 @@
 import { rm } from "node:fs/promises";
 import { failpoint } from "../base/failpoint.ts";
+import { imagePins } from "./mounts.ts";
 import type { ContainerPorts } from "./ports.ts";
 import type { ContainerTable, Entry } from "./table.ts";
 import { containerFolder } from "./view.ts";
@@ -29,7 +30,9 @@ export function removeContainer(
   ports.store.relaxed(forget);
   failpoint("containers.remove.forgotten");
   // Somebody who cleaned up may have taken it.
-  if (ports.snapshots.has(id)) sweeping.push(ports.snapshots.remove(id, { after: unmounted }));
+  for (const key of [id, ...imagePins(entry.record).map((pin) => pin.key)]) {
+    if (ports.snapshots.has(key)) sweeping.push(ports.snapshots.remove(key, { after: unmounted }));
+  }
   const swept = Promise.allSettled(sweeping);
   return async () => {
     await ports.shippedLogs.release(id);
@@ -43,6 +46,6 @@ export function removeContainer(
 export function usersOf(table: ContainerTable, volume: string): string[] {
   return table
     .all()
-    .filter(({ record }) => record.mounts.some((mount) => mount.name === volume))
+    .filter(({ record }) => record.mounts.some((mount) => mount.type === "volume" && mount.name === volume))
     .map(({ record }) => record.id);
 }

@@ -6,8 +6,9 @@ import { attachMount, copyMount } from "../kernel/mount-tree.ts";
 import { evaluateInRoot, mkdirInRoot, O_PATH, openat, openInRoot } from "../kernel/path.ts";
 import { etcFilesIn } from "./files.ts";
 import type { Lifecycle } from "./lifecycle.ts";
+import { openSources } from "./mount-sources.ts";
 import type { ContainerPorts } from "./ports.ts";
-import type { ContainerRecord } from "./record.ts";
+import type { ContainerRecord, ResolvedMount } from "./record.ts";
 import type { Entry } from "./table.ts";
 import { containerFolder } from "./view.ts";
 
@@ -53,8 +54,10 @@ export class RootViews {
     await this.#lifecycle.undisturbed(entry, () => this.#hold(id));
     let view: Pick<RootView, "fd" | "mountPoints">;
     try {
-      if (holder !== undefined) await this.#mountVolumes(entry.record, holder);
-      view = this.#build(entry.record, options.volumes ? this.#placesOf(entry.record) : []);
+      // Only until they are mounted in the view.
+      await using sources =
+        holder === undefined ? undefined : await openSources(this.#ports, entry.record, holder, { placed: false });
+      view = this.#build(entry.record, sources ? this.#placesOf(entry.record, sources.mounts) : []);
     } catch (error) {
       this.#release(id, holder);
       throw error;
@@ -81,11 +84,6 @@ export class RootViews {
     this.#open.set(id, count + 1);
   }
 
-  /** Those of a device are mounted while somebody uses them. */
-  async #mountVolumes(record: ContainerRecord, holder: string): Promise<void> {
-    for (const { name } of record.mounts) if (name !== undefined) await this.#ports.volumes.mount(name, holder);
-  }
-
   #release(id: string, holder: string | undefined): void {
     const left = (this.#open.get(id) ?? 1) - 1;
     this.#open.set(id, left);
@@ -99,9 +97,9 @@ export class RootViews {
     });
   }
 
-  #placesOf(record: ContainerRecord): Place[] {
+  #placesOf(record: ContainerRecord, mounts: readonly ResolvedMount[]): Place[] {
     const places: Place[] = [];
-    for (const mount of record.mounts) {
+    for (const mount of mounts) {
       // Only the processes have a tmpfs; without them there is none.
       if (mount.type === "tmpfs") continue;
       places.push({ ...mount, shallow: mount.from?.BindOptions?.ReadOnlyNonRecursive === true });

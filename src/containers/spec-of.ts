@@ -52,6 +52,7 @@ export function specOf(request: SpecRequest): { readonly spec: RuntimeSpec; read
       ...mount,
       options: mount.options.filter((option) => option !== "nocopy"),
       readonlyNonRecursive: mount.from?.BindOptions?.ReadOnlyNonRecursive,
+      readonlyForceRecursive: mount.from?.BindOptions?.ReadOnlyForceRecursive,
     })),
     files: net === undefined ? request.files : etcFilesIn(containerFolder(settings.dataRoot, net.record.id)),
     joined: { pid: pid?.ns("pid"), ipc: ipc?.ns("ipc"), net: net?.ns("net"), uts: uts?.ns("uts") },

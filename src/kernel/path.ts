@@ -6,7 +6,7 @@ import { errnoError, libc, SYSCALL, syscallError } from "./libc.ts";
 
 export * from "./at.ts";
 
-const RESOLVE = { noMagiclinks: 0x02, inRoot: 0x10 } as const;
+const RESOLVE = { noMagiclinks: 0x02, noSymlinks: 0x04, beneath: 0x08, inRoot: 0x10 } as const;
 const ELOOP = 40;
 const MOST_LINKS = 40;
 // A lookup with ".." is given up by the kernel when anything is renamed meanwhile; it asks to be tried again.
@@ -25,6 +25,15 @@ export type Root = string | number;
  */
 export function openInRoot(root: Root, path: string, flags: number, mode = 0): number {
   return resolve(root, path, flags, mode, RESOLVE.inRoot | RESOLVE.noMagiclinks);
+}
+
+/**
+ * Opens a relative `path` below `root`, on which there is no symbolic link and which never leads up out of it
+ * (openat2(2) with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS): ELOOP for a link, EXDEV for a way out. O_CLOEXEC is always
+ * set; the caller closes the descriptor. Throws SyscallError.
+ */
+export function openBeneath(root: Root, path: string, flags: number): number {
+  return resolve(root, path, flags, 0, RESOLVE.beneath | RESOLVE.noMagiclinks | RESOLVE.noSymlinks);
 }
 
 /**

@@ -43,6 +43,8 @@ export class PluginVolumes implements VolumeDriver {
   readonly #records: Collection<Volume>;
   readonly #mounts: Collection<PluginMount>;
   readonly #volumes = new Map<string, Volume>();
+  /** What is recorded of mounts, by their ids. */
+  readonly #held = new Map<string, PluginMount>();
   /** Folders by mount id; a mount of before the engine's start has none until it is asked for again. */
   readonly #folders = new Map<string, string>();
   readonly #locks = new KeyedLock();
@@ -54,6 +56,7 @@ export class PluginVolumes implements VolumeDriver {
     this.#records = ports.store.collection<Volume>("plugin-volumes");
     this.#mounts = ports.store.collection<PluginMount>("plugin-mounts");
     for (const { key, value } of this.#records.list()) this.#volumes.set(key, value);
+    for (const { key, value } of this.#mounts.list()) this.#held.set(key, value);
   }
 
   owns(name: string): boolean {
@@ -168,15 +171,15 @@ export class PluginVolumes implements VolumeDriver {
       const id = mountId(name, holder);
       const known = this.#folders.get(id);
       if (known !== undefined) return known;
-      const isNew = this.#mounts.get(id) === undefined;
-      if (isNew) this.#mounts.put(id, { name, driver: volume.Driver, holder });
+      const isNew = !this.#held.has(id);
+      if (isNew) this.#hold(id, { name, driver: volume.Driver, holder });
       try {
         const folder = await this.#ports.plugins.mount(volume.Driver, name, id);
         this.#folders.set(id, folder);
         return folder;
       } catch (error) {
         // What it refused it did not do; of what gave no answer nobody knows, and the holder's release takes it back.
-        if (isNew && (error instanceof PluginRefusal || isKind(error, "not-found"))) this.#mounts.delete(id);
+        if (isNew && (error instanceof PluginRefusal || isKind(error, "not-found"))) this.#letGo(id);
         throw new GantryError("internal", `error while mounting volume '${name}': ${messageOf(error)}`, {
           cause: error,
         });
@@ -185,15 +188,15 @@ export class PluginVolumes implements VolumeDriver {
   }
 
   async release(holder: string): Promise<void> {
-    const held = this.#mounts.list().filter(({ value }) => value.holder === holder);
-    await Promise.all(held.map(({ key, value }) => this.#locks.run(value.name, () => this.#unmount(key, value))));
+    const held = [...this.#held].filter(([, mount]) => mount.holder === holder);
+    await Promise.all(held.map(([id, mount]) => this.#locks.run(mount.name, () => this.#unmount(id, mount))));
   }
 
   async adopt(holders: ReadonlyMap<string, readonly string[]>): Promise<void> {
-    for (const { key, value } of this.#mounts.list()) {
-      if (holders.get(value.holder)?.includes(value.name) === true) continue;
+    for (const [id, mount] of this.#held) {
+      if (holders.get(mount.holder)?.includes(mount.name) === true) continue;
       // Not waited for: the engine starts also while a plugin is not there yet.
-      void this.#locks.run(value.name, () => this.#unmount(key, value));
+      void this.#locks.run(mount.name, () => this.#unmount(id, mount));
     }
   }
 
@@ -206,7 +209,17 @@ export class PluginVolumes implements VolumeDriver {
       // Gone on with at the next start of the engine: by then the plugin may be back.
       if (!(error instanceof PluginRefusal)) return;
     }
+    this.#letGo(id);
+  }
+
+  #hold(id: string, mount: PluginMount): void {
+    this.#mounts.put(id, mount);
+    this.#held.set(id, mount);
+  }
+
+  #letGo(id: string): void {
     this.#mounts.delete(id);
+    this.#held.delete(id);
   }
 
   /** Forgets a volume that is gone at the plugin. Throws `conflict` where that can't be, in Docker's words. */

@@ -29,16 +29,20 @@ export interface SpecInput {
 
 /** A mount point whose content is settled; `source` is empty for a tmpfs. */
 export interface InputMount {
-  readonly type: "bind" | "volume" | "tmpfs";
+  readonly type: "bind" | "volume" | "tmpfs" | "image";
   readonly source: string;
   readonly destination: string;
   readonly readonly: boolean;
   /** `rprivate`, `shared` …; empty leaves it to the runtime. */
   readonly propagation: string;
+  /** Nobody chose it: where it can't be, the mount is private. */
+  readonly usualPropagation?: boolean;
   /** Show what is mounted beneath the source as well. */
   readonly recursive: boolean;
   /** Read-only for the first mount only, not for those beneath it. */
   readonly readonlyNonRecursive?: boolean;
+  /** Refuse to start where those beneath it can't be read-only. */
+  readonly readonlyForceRecursive?: boolean;
   /** Of a tmpfs: `size=64m`, `exec` …; of a volume those of `nosuid`, `nodev` and `noexec` that hold. */
   readonly options: readonly string[];
 }

@@ -42,11 +42,12 @@ export function buildMounts(
     }
   }
   const recursiveReadonly = host.kernel.major > 5 || (host.kernel.major === 5 && host.kernel.minor >= 12);
-  const propagation = rootfsPropagation(input.mounts);
+  const mounts = withPossiblePropagation(input.mounts);
+  const propagation = rootfsPropagation(mounts);
   return {
     mounts: [
       ...own.filter((mount) => !covered(mount.destination)),
-      ...input.mounts.map((mount) => userMount(mount, recursiveReadonly)),
+      ...mounts.map((mount) => userMount(mount, recursiveReadonly)),
     ],
     ...(propagation !== undefined && { rootfsPropagation: propagation }),
   };
@@ -113,6 +114,9 @@ function userMount(mount: InputMount, recursiveReadonly: boolean): SpecMount {
   }
   const options = [mount.recursive ? "rbind" : "bind"];
   if (mount.readonly) {
+    if (mount.readonlyForceRecursive === true && !recursiveReadonly) {
+      throw new GantryError("unsupported", "rro is not supported: the kernel is older than 5.12");
+    }
     // Nothing lies beneath a file, a socket or a device, and crun before 1.14.4 takes the target of "rro" for a folder.
     const deep = recursiveReadonly && mount.readonlyNonRecursive !== true && isFolder(mount.source);
     options.push(deep ? "rro" : "ro");
@@ -124,6 +128,20 @@ function userMount(mount: InputMount, recursiveReadonly: boolean): SpecMount {
 
 function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
+/** What nobody asked to see mounts come and go needs not. */
+function withPossiblePropagation(mounts: readonly InputMount[]): readonly InputMount[] {
+  if (!mounts.some(({ usualPropagation, propagation }) => usualPropagation === true && propagation === "rslave")) {
+    return mounts;
+  }
+  const table = listMounts();
+  return mounts.map((mount) => {
+    if (mount.usualPropagation !== true || mount.propagation !== "rslave") return mount;
+    return propagatesFrom(table, mount.source, ["shared:", "master:"]).isMet
+      ? mount
+      : { ...mount, propagation: "rprivate" };
+  });
 }
 
 /** A shared mount needs a shared root and a shared source; a slave one needs either. */
@@ -143,6 +161,13 @@ function requirePropagation(
   prefixes: readonly string[],
   what: string,
 ): void {
+  const { isMet, target } = propagatesFrom(table, source, prefixes);
+  if (isMet) return;
+  throw new GantryError("invalid", `path ${source} is mounted on ${target} but it is not ${what} mount`);
+}
+
+/** Whether the mount that a path is on has one of these tags. */
+function propagatesFrom(table: readonly MountInfo[], source: string, prefixes: readonly string[]) {
   const path = realpathSync(source);
   let best: MountInfo | undefined;
   for (const row of table) {
@@ -150,6 +175,6 @@ function requirePropagation(
     // Later rows lie over earlier ones at the same place.
     if (above && row.target.length >= (best?.target.length ?? 0)) best = row;
   }
-  if (best?.propagation.some((tag) => prefixes.some((prefix) => tag.startsWith(prefix)))) return;
-  throw new GantryError("invalid", `path ${source} is mounted on ${best?.target} but it is not ${what} mount`);
+  const isMet = best?.propagation.some((tag) => prefixes.some((prefix) => tag.startsWith(prefix))) === true;
+  return { isMet, target: best?.target };
 }
