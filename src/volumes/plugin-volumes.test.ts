@@ -274,7 +274,10 @@ test("a plugin that is gone for good keeps nobody from forgetting its volume by 
   await plugin.close();
   await volumes.release("c");
   assert.match(logged.join(""), /cannot unmount a plugin's volume: error looking up volume plugin folders/);
-  await assert.rejects(volumes.inspect("v"), refusal("unavailable", /^get v: error looking up volume plugin folders: plugin "folders" not found$/));
+  await assert.rejects(
+    volumes.inspect("v"),
+    refusal("unavailable", /^get v: error looking up volume plugin folders: plugin "folders" not found$/),
+  );
   assert.deepEqual(
     (await volumes.listAll()).volumes.map(({ Name }) => Name),
     ["v"],

@@ -171,7 +171,11 @@ export class Plugins {
   /** A plugin that had a volume may be about to come back, at the start of the machine above all. */
   async #arrived(name: string): Promise<void> {
     const deadline = Date.now() + this.#patience.retryMs;
-    for (let wait = FIRST_WAIT_MS; this.#directory.find(name) === undefined && Date.now() + wait < deadline; wait *= 2) {
+    for (
+      let wait = FIRST_WAIT_MS;
+      this.#directory.find(name) === undefined && Date.now() + wait < deadline;
+      wait *= 2
+    ) {
       await pause(wait);
     }
   }
