@@ -1,5 +1,6 @@
 import { hasCode } from "../base/errors.ts";
 import { addressBytes, addressText } from "./netlink/address.ts";
+import { AddressChanges } from "./netlink/changes.ts";
 import { Departure } from "./netlink/departure.ts";
 import {
   type BridgeOptions,
@@ -57,7 +58,7 @@ export type {
   SharingOptions,
   VethOptions,
 };
-export { addressBytes, addressText };
+export { AddressChanges, addressBytes, addressText };
 
 /**
  * rtnetlink of one network namespace: the one that the thread is in when this is made (see `inNetns`); it may be used

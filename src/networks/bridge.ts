@@ -1,6 +1,6 @@
 import { GantryError, hasCode } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
-import { Netlink } from "../kernel/netlink.ts";
+import { type Link, Netlink } from "../kernel/netlink.ts";
 import { NetworkAddresses, type SubnetAddresses } from "./addresses.ts";
 import {
   type EndpointAddress,
@@ -119,9 +119,9 @@ export class BridgeDriver implements NetworkDriver {
     return wayThrough(address, family);
   }
 
-  prune(endpointIds: ReadonlySet<string>): void {
+  prune(endpointIds: ReadonlySet<string>, links: readonly Link[]): void {
     const kept = new Set(Array.from(endpointIds, portName));
-    for (const link of this.#netlink.links()) {
+    for (const link of links) {
       if (!PORT_NAME.test(link.name)) continue;
       const isOurs = link.master === this.bridge.index;
       if (isOurs && !kept.has(link.name)) this.#deletePort(link.name);

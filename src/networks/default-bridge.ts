@@ -79,7 +79,7 @@ function ensureLink(netlink: Netlink, wish: DefaultBridgeWish): Link {
 }
 
 function ensureSubnet(netlink: Netlink, link: Link, wish: DefaultBridgeWish): { subnet: Subnet; gateway: string } {
-  const present = netlink.addresses().filter((row) => row.index === link.index && !row.address.includes(":"));
+  const present = netlink.addresses(link.index).filter((row) => !row.address.includes(":"));
   const fixed = wish.bip === undefined ? undefined : { cidr: wish.bip, subnet: parseSubnet(wish.bip) };
   const current = present.find((row) => fixed === undefined || `${row.address}/${row.prefix}` === fixed.cidr);
   if (current !== undefined) {

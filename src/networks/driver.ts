@@ -1,4 +1,5 @@
 import type { EndpointSettings } from "../api/container.ts";
+import type { Link } from "../kernel/netlink.ts";
 import type { FirewallNetwork } from "./firewall.ts";
 import type { Family } from "./subnet.ts";
 
@@ -62,8 +63,8 @@ export interface NetworkDriver {
   adopt(endpointId: string, address: EndpointAddress): void;
   /** Undefined where the network leads nowhere by this family. */
   wayOut(endpointId: string, address: EndpointAddress, family: Family): WayOut | undefined;
-  /** Removes what belongs to none of these endpoints, and puts right what belongs to them. */
-  prune(endpointIds: ReadonlySet<string>): void;
+  /** Of the host's links removes what belongs to none of these endpoints, and puts right what belongs to them. */
+  prune(endpointIds: ReadonlySet<string>, links: readonly Link[]): void;
   /** Lets 127.0.0.1 of the host reach the containers of this network. */
   routeLoopback(): void;
   /** Removes the network's own links. */

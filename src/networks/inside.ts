@@ -10,7 +10,7 @@ export function insideOf(
   endpointId: string,
   address: EndpointAddress,
   { settings, isDefault }: EndpointWish,
-): Pick<InsideSetup, "addresses" | "waysOut" | "ipv6"> {
+): Pick<InsideSetup, "addresses" | "routes" | "ipv6"> {
   const own = [
     { address: address.ipv4Address, prefix: address.prefix },
     { address: address.ipv6Address, prefix: address.ipv6Prefix },
@@ -22,7 +22,11 @@ export function insideOf(
   const families = [...(isDefault.ipv4 ? [4 as const] : []), ...(isDefault.ipv6 ? [6 as const] : [])];
   return {
     addresses: [...own, ...linkLocal],
-    waysOut: families.flatMap((family) => driver.wayOut(endpointId, address, family) ?? []),
+    routes: families.flatMap((family) => {
+      const way = driver.wayOut(endpointId, address, family);
+      if (way === undefined) return [];
+      return { destination: "default", ...("gateway" in way ? way : { family }) };
+    }),
     ipv6: [...own, ...linkLocal].some((row) => row.address.includes(":")),
   };
 }

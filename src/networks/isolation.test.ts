@@ -65,7 +65,7 @@ before(async () => {
   configureInside(neighbour.path, "eth0", {
     addresses: [{ address: "fd09::2", prefix: 64 }],
     // It knows the way to the containers and tries it.
-    waysOut: [{ gateway: "10.9.0.1" }, { gateway: "fd09::1" }],
+    routes: ["10.9.0.1", "fd09::1"].map((gateway) => ({ destination: "default", gateway })),
     ipv6: true,
   });
   places.set("world", { path: neighbour.path, addresses: ["10.9.0.2", "fd09::2"], mac: "" });

@@ -48,7 +48,7 @@ export function makeNeighbour(root: string): { readonly path: string; remove(): 
   writeSysctl("net/ipv6/conf/outside/disable_ipv6", "1");
   const link = host.links().find(({ name }) => name === "outside");
   host.addAddress({ index: link?.index ?? 0, address: "10.9.0.1", prefix: 24 });
-  configureInside(path, "eth0", { addresses: [{ address: "10.9.0.2", prefix: 24 }], waysOut: [], ipv6: false });
+  configureInside(path, "eth0", { addresses: [{ address: "10.9.0.2", prefix: 24 }], routes: [], ipv6: false });
   return {
     path,
     remove() {

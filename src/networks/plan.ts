@@ -183,8 +183,15 @@ function givenOf({ ipam }: NetworkRecord, family: Family): readonly IpamConfig[]
   return ipam.config.filter(({ Subnet }) => Subnet.includes(":") === (family === 6));
 }
 
+/** Records never change, and reading a thousand of them takes milliseconds. */
+const parsed = new WeakMap<NetworkRecord, readonly Subnet[]>();
+
 function ownSubnets({ records }: PlanContext): Subnet[] {
-  return records.flatMap(subnetsOf).map(({ subnet }) => parseSubnet(subnet));
+  return records.flatMap((record) => {
+    const known = parsed.get(record) ?? subnetsOf(record).map(({ subnet }) => parseSubnet(subnet));
+    parsed.set(record, known);
+    return known;
+  });
 }
 
 function checkIpam(ipam: NetworkCreateRequest["IPAM"]): "default" | "null" {

@@ -29,7 +29,7 @@ import {
 import { writeSysctl } from "./sandbox.ts";
 import { SharingDriver } from "./sharing.ts";
 import { type AddressPoolConfig, DEFAULT_POOLS, formatSubnet, overlaps, parseSubnet, type Subnet } from "./subnet.ts";
-import { takenSubnets } from "./taken.ts";
+import { Taken } from "./taken.ts";
 import { openUserBridge } from "./user-bridge.ts";
 
 const DEFAULT_MTU = 1500;
@@ -55,11 +55,13 @@ export class NetworkRegistry {
   /** Being removed: nobody may join any more. */
   readonly #leaving = new Set<string>();
   readonly #pools: readonly AddressPoolConfig[];
+  readonly #taken: Taken;
   /** The default bridge's link. */
   readonly defaultInterface: string;
 
   constructor(ports: RegistryPorts) {
     this.#ports = ports;
+    this.#taken = new Taken(ports.netlink, () => this.#ownLinks());
     this.#stored = ports.store.collection<NetworkRecord>("networks");
     const pools = ports.config.defaultAddressPools ?? [];
     this.#pools = [...(pools.length === 0 ? DEFAULT_POOLS : pools), ownPool(ports.config.engineId)];
@@ -147,7 +149,12 @@ export class NetworkRegistry {
 
   /** Tells each driver which endpoints there are. */
   prune(endpointsOf: (networkId: string) => ReadonlySet<string>): void {
-    for (const [id, driver] of this.#drivers) driver.prune(endpointsOf(id));
+    const links = this.#ports.netlink.links();
+    for (const [id, driver] of this.#drivers) driver.prune(endpointsOf(id), links);
+  }
+
+  detach(): void {
+    this.#taken.close();
   }
 
   /** Takes all links down, those of containers that have just ended too; the records stay. */
@@ -163,7 +170,7 @@ export class NetworkRegistry {
       const { record, isChosen, warning } = planNetwork(request, {
         records: this.all(),
         pools: this.#pools,
-        taken: () => takenSubnets(netlink, -1),
+        taken: () => this.#taken.subnets(),
         isThere: (name) => netlink.link(name)?.kind === "bridge",
       });
       // The record first: what a crash leaves of the rest is made whole at boot, or found by it.
@@ -190,9 +197,18 @@ export class NetworkRegistry {
     }
   }
 
+  /** Bridges whose subnets the records have. */
+  #ownLinks(): ReadonlySet<number> {
+    const own = new Set<number>();
+    for (const driver of this.#drivers.values()) {
+      if (driver instanceof BridgeDriver && !driver.bridge.isForeign) own.add(driver.bridge.index);
+    }
+    return own;
+  }
+
   /** Another program has taken one of the subnets at the same time. */
   #clashes({ bridge }: BridgeDriver): boolean {
-    const taken = takenSubnets(this.#ports.netlink, bridge.index);
+    const taken = this.#taken.subnets(bridge.index);
     return [bridge.ipv4, bridge.ipv6].some(
       (addresses) => addresses !== undefined && taken.some((other) => overlaps(other, addresses.subnet)),
     );

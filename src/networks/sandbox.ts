@@ -85,8 +85,8 @@ export function nextInterface(path: string, prefix: string): string {
 /** How an interface inside is to be set up. */
 export interface InsideSetup {
   readonly addresses: readonly Omit<InterfaceAddress, "index">[];
-  /** In place of default routes that are there. */
-  readonly waysOut: readonly WayOut[];
+  /** In place of routes to the same destinations; one that names neither gateway nor link is of this interface. */
+  readonly routes: readonly NewRoute[];
   /** Its addresses are of IPv6 too; else it has none, not even a link-local one. */
   readonly ipv6: boolean;
   /** The user's, which come last. */
@@ -95,17 +95,16 @@ export interface InsideSetup {
 
 /** Brings a link inside up, with its addresses and routes. */
 export function configureInside(path: string, name: string, setup: InsideSetup): void {
-  const { addresses, waysOut, ipv6, sysctls = [] } = setup;
+  const { addresses, routes, ipv6, sysctls = [] } = setup;
   inNetns(path, () => {
     using netlink = new Netlink();
     const link = netlink.link(name);
     if (link === undefined) throw new Error(`cannot set up ${name}: it is not in its namespace`);
     if (ipv6) allowIPv6(name);
     for (const sysctl of sysctls) setInterfaceSysctl(sysctl, name);
-    const routes = waysOut.map((way): NewRoute => {
-      return { destination: "default", ...("gateway" in way ? way : { family: way.family, index: link.index }) };
-    });
-    netlink.configureLink(link.index, addresses, routes);
+    const { index } = link;
+    const ownRoutes = routes.map((route) => (route.gateway === undefined ? { index, ...route } : route));
+    netlink.configureLink(index, addresses, ownRoutes);
   });
 }
 

@@ -34,7 +34,7 @@ before(() => {
     { address: "10.31.0.9", prefix: 24 },
     { address: "fd00:30::9", prefix: 64 },
   ];
-  configureInside(lan, "eth0", { addresses, waysOut: [], ipv6: true });
+  configureInside(lan, "eth0", { addresses, routes: [], ipv6: true });
   networks = lab.open();
 });
 after(async () => {

@@ -54,7 +54,7 @@ test("a network of both families gives addresses and ways out of both, IPv6 behi
   const { writeSysctl, configureInside } = await import("./sandbox.ts");
   writeSysctl("net/ipv6/conf/outside/disable_ipv6", "0");
   host.addAddress({ index: outside, address: "fd09::1", prefix: 64 });
-  const link = { addresses: [{ address: "fd09::2", prefix: 64 }], waysOut: [], ipv6: true };
+  const link = { addresses: [{ address: "fd09::2", prefix: 64 }], routes: [], ipv6: true };
   configureInside(neighbour.path, "eth0", link);
   await create("dual", { EnableIPv6: true });
   const one = await join("six-1", "dual");

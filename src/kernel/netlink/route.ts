@@ -136,6 +136,16 @@ export function decodeRoute({ body }: Message): Route | undefined {
   };
 }
 
+/** Undefined for a message that is of no address. */
+export function linkOfAddress({ type, body }: Message): number | undefined {
+  return type === RTM.newAddress || type === RTM.delAddress ? body.readUInt32LE(4) : undefined;
+}
+
+/** 0 for a route by several links, or none. */
+export function linkOfRoute({ body }: Message): number {
+  return decodeAttributes(body, 12).get(RTA.outLink)?.readInt32LE(0) ?? 0;
+}
+
 /** True for a route to somewhere, be it nowhere; the host's own addresses have routes of other types. */
 export function leadsAway({ body }: Message): boolean {
   return !OWN.has(body[7] ?? 0);

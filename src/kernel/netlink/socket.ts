@@ -12,8 +12,8 @@ import {
   readText,
 } from "./message.ts";
 
-const bind = libc("int bind(int fd, const void *address, uint32_t length)");
 const socket = libc("int socket(int domain, int type, int protocol)");
+const bind = libc("int bind(int fd, const void *address, uint32_t length)");
 const send = libc("ssize_t send(int fd, const void *data, size_t length, int flags)");
 const recv = libc("ssize_t recv(int fd, void *data, size_t length, int flags)");
 const setsockopt = libc("int setsockopt(int fd, int level, int name, const void *value, uint32_t length)");
