@@ -313,6 +313,7 @@ export class Networks implements NetworkController {
       resolver?.close();
       for (const port of published?.held ?? []) port.close();
     }
+    this.#registry.detach();
     this.#guard.close();
     this.#netlink.close();
   }

@@ -24,14 +24,15 @@ export function openUserBridge(netlink: Netlink, record: NetworkRecord, context:
   const { link, isMade } = ensureLink(netlink, own, { mac: bridgeMac(context.engineId, record.id), mtu });
   const isForeign = own.isForeign === true && !isMade;
   try {
-    if (isMade) netlink.changeLink(link.index, { alias: `gantry-${context.engineId} ${record.name.slice(0, 64)}` });
     failpoint("networks.create.linked");
+    const alias = isMade ? { alias: `gantry-${context.engineId} ${record.name.slice(0, 64)}` } : {};
     settleAddresses(netlink, link, own, {
+      isMade,
       isForeign,
       inhibitIPv4: options.inhibitIPv4 || options.gatewayMode4 === "isolated",
       inhibitIPv6: options.gatewayMode6 === "isolated",
+      ...alias,
     });
-    netlink.changeLink(link.index, { up: true });
   } catch (error) {
     if (isMade) netlink.deleteLink(link.index);
     throw error;
@@ -59,8 +60,7 @@ function ensureLink(
   { interface: name, isForeign }: BridgeRecord,
   wish: { readonly mac: string; readonly mtu: number },
 ): { link: Link; isMade: boolean } {
-  const find = () => netlink.links().find((link) => link.name === name);
-  const present = find();
+  const present = netlink.link(name);
   if (present !== undefined) {
     if (present.kind !== "bridge") throw new GantryError("invalid", `existing interface ${name} is not a bridge`);
     if (isForeign !== true && present.mac !== wish.mac) {
@@ -76,17 +76,23 @@ function ensureLink(
   }
   // Before it is up, so that the kernel gives it no addresses of its own.
   writeSysctl(`net/ipv6/conf/${name}/disable_ipv6`, "1");
-  const made = find();
+  const made = netlink.link(name);
   if (made === undefined) throw new GantryError("internal", `the bridge ${name} is gone as soon as it was made`);
   return { link: made, isMade: true };
 }
 
-/** A bridge of somebody else's keeps what it had. */
+/** Brings it up. A bridge of somebody else's keeps what it had. */
 function settleAddresses(
   netlink: Netlink,
   link: Link,
   { ipv4, ipv6 }: BridgeRecord,
-  options: { readonly isForeign: boolean; readonly inhibitIPv4: boolean; readonly inhibitIPv6: boolean },
+  options: {
+    readonly isMade: boolean;
+    readonly isForeign: boolean;
+    readonly inhibitIPv4: boolean;
+    readonly inhibitIPv6: boolean;
+    readonly alias?: string;
+  },
 ): void {
   const wanted = [options.inhibitIPv4 ? undefined : ipv4, options.inhibitIPv6 ? undefined : ipv6].flatMap(
     (addresses) =>
@@ -95,12 +101,11 @@ function settleAddresses(
   if (ipv6 !== undefined && !options.inhibitIPv6) allowIPv6(link.name);
   const isSame = (a: { address: string; prefix: number }, b: { address: string; prefix: number }) =>
     a.address === b.address && a.prefix === b.prefix;
-  const present = netlink.addresses().filter((row) => row.index === link.index);
+  const present = options.isMade ? [] : netlink.addresses(link.index);
   for (const row of present) {
     if (options.isForeign || row.address.startsWith("fe80:") || wanted.some((one) => isSame(one, row))) continue;
     netlink.deleteAddress(row);
   }
-  for (const one of wanted) {
-    if (!present.some((row) => isSame(one, row))) netlink.addAddress({ ...one, index: link.index });
-  }
+  const missing = wanted.filter((one) => !present.some((row) => isSame(one, row)));
+  netlink.configureLink(link.index, missing, [], options.alias === undefined ? {} : { alias: options.alias });
 }
