@@ -298,6 +298,7 @@ function networksConfig(config: EngineConfig, engineId: string, execRoot: string
     hostGatewayIPs: config.hostGatewayIPs,
     mtu: config.mtu,
     userlandProxy: config.userlandProxy,
+    publish: config.publish === "respect-host-firewall" ? config.publish : "open",
   };
 }
 

@@ -97,6 +97,8 @@ export interface EngineConfig {
   readonly storageDriver: string;
   readonly mtu: number;
   readonly userlandProxy: boolean;
+  /** "open" or "respect-host-firewall": who decides whether a published port is reached from outside. */
+  readonly publish: string;
   readonly init: boolean;
   /** Bytes. */
   readonly defaultShmSize: number;
@@ -204,7 +206,11 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
   maxDownloadAttempts: intOption("max-download-attempts", 5, [1, 1000], {
     help: "Tries in a row of a layer that bring nothing",
   }),
-  pluginDirs: listOption("plugin-dir", { key: "plugin-dirs", help: "Folder of volume plugins, for the usual" }, absolute),
+  pluginDirs: listOption(
+    "plugin-dir",
+    { key: "plugin-dirs", help: "Folder of volume plugins, for the usual" },
+    absolute,
+  ),
   maxUnpackRatio: intOption("max-unpack-ratio", 200, [1, 1_000_000], {
     help: "Times its size that a layer of more than 1 GiB may unpack to",
   }),
@@ -228,6 +234,9 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
   ),
   mtu: intOption("mtu", 1500, [0, 65_535], { help: "MTU of the default network" }),
   userlandProxy: switchOption("userland-proxy", true, { help: "Serve published ports of loopback by a proxy" }),
+  publish: textOption("publish", "open", { help: "Published ports: open, or respect-host-firewall" }, (text) =>
+    oneOf(text, ["open", "respect-host-firewall"], `"${text}" is neither open nor respect-host-firewall`),
+  ),
   init: switchOption("init", false, { help: "Run an init inside containers" }),
   defaultShmSize: bytesOption("default-shm-size", 64 * 1024 * 1024, { help: "Size of /dev/shm" }),
   cgroupParent: textOption("cgroup-parent", "", { help: "Parent cgroup of containers" }),

@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { messageOf } from "../base/errors.ts";
+import { GantryError, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { type NftChanger, NftWatch } from "../kernel/nft-watch.ts";
 import { Nftables, type NftCommand } from "../kernel/nftables.ts";
@@ -56,7 +56,13 @@ export class Firewall {
     this.#openPorts.clear();
     for (const mapping of mappings) this.#mappings.add(mapping);
     for (const port of openPorts) this.#openPorts.add(port);
-    this.restore();
+    try {
+      this.restore();
+    } catch (error) {
+      if (this.#publish === "open") throw error;
+      const how = "it takes nftables with dup, fib and zones of connection tracking; publish=open does without";
+      throw new GantryError("unsupported", `cannot respect the host's firewall: ${how}: ${messageOf(error)}`);
+    }
   }
 
   /** Puts all tables in place anew, as they should be. */

@@ -21,12 +21,12 @@ export function makeEngine(engineId = "one", more: Partial<NetworksConfig> = {},
   const root = mkdtempSync(join(tmpdir(), "gantry-networks-"));
   const log: string[] = [];
   const events = new EventBus();
-  const open = () =>
+  const open = (now: Partial<NetworksConfig> = {}) =>
     new Networks({
       store,
       events,
       logger: new Logger("info", (line) => log.push(line)),
-      config: { engineId, execRoot: root, bridgeName: "gantry0", ...more },
+      config: { engineId, execRoot: root, bridgeName: "gantry0", ...more, ...now },
     });
   const remove = () => {
     const folder = join(root, "netns");

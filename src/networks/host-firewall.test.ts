@@ -1,0 +1,207 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { cpSync, existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, afterEach, before, describe, test } from "node:test";
+import { bindMount, unmount } from "../kernel/mount.ts";
+import { enterPrivateHost } from "../kernel/private-host.fixture.ts";
+import { makeDualNeighbour, serveDual, startDual } from "./dual-lab.fixture.ts";
+import { ask, makeEngine } from "./lab.fixture.ts";
+import type { Networks } from "./networks.ts";
+
+enterPrivateHost();
+process.setMaxListeners(50);
+
+const NO_NFT = existsSync("/usr/sbin/nft") ? false : "nft(8) is not installed";
+const NO_IPTABLES = existsSync("/usr/sbin/iptables-nft") ? false : "iptables-nft is not installed";
+const NO_UFW = existsSync("/usr/sbin/ufw") ? false : "ufw is not installed";
+
+const lab = makeEngine("honest", { publish: "respect-host-firewall" });
+let networks: Networks;
+let neighbour: ReturnType<typeof makeDualNeighbour>;
+let web: Awaited<ReturnType<typeof startDual>>;
+let peer: Awaited<ReturnType<typeof startDual>>;
+const servers: { close(): void }[] = [];
+
+before(async () => {
+  neighbour = makeDualNeighbour(lab.root);
+  networks = lab.open();
+  const at = (port: string, hostIp = "") => [{ HostIp: hostIp, HostPort: port }];
+  web = await startDual(networks, "web", {
+    "80/tcp": at("8080"),
+    "80/udp": at("8080"),
+    "81/tcp": at("8081"),
+    "81/udp": at("8081"),
+    "82/tcp": [...at("8082", "10.9.0.1"), ...at("8082", "fd09::1")],
+  });
+  peer = await startDual(networks, "peer");
+  for (const port of [80, 81, 82]) servers.push(serveDual(web.path, port));
+});
+after(async () => {
+  for (const server of servers) server.close();
+  await networks.shutdown();
+  neighbour.remove();
+  lab.remove();
+});
+
+const HOST = { 4: "10.9.0.1", 6: "fd09::1" } as const;
+const CLIENT = { 4: "10.9.0.2", 6: "fd09::2" } as const;
+
+/** Who gets through to ports 8080 and 8081 of the host from outside, in words. */
+async function reached(ports: readonly number[] = [8080, 8081]): Promise<string[]> {
+  const rows = ports.flatMap((port) =>
+    ([4, 6] as const).flatMap((family) =>
+      (["tcp", "udp"] as const).map(async (protocol) => {
+        const answer = await ask(protocol, neighbour.path, HOST[family], port);
+        return `${port}/${protocol} by IPv${family}: ${answer === `${CLIENT[family]}: hi` ? "yes" : answer}`;
+      }),
+    ),
+  );
+  return Promise.all(rows);
+}
+
+const OPEN = ["tcp by IPv4", "udp by IPv4", "tcp by IPv6", "udp by IPv6"];
+const open = (port: number) => OPEN.map((way) => `${port}/${way}: yes`);
+const closed = (port: number) => OPEN.map((way) => `${port}/${way}: timeout`);
+
+function nft(script: string): void {
+  execFileSync("nft", ["-f", "-"], { input: script, stdio: ["pipe", "ignore", "inherit"] });
+}
+
+test("a host without rules lets everybody in, with their own addresses", async () => {
+  assert.deepEqual(await reached(), [...open(8080), ...open(8081)]);
+  assert.equal(await ask("tcp", neighbour.path, "10.9.0.1", 8082), "10.9.0.2: hi");
+  assert.equal(await ask("tcp", neighbour.path, "fd09::1", 8082), "fd09::2: hi");
+  assert.equal(await ask("tcp", neighbour.path, "10.9.0.1", 8083), "ECONNREFUSED");
+});
+
+describe("nft's own rules", { skip: NO_NFT }, () => {
+  afterEach(() => nft("delete table inet user"));
+
+  const rules = (input: string, more = "") =>
+    nft(`table inet user {
+      chain input {
+        type filter hook input priority 0; policy drop;
+        ct state established,related accept
+        iifname "lo" accept
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+        ${input}
+      }
+      ${more}
+    }`);
+
+  test("let in what they let in, by whichever protocol and family", async () => {
+    rules("meta l4proto { tcp, udp } th dport 8080 accept");
+    assert.deepEqual(await reached(), [...open(8080), ...closed(8081)]);
+    rules("tcp dport 8082 accept");
+    assert.equal(await ask("tcp", neighbour.path, "10.9.0.1", 8082), "10.9.0.2: hi");
+  });
+
+  test("let in by source, also what is published at one address of the host", async () => {
+    rules("ip saddr 10.9.0.77 accept; ip6 saddr fd09::77 accept");
+    assert.deepEqual(await reached([8080]), closed(8080));
+    nft("add rule inet user input ip saddr 10.9.0.2 accept; add rule inet user input ip6 saddr fd09::2 accept");
+    assert.deepEqual(await reached([8080]), open(8080));
+    assert.equal(await ask("tcp", neighbour.path, "fd09::1", 8082), "fd09::2: hi");
+  });
+
+  test("refuse in their own way", async () => {
+    rules("tcp dport 8080 reject with tcp reset; accept");
+    assert.equal(await ask("tcp", neighbour.path, "10.9.0.1", 8080), "ECONNREFUSED");
+    assert.equal(await ask("tcp", neighbour.path, "fd09::1", 8080), "ECONNREFUSED");
+    assert.equal(await ask("tcp", neighbour.path, "10.9.0.1", 8081), "10.9.0.2: hi");
+  });
+
+  test("count and limit connections as those of a local service", async () => {
+    rules("tcp dport 8080 limit rate 1/day burst 2 packets accept");
+    const answers: string[] = [];
+    for (let time = 0; time < 3; time++) answers.push(await ask("tcp", neighbour.path, "10.9.0.1", 8080));
+    assert.deepEqual(answers, ["10.9.0.2: hi", "10.9.0.2: hi", "timeout"]);
+  });
+
+  test("shut out who was let in before, as a ban does", async () => {
+    rules("accept", "set banned { type ipv4_addr; }");
+    nft("insert rule inet user input ip saddr @banned drop");
+    assert.equal(await ask("tcp", neighbour.path, "10.9.0.1", 8080), "10.9.0.2: hi");
+    nft("add element inet user banned { 10.9.0.2 }");
+    assert.equal(await ask("tcp", neighbour.path, "10.9.0.1", 8080), "timeout");
+  });
+
+  test("don't count for containers and the host itself, as if it were open", async () => {
+    rules("");
+    const answers = await Promise.all([
+      ask("tcp", peer.path, "10.9.0.1", 8080),
+      ask("tcp", peer.path, "fd09::1", 8080),
+      ask("tcp", web.path, "10.9.0.1", 8080),
+      ask("udp", undefined, "127.0.0.1", 8080),
+      ask("tcp", undefined, "10.9.0.1", 8080),
+      ask("tcp", undefined, "fd09::1", 8080),
+      ask("tcp", undefined, "::1", 8080),
+    ]);
+    for (const answer of answers) assert.match(answer, /: hi$/);
+  });
+
+  test("that drop what is forwarded don't shut out whom the input rules let in", async () => {
+    rules(
+      "meta l4proto { tcp, udp } th dport 8080 accept",
+      `chain forward {
+        type filter hook forward priority 0; policy drop;
+        ct state established,related accept
+      }`,
+    );
+    assert.deepEqual(await reached(), [...open(8080), ...closed(8081)]);
+  });
+});
+
+test("rules of iptables-nft let in what they let in", { skip: NO_IPTABLES }, async () => {
+  const run = (...args: string[]) => {
+    for (const program of ["iptables-nft", "ip6tables-nft"]) execFileSync(program, ["-w", ...args]);
+  };
+  run("-P", "INPUT", "DROP");
+  execFileSync("ip6tables-nft", ["-w", "-A", "INPUT", "-p", "icmpv6", "-j", "ACCEPT"]);
+  run("-A", "INPUT", "-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT");
+  for (const protocol of ["tcp", "udp"]) run("-A", "INPUT", "-p", protocol, "--dport", "8080", "-j", "ACCEPT");
+  assert.deepEqual(await reached(), [...open(8080), ...closed(8081)]);
+  run("-P", "INPUT", "ACCEPT");
+  run("-F", "INPUT");
+  nft("delete table ip filter; delete table ip6 filter");
+});
+
+test("ufw lets in what it allows, with the rules that it comes with", { skip: NO_UFW }, async () => {
+  const configuration = join(lab.root, "ufw");
+
+  cpSync("/etc/ufw", configuration, { recursive: true });
+  // Those rules are of the network; other settings are the machine's and none of a test's.
+  writeFileSync(join(configuration, "sysctl.conf"), "");
+  bindMount(configuration, "/etc/ufw");
+  const ufw = (...args: string[]) => execFileSync("ufw", args, { stdio: ["ignore", "ignore", "pipe"] });
+  ufw("default", "deny", "incoming");
+  ufw("allow", "8080");
+  ufw("--force", "enable");
+  assert.deepEqual(await reached(), [...open(8080), ...closed(8081)]);
+  ufw("allow", "8081/tcp");
+  const now = (await reached([8081])).map((row) => row.replace(/timeout$/, "no"));
+  assert.deepEqual(
+    now,
+    ["tcp by IPv4: yes", "udp by IPv4: no", "tcp by IPv6: yes", "udp by IPv6: no"].map((row) => `8081/${row}`),
+  );
+  ufw("--force", "disable");
+  unmount("/etc/ufw");
+});
+
+test("an engine that starts with the other setting applies it to what runs", async () => {
+  networks.detach();
+  const state = networks.state("web");
+  const sandbox = { networks: state.networks, ports: web.ports, containerName: "web", hasResolver: state.hasResolver };
+  nft("table inet user { chain input { type filter hook input priority 0; policy drop; iifname lo accept; }; }");
+  const liberal = lab.open({ publish: "open" });
+  await liberal.reconcile(new Map([["web", sandbox]]));
+  const byFour = () => ask("tcp", neighbour.path, "10.9.0.1", 8080);
+  assert.equal(await byFour(), "10.9.0.2: hi");
+  liberal.detach();
+  networks = lab.open();
+  await networks.reconcile(new Map([["web", sandbox]]));
+  assert.equal(await byFour(), "timeout");
+  nft("delete table inet user");
+  assert.equal(await byFour(), "10.9.0.2: hi");
+});
