@@ -90,11 +90,20 @@ export async function growDisk(folder: string, target: string, size: number): Pr
   if (!existsSync(path)) return;
   if (statSync(path).size < size) await truncate(path, size);
   const mounted = listMounts(target).findLast((row) => row.target === target);
-  if (mounted === undefined) await tool("e2fsck", ["-f", "-p", path], "check");
-  else await tool("losetup", ["--set-capacity", mounted.source], "grow");
-  await tool("resize2fs", [mounted?.source ?? path], "grow");
+  if (mounted !== undefined) {
+    await tool("losetup", ["--set-capacity", mounted.source], "grow");
+    try {
+      await tool("resize2fs", [mounted.source], "grow");
+    } catch (error) {
+      const hint = "if this machine never allows it while the volume is in use, stop what runs with it first";
+      throw new GantryError("internal", `${messageOf(error)}: ${hint}`, { cause: error });
+    }
+    return;
+  }
+  await tool("e2fsck", ["-f", "-p", path], "check");
+  await tool("resize2fs", [path], "grow");
   // The check makes it anew.
-  if (mounted === undefined) await removeLostAndFound(path, `${path}.point`);
+  await removeLostAndFound(path, `${path}.point`);
 }
 
 async function tool(program: string, args: readonly string[], verb: string): Promise<void> {

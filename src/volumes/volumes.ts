@@ -34,7 +34,7 @@ export class Volumes implements VolumeStore {
   }
 
   async inspect(name: string): Promise<Volume | undefined> {
-    return this.#local.get(name) ?? (await this.#plugins?.inspect(name));
+    return (await this.#local.inspect(name)) ?? (await this.#plugins?.inspect(name));
   }
 
   async listAll(): Promise<VolumeListing> {

@@ -13,7 +13,7 @@ export function segment(name: string, kind: Kind = "container"): string {
   return encodeURIComponent(name.trim());
 }
 
-type Kind = "container" | "image" | "network" | "volume";
+type Kind = "container" | "image" | "network" | "snapshot" | "volume";
 
 /** Refuses what could be no name, before the engine is asked. */
 export function checkPresent(name: string, kind: Kind = "container"): void {

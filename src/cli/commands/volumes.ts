@@ -1,10 +1,10 @@
-import type { Volume } from "../../api/volume.ts";
-import type { Command } from "../command.ts";
-import { ExitError } from "../command.ts";
+import type { Volume, VolumeUsage } from "../../api/volume.ts";
+import { bytesSize } from "../../base/units.ts";
+import { type Call, type Command, ExitError } from "../command.ts";
 import type { ParsedFlags } from "../flags/parse.ts";
 import { boolFlag, bytesFlag, filterFlag, listFlag, mapFlag, textFlag } from "../flags/spec.ts";
 import { filtersOf } from "../output/filters.ts";
-import { printListing } from "../output/format.ts";
+import { printListing, type Row } from "../output/format.ts";
 import { printLine } from "../output/print.ts";
 import { FORMAT_USAGE, labelsText, sizeText } from "../output/text.ts";
 import { pairs } from "../run/environment.ts";
@@ -18,6 +18,7 @@ const HEADINGS = {
   Labels: "LABELS",
   Links: "LINKS",
   Size: "SIZE",
+  Limit: "LIMIT",
   Group: "GROUP",
   Availability: "AVAILABILITY",
   Status: "STATUS",
@@ -31,9 +32,11 @@ export const volumes: Command = {
     filterFlag('Show only what matches (e.g. "dangling=true")'),
     textFlag("format", FORMAT_USAGE),
     boolFlag("q,quiet", "Only display volume names"),
+    boolFlag("s,size", "Display what volumes hold, and their limits"),
   ],
   async run(call) {
     const { flags } = call;
+    const sizes = flags.bool("size") ? await usageOf(call) : new Map<string, VolumeUsage>();
     const answer = await call.client.json<{ Volumes: Volume[] | null }>("GET", "/volumes", {
       query: { filters: filtersOf(flags.list("filter")) },
     });
@@ -49,7 +52,9 @@ export const volumes: Command = {
         ["name", "Name"],
         ["driver", "Driver"],
       ],
-      columns: flags.bool("cluster") ? ["Name", "Group", "Driver", "Availability", "Status"] : ["Driver", "Name"],
+      columns: flags.bool("cluster")
+        ? ["Name", "Group", "Driver", "Availability", "Status"]
+        : ["Driver", "Name", ...(flags.bool("size") ? ["Size", "Limit"] : [])],
       headings: HEADINGS,
       type: "*formatter.volumeContext",
       rows: found.map((volume) => ({
@@ -59,8 +64,7 @@ export const volumes: Command = {
         Mountpoint: volume.Mountpoint,
         Labels: labelsText(volume.Labels),
         Label: (name: unknown) => volume.Labels?.[String(name)] ?? "",
-        Links: volume.UsageData ? String(volume.UsageData.RefCount) : "N/A",
-        Size: volume.UsageData ? sizeText(volume.UsageData.Size) : "N/A",
+        ...sizeOf(volume, sizes.get(volume.Name)),
         Group: volume.ClusterVolume?.Spec.Group ?? "N/A",
         Availability: volume.ClusterVolume?.Spec.Availability ?? "N/A",
         Status: statusOf(volume.ClusterVolume),
@@ -69,6 +73,26 @@ export const volumes: Command = {
     return 0;
   },
 };
+
+async function usageOf(call: Call): Promise<ReadonlyMap<string, VolumeUsage>> {
+  const rows = await call.client.json<VolumeUsage[]>("GET", "/gantry/volumes/usage");
+  return new Map(rows.map((row) => [row.Name, row]));
+}
+
+/** Nothing but `--size` and `system df` have volumes measured. */
+function sizeOf({ UsageData }: Volume, usage: VolumeUsage | undefined): Row {
+  if (usage !== undefined) {
+    return {
+      Links: String(usage.Containers.length),
+      Size: usage.Size < 0 ? "N/A" : bytesSize(usage.Size),
+      Limit: usage.Limit === 0 ? "-" : bytesSize(usage.Limit),
+    };
+  }
+  return {
+    Links: UsageData ? String(UsageData.RefCount) : "N/A",
+    Size: UsageData ? sizeText(UsageData.Size) : "N/A",
+  };
+}
 
 interface ClusterVolume {
   readonly Version: { readonly Index: number };
@@ -134,10 +158,14 @@ function clusterSpec(flags: ParsedFlags): unknown {
 export const updateVolume: Command = {
   usage: "[OPTIONS] VOLUME",
   args: { rule: "exactly", count: 1 },
-  since: "1.42",
-  flags: [AVAILABILITY],
+  flags: [AVAILABILITY, textFlag("size", "Make a volume that was created with a size this large")],
   async run(call) {
     const [name = ""] = call.args;
+    const size = call.flags.text("size");
+    if (size !== "") {
+      await call.client.done("POST", `/gantry/volumes/${segment(name, "volume")}/resize`, { query: { size } });
+      return 0;
+    }
     const path = `/volumes/${segment(name, "volume")}`;
     const cluster = (await call.client.json<{ readonly ClusterVolume?: ClusterVolume }>("GET", path)).ClusterVolume;
     if (cluster === undefined) throw new ExitError(1, "can only update cluster volumes");
@@ -183,8 +211,8 @@ export const createVolume: Command = {
 export const removeVolumes: Command = {
   usage: "[OPTIONS] VOLUME [VOLUME...]",
   args: { rule: "at-least", count: 1 },
-  long: "Remove one or more volumes. A volume that a container uses cannot be removed.",
-  flags: [boolFlag("f,force", "Do not complain about a volume that is not there")],
+  long: "Remove one or more volumes. A volume that a container uses cannot be removed; one with snapshots only by force.",
+  flags: [boolFlag("f,force", "Do not complain about a volume that is not there, and remove snapshots with theirs")],
   run: (call) =>
     forEachName(call, async (name) => {
       await call.client.done("DELETE", `/volumes/${segment(name, "volume")}`, {

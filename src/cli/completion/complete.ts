@@ -46,7 +46,8 @@ async function candidatesOf(words: readonly string[], globals: readonly FlagSpec
   const settled = start.settled();
   const asked = (walk: FlagWalk): Asked => {
     const settings = settingsFrom(settled);
-    return { settings, client: () => engineClient(settings), flag: (name) => walk.settled().text(name) };
+    const flag = (name: string) => walk.settled().text(name);
+    return { settings, client: () => engineClient(settings), flag, args: walk.args };
   };
   const value = start.pending ?? start.valueIn(word);
   if (value !== undefined && start.args.length === 0)

@@ -1,7 +1,7 @@
 import type { ContainerSummary } from "../../api/container.ts";
 import type { ImageSummary } from "../../api/image.ts";
 import type { NetworkInspect } from "../../api/network.ts";
-import type { Volume } from "../../api/volume.ts";
+import type { Volume, VolumeSnapshot } from "../../api/volume.ts";
 import { type EngineClient, filtersQuery } from "../../client/client.ts";
 import { ContextStore } from "../contexts/store.ts";
 import { HUB_KEY, keyOf } from "../credentials/address.ts";
@@ -21,6 +21,8 @@ export interface Asked {
   readonly client: () => Promise<EngineClient>;
   /** Values of a flag that were given before. */
   readonly flag: (name: string) => string;
+  /** The arguments before. */
+  readonly args: readonly string[];
 }
 
 export type Source = (asked: Asked, word: string) => Promise<Candidates> | Candidates;
@@ -71,6 +73,13 @@ export const networks: Source = async (asked) => {
 export const volumes: Source = async (asked) => {
   const found = await ask<{ readonly Volumes: readonly Volume[] | null }>(asked, "/volumes");
   return { values: (found.Volumes ?? []).map((volume) => volume.Name) };
+};
+
+/** Of the volume that was named before. */
+export const snapshots: Source = async (asked) => {
+  const volume = asked.args.find((name) => name !== "rm" && name !== "create") ?? "";
+  const found = await ask<VolumeSnapshot[]>(asked, `/gantry/volumes/${encodeURIComponent(volume)}/snapshots`);
+  return { values: found.map(({ Name }) => Name) };
 };
 
 export const contexts: Source = (asked) => ({

@@ -14,6 +14,7 @@ import {
   registries,
   runtimes,
   type Source,
+  snapshots,
   volumes,
 } from "./sources.ts";
 
@@ -80,8 +81,19 @@ export const ARGUMENTS: Readonly<Record<string, readonly Source[]>> = {
   "network disconnect": [networks, containerObjects, nothing],
   "network inspect": [networks],
   "network rm": [networks],
+  "volume clone": [volumes, nothing],
+  "volume du": [volumes],
+  "volume export": [volumes, nothing],
+  "volume import": [volumes, files, nothing],
   "volume inspect": [volumes],
+  "volume rename": [volumes, nothing],
+  "volume restore": [volumes, snapshots, nothing],
   "volume rm": [volumes],
+  "volume snapshot": [
+    anyOf(among("create", "ls", "rm"), volumes),
+    (asked, word) => (["create", "ls", "rm"].includes(asked.args[0] ?? "") ? volumes : nothing)(asked, word),
+    (asked, word) => (asked.args[0] === "rm" ? snapshots : nothing)(asked, word),
+  ],
   "volume update": [volumes, nothing],
   "context export": [contexts, files, nothing],
   "context import": [nothing, files, nothing],

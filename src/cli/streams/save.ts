@@ -7,7 +7,7 @@ import { copyBody } from "./copy.ts";
 import { isTerminal } from "./terminal.ts";
 
 /** Refuses what an archive can't go to, before it is asked for: `--output`'s value, empty for standard output. */
-export function checkTarget(output: string, what: "export container" | "save image"): void {
+export function checkTarget(output: string, what: "export container" | "export volume" | "save image"): void {
   if (output === "" && isTerminal(1)) {
     throw new ExitError(1, "cowardly refusing to save to a terminal. Use the -o flag or redirect");
   }
