@@ -83,7 +83,12 @@ function refuseSubpath(mount: Mount): Mount {
   return mount;
 }
 
-/** Read-only binds reached what was mounted below them only since 1.44. */
+/** Whether a read-only `-v` leaves alone what is mounted below it: it reached that only since 1.44. */
+export function readonlyWasShallow(version: string): boolean {
+  return compareVersions(version, "1.44") < 0;
+}
+
+/** The same of a `--mount`. */
 function shallowReadOnly(mount: Mount): Mount {
   if (mount.Type !== "bind") return mount;
   if (mount.BindOptions?.ReadOnlyForceRecursive) {

@@ -31,6 +31,7 @@ import type {
   CommitRequest,
   ContainerController,
   ContainerListOptions,
+  CreateOptions,
   ExecStartOptions,
   LogsOptions,
   LogsResult,
@@ -114,7 +115,7 @@ export class Containers implements ContainerController {
   create(
     wantedName: string | undefined,
     request: ContainerCreateRequest,
-    options: { readonly platform?: string },
+    options: CreateOptions,
   ): Promise<ContainerCreateResponse> {
     const parts = { ports: this.#ports, table: this.#table, lifecycle: this.#lifecycle };
     return createContainer(parts, wantedName, request, options);
@@ -331,7 +332,8 @@ export class Containers implements ContainerController {
     const uses = new Map<string, ImageUse[]>();
     for (const { record } of this.#table.all()) {
       const use = { containerId: record.id, running: record.state.status === "running" };
-      uses.set(record.imageId, [...(uses.get(record.imageId) ?? []), use]);
+      const mounted = record.mounts.flatMap(({ image }) => image?.id ?? []);
+      for (const id of new Set([record.imageId, ...mounted])) uses.set(id, [...(uses.get(id) ?? []), use]);
     }
     return uses;
   }

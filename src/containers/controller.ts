@@ -19,6 +19,12 @@ import type {
 import type { Filters } from "../api/filters.ts";
 import type { ContainerStats } from "../api/stats.ts";
 
+export interface CreateOptions {
+  readonly platform?: string;
+  /** A read-only `-v` leaves what is mounted below its source as it is. */
+  readonly shallowReadonly?: boolean;
+}
+
 /**
  * What the HTTP routes ask of the containers. `id` is what a client typed: a full id, a prefix of one, or a name with
  * or without its slash. Errors are GantryErrors with Docker's texts ("No such container: x" is not-found).
@@ -27,7 +33,7 @@ export interface ContainerController {
   create(
     name: string | undefined,
     request: ContainerCreateRequest,
-    options: { readonly platform?: string },
+    options: CreateOptions,
   ): Promise<ContainerCreateResponse>;
   /** Throws not-modified if it runs already. */
   start(id: string): Promise<void>;

@@ -6,6 +6,7 @@ import { GantryError, isKind, messageOf } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import type { ResolvedImage } from "../images/image.ts";
 import { bundleFolder } from "./bundle.ts";
+import type { CreateOptions } from "./controller.ts";
 import { copyUp } from "./copy-up.ts";
 import { anonymousVolumes, completeHostConfig, mergeConfig, newId } from "./create.ts";
 import { endpointsOf } from "./endpoints.ts";
@@ -46,7 +47,7 @@ export async function createContainer(
   parts: Parts,
   wantedName: string | undefined,
   request: ContainerCreateRequest,
-  options: { readonly platform?: string },
+  options: CreateOptions,
 ): Promise<ContainerCreateResponse> {
   const { ports, table } = parts;
   const settings = ports.settings();
@@ -73,6 +74,7 @@ export async function createContainer(
     anonymous: anonymousVolumes(config),
     mountsOf: (other) => peer(table, other).mounts,
     dataRoot: settings.dataRoot,
+    shallowReadonly: options.shallowReadonly === true,
   });
   table.reserve(name, id);
   const folder = containerFolder(settings.dataRoot, id);

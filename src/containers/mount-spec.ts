@@ -23,6 +23,8 @@ export interface MountWish {
   /** The destination in the user's words. */
   readonly target: string;
   readonly readonly: boolean;
+  /** Read-only for the first mount alone. */
+  readonly shallowReadonly?: boolean;
   /** As inspect shows it: the mode part of `-v`. */
   readonly mode: string;
   readonly propagation: MountPoint["Propagation"];
@@ -184,6 +186,7 @@ function bindParts(mount: Mount, refuse: Refuse) {
     propagation: Propagation || "rprivate",
     usualPropagation: Propagation === "",
     recursive: NonRecursive !== true,
+    ...(ReadOnlyNonRecursive && { shallowReadonly: true }),
     makeSource: CreateMountpoint === true,
     nocopy: true,
   } as const;

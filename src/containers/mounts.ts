@@ -19,6 +19,8 @@ export interface MountInput {
   readonly mountsOf: (container: string) => readonly ResolvedMount[];
   /** The engine's own folder: who mounts it sees what is mounted in there come and go. */
   readonly dataRoot: string;
+  /** A read-only `-v` leaves what is mounted below its source as it is. */
+  readonly shallowReadonly?: boolean;
 }
 
 /** What is to be mounted where, checked as far as nothing needs to be made or asked for that. */
@@ -46,7 +48,8 @@ export function planMounts(input: MountInput): MountPlan {
   const driver = hostConfig.VolumeDriver ?? "";
   for (const bind of hostConfig.Binds ?? []) {
     const wish = parseBind(bind, driver);
-    add(wish, wish.destination);
+    const isShallow = input.shallowReadonly === true && wish.type === "bind" && wish.readonly;
+    add(isShallow ? { ...wish, shallowReadonly: true } : wish, wish.destination);
   }
   for (const mount of hostConfig.Mounts ?? []) {
     const wish = parseMount(mount);
@@ -168,6 +171,7 @@ function settle(wish: MountWish, input: SettleInput, made: string[]): ResolvedMo
     propagation: wish.propagation,
     ...(wish.type === "bind" && wish.usualPropagation && { usualPropagation: true }),
     recursive: wish.recursive,
+    ...(wish.shallowReadonly && { shallowReadonly: true }),
     options: wish.options,
     anonymous: false,
     ...(wish.from !== undefined && { from: wish.from }),

@@ -49,6 +49,8 @@ export interface ResolvedMount {
   readonly subpath?: string;
   readonly destination: string;
   readonly readonly: boolean;
+  /** Read-only for the first mount alone, not for those below it. */
+  readonly shallowReadonly?: boolean;
   /** As inspect shows it: the mode part of `-v`. */
   readonly mode: string;
   readonly propagation: MountPoint["Propagation"];

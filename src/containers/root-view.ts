@@ -102,7 +102,10 @@ export class RootViews {
     for (const mount of mounts) {
       // Only the processes have a tmpfs; without them there is none.
       if (mount.type === "tmpfs") continue;
-      places.push({ ...mount, shallow: mount.from?.BindOptions?.ReadOnlyNonRecursive === true });
+      places.push({
+        ...mount,
+        shallow: mount.shallowReadonly ?? mount.from?.BindOptions?.ReadOnlyNonRecursive === true,
+      });
     }
     const files = etcFilesIn(containerFolder(this.#ports.settings().dataRoot, record.id));
     const readonly = record.hostConfig.ReadonlyRootfs;

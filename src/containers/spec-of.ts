@@ -51,7 +51,7 @@ export function specOf(request: SpecRequest): { readonly spec: RuntimeSpec; read
     mounts: record.mounts.map((mount) => ({
       ...mount,
       options: mount.options.filter((option) => option !== "nocopy"),
-      readonlyNonRecursive: mount.from?.BindOptions?.ReadOnlyNonRecursive,
+      readonlyNonRecursive: mount.shallowReadonly ?? mount.from?.BindOptions?.ReadOnlyNonRecursive,
       readonlyForceRecursive: mount.from?.BindOptions?.ReadOnlyForceRecursive,
     })),
     files: net === undefined ? request.files : etcFilesIn(containerFolder(settings.dataRoot, net.record.id)),

@@ -7,12 +7,25 @@ import { NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
 import { mountsBelow } from "../leftovers.ts";
 
 let engine: TestEngine;
+/** A shared mount since before the engine: what is mounted in there later the runtime sees, whatever namespace it is in. */
+let host = "";
 
 before(async () => {
-  engine = await startEngine();
+  engine = await startEngine({
+    args: (root) => {
+      host = join(root, "host");
+      mkdirSync(host);
+      execFileSync("mount", ["--bind", host, host]);
+      execFileSync("mount", ["--make-shared", host]);
+      return [];
+    },
+  });
 });
 
-after(() => engine[Symbol.asyncDispose]());
+after(async () => {
+  execFileSync("umount", ["-R", host]);
+  await engine[Symbol.asyncDispose]();
+});
 
 const sh = (mounts: readonly string[], script: string) =>
   engine.docker("run", "--rm", "--network", "none", ...mounts, "busybox", "sh", "-c", script);
@@ -106,16 +119,14 @@ test("a container that swaps a folder for a link meanwhile gets no other out of 
     "cd /r; while :; do mv real x; mv link real; mv real link; mv x real; done",
   );
   try {
-    let opened = 0;
+    // Half of the time a link is in the folder's place.
     for (let turn = 0; turn < 12; turn++) {
-      const { code, stdout } = await sh(
+      const { stdout } = await sh(
         ["--mount", "type=volume,src=raced,dst=/p,volume-subpath=real/in"],
         "ls /p; cat /p/key",
       );
       assert.doesNotMatch(stdout, /key|host only/);
-      if (code === 0 || code === 1) opened++;
     }
-    assert.ok(opened >= 0);
   } finally {
     await engine.ok("rm", "-f", swapper);
   }
@@ -167,7 +178,7 @@ test("an image is mounted read-only, whole or in part, and stays while a contain
 test("read-only reaches what is mounted below, but for a client of before or a user who says otherwise", {
   skip: NO_DOCKER,
 }, async () => {
-  const source = join(engine.root, "tree");
+  const source = join(host, "tree");
   mkdirSync(join(source, "below"), { recursive: true });
   execFileSync("mount", ["-t", "tmpfs", "tmpfs", join(source, "below")]);
   try {
@@ -192,39 +203,34 @@ test("read-only reaches what is mounted below, but for a client of before or a u
 });
 
 test("mounts of the host appear in a container as its propagation says", { skip: NO_DOCKER }, async () => {
-  const source = join(engine.root, "shared");
+  const source = join(host, "propagating");
   mkdirSync(join(source, "late"), { recursive: true });
-  execFileSync("mount", ["--bind", source, source]);
-  execFileSync("mount", ["--make-shared", source]);
-  try {
-    for (const [propagation, seen] of [
-      ["private", "0"],
-      ["rprivate", "0"],
-      ["slave", "1"],
-      ["rslave", "1"],
-      ["shared", "1"],
-      ["rshared", "1"],
-    ] as const) {
-      const id = await engine.ok(
-        ...["run", "-d", "--network", "none", "-v", `${source}:/s:${propagation}`, "busybox", "sleep", "100"],
-      );
-      const { json } = await engine.request("GET", `/containers/${id}/json`);
-      assert.equal(json.Mounts[0].Propagation, propagation);
-      execFileSync("mount", ["-t", "tmpfs", "tmpfs", join(source, "late")]);
-      try {
-        assert.equal(
-          await engine.ok("exec", id, "sh", "-c", "grep -c ' /s/late ' /proc/mounts || true"),
-          seen,
-          propagation,
-        );
-      } finally {
-        execFileSync("umount", [join(source, "late")]);
-        await engine.ok("rm", "-f", id);
-      }
+  for (const [propagation, seen] of [
+    ["private", "0"],
+    ["rprivate", "0"],
+    ["slave", "1"],
+    ["rslave", "1"],
+    ["shared", "1"],
+    ["rshared", "1"],
+  ] as const) {
+    const id = await engine.ok(
+      ...["run", "-d", "--network", "none", "-v", `${source}:/s:${propagation}`, "busybox", "sleep", "100"],
+    );
+    const { json } = await engine.request("GET", `/containers/${id}/json`);
+    assert.equal(json.Mounts[0].Propagation, propagation);
+    execFileSync("mount", ["-t", "tmpfs", "tmpfs", join(source, "late")]);
+    try {
+      const count = await engine.ok("exec", id, "sh", "-c", "grep -c ' /s/late ' /proc/mounts || true");
+      assert.equal(count, seen, propagation);
+    } finally {
+      execFileSync("umount", [join(source, "late")]);
+      await engine.ok("rm", "-f", id);
     }
-  } finally {
-    execFileSync("umount", [source]);
   }
+  const id = await engine.ok("create", "--network", "none", "-v", "/proc:/s:shared", "busybox", "true");
+  const { stderr } = await engine.docker("start", id);
+  assert.match(stderr, /path \/proc is mounted on \/proc but it is not a shared mount/);
+  await engine.ok("rm", id);
 });
 
 test("what is mounted over the engine's own folder lets go of what ends in there", { skip: NO_DOCKER }, async () => {

@@ -166,7 +166,7 @@ test("the user's mounts come last and cover the engine's", () => {
     [
       ["/etc/hostname", ["rbind", "rprivate"]],
       ["/etc/hosts", ["rbind", "rro", "rprivate"]],
-      ["/a", ["bind", "ro", "rprivate"]],
+      ["/a", ["bind", "ro", "private"]],
       ["/file", ["rbind", "ro", "rprivate"]],
       ["/dev/shm", ["exec", "nosuid", "nodev", "rprivate", "size=1m"]],
     ],

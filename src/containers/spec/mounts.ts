@@ -121,7 +121,8 @@ function userMount(mount: InputMount, recursiveReadonly: boolean): SpecMount {
     const deep = recursiveReadonly && mount.readonlyNonRecursive !== true && isFolder(mount.source);
     options.push(deep ? "rro" : "ro");
   }
-  if (mount.propagation !== "") options.push(mount.propagation);
+  // crun takes an "r" anywhere for a bind of all that lies beneath; where nothing does, it says nothing.
+  if (mount.propagation !== "") options.push(mount.recursive ? mount.propagation : mount.propagation.replace(/^r/, ""));
   options.push(...mount.options.filter((option) => /^no(suid|dev|exec)$/.test(option)));
   return { destination, type: "bind", source: mount.source, options };
 }

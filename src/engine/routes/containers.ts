@@ -1,7 +1,7 @@
 import { type ContainerPathStat, PATH_STAT_HEADER } from "../../api/archive.ts";
 import { containerConfig, decodeCreateRequest, updateBody } from "../../api/create-request.ts";
 import { decodeJson } from "../../api/decode.ts";
-import { olderCreateRequest } from "../../api/older-requests.ts";
+import { olderCreateRequest, readonlyWasShallow } from "../../api/older-requests.ts";
 import { asDimension } from "../../api/query.ts";
 import { compareVersions, JOINED_FRAMES, MULTIPLEXED_STREAM, RAW_STREAM } from "../../api/version.ts";
 import { GantryError } from "../../base/errors.ts";
@@ -22,7 +22,8 @@ export function containerRoutes(containers: ContainerController): ContainerRoute
     containerCreate: async (request) => {
       const { name, platform } = request.query;
       const body = olderCreateRequest(request.version, decodeCreateRequest(await request.document()));
-      return json(await containers.create(name === "" ? undefined : name, body, { platform }), 201);
+      const options = { platform, shallowReadonly: readonlyWasShallow(request.version) };
+      return json(await containers.create(name === "" ? undefined : name, body, options), 201);
     },
     containerPrune: async ({ query }) => json(await containers.prune(query.filters)),
     containerInspect: async ({ params, query }) => json(await containers.inspect(params.id!, { size: query.size })),
