@@ -188,6 +188,7 @@ export class Networks implements NetworkController {
     const dnsNames = dnsNamesOf(containerId, containerName, wanted.hostname, settings.Aliases);
     const endpoint: Endpoint = { id, network: record, containerId, containerName, settings, dnsNames, address };
     this.#enter(member, endpoint);
+    failpoint("networks.connect.entered");
     try {
       if (!isPredefined(record)) this.#ensureResolver(member);
       this.#movePublication(member);
@@ -271,6 +272,7 @@ export class Networks implements NetworkController {
       for (const endpoint of [...member.endpoints.values()]) {
         this.#forget(member, endpoint);
         this.#registry.driver(endpoint.network).leave(pluggedOf(endpoint, member));
+        failpoint("networks.release.left");
         this.#announce("disconnect", endpoint);
       }
     } finally {

@@ -127,12 +127,14 @@ export class NetworkRegistry {
     this.#leaving.add(record.id);
     try {
       if (driver.firewall !== undefined) firewall.removeNetwork(driver.firewall);
+      failpoint("networks.remove.unfiltered");
       await driver.close();
       failpoint("networks.remove.closed");
       store.relaxed(() => this.#stored.delete(record.id));
       this.#records.delete(record.id);
       this.#drivers.delete(record.id);
       this.#unopened.delete(record.id);
+      failpoint("networks.remove.forgotten");
       await store.flush();
     } catch (error) {
       if (this.#records.has(record.id)) this.#retry(record);
@@ -188,6 +190,7 @@ export class NetworkRegistry {
         }
         failpoint("networks.create.opened");
         if (driver.firewall !== undefined) firewall.addNetwork(driver.firewall);
+        failpoint("networks.create.filtered");
         this.#register(record, driver);
         return { record, warning };
       } catch (error) {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { readFileSync, readlinkSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import { startEngine, type TestEngine } from "../engine.ts";
@@ -84,7 +84,7 @@ describe("an engine that is killed while networks change", () => {
     return start;
   }
 
-  for (const point of ["recorded", "linked", "opened", "flushed"]) {
+  for (const point of ["recorded", "linked", "opened", "filtered", "flushed"]) {
     test(`at networks.create.${point} has the network whole, or not at all`, async () => {
       const start = await crashAt(`networks.create.${point}`, async () => createNetwork("half"));
       const names = await customNetworks();
@@ -100,21 +100,41 @@ describe("an engine that is killed while networks change", () => {
     });
   }
 
-  test("at networks.remove.closed has the network still, and it works", async () => {
-    const start = await crashAt("networks.remove.closed", async () => {
-      await createNetwork("going");
-      await engine.request("DELETE", "/networks/going");
+  for (const point of ["unfiltered", "closed", "forgotten"]) {
+    test(`at networks.remove.${point} has the network still, or not at all, and it works`, async () => {
+      const start = await crashAt(`networks.remove.${point}`, async () => {
+        await createNetwork("going");
+        await engine.request("DELETE", "/networks/going");
+      });
+      // What is forgotten in memory is on the disk until it is flushed, or gone from there too.
+      if (point !== "forgotten") assert.deepEqual(await customNetworks(), ["going"]);
+      if ((await customNetworks()).length > 0) {
+        await run("user", ["going"]);
+        await engine.request("DELETE", "/containers/user?force=1");
+        assert.equal((await engine.request("DELETE", "/networks/going")).status, 204);
+      }
+      await assertRestored(start);
     });
-    assert.deepEqual(await customNetworks(), ["going"]);
-    await run("user", ["going"]);
-    await engine.request("DELETE", "/containers/user?force=1");
-    assert.equal((await engine.request("DELETE", "/networks/going")).status, 204);
+  }
+
+  test("at networks.release.left has the container ended, and nothing of its links", async () => {
+    await createNetwork("ending");
+    const start = await inventory();
+    await run("user", ["ending", "bridge"]);
+    await engine.restart({ GANTRY_FAILPOINTS: "networks.release.left=kill" });
+    await assert.rejects(post("/containers/user/kill"), "networks.release.left was not passed");
+    await engine.kill();
+    await engine.start();
+    assert.equal((await engine.request("GET", "/containers/user/json")).json.State.Running, false);
     await assertRestored(start);
+    assert.equal((await engine.request("DELETE", "/containers/user")).status, 204);
+    assert.equal((await engine.request("DELETE", "/networks/ending")).status, 204);
   });
 
   for (const point of [
     "networks.join.linked",
     "networks.join.configured",
+    "networks.connect.entered",
     "containers.connect.joined",
     "containers.connect.recorded",
   ]) {
@@ -174,4 +194,83 @@ describe("an engine that is killed while networks change", () => {
     for (const name of ["one", "two"]) await engine.request("DELETE", `/containers/${name}?force=1`);
     assert.equal((await engine.request("DELETE", "/networks/mended")).status, 204);
   });
+});
+
+/** A namespace that plays the host: a wire to a machine that is not there. It lasts as long as its process. */
+function startHost(): ChildProcess {
+  const host = spawn("unshare", ["-n", "sleep", "600"], { stdio: "ignore" });
+  const inside = (...args: string[]) => execFileSync("nsenter", ["-t", String(host.pid), "-n", ...args]);
+  const own = readlinkSync("/proc/self/ns/net");
+  while (readlinkSync(`/proc/${host.pid}/ns/net`) === own);
+  inside("ip", "link", "set", "lo", "up");
+  inside("ip", "link", "add", "wire", "type", "veth", "peer", "name", "far");
+  inside("ip", "link", "set", "wire", "up");
+  inside("ip", "link", "set", "far", "up");
+  return host;
+}
+
+function macvlanIsMissing(): string | false {
+  const { stderr } = spawnSync("unshare", ["-n", "ip", "link", "add", "probe", "type", "macvlan"], {
+    encoding: "utf8",
+  });
+  return stderr.includes("Unknown device type") ? "this kernel has no macvlan" : false;
+}
+
+describe("an engine that is killed while a container joins the wire of a link", { skip: macvlanIsMissing() }, () => {
+  let host: ChildProcess;
+  let engine: TestEngine;
+  before(async () => {
+    host = startHost();
+    engine = await startEngine({ wrap: ["nsenter", "-t", String(host.pid), "-n", "--"] });
+    const created = await engine.request("POST", "/networks/create", {
+      Name: "street",
+      Driver: "macvlan",
+      Options: { parent: "wire" },
+      IPAM: { Config: [{ Subnet: SUBNET }] },
+    });
+    assert.equal(created.status, 201, created.text);
+    const body = { Image: "busybox", Cmd: ["sleep", "600"] };
+    assert.equal((await engine.request("POST", "/containers/create?name=member", body)).status, 201);
+    assert.equal((await engine.request("POST", "/containers/member/start")).status, 204);
+  });
+  after(async () => {
+    await engine?.[Symbol.asyncDispose]();
+    host.kill();
+  });
+
+  const join = () => engine.request("POST", "/networks/street/connect", { Container: "member" });
+  const leave = () => engine.request("POST", "/networks/street/disconnect", { Container: "member" });
+
+  async function wires(): Promise<number> {
+    const { State } = (await engine.request("GET", "/containers/member/json")).json;
+    const shown = execFileSync("nsenter", ["-t", String(State.Pid), "-n", "ip", "-d", "-o", "link"], {
+      encoding: "utf8",
+    });
+    return shown.split("\n").filter((line) => line.includes("macvlan")).length;
+  }
+
+  for (const [point, act, isOn] of [
+    ["networks.join.linked", join, false],
+    ["networks.join.configured", join, false],
+    ["containers.connect.joined", join, false],
+    ["containers.connect.recorded", join, true],
+    ["containers.disconnect.recorded", leave, false],
+    ["networks.disconnect.left", leave, false],
+  ] as const) {
+    test(`at ${point} has it on the wire or not, and nothing in between`, async () => {
+      if (act === leave) assert.equal((await join()).status, 200);
+      await engine.restart({ GANTRY_FAILPOINTS: `${point}=kill` });
+      await assert.rejects(act(), `${point} was not passed`);
+      await engine.kill();
+      await engine.start();
+      const { NetworkSettings } = (await engine.request("GET", "/containers/member/json")).json;
+      assert.deepEqual(Object.keys(NetworkSettings.Networks).sort(), isOn ? ["bridge", "street"] : ["bridge"]);
+      assert.equal(await wires(), isOn ? 1 : 0);
+      if (isOn) assert.equal((await leave()).status, 200);
+      assert.equal(await wires(), 0);
+      // Its address is nobody's.
+      const members = (await engine.request("GET", "/networks/street")).json.Containers;
+      assert.deepEqual(members, {});
+    });
+  }
 });

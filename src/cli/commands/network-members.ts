@@ -69,7 +69,7 @@ function driverOptions(texts: readonly string[]): Record<string, string> | null 
       if (value === undefined || name.trim() === "") {
         throw new ExitError(1, "invalid key/value pair format in driver options");
       }
-      return [name.trim().toLowerCase(), value.trim().toLowerCase()];
+      return [name.trim(), value.trim()];
     }),
   );
 }
