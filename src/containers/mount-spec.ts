@@ -27,6 +27,8 @@ export interface MountWish {
   readonly shallowReadonly?: boolean;
   /** As inspect shows it: the mode part of `-v`. */
   readonly mode: string;
+  /** What it shows of a volume of the `local` driver where there is none. */
+  readonly usualMode: "z" | "";
   readonly propagation: MountPoint["Propagation"];
   /** The propagation is nobody's choice. */
   readonly usualPropagation: boolean;
@@ -65,6 +67,7 @@ export function parseBind(raw: string, volumeDriver: string): MountWish {
       type,
       source: posix.normalize(source),
       mode,
+      usualMode: "",
       propagation: propagation || "rprivate",
       makeSource: true,
       nocopy: true,
@@ -74,7 +77,8 @@ export function parseBind(raw: string, volumeDriver: string): MountWish {
     ...shared,
     type,
     source: "",
-    mode: mode === "" ? "z" : mode,
+    mode,
+    usualMode: "z",
     propagation: "",
     makeSource: false,
     nocopy,
@@ -115,6 +119,7 @@ const EMPTY = {
   source: "",
   readonly: false,
   mode: "",
+  usualMode: "",
   propagation: "",
   usualPropagation: true,
   recursive: true,
@@ -200,7 +205,7 @@ function isThere(path: string): boolean {
   }
 }
 
-function volumeParts(mount: Mount, refuse: Refuse): Pick<MountWish, "mode" | "nocopy" | "volume"> {
+function volumeParts(mount: Mount, refuse: Refuse): Pick<MountWish, "usualMode" | "nocopy" | "volume"> {
   const name = mount.Source || undefined;
   const options = mount.VolumeOptions ?? undefined;
   if (options?.Subpath) {
@@ -211,7 +216,7 @@ function volumeParts(mount: Mount, refuse: Refuse): Pick<MountWish, "mode" | "no
   if (name?.startsWith("/")) throw refuse(`mount source must be a volume name, not a path: '${name}'`);
   const driver = options?.DriverConfig?.Name;
   return {
-    mode: "z",
+    usualMode: "z",
     nocopy: options?.NoCopy === true,
     volume: {
       ...(name !== undefined && { name }),

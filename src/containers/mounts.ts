@@ -211,8 +211,7 @@ function volumeParts(wish: MountWish, { prepared, volumes }: SettleInput, made: 
     name: volume.Name,
     ...(!isLocal && { driver: volume.Driver }),
     source: volume.Mountpoint,
-    // Labels are for the engine's own volumes.
-    mode: !isLocal && wish.mode === "z" && wish.from !== undefined ? "" : wish.mode,
+    mode: wish.mode === "" && isLocal ? wish.usualMode : wish.mode,
     options: [...(wish.nocopy ? ["nocopy"] : []), ...(isLocal ? mountFlags(volume) : [])],
     anonymous: request.name === undefined,
     ...(subpath && { subpath }),
