@@ -73,7 +73,7 @@ function machineWith(ills: Ills): Machine {
     network: {
       sandboxRefusals: () => ({}),
       chains: () => [{ family: "ip", table: "gantry-1", name: "forward", hook: "forward", policy: "drop" }],
-      routes: () => [{ destination: "172.17.0.0/16", device: "gantry0", addresses: ["172.17.0.1"] }],
+      routes: () => [{ destination: "172.17.0.0/16", device: "gantry0" }],
       defaultMtu: () => 1500,
       loopbackRefusal: async () => undefined,
       ...ills.network,
@@ -101,7 +101,7 @@ function installationWith(ills: Ills): Installation {
     engine: {
       askSupervisor: async () => [],
       running: async () => ["aaa"],
-      networks: () => [{ name: "bridge", subnets: ["172.17.0.0/16"], gateways: ["172.17.0.1"] }],
+      networks: () => [{ name: "bridge", subnets: ["172.17.0.0/16"], link: "gantry0" }],
       ...ills.engine,
     },
     ...ills.installation,
@@ -177,9 +177,22 @@ const CASES: readonly [id: string, ills: Ills, status: string, found: RegExp][] 
   ],
   [
     "network.subnets",
-    { network: { routes: () => [{ destination: "172.17.4.0/24", device: "vpn0", addresses: ["172.17.4.9"] }] } },
+    { network: { routes: () => [{ destination: "172.17.4.0/24", device: "vpn0" }] } },
     "warning",
     /bridge \(172\.17\.0\.0\/16\) covers 172\.17\.4\.0\/24, which is reached by vpn0/,
+  ],
+  [
+    "network.subnets",
+    {
+      network: {
+        routes: () => [
+          { destination: "172.16.0.0/12", device: "tun0" },
+          { destination: "172.17.4.0/24", device: "vpn0" },
+        ],
+      },
+    },
+    "warning",
+    /lies in 172\.16\.0\.0\/12, which is reached by tun0; .* covers 172\.17\.4\.0\/24, which is reached by vpn0/,
   ],
   ["network.mtu", { network: { defaultMtu: () => 1400 } }, "warning", /1500 bytes at once, the way out takes 1400/],
   ["network.mtu", { network: { defaultMtu: () => undefined } }, "note", /no default route/],

@@ -18,6 +18,8 @@ import type { FilterChain, HostRoute, KernelCall, Machine, SandboxRefusals } fro
 const TRIAL = ".doctor-";
 const SYNCED_WRITES = 9;
 const MAIN_TABLE = 254;
+/** The kernel's own. Programs like VPNs have tables of their own, too. */
+const LOCAL_TABLE = 255;
 const REACH_MS = 2_000;
 const PROGRAM_MS = 8_000;
 
@@ -238,15 +240,20 @@ function chains(): readonly FilterChain[] {
 function routes(): readonly HostRoute[] {
   using netlink = new Netlink();
   const links = new Map(netlink.links().map(({ index, name }) => [index, name]));
-  const addresses = netlink.addresses();
   return netlink
     .routes()
-    .filter(({ table, destination, index }) => table === MAIN_TABLE && destination !== "default" && index !== 0)
+    .filter(({ table, destination, index }) => table !== LOCAL_TABLE && isSomebodys(destination) && index !== 0)
     .map(({ destination, index }) => ({
       destination,
       device: links.get(index) ?? "",
-      addresses: addresses.filter((row) => row.index === index).map(({ address }) => address),
     }));
+}
+
+/** A default route, or half of one as VPNs have them, is for what nobody else has; every link has its own fe80::. */
+function isSomebodys(destination: string): boolean {
+  return (
+    destination !== "default" && !/^(fe80:|ff00::|(0\.0\.0\.0|128\.0\.0\.0|::|8000::)\/1$|2000::\/3$)/.test(destination)
+  );
 }
 
 function defaultMtu(): number | undefined {

@@ -68,15 +68,13 @@ export interface HostRoute {
   /** CIDR. */
   readonly destination: string;
   readonly device: string;
-  /** The device's own addresses. */
-  readonly addresses: readonly string[];
 }
 
 export interface NetworkProbes {
   /** Why a bridge, a pair of links or a table can't be made, tried in a namespace of their own. */
   sandboxRefusals(folder: string): SandboxRefusals;
   chains(): readonly FilterChain[];
-  /** Main routes but the default one. */
+  /** Of all tables, but for default routes and the kernel's own. */
   routes(): readonly HostRoute[];
   /** MTU of the link of the default route; undefined without one. */
   defaultMtu(): number | undefined;
@@ -123,6 +121,7 @@ export interface RunningEngine {
   networks(): readonly {
     readonly name: string;
     readonly subnets: readonly string[];
-    readonly gateways: readonly string[];
+    /** The bridge. */
+    readonly link: string;
   }[];
 }

@@ -46,11 +46,15 @@ export function doctorView(
       return rows.map(({ Id }) => Id);
     },
     networks: () =>
-      networks.list().map(({ Name, IPAM }) => ({
-        name: Name,
-        subnets: (IPAM.Config ?? []).map(({ Subnet }) => Subnet),
-        gateways: (IPAM.Config ?? []).flatMap(({ Gateway }) => Gateway ?? []),
-      })),
+      networks
+        .list()
+        // Those on the wire of another link have the subnet of that by intention.
+        .filter(({ Driver }) => Driver === "bridge")
+        .map(({ Id, Name, IPAM, Options }) => ({
+          name: Name,
+          subnets: (IPAM.Config ?? []).map(({ Subnet }) => Subnet),
+          link: Options?.["com.docker.network.bridge.name"] ?? `br-${Id.slice(0, 12)}`,
+        })),
   };
 }
 

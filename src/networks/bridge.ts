@@ -85,8 +85,7 @@ export class BridgeDriver implements NetworkDriver {
       failpoint("networks.join.linked");
       // Or the kernel would give the near end a link-local address some time later.
       writeSysctl(`net/ipv6/conf/${name}/disable_ipv6`, "1");
-      // With br_netfilter a container's call of its own published port is led back at the bridge, not above it.
-      this.#netlink.setBridgePort(name, { hairpin: true, ...(this.bridge.neighbours ? {} : { isolated: true }) });
+      this.#settlePort(name);
       configureInside(sandbox, inside, { ...insideOf(this, endpointId, address, wish), sysctls: options.sysctls });
       failpoint("networks.join.configured");
     } catch (error) {
@@ -125,8 +124,10 @@ export class BridgeDriver implements NetworkDriver {
       if (!PORT_NAME.test(link.name)) continue;
       const isOurs = link.master === this.bridge.index;
       if (isOurs && !kept.has(link.name)) this.#deletePort(link.name);
+      if (isOurs || !kept.has(link.name)) continue;
       // The bridge it was on is gone, and this one is there in its place.
-      if (!isOurs && kept.has(link.name)) this.#netlink.changeLink(link.index, { master: this.bridge.index });
+      this.#netlink.changeLink(link.index, { master: this.bridge.index });
+      this.#settlePort(link.name);
     }
   }
 
@@ -153,6 +154,12 @@ export class BridgeDriver implements NetworkDriver {
   #takeAddresses(wish: EndpointWish): EndpointAddress {
     const given = this.#addresses.take(wish);
     return { ...given, macAddress: wish.settings.MacAddress || macOf(given.ipv4Address || given.ipv6Address) };
+  }
+
+  /** What the bridge does with what comes there: it is forgotten with the bridge. */
+  #settlePort(name: string): void {
+    // With br_netfilter a container's call of its own published port is led back at the bridge, not above it.
+    this.#netlink.setBridgePort(name, { hairpin: true, ...(this.bridge.neighbours ? {} : { isolated: true }) });
   }
 
   #takeDown(name: string): void {

@@ -33,6 +33,7 @@ import { Resolver, resolversAllowance } from "./resolver.ts";
 import { routeThrough, Sandboxes } from "./sandbox.ts";
 import { removeStrays } from "./sharing.ts";
 import { type Family, familyOf } from "./subnet.ts";
+import { Surroundings } from "./surroundings.ts";
 
 export interface NetworksPorts {
   readonly store: Store;
@@ -75,6 +76,7 @@ export class Networks implements NetworkController {
   readonly #firewall: Firewall;
   readonly #guard: FirewallGuard;
   readonly #publications: Publications;
+  readonly #surroundings: Surroundings;
 
   constructor({ store, events, logger, config }: NetworksPorts) {
     this.#events = events;
@@ -89,6 +91,13 @@ export class Networks implements NetworkController {
       firewall: this.#firewall,
       ports: new HostPorts({ userlandProxy: config.userlandProxy ?? true }),
       logger,
+    });
+    this.#surroundings = new Surroundings({
+      netlink: this.#netlink,
+      events,
+      logger,
+      bridges: () => this.#registry.bridges(),
+      mend: (record) => this.#mend(record),
     });
     // A table that is there serves containers that outlived the engine until reconcile knows of them.
     if (!this.#firewall.exists()) this.#firewall.install({ mappings: [], openPorts: [] });
@@ -298,9 +307,12 @@ export class Networks implements NetworkController {
       kept.set(networkId, new Set(Array.from(endpoints, ({ id }) => id)));
     }
     this.#registry.prune((networkId) => kept.get(networkId) ?? new Set());
+    this.#surroundings.look();
   }
 
   async shutdown(): Promise<void> {
+    // What goes from here on is to stay away.
+    this.#surroundings.close();
     for (const containerId of [...this.#members.keys()]) await this.release(containerId);
     await this.#registry.close();
     this.#firewall.close();
@@ -317,7 +329,16 @@ export class Networks implements NetworkController {
     }
     this.#registry.detach();
     this.#guard.close();
+    this.#surroundings.close();
     this.#netlink.close();
+  }
+
+  /** After somebody deleted its bridge. */
+  #mend(record: NetworkRecord): void {
+    this.#registry.mend(record, [...(this.#joined.get(record.id) ?? [])]);
+    const isPublishing = (member: Membership) =>
+      member.published !== undefined && publishingOf(member)?.network.id === record.id;
+    if ([...this.#members.values()].some(isPublishing)) this.#registry.driver(record).routeLoopback();
   }
 
   #removeStrays(): void {

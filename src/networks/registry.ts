@@ -10,7 +10,7 @@ import type { Collection, Store } from "../state/store.ts";
 import { BridgeDriver } from "./bridge.ts";
 import type { NetworksConfig } from "./config.ts";
 import { checkBip, type DefaultBridge, ensureDefaultBridge } from "./default-bridge.ts";
-import type { NetworkDriver } from "./driver.ts";
+import type { NetworkDriver, Plugged } from "./driver.ts";
 import type { Firewall } from "./firewall.ts";
 import { hostDriver, noneDriver, unjoinable } from "./none.ts";
 import { needLinkKind } from "./parent.ts";
@@ -29,6 +29,7 @@ import {
 import { writeSysctl } from "./sandbox.ts";
 import { SharingDriver } from "./sharing.ts";
 import { type AddressPoolConfig, DEFAULT_POOLS, formatSubnet, overlaps, parseSubnet, type Subnet } from "./subnet.ts";
+import type { BridgedNetwork } from "./surroundings.ts";
 import { Taken } from "./taken.ts";
 import { openUserBridge } from "./user-bridge.ts";
 
@@ -157,6 +158,29 @@ export class NetworkRegistry {
 
   detach(): void {
     this.#taken.close();
+  }
+
+  /** The networks that have a bridge, as it was last known. */
+  bridges(): BridgedNetwork[] {
+    return [...this.#drivers].flatMap(([id, driver]) => {
+      const record = this.#records.get(id);
+      if (!(driver instanceof BridgeDriver) || record === undefined || this.#leaving.has(id)) return [];
+      return [{ record, index: driver.bridge.index, subnets: driver.firewall.subnets.map(formatSubnet) }];
+    });
+  }
+
+  /** Makes the bridge anew of a network whose bridge is gone, with these endpoints on it. */
+  mend(record: NetworkRecord, endpoints: readonly Pick<Plugged, "id" | "address">[]): void {
+    const { firewall } = this.#ports;
+    const before = this.#drivers.get(record.id);
+    if (before?.firewall !== undefined) firewall.removeNetwork(before.firewall);
+    const others = this.bridges().filter((each) => each.record.id !== record.id);
+    if (isPredefined(record)) this.#openDefault(others.flatMap(({ subnets }) => subnets.map(parseSubnet)));
+    else this.#register(record, this.#open(record));
+    const driver = this.#driverOf(record);
+    if (driver.firewall !== undefined) firewall.addNetwork(driver.firewall);
+    for (const { id, address } of endpoints) driver.adopt(id, address);
+    driver.prune(new Set(endpoints.map(({ id }) => id)), this.#ports.netlink.links());
   }
 
   /** Takes all links down, those of containers that have just ended too; the records stay. */

@@ -5,6 +5,11 @@ import { parseSubnet, type Subnet } from "./subnet.ts";
 const DEFAULT_ROUTE = /^(0\.0\.0\.0\/[01]|128\.0\.0\.0\/1|::\/[01]|8000::\/1|2000::\/3)$/;
 const LINK_LOCAL = /^(fe80:|ff00::\/8$)/;
 
+/** True for what is no more one link's than another's: default routes, and every link's own fe80::. */
+export function isAnyLinks(cidr: string): boolean {
+  return cidr === "default" || LINK_LOCAL.test(cidr) || DEFAULT_ROUTE.test(cidr);
+}
+
 /** What the host's addresses and routes cover, but for those of one link, default routes and every link's own fe80::. */
 export function takenSubnets(netlink: Netlink, ownIndex: number): Subnet[] {
   return takenBut(netlink, new Set([ownIndex]));
@@ -45,8 +50,8 @@ function takenBut(netlink: Netlink, own: ReadonlySet<number>): Subnet[] {
     .map(({ address, prefix }) => `${address}/${prefix}`);
   const ofRoutes = netlink
     .routesAway()
-    .filter(({ index, destination }) => !own.has(index) && destination !== "default")
+    .filter(({ index }) => !own.has(index))
     .map(({ destination }) => destination);
   const cidrs = new Set([...ofAddresses, ...ofRoutes]);
-  return [...cidrs].filter((cidr) => !LINK_LOCAL.test(cidr) && !DEFAULT_ROUTE.test(cidr)).map(parseSubnet);
+  return [...cidrs].filter((cidr) => !isAnyLinks(cidr)).map(parseSubnet);
 }

@@ -3,6 +3,9 @@ import { type Check, failure, note, ok, warning } from "../check.ts";
 import type { NetworkProbes } from "../machine.ts";
 import { engineRuns } from "./engine.ts";
 
+/** Told at once. */
+const MOST_CLASHES = 5;
+
 const forwarding: Check = {
   id: "network.forwarding",
   title: "forwarding",
@@ -56,21 +59,30 @@ const subnets: Check = {
           : "no engine runs that would have any",
       );
     }
-    const routes = network.routes();
-    for (const { name, subnets: own, gateways } of engine.networks()) {
-      for (const subnet of own) {
-        const foreign = routes.filter(({ addresses }) => !addresses.some((address) => gateways.includes(address)));
-        const clash = foreign.find(({ destination }) => overlap(destination, subnet));
-        if (clash === undefined) continue;
-        return warning(
-          `the network ${name} (${subnet}) covers ${clash.destination}, which is reached by ${clash.device}`,
-          "Give the engine ranges that nothing else uses by --default-address-pool, then make the network again.",
-        );
-      }
-    }
-    return ok("none covers a route of this machine");
+    const networks = engine.networks();
+    const own = new Set(networks.map(({ link }) => link));
+    const foreign = network.routes().filter(({ device }) => !own.has(device));
+    const clashes = networks.flatMap(({ name, subnets: covered }) =>
+      covered.flatMap((subnet) =>
+        foreign
+          .filter(({ destination }) => overlap(destination, subnet))
+          .map(({ destination, device }) => clashOf({ name, subnet, destination, device })),
+      ),
+    );
+    if (clashes.length === 0) return ok("none covers a route of this machine");
+    return warning(
+      clashes.slice(0, MOST_CLASHES).join("; ") + (clashes.length > MOST_CLASHES ? "; and more" : ""),
+      "Give the engine ranges that nothing else uses by --default-address-pool, then make the network again.",
+    );
   },
 };
+
+/** Whoever has the narrower one takes the traffic from the other. */
+function clashOf(clash: Record<"name" | "subnet" | "destination" | "device", string>): string {
+  const { name, subnet, destination, device } = clash;
+  const verb = covers(subnet, destination) ? "covers" : "lies in";
+  return `the network ${name} (${subnet}) ${verb} ${destination}, which is reached by ${device}`;
+}
 
 function overlap(a: string, b: string): boolean {
   return covers(a, b) || covers(b, a);
