@@ -74,17 +74,20 @@ function makeDummy(netlink: Netlink, name: string, group: number): void {
 
 function makeVlan(netlink: Netlink, name: string, group: number): void {
   const at = name.lastIndexOf(".");
-  const base = name.slice(0, Math.max(at, 0));
+  if (at < 1) {
+    const why = "there is no link of this name";
+    throw new GantryError("invalid", `invalid subinterface vlan name ${name}, example formatting is eth0.10: ${why}`);
+  }
+  const base = name.slice(0, at);
   const tag = name.slice(at + 1);
-  if (base === "" || !/^\d{1,9}$/.test(tag)) {
-    throw new GantryError("invalid", `the requested parent interface ${name} was not found on the Docker host`);
+  if (!/^\d{1,9}$/.test(tag)) {
+    throw new GantryError("invalid", `unable to parse a valid vlan id from: ${tag} (ex. eth0.10 for vlan 10)`);
   }
   const id = Number(tag);
   if (id < 1 || id > 4094) throw new GantryError("invalid", `vlan id must be between 1-4094, received: ${id}`);
   const parent = netlink.link(base)?.index;
   if (parent === undefined) {
-    const why = "there is no link of this name";
-    throw new GantryError("invalid", `failed to find master interface ${base} on the Docker host: ${why}`);
+    throw new GantryError("invalid", `-o parent interface was not found on the host: ${base}`);
   }
   try {
     netlink.createVlan(name, { parent, id, group });

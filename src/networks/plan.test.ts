@@ -62,6 +62,18 @@ test("the gateway is the one asked for, else the first address of the range that
   assert.throws(() => gateway({ Gateway: "10.1.0.255" }), { kind: "forbidden" });
 });
 
+test("an auxiliary address that nobody can have, or that two have, is refused", () => {
+  const taken = (AuxiliaryAddresses: Record<string, string>, Gateway = "10.1.0.9") =>
+    assert.throws(() => plan(ipam({ Subnet: "10.1.0.0/24", Gateway, AuxiliaryAddresses })), {
+      kind: "forbidden",
+      message: /^failed to allocate secondary ip address \(b:[0-9.]+\): Address already in use$/,
+    });
+  taken({ a: "10.1.0.5", b: "10.1.0.5" });
+  taken({ b: "10.1.0.0" });
+  taken({ b: "10.1.0.255" });
+  taken({ b: "10.1.0.9" });
+});
+
 test("every kind of nonsense in a row is named with its reason", () => {
   const rows: readonly (readonly [object, RegExp])[] = [
     [{ Subnet: "" }, /^invalid network config:\ninvalid subnet : invalid CIDR block notation$/],
@@ -195,7 +207,7 @@ test("what a macvlan or ipvlan can't be is refused, mostly in Docker's words", (
     [/invalid MTU number: 3/, "macvlan", { "com.docker.network.driver.mtu": "3" }],
     [/needs addresses/, "ipvlan", { ipvlan_mode: "l3" }, { IPAM: { Driver: "null", Options: null, Config: [] } }],
     [
-      /null ipam driver/,
+      /null ipam driver does not handle/,
       "macvlan",
       {},
       { IPAM: { Driver: "null", Options: null, Config: [{ Subnet: "10.1.0.0/24" }] } },

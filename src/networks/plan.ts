@@ -201,7 +201,7 @@ function checkIpam(ipam: NetworkCreateRequest["IPAM"]): "default" | "null" {
   }
   refuseUnknown(`the IPAM driver ${name}`, ipam?.Options ?? {}, []);
   if (name === "null" && (ipam?.Config ?? []).length > 0) {
-    throw new GantryError("invalid", "null ipam driver does not support specific subnet requests");
+    throw new GantryError("invalid", "null ipam driver does not handle specific address pool requests");
   }
   return name;
 }
@@ -365,13 +365,28 @@ function addressesFor(
     throw new GantryError("forbidden", "invalid pool request: Pool overlaps with other one on this address space");
   }
   const range = row.IPRange ? parseSubnet(row.IPRange) : undefined;
-  const reserved = Object.values(row.AuxiliaryAddresses ?? {}).map((text) => formatAddress(parseAddress(text)));
+  const reserved = reservedOf(row, subnet);
   return {
     subnet: formatSubnet(subnet),
     gateway: row.Gateway ? checkedGateway(row.Gateway, subnet) : freeGateway(subnet, range ?? subnet, reserved),
     ...(range === undefined ? {} : { range: formatSubnet(range) }),
     ...(reserved.length === 0 ? {} : { reserved }),
   };
+}
+
+/** Addresses of others, each once, and none that nobody can have. */
+function reservedOf({ AuxiliaryAddresses, Gateway }: IpamConfig, subnet: Subnet): string[] {
+  const gateway = Gateway ? parseAddress(Gateway).value : undefined;
+  const seen = new Set<bigint>();
+  for (const [name, text] of Object.entries(AuxiliaryAddresses ?? {})) {
+    const address = parseAddress(text);
+    if (seen.has(address.value) || address.value === gateway || isUnusable(address, subnet)) {
+      const what = `failed to allocate secondary ip address (${name}:${text})`;
+      throw new GantryError("forbidden", `${what}: Address already in use`);
+    }
+    seen.add(address.value);
+  }
+  return Array.from(seen, (value) => formatAddress({ family: subnet.family, value }));
 }
 
 function noPool(family: Family): string {

@@ -256,12 +256,12 @@ test("a container that changes its link's group is taken off the wire all the sa
 
 test("a parent that can't be had is refused when the network is made, and nothing of it is kept", async () => {
   const rows: readonly (readonly [Record<string, string>, RegExp])[] = [
-    [{ parent: "nope" }, /the requested parent interface nope was not found on the Docker host/],
-    [{ parent: "nope.7" }, /failed to find master interface nope on the Docker host/],
+    [{ parent: "nope" }, /invalid subinterface vlan name nope, example formatting is eth0.10: there is no link/],
+    [{ parent: "nope.7" }, /-o parent interface was not found on the host: nope/],
     [{ parent: "wire.0" }, /vlan id must be between 1-4094, received: 0/],
     [{ parent: "wire.4095" }, /vlan id must be between 1-4094, received: 4095/],
-    [{ parent: "wire.x" }, /the requested parent interface wire.x was not found/],
-    [{ parent: ".7" }, /the requested parent interface .7 was not found/],
+    [{ parent: "wire.x" }, /unable to parse a valid vlan id from: x/],
+    [{ parent: ".7" }, /invalid subinterface vlan name .7/],
   ];
   const before = hostLinks();
   for (const [Options, words] of rows) {
