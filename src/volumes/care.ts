@@ -234,6 +234,9 @@ export class VolumeCare {
       if (wanted > LARGEST_DISK) throw refuse(`${bytesSize(LARGEST_DISK)} is the largest size`);
     };
     check(this.#ownVolume(name, "resize"));
+    // While it isn't mounted any kernel lets it grow: those who have ended let go of it soon.
+    const { users } = this.#ports;
+    await local.settled(name, (holder) => !users.of(name).some(({ id, isRunning }) => id === holder && isRunning));
     return local.exclusively(name, "it is being resized", { mounted: false }, async (volume) => {
       check(volume);
       return local.resize(volume, text, wanted);

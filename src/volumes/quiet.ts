@@ -1,4 +1,5 @@
 import { GantryError } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
 import type { LocalVolumes } from "./local.ts";
 import { named, READER, type VolumeUsers } from "./users.ts";
 
@@ -32,6 +33,7 @@ export async function quietly<T>(
       );
     }
     await using _paused = await users.pause(busy.map(({ id }) => id));
+    failpoint("volumes.copy.paused");
     // Copies of files under way, and containers that have just ended: they are gone soon.
     const isRunning = (holder: string) => users.of(name).some((user) => user.id === holder && user.isRunning);
     await local.settled(name, (holder) => !holder.startsWith(READER) && !isRunning(holder));
