@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
 import { createServer } from "node:net";
 import { after, before, test } from "node:test";
 import { networkCreateRequest } from "../api/network-request.ts";
@@ -10,6 +11,7 @@ import { openMemory } from "../state/memory.ts";
 import { ask, makeEngine, makeNeighbour, serveTcp } from "./lab.fixture.ts";
 import type { EndpointRequest } from "./network.ts";
 import type { Networks } from "./networks.ts";
+import { formatSubnet, overlaps, parseSubnet } from "./subnet.ts";
 
 enterPrivateHost();
 const lab = makeEngine();
@@ -160,4 +162,57 @@ test("endpoints go as their containers do, and a network of many says who is on 
     networks.summaries().map(({ name }) => name),
     ["bridge", "host", "none"],
   );
+});
+
+test("a subnet that the host has elsewhere is made with a warning, and none of the engine's choice is ever one", async () => {
+  const own = (Subnet: string) => create("shadow", { IPAM: { Driver: "", Options: null, Config: [{ Subnet }] } });
+  const { warning } = await own("10.9.0.128/25");
+  assert.match(warning, /^the subnet 10\.9\.0\.128\/25 overlaps 10\.9\.0\.0\/24, which this host has an address in or/);
+  assert.ok(lab.log.some((line) => line.includes(warning)));
+  await networks.remove("shadow");
+  assert.equal((await own("10.8.0.0/24")).warning, "");
+  await networks.remove("shadow");
+  // A route that comes while the engine runs, as a VPN's does.
+  using host = new Netlink();
+  await create("before");
+  const [{ Subnet = "" } = {}] = networks.inspect("before").IPAM.Config;
+  await networks.remove("before");
+  const index = host.link("outside")?.index ?? 0;
+  host.addRoute({ destination: Subnet, gateway: "10.9.0.2", index });
+  await create("after");
+  assert.notEqual(networks.inspect("after").IPAM.Config[0]?.Subnet, Subnet);
+  await networks.remove("after");
+  host.deleteRoute({ destination: Subnet, gateway: "10.9.0.2", index });
+});
+
+/** The kernel takes ten seconds to clear a thousand bridges away, and makes no other namespace meanwhile. */
+const MANY = Number(process.env.GANTRY_TEST_NETWORKS ?? 100);
+
+test("hundreds of networks cost no descriptors, and the next engine has them all", async () => {
+  const store = openMemory();
+  const other = makeEngine("many", { bridgeName: "gantry2" }, store);
+  const first = other.open();
+  const open = () => readdirSync("/proc/self/fd").length;
+  const before = open();
+  const begin = performance.now();
+  for (let number = 0; number < MANY; number++) {
+    await first.create({ ...networkCreateRequest.zero(), Name: `net-${number}` });
+  }
+  assert.ok(performance.now() - begin < MANY * 100, "a network takes less than 100 ms");
+  assert.ok(open() <= before + 2, `${open()} descriptors, before ${before}`);
+  const subnets = first.list().flatMap(({ IPAM }) => IPAM.Config.map(({ Subnet }) => parseSubnet(Subnet)));
+  assert.equal(subnets.length, MANY + 1);
+  for (const [at, one] of subnets.entries()) {
+    assert.ok(!subnets.slice(0, at).some((another) => overlaps(one, another)), formatSubnet(one));
+  }
+  first.detach();
+  const second = other.open();
+  await second.reconcile(new Map());
+  second.createSandbox("c");
+  const wanted = { containerName: "c", hostname: "c" };
+  const { Gateway } = await second.connect("c", `net-${MANY - 1}`, wanted);
+  assert.equal(Gateway, second.inspect(`net-${MANY - 1}`).IPAM.Config[0]?.Gateway);
+  await second.release("c");
+  await second.shutdown();
+  other.remove();
 });
