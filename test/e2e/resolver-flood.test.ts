@@ -6,7 +6,10 @@ import { Agent, request } from "node:http";
 import { after, before, describe, test } from "node:test";
 import { NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
 
-const FLOOD_MS = 3000;
+const FLOOD_MS = 2000;
+const MOST_ROUNDS = 4;
+/** What names may take of a processor: a fifth, and what it costs to be asked. Without a bound it is nearly all. */
+const MOST_SHARE = 0.5;
 
 /** Asks for the name of a container that is there as fast as it can: by datagrams, or by connections that don't read. */
 const FLOOD = `
@@ -57,8 +60,17 @@ describe("a container that floods its name server", { skip: NO_DOCKER }, () => {
     return 10 * (Number(fields[11]) + Number(fields[12]));
   };
 
-  /** How long the API takes while it lasts: the 99th percentile, and the engine's part of a processor. */
-  async function under(kind: string, port: number): Promise<{ p99: number; busy: number; asked: string }> {
+  interface Measured {
+    /** What an answer of the API took, the 99th percentile. */
+    readonly p99: number;
+    readonly calls: number;
+    /** What the engine used of the processors, and how long it was watched. */
+    readonly cpu: number;
+    readonly ms: number;
+    readonly asked: string;
+  }
+
+  async function under(kind: string, port: number): Promise<Measured> {
     const flood = spawn("nsenter", ["-n", "-t", pid, process.execPath, "-e", FLOOD, kind, String(port)], {
       stdio: ["ignore", "inherit", "inherit"],
     });
@@ -78,9 +90,10 @@ describe("a container that floods its name server", { skip: NO_DOCKER }, () => {
         times.push(performance.now() - at);
         await new Promise((resolve) => setTimeout(resolve, 5));
       }
-      const busy = (cpuMs() - cpu) / (Date.now() - begun);
+      const [used, ms] = [cpuMs() - cpu, Date.now() - begun];
       times.sort((a, b) => a - b);
-      return { p99: times[Math.floor(times.length * 0.99)]!, busy, asked: await asked };
+      const p99 = times[Math.floor(times.length * 0.99)]!;
+      return { p99, calls: times.length, cpu: used, ms, asked: await asked };
     } finally {
       agent.destroy();
       flood.kill("SIGKILL");
@@ -92,13 +105,22 @@ describe("a container that floods its name server", { skip: NO_DOCKER }, () => {
       // The flood itself takes a processor: what that alone costs is measured at a port where nobody is.
       const idle = await under(kind, 9);
       const bound = 50 + idle.p99;
-      let flooded = await under(kind, 53);
-      assert.match(flooded.asked, /Address.*\d+\.\d+\.\d+\.\d+/);
-      // Other tests share the processors, so the best of three counts; without its bound the engine takes seconds by tcp.
-      for (let round = 1; round < 3 && flooded.p99 >= bound; round++) flooded = await under(kind, 53);
-      t.diagnostic(`p99 ${idle.p99.toFixed(1)} → ${flooded.p99.toFixed(1)} ms, busy ${idle.busy} → ${flooded.busy}`);
-      assert.ok(flooded.p99 < bound, `${flooded.p99} ms`);
-      assert.ok(flooded.busy < idle.busy + 0.5, `the engine was busy for ${flooded.busy} of the time`);
+      const callMs = idle.cpu / idle.calls;
+      // The calls of the API are this test's own, as many as the machine has time for: theirs is not the flood's.
+      const shareOf = ({ cpu, calls, ms }: Measured) => (cpu - calls * callMs) / ms;
+      let p99 = Number.POSITIVE_INFINITY;
+      let share = Number.POSITIVE_INFINITY;
+      // Other tests share the processors, so the best of some counts; without its bound the engine takes seconds by tcp,
+      // and all of a processor by udp, each time.
+      for (let round = 0; round < MOST_ROUNDS && (p99 >= bound || share >= MOST_SHARE); round++) {
+        const flooded = await under(kind, 53);
+        assert.match(flooded.asked, /Address.*\d+\.\d+\.\d+\.\d+/);
+        p99 = Math.min(p99, flooded.p99);
+        share = Math.min(share, shareOf(flooded));
+      }
+      t.diagnostic(`p99 ${idle.p99.toFixed(1)} → ${p99.toFixed(1)} ms; of a processor ${share.toFixed(2)}`);
+      assert.ok(p99 < bound, `${p99} ms`);
+      assert.ok(share < MOST_SHARE, `names took ${share} of a processor`);
     });
   }
 });
