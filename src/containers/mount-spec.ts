@@ -65,7 +65,7 @@ export function parseBind(raw: string, volumeDriver: string): MountWish {
     return {
       ...shared,
       type,
-      source: posix.normalize(source),
+      source: cleanPath(source),
       mode,
       usualMode: "",
       propagation: propagation || "rprivate",
@@ -176,7 +176,7 @@ function bindParts(mount: Mount, refuse: Refuse) {
     throw refuse(`invalid propagation mode: ${Propagation}`);
   }
   if (!mount.Source.startsWith("/")) throw refuse(`invalid mount path: '${mount.Source}' mount path must be absolute`);
-  const source = posix.normalize(mount.Source);
+  const source = cleanPath(mount.Source);
   const { ReadOnlyNonRecursive, ReadOnlyForceRecursive } = readOnly;
   const conflict = (what: string) => new GantryError("invalid", `mount options conflict: ${what}`);
   if (!mount.ReadOnly && ReadOnlyNonRecursive) throw conflict("!ReadOnly && BindOptions.ReadOnlyNonRecursive");
@@ -213,7 +213,6 @@ function volumeParts(mount: Mount, refuse: Refuse): Pick<MountWish, "usualMode" 
     checkSubpath(options.Subpath, refuse);
   }
   if (name === undefined && mount.ReadOnly) throw refuse("must not set ReadOnly mode when using anonymous volumes");
-  if (name?.startsWith("/")) throw refuse(`mount source must be a volume name, not a path: '${name}'`);
   const driver = options?.DriverConfig?.Name;
   return {
     usualMode: "z",
@@ -264,7 +263,7 @@ export function parseVolumesFrom(spec: string): { readonly container: string; re
 }
 
 function checkTarget(target: string, refuse: Refuse): string {
-  const path = posix.normalize(target === "" ? "." : target).replace(/(.)\/$/, "$1");
+  const path = cleanPath(target === "" ? "." : target);
   if (path === "/") throw refuse("invalid specification: destination can't be '/'");
   if (!target.startsWith("/")) {
     throw refuse(
@@ -272,6 +271,10 @@ function checkTarget(target: string, refuse: Refuse): string {
     );
   }
   return path;
+}
+
+function cleanPath(path: string): string {
+  return posix.normalize(path).replace(/(.)\/$/, "$1");
 }
 
 function isMode(text: string): boolean {

@@ -105,17 +105,17 @@ export async function prepareMounts(
 ): Promise<PreparedMounts> {
   const prepared = { volumes: new Map<string, Volume>(), images: new Map<string, ResolvedImage>() };
   for (const { type, source, destination } of wishes) {
-    if (type === "image") prepared.images.set(destination, await imageOf(source).catch(refuseImage));
+    if (type === "image") prepared.images.set(destination, await imageOf(source).catch(refuseOther));
   }
   for (const { volume, destination } of wishes) {
-    const made = volume && (await volumes.prepare(volume));
+    const made = volume && (await volumes.prepare(volume).catch(refuseOther));
     if (made !== undefined) prepared.volumes.set(destination, made);
   }
   return prepared;
 }
 
-/** As "not found" it would have clients pull the image that the container is made of. */
-function refuseImage(error: unknown): never {
+/** That something else isn't there would have clients pull the image that the container is made of. */
+function refuseOther(error: unknown): never {
   throw isKind(error, "not-found") ? new GantryError("invalid", messageOf(error)) : error;
 }
 

@@ -29,7 +29,7 @@ const REWORDED: readonly (readonly [RegExp, RegExp])[] = [
   [/^you cannot remove a running container id\./, /^cannot remove container "\/one": container is running: stop/],
   [/^container one is paused, unpause/, /^container id is paused, unpause/],
   [/^invalid signal: (.*)$/, /^cannot kill container: one: invalid signal: .*$/],
-  [/: mount type unknown$/, /: mount type unknown: "bogus", use bind, volume or tmpfs$/],
+  [/: mount type unknown$/, /: mount type unknown: "bogus", use bind, volume, image or tmpfs$/],
   [/^bad parameter: pathcannot be empty$/, /^bad parameter: path cannot be empty$/],
   [/^failed to create shim task: oci runtime create failed: /, /^oci runtime create failed: /],
 ];
