@@ -73,7 +73,7 @@ describe("the pages of docs/ show what their commands print", {
   });
   after(() => engine?.[Symbol.asyncDispose]());
 
-  for (const name of ["api", "cli", "doctor", "files", "health", "metrics"])
+  for (const name of ["api", "cli", "doctor", "files", "health", "metrics", "volumes"])
     test(`${name}.md`, async () => {
       const steps = tour(page(name));
       assert.ok(steps.length > 0, "the page shows no command");
