@@ -143,7 +143,10 @@ export class Netlink {
 
   /** Both ends at once; the peer is born in its target namespace, down. */
   createVeth(options: VethOptions): void {
-    this.#socket.execute([createVethRequest(options)]);
+    const { name, port } = options;
+    // Where the first is refused, so is the second: it names a link that nobody else has.
+    const settings = port === undefined ? [] : [bridgePortRequest(name, port)];
+    this.#socket.execute([createVethRequest(options), ...settings]);
   }
 
   /** Links are told by their name or index. */

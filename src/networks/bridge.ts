@@ -78,14 +78,16 @@ export class BridgeDriver implements NetworkDriver {
     const address = this.#takeAddresses(wish);
     try {
       const { macAddress: mac } = address;
-      const inside = bornInside(sandbox, options.ifname, this.bridge.insidePrefix, (inside, netnsFd) => {
-        const { index: master, mtu } = this.bridge;
-        this.#netlink.createVeth({ name, mtu, master, peer: { name: inside, mac, netnsFd } });
+      const { insidePrefix: prefix, neighbours, mtu, index: master } = this.bridge;
+      const named = { chosen: options.ifname, prefix, likely: wish.unnamed };
+      const inside = bornInside(sandbox, named, (inside, netnsFd) => {
+        const port = { hairpin: true, ...(neighbours ? {} : { isolated: true }) };
+        // With br_netfilter a container's call of its own published port is led back at the bridge, not above it.
+        this.#netlink.createVeth({ name, mtu, master, port, peer: { name: inside, mac, netnsFd } });
       });
       failpoint("networks.join.linked");
       // Or the kernel would give the near end a link-local address some time later.
       writeSysctl(`net/ipv6/conf/${name}/disable_ipv6`, "1");
-      this.#settlePort(name);
       configureInside(sandbox, inside, { ...insideOf(this, endpointId, address, wish), sysctls: options.sysctls });
       failpoint("networks.join.configured");
     } catch (error) {

@@ -30,6 +30,8 @@ export interface EndpointWish {
   readonly owner: string;
   /** The user's: fixed addresses, hardware address. */
   readonly settings: Partial<EndpointSettings>;
+  /** How many endpoints the sandbox has whose interfaces the user did not name. */
+  readonly unnamed: number;
   /** The sandbox's default routes are to go through this network from now on. */
   readonly isDefault: { readonly ipv4: boolean; readonly ipv6: boolean };
 }

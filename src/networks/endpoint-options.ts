@@ -1,3 +1,4 @@
+import type { EndpointSettings } from "../api/container.ts";
 import { GantryError } from "../base/errors.ts";
 import { isLinkName } from "./bridge-options.ts";
 import { type Options, optionOf, refuseUnknown } from "./driver-options.ts";
@@ -34,6 +35,11 @@ export function readEndpointOptions(options: Options | null | undefined): Endpoi
   }
   const settings = optionOf(given, SYSCTLS) ?? "";
   return { ifname, sysctls: settings === "" ? [] : settings.split(",").map(readSysctl) };
+}
+
+/** The user chose its interface's name. */
+export function isNamed({ DriverOpts }: Partial<EndpointSettings>): boolean {
+  return Boolean(optionOf(DriverOpts ?? {}, IFNAME));
 }
 
 function readSysctl(text: string): InterfaceSysctl {

@@ -31,18 +31,23 @@ export function insideOf(
   };
 }
 
-/**
- * Has a link born in the sandbox: by the name that the user chose, else eth0 but for a sandbox that is on a network
- * already. Returns its name.
- */
+/** What an interface inside is to be called. */
+export interface InsideName {
+  /** The user's choice. */
+  readonly chosen: string | undefined;
+  /** Else this with a number: the lowest that is free, `likely` if nothing speaks against it. */
+  readonly prefix: string;
+  readonly likely: number;
+}
+
+/** Has a link born in the sandbox. Returns its name. */
 export function bornInside(
   sandbox: string,
-  chosen: string | undefined,
-  prefix: string,
+  { chosen, prefix, likely }: InsideName,
   create: (name: string, netnsFd: number) => void,
 ): string {
   return withNetnsFd(sandbox, (fd) => {
-    let name = chosen ?? `${prefix}0`;
+    let name = chosen ?? `${prefix}${likely}`;
     try {
       create(name, fd);
     } catch (error) {

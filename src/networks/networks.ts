@@ -11,6 +11,7 @@ import type { Store } from "../state/store.ts";
 import type { NetworksConfig } from "./config.ts";
 import type { Plugged } from "./driver.ts";
 import { addressOf, checkSettings, containerRow, dnsNamesOf, type Endpoint, settingsOf } from "./endpoint.ts";
+import { isNamed } from "./endpoint-options.ts";
 import { Firewall } from "./firewall.ts";
 import { FirewallGuard } from "./firewall-guard.ts";
 import { gatewayOf, hostAddressesOf, leadsOut } from "./gateway.ts";
@@ -193,7 +194,12 @@ export class Networks implements NetworkController {
       ipv6: gatewayOf(candidates, 6)?.network === record,
     };
     const id = randomBytes(32).toString("hex");
-    const address = driver.join(id, member.sandbox, { owner: containerId, settings, isDefault });
+    const address = driver.join(id, member.sandbox, {
+      owner: containerId,
+      unnamed: [...member.endpoints.values()].filter((other) => !isNamed(other.settings)).length,
+      settings,
+      isDefault,
+    });
     const dnsNames = dnsNamesOf(containerId, containerName, wanted.hostname, settings.Aliases);
     const endpoint: Endpoint = { id, network: record, containerId, containerName, settings, dnsNames, address };
     this.#enter(member, endpoint);

@@ -71,7 +71,8 @@ export class SharingDriver implements NetworkDriver {
       const mtu = readMtu(record.options) || undefined;
       const isPassed = this.#kind.mode === "passthru";
       const mac = isPassed || address.macAddress === "" ? undefined : address.macAddress;
-      const inside = bornInside(sandbox, options.ifname, readInsidePrefix(record.options), (name, netnsFd) => {
+      const named = { chosen: options.ifname, prefix: readInsidePrefix(record.options), likely: wish.unnamed };
+      const inside = bornInside(sandbox, named, (name, netnsFd) => {
         netlink.createSharing({ name, parent: parent.index, netnsFd, group, mtu, mac, kind: this.#kind });
       });
       failpoint("networks.join.linked");

@@ -70,6 +70,8 @@ export interface VethOptions {
   readonly mtu?: number;
   /** Index of the bridge that the near end becomes a port of. The near end is up from the start. */
   readonly master?: number;
+  /** Settings of that port. */
+  readonly port?: BridgePortOptions;
   readonly peer: { readonly name: string; readonly mac?: string; readonly netnsFd?: number };
 }
 
