@@ -1,5 +1,5 @@
 import { closeSync } from "node:fs";
-import { check, errnoError, libc } from "./libc.ts";
+import { check, errnoError, isForLater, libc } from "./libc.ts";
 import { addressBytes } from "./netlink/address.ts";
 
 const socket = libc("int socket(int domain, int type, int protocol)");
@@ -97,9 +97,10 @@ export function boundPort(fd: number): number {
 export function acceptSocket(fd: number): number | undefined {
   const accepted = accept4(fd, null, null, SOCK.nonblock | SOCK.cloexec);
   if (accepted >= 0) return accepted;
+  if (isForLater()) return undefined;
   const error = errnoError("accept4");
   // One that came and went is none.
-  if (error.code === "EAGAIN" || error.code === "EINTR" || error.code === "ECONNABORTED") return undefined;
+  if (error.code === "ECONNABORTED") return undefined;
   throw error;
 }
 
@@ -127,9 +128,8 @@ export function receiveFrom(fd: number, into: Buffer, peer: Peer): number | unde
   peer.size.writeUInt32LE(ADDRESS_ROOM);
   const size = Number(recvfrom(fd, into, into.length, MSG_DONTWAIT, peer.bytes, peer.size));
   if (size >= 0) return size;
-  const error = errnoError("recvfrom");
-  if (error.code === "EAGAIN" || error.code === "EINTR") return undefined;
-  throw error;
+  if (isForLater()) return undefined;
+  throw errnoError("recvfrom");
 }
 
 /** Sends one datagram; one that can't go now, or not there, is lost. */

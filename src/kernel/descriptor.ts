@@ -1,7 +1,7 @@
 import { closeSync } from "node:fs";
 import koffi from "koffi";
 import { hasCode } from "../base/errors.ts";
-import { check, errnoError, libc, SYSCALL } from "./libc.ts";
+import { check, errnoError, isForLater, libc, SYSCALL } from "./libc.ts";
 
 const F_GETFD = 1;
 const F_SETFD = 2;
@@ -94,9 +94,8 @@ export function growUnixSendBuffer(fd: number, size: number): void {
 
 function orAgain(call: string, result: number): number {
   if (result >= 0) return result;
-  const error = errnoError(call);
-  if (hasCode(error, "EAGAIN", "EINTR")) return -1;
-  throw error;
+  if (isForLater()) return -1;
+  throw errnoError(call);
 }
 
 const MOST_FDS = 16;

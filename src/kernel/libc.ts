@@ -19,6 +19,16 @@ export function libc(prototype: string): ReturnType<typeof lib.func> {
   return lib.func(prototype);
 }
 
+const LATER: ReadonlySet<number> = new Set([constants.errno.EAGAIN, constants.errno.EINTR]);
+
+/**
+ * Whether the call that has just failed would have had to wait, or was interrupted. Ask before you make an error, which
+ * takes longer than the call: where one looks for more until there is none, each round ends with this.
+ */
+export function isForLater(): boolean {
+  return LATER.has(koffi.errno());
+}
+
 /** The calling thread's errno as an error. Call it right after the failed call, before anything else. */
 export function errnoError(syscall: string, detail = ""): SyscallError {
   return syscallError(syscall, koffi.errno(), detail);

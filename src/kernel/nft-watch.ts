@@ -1,6 +1,6 @@
 import { closeSync } from "node:fs";
 import { setReceiveRoom } from "./bound-socket.ts";
-import { check, errnoError, libc } from "./libc.ts";
+import { check, errnoError, isForLater, libc } from "./libc.ts";
 import { decodeAttributes, decodeMessages, readText } from "./netlink/message.ts";
 import { Readiness } from "./readiness.ts";
 
@@ -91,8 +91,8 @@ export class NftWatch {
     for (let count = 0; count < options.most; count++) {
       const length = Number(recv(this.#fd, incoming, incoming.length, MSG_DONTWAIT));
       if (length < 0) {
+        if (isForLater()) return;
         const error = errnoError("recv", "netlink");
-        if (error.code === "EAGAIN" || error.code === "EINTR") return;
         if (error.code !== "ENOBUFS") throw error;
         this.#isTouched = false;
         this.#onChange(undefined);

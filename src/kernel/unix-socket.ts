@@ -1,6 +1,6 @@
 import { closeSync } from "node:fs";
 import { hasCode } from "../base/errors.ts";
-import { check, errnoError, libc, syscallError } from "./libc.ts";
+import { check, errnoError, isForLater, libc, syscallError } from "./libc.ts";
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
@@ -49,8 +49,9 @@ export function listenUnix(path: string): number {
 export function acceptUnix(fd: number): number | undefined {
   const accepted = c.accept4(fd, null, null, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (accepted >= 0) return accepted;
+  if (isForLater()) return undefined;
   const error = errnoError("accept4");
-  if (hasCode(error, "EAGAIN", "EINTR", "ECONNABORTED")) return undefined;
+  if (hasCode(error, "ECONNABORTED")) return undefined;
   throw error;
 }
 

@@ -18,9 +18,10 @@ export class AddressChanges {
     let isWhole = true;
     for (;;) {
       try {
-        for (const message of this.#socket.news()) links.add(linkOfAddress(message) ?? linkOfRoute(message));
+        const news = this.#socket.news();
+        if (news === undefined) return isWhole ? links : undefined;
+        for (const message of news) links.add(linkOfAddress(message) ?? linkOfRoute(message));
       } catch (error) {
-        if (hasCode(error, "EAGAIN")) return isWhole ? links : undefined;
         if (!hasCode(error, "ENOBUFS")) throw error;
         isWhole = false;
       }

@@ -21,10 +21,10 @@ export class Departure {
     this.gone = promise;
     this.#readiness = new Readiness(this.#socket.fd, () => {
       try {
-        for (const message of this.#socket.news()) if (goneLink(message) === index) resolve();
+        for (const message of this.#socket.news() ?? []) if (goneLink(message) === index) resolve();
       } catch (error) {
         // Too much was told at once (ENOBUFS): the answer to the deletion itself is there soon.
-        if (!hasCode(error, "ENOBUFS", "EAGAIN")) throw error;
+        if (!hasCode(error, "ENOBUFS")) throw error;
       }
     });
     this.#readiness.watch(true);

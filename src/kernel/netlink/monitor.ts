@@ -1,5 +1,5 @@
 import { closeSync } from "node:fs";
-import { errnoError, libc } from "../libc.ts";
+import { errnoError, isForLater, libc } from "../libc.ts";
 import { Readiness } from "../readiness.ts";
 import { decodeMessages, type Message } from "./message.ts";
 import { PROTOCOL } from "./socket.ts";
@@ -56,9 +56,9 @@ export class NetlinkMonitor {
     for (let reads = 0; reads < MOST_READS; reads++) {
       const length = Number(recv(this.#fd, incoming, incoming.length, MSG_DONTWAIT));
       if (length < 0) {
-        const error = errnoError("recv", "netlink");
-        if (error.code === "ENOBUFS") this.#onLoss();
-        else if (error.code !== "EINTR") return;
+        if (isForLater()) return;
+        if (errnoError("recv", "netlink").code !== "ENOBUFS") return;
+        this.#onLoss();
         continue;
       }
       for (const message of decodeMessages(incoming.subarray(0, length))) this.#onMessage(message);

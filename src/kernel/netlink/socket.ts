@@ -1,6 +1,6 @@
 import { closeSync } from "node:fs";
 import { GantryError, type SyscallError } from "../../base/errors.ts";
-import { check, errnoError, libc, syscallError } from "../libc.ts";
+import { check, errnoError, isForLater, libc, syscallError } from "../libc.ts";
 import {
   type Attribute,
   decodeAttributes,
@@ -115,9 +115,12 @@ export class NetlinkSocket {
     return this.#fd;
   }
 
-  /** The news that are there, to be read at once: EAGAIN if there are none, ENOBUFS if some were lost. */
-  news(): Iterable<Message> {
-    return this.#receive();
+  /** The next news, to be read at once; undefined if there are none. ENOBUFS if some were lost. */
+  news(): Iterable<Message> | undefined {
+    const length = this.#take();
+    if (length >= 0) return decodeMessages(incoming.subarray(0, length));
+    if (isForLater()) return undefined;
+    throw errnoError("recv", "netlink");
   }
 
   /** All that the kernel lists for a dump request. A list that changed meanwhile is asked for again. */
@@ -173,9 +176,13 @@ export class NetlinkSocket {
   }
 
   #receive(): Generator<Message> {
-    const length = Number(recv(this.#fd, incoming, incoming.length, MSG_DONTWAIT));
+    const length = this.#take();
     if (length < 0) throw errnoError("recv", "netlink");
     return decodeMessages(incoming.subarray(0, length));
+  }
+
+  #take(): number {
+    return Number(recv(this.#fd, incoming, incoming.length, MSG_DONTWAIT));
   }
 }
 
