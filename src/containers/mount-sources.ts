@@ -46,11 +46,13 @@ export async function openSources(
   const opened: ResolvedMount[] = [];
   for (const mount of mounts) {
     const whole = await sourceOf(ports, id, mount, holder, join(folder, `i${opened.length}`), undo);
-    if (mount.subpath === undefined) {
+    // What a plugin mounts by itself need not be in the mount namespace of the runtime.
+    const isElsewhere = options.placed && mount.driver !== undefined;
+    if (mount.subpath === undefined && !isElsewhere) {
       opened.push({ ...mount, source: whole });
       continue;
     }
-    const fd = openPart(whole, mount.subpath);
+    const fd = mount.subpath === undefined ? openSync(whole, O_PATH) : openPart(whole, mount.subpath);
     undo.defer(() => closeSync(fd));
     const source = options.placed ? place(fd, join(folder, `p${opened.length}`), undo) : `/proc/self/fd/${fd}`;
     opened.push({ ...mount, source });
@@ -59,8 +61,8 @@ export async function openSources(
   return { mounts: opened, [Symbol.asyncDispose]: () => lifetime.disposeAsync() };
 }
 
-function isSpecial({ subpath, image }: ResolvedMount): boolean {
-  return subpath !== undefined || image !== undefined;
+function isSpecial({ subpath, image, driver }: ResolvedMount): boolean {
+  return subpath !== undefined || image !== undefined || driver !== undefined;
 }
 
 async function sourceOf(

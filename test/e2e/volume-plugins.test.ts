@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { FolderPlugin } from "../../src/volumes/plugin.fixture.ts";
+import { endChild, findProgram } from "../command.ts";
 import { NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
 
 let engine: TestEngine;
@@ -213,4 +215,67 @@ test("a plugin that lies, refuses or hangs is told of by the start, while the en
   await engine.ok("rm", "-f", "wants");
   await unmounted("bad");
   await engine.ok("volume", "rm", "bad", "aside");
+});
+
+test("what a plugin mounts by itself is seen by the container, and let go of before the plugin unmounts", {
+  skip: NO_DOCKER,
+}, async () => {
+  plugin.behaviour = {
+    scope: "global",
+    answer: ({ method, body }, self) => {
+      const path = join(self.root, String(body.Name));
+      if (method === "VolumeDriver.Mount") {
+        execFileSync("mount", ["-t", "tmpfs", "tmpfs", path]);
+        writeFileSync(join(path, "fresh"), "mounted just now\n");
+      } else if (method === "VolumeDriver.Unmount") execFileSync("umount", [path]);
+      return undefined;
+    },
+  };
+  await engine.ok("volume", "create", "-d", "folders", "real");
+  const args = [
+    "--mount",
+    "type=volume,src=real,dst=/r,volume-nocopy",
+    "busybox",
+    "sh",
+    "-c",
+    "cat /r/fresh; echo x >/r/y",
+  ];
+  assert.equal(await run(...args), "mounted just now");
+  await unmounted("real");
+  plugin.behaviour = { scope: "global" };
+  await engine.ok("volume", "rm", "real");
+});
+
+const RCLONE = findProgram("rclone");
+const NO_RCLONE =
+  NO_DOCKER ||
+  (RCLONE === undefined && "rclone, a plugin by others, is not installed") ||
+  (findProgram("fusermount") === undefined && findProgram("fusermount3") === undefined && "rclone needs fusermount");
+
+test("rclone's plugin serves a remote as a volume", { skip: NO_RCLONE }, async () => {
+  const [remote, home, base] = ["remote", "home", "base"].map((name) => join(engine.root, name));
+  for (const each of [remote!, home!, base!]) mkdirSync(each);
+  writeFileSync(join(remote!, "hello"), "from afar\n");
+  const socket = join(folder, "rclone.sock");
+  const log = openSync(join(engine.root, "rclone.log"), "a");
+  const where = ["--base-dir", base!, "--cache-dir", home!, "--config", join(home!, "rclone.conf")];
+  const child = spawn(RCLONE!, ["serve", "docker", "--socket-addr", socket, "--no-spec", "--allow-other", ...where], {
+    stdio: ["ignore", log, log],
+    env: { ...process.env, HOME: home! },
+  });
+  closeSync(log);
+  try {
+    for (const deadline = Date.now() + 20_000; !existsSync(socket); ) {
+      assert.ok(Date.now() < deadline && child.exitCode === null, "rclone does not listen");
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await engine.ok("volume", "create", "-d", "rclone", "-o", "type=local", "-o", `path=${remote}`, "far");
+    assert.equal(await run("-v", "far:/r", "busybox", "sh", "-c", "cat /r/hello; echo back >/r/made"), "from afar");
+    const refused = await engine.docker("volume", "create", "-d", "rclone", "-o", "bogus=1", "farther");
+    assert.match(refused.stderr, /create farther: VolumeDriver\.Create: unsupported backend option "bogus"/);
+    await engine.ok("volume", "rm", "far");
+    assert.equal(readFileSync(join(remote!, "made"), "utf8"), "back\n");
+  } finally {
+    await endChild(child, "SIGTERM", 10_000);
+  }
 });

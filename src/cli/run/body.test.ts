@@ -257,6 +257,8 @@ const FAULTY: readonly (readonly string[])[] = [
   ["--mount", "foo", "img"],
   ["--mount", "type=bind,foo=1,dst=/a", "img"],
   ["--mount", "type=bind,src=/a", "img"],
+  ["--mount", " type=bind,src=/a,dst=/b", "img"],
+  ["--mount", "type=bind,src=/a, dst=/b", "img"],
   ["--mount", "type=tmpfs,dst=/a,bind-propagation=rslave", "img"],
   ["--mount", "type=bind,dst=/a,readonly=x", "img"],
   ["--mount", "type=tmpfs,dst=/a,tmpfs-mode=9", "img"],

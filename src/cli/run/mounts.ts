@@ -72,6 +72,9 @@ const KEYS: Readonly<Record<string, Setter>> = {
   "bind-nonrecursive": (draft, value, key) => {
     bind(draft).NonRecursive = boolean(value, key);
   },
+  "bind-create-src": (draft, value, key) => {
+    bind(draft).CreateMountpoint = boolean(value, key);
+  },
   "bind-recursive": (draft, value, key) => {
     const options = bind(draft);
     if (value === "disabled") options.NonRecursive = true;
@@ -116,14 +119,14 @@ const KEYS: Readonly<Record<string, Setter>> = {
   },
 };
 
-const BARE = new Set(["readonly", "ro", "volume-nocopy", "bind-nonrecursive"]);
+const BARE = new Set(["readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src"]);
 
 /** Reads one `--mount`, comma-separated `key=value`; throws Docker's texts. */
 export function parseMount(text: string): Mount {
   const draft: Draft = { Type: "volume", Target: "" };
-  for (const field of csvFields(text.trim())) {
+  for (const field of csvFields(text)) {
     const [name, given] = cutAt(field, "=");
-    const key = name.trim().toLowerCase();
+    const key = name.toLowerCase();
     if (given === undefined && !BARE.has(key)) throw new Error(`invalid field '${field}' must be a key=value pair`);
     const set = Object.hasOwn(KEYS, key) ? KEYS[key] : undefined;
     if (set === undefined) throw new Error(`unexpected key '${key}' in '${field}'`);
