@@ -15,7 +15,7 @@ export function newVolumeName(): string {
 
 /** Throws `invalid` with Docker's text unless this can be a volume's name, or a snapshot's. */
 export function checkVolumeName(name: string): void {
-  if (name.length === 1) {
+  if (Buffer.byteLength(name) === 1) {
     throw refused(name, "volume name is too short, names should be at least two alphanumeric characters");
   }
   if (!NAME.test(name)) {

@@ -30,6 +30,7 @@ const REWORDED: readonly (readonly [RegExp, RegExp])[] = [
   [/^container one is paused, unpause/, /^container id is paused, unpause/],
   [/^invalid signal: (.*)$/, /^cannot kill container: one: invalid signal: .*$/],
   [/: mount type unknown$/, /: mount type unknown: "bogus", use bind, volume, image or tmpfs$/],
+  [/^remove v: volume is in use - \[(.*)\]$/, /^remove v: volume is in use - \[.*\] \(user\)$/],
   [/^bad parameter: pathcannot be empty$/, /^bad parameter: path cannot be empty$/],
   [/^failed to create shim task: oci runtime create failed: /, /^oci runtime create failed: /],
 ];
@@ -41,6 +42,8 @@ const create = (name: string, body: object = {}): Call => ({
 const call = (line: string, body?: unknown, differs?: Call["differs"]): Call => ({ line, body, differs });
 
 const SINCE_23 = { "*": "20.10 made such a container, which never started; later ones refuse it, as Gantry does" };
+
+const ANY_ORDER = { "Volumes[].Options": "each shows the options of the volume that it has first" };
 
 const CONTAINER_FIELDS = {
   "HostConfig.Annotations": NEWER,
@@ -233,8 +236,52 @@ const CALLS: readonly Call[] = [
   call("GET /volumes/v"),
   call("GET /volumes"),
   call('GET /volumes?filters={"label":["a=b"]}'),
+  ...["short", "-v", ".v", "v w", "v:w", "ü", "v/../w", "a"].map((Name) =>
+    call("POST /volumes/create", { Name: Name === "short" ? "s" : Name, Driver: "local" }),
+  ),
+  ...[
+    { type: "tmpfs" },
+    { device: "tmpfs" },
+    { o: "ro" },
+    { type: "tmpfs", device: "tmpfs" },
+    { type: "tmpfs", device: "tmpfs", o: "size=1m" },
+    { size: "lots" },
+    { size: "0" },
+    {},
+  ].map((DriverOpts, index) =>
+    call("POST /volumes/create", { Name: `opts-${index}`, DriverOpts, Labels: { n: String(index) } }),
+  ),
+  call("GET /volumes/opts-3"),
+  call("POST /volumes/create", { Name: "opts-3", DriverOpts: { type: "other" }, Labels: { other: "1" } }),
+  ...[
+    { name: ["opts"] },
+    { name: ["opts-3", "opts-4"] },
+    { name: ["^v$"] },
+    { label: ["n"] },
+    { label: ["n=3"] },
+    { label: ["n=3", "n=4"] },
+    { label: ["a=c"] },
+    { driver: ["local"] },
+    { driver: ["other"] },
+    { driver: ["local", "other"] },
+    { dangling: ["true"] },
+    { dangling: ["0"] },
+    { dangling: ["TRUE"] },
+    { name: ["opts"], label: ["n=3"], dangling: ["1"] },
+  ].map((filters) => call(`GET /volumes?filters=${JSON.stringify(filters)}`, undefined, ANY_ORDER)),
+  call('GET /volumes?filters={"dangling":["true","false"]}', undefined, {
+    "*": "20.10 took the one that it found first; later ones refuse it, as Gantry does",
+  }),
+  call('POST /volumes/prune?filters={"bogus":["x"]}'),
+  call('POST /volumes/prune?filters={"label":["n=5"]}'),
+  call('POST /volumes/prune?filters={"label!":["a"]}'),
+  call("GET /volumes"),
+  ...["opts-3", "opts-4", "opts-5", "opts-6", "opts-7"].map((name) => call(`DELETE /volumes/${name}?force=1`)),
   create("user", { HostConfig: { NetworkMode: "none", Binds: ["v:/v"] } }),
   call("DELETE /volumes/v"),
+  call('GET /volumes?filters={"dangling":["false"]}'),
+  call('GET /volumes?filters={"dangling":["true"]}'),
+  call("POST /volumes/prune"),
   call("DELETE /containers/user"),
   call("DELETE /volumes/v"),
   call("DELETE /volumes/v?force=1"),
