@@ -1,5 +1,6 @@
-// Measures Gantry and Docker in turns and writes docs/performance.md. `--only TEXT` measures what has TEXT in its
-// name (or `networks`), `--rounds N` fewer or more times, `--no-write` leaves the page as it is.
+// Measures Gantry and Docker in turns and writes docs/performance.md. `--only networks` measures networks and writes their
+// section, `--only TEXT` what has TEXT in its name, and writes nothing; `--rounds N` fewer times; `--no-write` leaves the
+// page as it is.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,7 +9,7 @@ import { finish } from "../test/command.ts";
 import { IMAGE, type Measure } from "./benchmark/measure.ts";
 import { MEASURES } from "./benchmark/measures.ts";
 import { dockerKind, gantryKind, Peer } from "./benchmark/peer.ts";
-import { load, median, page, type Row, tableOf } from "./benchmark/report.ts";
+import { load, median, page, type Row, tableOf, withTable } from "./benchmark/report.ts";
 import { machineAtRest } from "./benchmark/rest.ts";
 
 const { values } = parseArgs({
@@ -54,12 +55,17 @@ for (const measure of MEASURES.filter(isWanted)) {
 
 const names = peers.map(({ name }) => name);
 console.log(`\n${tableOf(rows, names)}`);
-if (!values["no-write"] && values.only === undefined) {
+if (!values["no-write"] && (values.only === undefined || values.only === "networks")) {
   const path = join(checkout, "docs/performance.md");
-  // What people wrote about the figures, from its heading on, stays.
-  const notes = existsSync(path) ? (/^## [\s\S]*/m.exec(readFileSync(path, "utf8"))?.[0] ?? "") : "";
-  const text = page(rows, names, await versions(), loadBefore);
-  writeFileSync(path, notes === "" ? text : `${text}\n${notes}`);
+  let text = existsSync(path) ? readFileSync(path, "utf8") : "";
+  if (values.only === undefined) {
+    // What people wrote about the figures, from its heading on, stays.
+    const notes = /^## [\s\S]*/m.exec(text)?.[0] ?? "";
+    const ungrouped = rows.filter(({ group }) => group === undefined);
+    text = `${page(ungrouped, names, await versions(), loadBefore)}\n${notes}`;
+  }
+  const grouped = rows.filter(({ group }) => group === "networks");
+  writeFileSync(path, withTable(text, "Networks", tableOf(grouped, names)));
   console.log("\nbench: wrote docs/performance.md");
 }
 
@@ -81,7 +87,7 @@ async function measured(measure: Measure): Promise<Row> {
   }
   for (const peer of peers) await measure.after?.(peer);
   const medians = Object.fromEntries([...samples].map(([name, list]) => [name, median(list)]));
-  return { name: measure.name, unit: measure.unit, medians };
+  return { name: measure.name, unit: measure.unit, group: measure.group, medians };
 }
 
 /** Gantry makes the image of the machine's own busybox, the other loads the very same archive. */

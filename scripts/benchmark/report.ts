@@ -4,6 +4,7 @@ import { cpus, loadavg, release, totalmem } from "node:os";
 export interface Row {
   readonly name: string;
   readonly unit: string;
+  readonly group: string | undefined;
   /** Median by peer. */
   readonly medians: Readonly<Record<string, number>>;
 }
@@ -32,6 +33,19 @@ export function tableOf(rows: readonly Row[], peers: readonly string[]): string 
   });
   const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
   return [line(header), line(header.map((_, index) => (index === 0 ? "---" : "--:"))), ...body.map(line)].join("\n");
+}
+
+/** The page with a table in place of the first one in a section; the section is begun where there is none. */
+export function withTable(text: string, heading: string, table: string): string {
+  const title = `\n## ${heading}\n`;
+  const start = text.indexOf(title);
+  if (start === -1) return `${text.trimEnd()}\n${title}\n${table}\n`;
+  const next = text.indexOf("\n## ", start + title.length);
+  const end = next === -1 ? text.length : next;
+  const section = text.slice(start, end);
+  const old = /(?:^\|.*\n)+/m;
+  const changed = old.test(section) ? section.replace(old, () => `${table}\n`) : `${section.trimEnd()}\n\n${table}\n`;
+  return text.slice(0, start) + changed + text.slice(end);
 }
 
 function formatted(value: number | undefined, unit: string): string {
