@@ -45,6 +45,14 @@ export interface RegistryPorts {
   readonly firewall: Firewall;
 }
 
+interface MadeNetwork {
+  readonly record: NetworkRecord;
+  /** What the user should know; "" for nothing. */
+  readonly warning: string;
+  /** Settles when the record is on the disk, or can't be. */
+  readonly kept: Promise<void>;
+}
+
 /** Which networks there are: their records, and the driver of each. */
 export class NetworkRegistry {
   readonly #ports: RegistryPorts;
@@ -105,10 +113,9 @@ export class NetworkRegistry {
   }
 
   async create(request: NetworkCreateRequest): Promise<{ readonly record: NetworkRecord; readonly warning: string }> {
-    const { store } = this.#ports;
-    const { record, warning } = this.#make(request);
+    const { record, warning, kept } = this.#make(request);
     try {
-      await store.flush();
+      await kept;
     } catch (error) {
       await this.remove(record);
       throw error;
@@ -190,7 +197,7 @@ export class NetworkRegistry {
   }
 
   /** In one go, so that nobody sees half of it and no other create chooses the same. */
-  #make(request: NetworkCreateRequest): { readonly record: NetworkRecord; readonly warning: string } {
+  #make(request: NetworkCreateRequest): MadeNetwork {
     const { store, netlink, firewall } = this.#ports;
     for (let tries = 1; ; tries++) {
       const { record, isChosen, warning } = planNetwork(request, {
@@ -201,6 +208,9 @@ export class NetworkRegistry {
       });
       // The record first: what a crash leaves of the rest is made whole at boot, or found by it.
       store.relaxed(() => this.#stored.put(record.id, record));
+      // Another thread waits for the disk, this one for the kernel.
+      const kept = store.flush();
+      kept.catch(() => {});
       failpoint("networks.create.recorded");
       try {
         const driver = this.#open(record);
@@ -216,9 +226,11 @@ export class NetworkRegistry {
         if (driver.firewall !== undefined) firewall.addNetwork(driver.firewall);
         failpoint("networks.create.filtered");
         this.#register(record, driver);
-        return { record, warning };
+        return { record, warning, kept };
       } catch (error) {
         store.relaxed(() => this.#stored.delete(record.id));
+        // Or a power cut would bring back what was refused.
+        store.flush().catch(() => {});
         throw error;
       }
     }
