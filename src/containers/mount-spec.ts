@@ -2,7 +2,7 @@ import { statSync } from "node:fs";
 import { posix } from "node:path";
 import type { Mount, MountPoint } from "../api/container.ts";
 import { GantryError } from "../base/errors.ts";
-import type { VolumeRequest } from "../volumes/volume.ts";
+import type { VolumeRequest } from "../volumes/driver.ts";
 
 const PROPAGATIONS: ReadonlySet<string> = new Set(["private", "rprivate", "shared", "rshared", "slave", "rslave"]);
 const CONSISTENCIES: ReadonlySet<string> = new Set(["consistent", "cached", "delegated"]);

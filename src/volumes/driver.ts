@@ -1,5 +1,4 @@
 import type { Volume } from "../api/volume.ts";
-import type { VolumeRequest } from "./volume.ts";
 
 /** Volumes, and what is in the way of saying them all. */
 export interface VolumeListing {
@@ -37,4 +36,12 @@ export interface VolumeDriver {
   release(holder: string): Promise<void>;
   /** At boot: who holds what, by holder. What is mounted and held by nobody is unmounted. */
   adopt(holders: ReadonlyMap<string, readonly string[]>): Promise<void>;
+}
+
+export interface VolumeRequest {
+  readonly name?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** `type`, `o`, `device`: what to mount when the volume is used. */
+  readonly options?: Readonly<Record<string, string>>;
+  readonly driver?: string;
 }

@@ -15,13 +15,12 @@ import type { Collection, Store } from "../state/store.ts";
 import { contentOf } from "./content.ts";
 import { checkDeviceOptions, mountDevice } from "./device.ts";
 import { diskTakes, growDisk, mountDisk } from "./disk.ts";
-import type { VolumeDriver, VolumeListing } from "./driver.ts";
+import type { VolumeDriver, VolumeListing, VolumeRequest } from "./driver.ts";
 import { checkVolumeName, newVolumeName } from "./name.ts";
 import { pruneChoice } from "./prune.ts";
 import { SnapshotTable } from "./snapshot-table.ts";
 import { type FolderSizes, folderSizes } from "./usage.ts";
 import { type Place, READER } from "./users.ts";
-import type { VolumeRequest } from "./volume.ts";
 
 /** How long who needs a volume for itself waits for its last holder to be cleaned up. */
 const RELEASE_MS = 5_000;

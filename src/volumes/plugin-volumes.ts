@@ -5,11 +5,10 @@ import { KeyedLock } from "../base/keyed-lock.ts";
 import type { Logger } from "../base/log.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { Collection, Store } from "../state/store.ts";
-import type { VolumeDriver, VolumeListing } from "./driver.ts";
+import type { VolumeDriver, VolumeListing, VolumeRequest } from "./driver.ts";
 import { ANONYMOUS_LABEL } from "./name.ts";
 import type { Plugins, PluginVolume } from "./plugin.ts";
 import { PluginRefusal } from "./plugin-client.ts";
-import type { VolumeRequest } from "./volume.ts";
 
 /** At once, of those that are asked. */
 const MOST_ASKED = 8;

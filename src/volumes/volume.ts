@@ -1,6 +1,6 @@
 import type { Filters } from "../api/filters.ts";
 import type { Volume } from "../api/volume.ts";
-import type { VolumeListing } from "./driver.ts";
+import type { VolumeListing, VolumeRequest } from "./driver.ts";
 
 /** Data that outlives containers: the volumes of all drivers, each under a name of its own. */
 export interface VolumeStore {
@@ -37,12 +37,4 @@ export interface VolumeStore {
   release(holder: string): Promise<void>;
   /** At boot: who holds what, by holder. What is mounted and held by nobody is unmounted. */
   adopt(holders: ReadonlyMap<string, readonly string[]>): Promise<void>;
-}
-
-export interface VolumeRequest {
-  readonly name?: string;
-  readonly labels?: Readonly<Record<string, string>>;
-  /** `type`, `o`, `device`: what to mount when the volume is used. */
-  readonly options?: Readonly<Record<string, string>>;
-  readonly driver?: string;
 }

@@ -1,11 +1,11 @@
 import type { Filters } from "../api/filters.ts";
 import type { Volume } from "../api/volume.ts";
 import { GantryError } from "../base/errors.ts";
-import type { VolumeDriver, VolumeListing } from "./driver.ts";
+import type { VolumeDriver, VolumeListing, VolumeRequest } from "./driver.ts";
 import type { LocalVolumes } from "./local.ts";
 import { ANONYMOUS_LABEL, newVolumeName } from "./name.ts";
 import type { PluginVolumes } from "./plugin-volumes.ts";
-import type { VolumeRequest, VolumeStore } from "./volume.ts";
+import type { VolumeStore } from "./volume.ts";
 
 /** What whoever asks for the engine's state waits for a plugin that was never spoken to. */
 const GREETING_MS = 1000;
