@@ -52,6 +52,8 @@ export interface Plan {
   readonly warning: string;
 }
 
+/** Of loopbacks, groups and "this network" (RFC 6890). */
+const NOBODYS = ["127.0.0.0/8", "224.0.0.0/4", "0.0.0.0/8", "::/127", "ff00::/8"].map(parseSubnet);
 const NO_SWARM =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
 
@@ -294,6 +296,10 @@ function complaintsOf(row: IpamConfig, enableIPv6: boolean): string[] {
   if (subnet === undefined) return [`invalid subnet ${row.Subnet ?? ""}: invalid CIDR block notation`];
   if (subnet.family === 6 && !enableIPv6) return [];
   const wrong: string[] = [];
+  const unusable = NOBODYS.find((range) => overlaps(range, subnet));
+  if (unusable !== undefined) {
+    wrong.push(`invalid subnet ${row.Subnet}: containers can have no addresses of ${formatSubnet(unusable)}`);
+  }
   if (formatSubnet(subnet) !== canonical(row.Subnet)) {
     wrong.push(`invalid subnet ${row.Subnet}: it should be ${formatSubnet(subnet)}`);
   }

@@ -1,9 +1,9 @@
 import { BlockList, isIP } from "node:net";
-import type { IpamConfig } from "../../api/network.ts";
+import type { IpamConfig, NetworkCreateResponse } from "../../api/network.ts";
 import { type Command, ExitError } from "../command.ts";
 import type { ParsedFlags } from "../flags/parse.ts";
 import { boolFlag, listFlag, mapFlag, textFlag } from "../flags/spec.ts";
-import { printLine } from "../output/print.ts";
+import { complain, printLine } from "../output/print.ts";
 import { csvFields } from "../run/csv.ts";
 import { checkLabel, pairs } from "../run/environment.ts";
 
@@ -54,7 +54,10 @@ export const createNetwork: Command = {
       ...(from === "" ? {} : { ConfigFrom: { Network: from } }),
       Labels: pairs(flags.list("label")),
     };
-    printLine((await call.client.json<{ Id: string }>("POST", "/networks/create", { json })).Id);
+    const { Id, Warning } = await call.client.json<NetworkCreateResponse>("POST", "/networks/create", { json });
+    // Docker's client keeps it to itself.
+    if (Warning) complain(`WARNING: ${Warning}`);
+    printLine(Id);
     return 0;
   },
 };
