@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdirSync, statSync } from "node:fs";
+import { lstatSync, mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { HostConfig, MountPoint } from "../api/container.ts";
 import type { Volume } from "../api/volume.ts";
@@ -219,11 +219,19 @@ function volumeParts(wish: MountWish, { prepared, volumes }: SettleInput, made: 
 }
 
 function makeSource(path: string): void {
+  const refuse = (why: string) =>
+    new GantryError("invalid", `error while creating mount source path '${path}': ${why}`);
   try {
-    if (statSync(path, { throwIfNoEntry: false }) === undefined) mkdirSync(path, { recursive: true, mode: 0o755 });
+    if (isThere(path)) return;
+    mkdirSync(path, { recursive: true, mode: 0o755 });
   } catch (error) {
-    throw new GantryError("invalid", `error while creating mount source path '${path}': ${messageOf(error)}`);
+    const isLink = lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+    throw refuse(isLink ? `mkdir ${path}: file exists` : messageOf(error));
   }
+}
+
+function isThere(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
 /** What a volume's options forbid holds in containers too: crun would give it back. */

@@ -4,6 +4,7 @@ import { listMounts, type MountInfo } from "../../kernel/mount.ts";
 import type { SpecMount } from "../../oci/runtime-spec.ts";
 import type { HostFacts } from "./host.ts";
 import type { InputMount, SpecInput } from "./input.ts";
+import { checkProcMounts } from "./proc-mounts.ts";
 import type { SecurityOptions } from "./security-options.ts";
 import { mergeTmpfsOptions } from "./tmpfs.ts";
 
@@ -42,6 +43,7 @@ export function buildMounts(
     }
   }
   const recursiveReadonly = host.kernel.major > 5 || (host.kernel.major === 5 && host.kernel.minor >= 12);
+  checkProcMounts(input.rootfs, input.mounts);
   const mounts = withPossiblePropagation(input.mounts);
   const propagation = rootfsPropagation(mounts);
   return {
