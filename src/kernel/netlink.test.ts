@@ -201,3 +201,14 @@ test("a link that is deleted aside is found no more, nor is a port's leaving its
   await Netlink.deleteLinkAside("br-side");
   await assert.rejects(Netlink.deleteLinkAside(bridge), { code: "ENODEV" });
 });
+
+test("many links are deleted aside at once", async () => {
+  using netlink = new Netlink();
+  const names = Array.from({ length: 20 }, (_, number) => `many-${number}`);
+  for (const name of names) netlink.createVeth({ name, peer: { name: `${name}-b` } });
+  await Promise.all(names.map((name) => Netlink.deleteLinkAside(name)));
+  assert.deepEqual(
+    netlink.links().filter(({ name }) => name.startsWith("many-")),
+    [],
+  );
+});

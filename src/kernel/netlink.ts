@@ -172,19 +172,10 @@ export class Netlink {
    * uses sockets of its own.
    */
   static async deleteLinkAside(target: string | number): Promise<void> {
+    using departure = Departure.of(target);
     const socket = new NetlinkSocket(PROTOCOL.route);
-    let departure: Departure;
-    let answered: Promise<void>;
-    try {
-      const index = typeof target === "number" ? target : decodeLink(socket.get(getLinkRequest(target))).index;
-      departure = new Departure(index);
-      answered = socket.executeAside(deleteLinkRequest(index)).finally(() => socket.close());
-    } catch (error) {
-      socket.close();
-      throw error;
-    }
-    using _ = departure;
-    await Promise.race([departure.gone, answered]);
+    const answered = socket.executeAside(deleteLinkRequest(target)).finally(() => socket.close());
+    await (departure === undefined ? answered : Promise.race([departure.gone, answered]));
   }
 
   addAddress(address: InterfaceAddress): void {

@@ -220,9 +220,9 @@ export function deleteLinkRequest(target: string | number): Request {
   return request(`delete link ${target}`, RTM.delLink, ACKED, head, attributes);
 }
 
-/** The index of the link that a message says is gone. A bridge's word of a port that left it (AF_BRIDGE) is no such. */
-export function goneLink({ type, body }: Message): number | undefined {
-  return type === RTM.delLink && body[0] === 0 ? body.readInt32LE(4) : undefined;
+/** The link that a message says is gone. A bridge's word of a port that left it (AF_BRIDGE) is no such. */
+export function goneLink(message: Message): Link | undefined {
+  return message.type === RTM.delLink && message.body[0] === 0 ? decodeLink(message) : undefined;
 }
 
 export function decodeLink({ body }: Message): Link {
