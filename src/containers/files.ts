@@ -3,7 +3,7 @@ import { isIP } from "node:net";
 import { join } from "node:path";
 import type { ContainerConfig, EndpointSettings, HostConfig } from "../api/container.ts";
 import { GantryError } from "../base/errors.ts";
-import { hostResolvConf, isLoopback } from "../networks/host-dns.ts";
+import { hostResolvConf, isHostsOwn } from "../networks/host-dns.ts";
 import { HOST_NAME, RESOLVER_ADDRESS } from "../networks/resolver.ts";
 import type { ResolvedLink } from "./link.ts";
 
@@ -130,9 +130,9 @@ export function resolvText(input: Pick<EtcInput, "hostConfig" | "hasResolver" | 
 }
 
 function reachable(servers: readonly string[]): string[] {
-  const direct = servers.filter((server) => !isLoopback(server));
+  const direct = servers.filter((server) => !isHostsOwn(server));
   if (direct.length > 0) return direct;
-  const behind = hostResolvConf("/run/systemd/resolve/resolv.conf").servers.filter((server) => !isLoopback(server));
+  const behind = hostResolvConf("/run/systemd/resolve/resolv.conf").servers.filter((server) => !isHostsOwn(server));
   return behind.length > 0 ? behind : ["8.8.8.8", "8.8.4.4"];
 }
 

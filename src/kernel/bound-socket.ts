@@ -1,4 +1,4 @@
-import { closeSync } from "node:fs";
+import { closeSync, readFileSync } from "node:fs";
 import { check, errnoError, isForLater, libc } from "./libc.ts";
 import { addressBytes } from "./netlink/address.ts";
 
@@ -28,6 +28,8 @@ const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 /** A socket address of any family fits. */
 const ADDRESS_ROOM = 28;
+/** Where an IPv6 one says which link. */
+const SCOPE_AT = 24;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const BACKLOG = 4096;
@@ -71,14 +73,17 @@ export function bindSocket(
 
 /**
  * A socket on its way to a peer: a UDP one takes datagrams of that peer alone, a TCP one is connected, or failed, when
- * it can be written to. It belongs to the network namespace that the thread is in. The caller owns the descriptor.
+ * it can be written to. It belongs to the network namespace that the thread is in. The caller owns the descriptor. The
+ * address may name a link of this process's network namespace (fe80::1%eth0).
  */
 export function connectSocket(kind: "tcp" | "udp", address: string, port: number): number {
-  const raw = addressBytes(address);
+  const [bare = "", link] = address.split("%");
+  const raw = addressBytes(bare);
   const family = raw.length === 4 ? AF.inet : AF.inet6;
   const { type, protocol } = KIND[kind];
   const fd = check("socket", socket(family, type | SOCK.nonblock | SOCK.cloexec, protocol), kind);
   const name = socketAddress(family, raw, port);
+  if (link !== undefined) name.writeUInt32LE(linkIndex(link), SCOPE_AT);
   if (connect(fd, name, name.length) === 0) return fd;
   const error = errnoError("connect", `${address} port ${port}`);
   if (error.errno === EINPROGRESS) return fd;
@@ -135,6 +140,17 @@ export function receiveFrom(fd: number, into: Buffer, peer: Peer): number | unde
 /** Sends one datagram; one that can't go now, or not there, is lost. */
 export function sendTo(fd: number, bytes: Uint8Array, peer: Peer): void {
   sendto(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL, peer.bytes, peer.size.readUInt32LE());
+}
+
+/** 0, which the kernel refuses, for a link that isn't there. */
+function linkIndex(name: string): number {
+  if (/^\d+$/.test(name)) return Number(name) >>> 0;
+  if (!/^[^\s/]{1,15}$/.test(name) || name.startsWith(".")) return 0;
+  try {
+    return Number(readFileSync(`/sys/class/net/${name}/ifindex`, "utf8"));
+  } catch {
+    return 0;
+  }
 }
 
 function uint32(value: number): Buffer {

@@ -1,4 +1,5 @@
 import { readFileSync, statSync } from "node:fs";
+import { isIP } from "node:net";
 
 /** A resolv.conf(5) as far as it matters here. */
 interface ResolvConf {
@@ -25,7 +26,7 @@ function parseResolvConf(text: string): ResolvConf {
   let options: string[] = [];
   for (const line of text.split("\n")) {
     const [word, ...rest] = line.trim().split(/\s+/);
-    if (word === "nameserver" && rest[0] !== undefined) servers.push(rest[0]);
+    if (word === "nameserver" && isIP(rest[0] ?? "") !== 0) servers.push(rest[0]!);
     else if (word === "search" || word === "domain") search = rest;
     else if (word === "options") options = [...options, ...rest];
   }
@@ -44,6 +45,11 @@ export function hostResolvConf(path = HOST_FILE): ResolvConf {
 /** True for an address that means whoever uses it. */
 export function isLoopback(address: string): boolean {
   return address.startsWith("127.") || address === "::1";
+}
+
+/** True for an address that means something on the host alone: its loopback, or what is on one of its links. */
+export function isHostsOwn(address: string): boolean {
+  return isLoopback(address) || address.includes("%");
 }
 
 /** The host's name servers: a change of its file is seen within a second. */
@@ -66,14 +72,14 @@ export class HostServers {
 
 /**
  * Servers that the user chose are asked as the container would: from its own network. So are the host's, except for
- * those on the host's loopback, which is nobody else's, and IPv6 ones of containers that have none.
+ * those on the host's loopback or a link of it, which are nobody else's, and IPv6 ones of containers that have none.
  */
 export function upstreamsOf(chosen: readonly string[], host: readonly string[], hasIPv6: boolean): Upstream[] {
   const reaches = (address: string) => !address.includes(":") || hasIPv6;
   if (chosen.length > 0)
     return chosen.map((address) => ({ address, isInside: reaches(address) || isLoopback(address) }));
   const servers = host.length > 0 ? host : LAST_RESORT;
-  return servers.map((address) => ({ address, isInside: !isLoopback(address) && reaches(address) }));
+  return servers.map((address) => ({ address, isInside: !isHostsOwn(address) && reaches(address) }));
 }
 
 function stampOf(path: string): string {

@@ -2,12 +2,13 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import packet from "dns-packet";
 import { NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
+import { makeTestRoot, removeTestRoot } from "../leftovers.ts";
 
 const IDLE = ["busybox", "sleep", "600"];
 
@@ -54,7 +55,7 @@ describe("names", { skip: NO_DOCKER }, () => {
   /** Servers of the host's, as its resolv.conf says. */
   const servers: ReturnType<typeof createSocket>[] = [];
   before(async () => {
-    root = mkdtempSync("/tmp/gantry-test-names-");
+    root = makeTestRoot();
     writeFileSync(join(root, "resolv.conf"), "nameserver 127.0.77.1\n");
     const script = `mount --bind ${root}/resolv.conf /etc/resolv.conf && exec "$@"`;
     engine = await startEngine({ wrap: ["unshare", "-m", "sh", "-c", script, "sh"] });
@@ -64,7 +65,7 @@ describe("names", { skip: NO_DOCKER }, () => {
   after(async () => {
     for (const server of servers) server.close();
     await engine?.[Symbol.asyncDispose]();
-    rmSync(root, { recursive: true, force: true });
+    removeTestRoot(root);
   });
 
   async function inside(container: string, script: string): Promise<string> {
