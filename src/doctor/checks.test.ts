@@ -72,7 +72,7 @@ function machineWith(ills: Ills): Machine {
     },
     network: {
       sandboxRefusals: () => ({}),
-      chains: () => [{ family: "ip", table: "gantry-1", name: "forward", hook: "forward", policy: "drop" }],
+      forwardObstacles: async () => [],
       routes: () => [{ destination: "172.17.0.0/16", device: "gantry0" }],
       defaultMtu: () => 1500,
       loopbackRefusal: async () => undefined,
@@ -170,10 +170,14 @@ const CASES: readonly [id: string, ills: Ills, status: string, found: RegExp][] 
   [
     "network.foreign-rules",
     {
-      network: { chains: () => [{ family: "ip", table: "filter", name: "FORWARD", hook: "forward", policy: "drop" }] },
+      network: {
+        forwardObstacles: async () => [
+          { program: "ufw", where: "ip filter FORWARD", commands: ["ufw route allow in on gantry0"] },
+        ],
+      },
     },
     "warning",
-    /ip filter FORWARD drops/,
+    /^ufw \(ip filter FORWARD\) drops/,
   ],
   [
     "network.subnets",

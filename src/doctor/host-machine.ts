@@ -6,13 +6,14 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { hasCode, messageOf } from "../base/errors.ts";
 import { clockSynchronization } from "../kernel/clock.ts";
+import { forwardObstacles } from "../kernel/foreign-forward.ts";
 import { listMounts, MNT, mountOverlay, unmount } from "../kernel/mount.ts";
 import { createNetns, inNetns, removeNetns } from "../kernel/namespace.ts";
 import { Netlink } from "../kernel/netlink.ts";
 import { Nftables } from "../kernel/nftables.ts";
 import { O_PATH, openInRoot } from "../kernel/path.ts";
 import { pidfdOpen } from "../kernel/process.ts";
-import type { FilterChain, HostRoute, KernelCall, Machine, SandboxRefusals } from "./machine.ts";
+import type { HostRoute, KernelCall, Machine, SandboxRefusals } from "./machine.ts";
 
 /** Begins the names of what checks make; what follows is the maker's process id. */
 const TRIAL = ".doctor-";
@@ -33,7 +34,7 @@ export function hostMachine(): Machine {
     disk: { space, overlayRefusal, syncTimes },
     network: {
       sandboxRefusals: (folder) => (sandbox ??= sandboxRefusals(folder)),
-      chains,
+      forwardObstacles: (bridge) => forwardObstacles(bridge),
       routes,
       defaultMtu,
       loopbackRefusal,
@@ -220,20 +221,6 @@ function using<T extends { close(): void }>(resource: T, act: (resource: T) => v
     act(resource);
   } finally {
     resource.close();
-  }
-}
-
-function chains(): readonly FilterChain[] {
-  const nft = new Nftables();
-  try {
-    const rows = nft.run("list chains") as readonly { chain?: Record<string, string> }[];
-    return rows.flatMap(({ chain }) => {
-      if (chain === undefined) return [];
-      const { family = "", table = "", name = "", hook, policy } = chain;
-      return [{ family, table, name, hook, policy }];
-    });
-  } finally {
-    nft.close();
   }
 }
 

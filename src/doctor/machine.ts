@@ -1,3 +1,5 @@
+import type { ForwardObstacle } from "../kernel/foreign-forward.ts";
+
 /** What checks ask of the machine: small ports, each with a fake in the tests. */
 export interface Machine {
   readonly files: Files;
@@ -48,15 +50,6 @@ export interface Disk {
   syncTimes(folder: string): Promise<readonly number[]>;
 }
 
-export interface FilterChain {
-  readonly family: string;
-  readonly table: string;
-  readonly name: string;
-  /** `forward`, `input` …; undefined for a chain that is only jumped to. */
-  readonly hook: string | undefined;
-  readonly policy: string | undefined;
-}
-
 export interface SandboxRefusals {
   readonly namespace?: string;
   readonly bridge?: string;
@@ -73,7 +66,8 @@ export interface HostRoute {
 export interface NetworkProbes {
   /** Why a bridge, a pair of links or a table can't be made, tried in a namespace of their own. */
   sandboxRefusals(folder: string): SandboxRefusals;
-  chains(): readonly FilterChain[];
+  /** Of other programs: what drops a bridge's packets. */
+  forwardObstacles(bridge: string): Promise<readonly ForwardObstacle[]>;
   /** Of all tables, but for default routes and the kernel's own. */
   routes(): readonly HostRoute[];
   /** MTU of the link of the default route; undefined without one. */

@@ -39,7 +39,7 @@ export interface NftChanger {
 
 /**
  * Calls `onChange` after each transaction of another process that touched a table of nftables of this name; with
- * undefined where the kernel has lost count of what happened. Changes of one's own go through `ours`. Belongs to the
+ * undefined where the kernel has lost count of what happened; and `onOther` after one that touched other tables. Changes of one's own go through `ours`. Belongs to the
  * network namespace of the thread. It doesn't keep the process alive.
  */
 export class NftWatch {
@@ -47,13 +47,16 @@ export class NftWatch {
   readonly #readiness: Readiness;
   readonly #table: string;
   readonly #onChange: (by: NftChanger | undefined) => void;
+  readonly #onOther: () => void;
   #isTouched = false;
+  #isOtherTouched = false;
   /** What the kernel calls this process, which may be in a namespace of process ids. */
   #ownPid = 0;
 
-  constructor(table: string, onChange: (by: NftChanger | undefined) => void) {
-    this.#table = table;
-    this.#onChange = onChange;
+  constructor(ports: { table: string; onChange: (by: NftChanger | undefined) => void; onOther: () => void }) {
+    this.#table = ports.table;
+    this.#onChange = ports.onChange;
+    this.#onOther = ports.onOther;
     this.#fd = check("socket", socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_NETFILTER), "netlink");
     try {
       const address = Buffer.alloc(12);
@@ -101,19 +104,23 @@ export class NftWatch {
       for (const { type, body } of decodeMessages(incoming.subarray(0, length))) {
         const attributes = decodeAttributes(body, HEAD);
         if (type === NEWGEN) this.#end(attributes, options.isOurs);
-        else if ((type & 0xff00) === NFTABLES && readText(attributes.get(TABLE)) === this.#table)
-          this.#isTouched = true;
+        else if ((type & 0xff00) === NFTABLES) {
+          if (readText(attributes.get(TABLE)) === this.#table) this.#isTouched = true;
+          else this.#isOtherTouched = true;
+        }
       }
     }
   }
 
   /** The last message of a transaction. */
   #end(attributes: ReadonlyMap<number, Buffer>, isOurs: boolean): void {
-    const isTouched = this.#isTouched;
+    const [isTouched, isOtherTouched] = [this.#isTouched, this.#isOtherTouched];
     this.#isTouched = false;
-    if (!isTouched) return;
+    this.#isOtherTouched = false;
     const pid = attributes.get(GEN.pid)?.readUInt32BE(0) ?? 0;
-    if (isOurs && this.#ownPid === 0) this.#ownPid = pid;
-    if (pid !== this.#ownPid) this.#onChange({ pid, name: readText(attributes.get(GEN.name)) });
+    if (isOurs && isTouched && this.#ownPid === 0) this.#ownPid = pid;
+    if (pid === this.#ownPid) return;
+    if (isOtherTouched) this.#onOther();
+    if (isTouched) this.#onChange({ pid, name: readText(attributes.get(GEN.name)) });
   }
 }

@@ -4,7 +4,7 @@ import { networkCreateRequest } from "../api/network-request.ts";
 import { bindSocket } from "../kernel/bound-socket.ts";
 import { inNetns } from "../kernel/namespace.ts";
 import { Netlink } from "../kernel/netlink.ts";
-import { makeNeighbour } from "./lab.fixture.ts";
+import { ask, makeNeighbour } from "./lab.fixture.ts";
 import type { Networks } from "./networks.ts";
 import { allowIPv6 } from "./sandbox.ts";
 
@@ -64,4 +64,9 @@ export function serveDual(path: string, port: number): { close(): void } {
       socket.close();
     },
   };
+}
+
+/** As `ask`, of what is expected to answer, however slow the machine is. */
+export function call(protocol: "tcp" | "udp", from: string | undefined, host: string, port: number): Promise<string> {
+  return ask(protocol, from, host, port, "hi", 0, 20_000);
 }

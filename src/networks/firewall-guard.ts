@@ -13,6 +13,8 @@ export interface FirewallGuardPorts {
   readonly logger: Logger;
   /** The tables are in place again; once a disturbance, however often it repeats. */
   readonly onRestored: (by: string) => void;
+  /** Another program has changed rules of its own. */
+  readonly onOther: () => void;
 }
 
 /**
@@ -27,7 +29,10 @@ export class FirewallGuard {
 
   constructor(ports: FirewallGuardPorts) {
     this.#ports = ports;
-    ports.firewall.watch((by) => this.#disturbed(by));
+    ports.firewall.watch(
+      (by) => this.#disturbed(by),
+      () => ports.onOther(),
+    );
   }
 
   close(): void {

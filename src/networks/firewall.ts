@@ -1,5 +1,3 @@
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
 import { GantryError, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { type NftChanger, NftWatch } from "../kernel/nft-watch.ts";
@@ -17,8 +15,6 @@ import {
   tableScript,
   withoutTables,
 } from "./filter-rules.ts";
-
-const run = promisify(execFile);
 
 export type {
   FirewallNetwork,
@@ -70,9 +66,12 @@ export class Firewall {
     this.#run(this.#script());
   }
 
-  /** Tells of each change that another program makes to the tables, or may have made, until `detach`. */
-  watch(onChange: (by: NftChanger | undefined) => void): void {
-    this.#watch = new NftWatch(this.#table, onChange);
+  /**
+   * Tells of each change that another program makes to the tables, or may have made, and of those to other tables,
+   * until `detach`.
+   */
+  watch(onChange: (by: NftChanger | undefined) => void, onOther: () => void): void {
+    this.#watch = new NftWatch({ table: this.#table, onChange, onOther });
   }
 
   /** True if a table of this engine is in the kernel. */
@@ -108,36 +107,6 @@ export class Firewall {
     const mappings = openings.mappings.filter((mapping) => this.#mappings.delete(mapping));
     const openPorts = openings.openPorts.filter((port) => this.#openPorts.delete(port));
     this.#change(elementsOf(this.#publish, [], { mappings, openPorts }), "delete");
-  }
-
-  /**
-   * Says so in the log where another program's rules keep containers from the outside. Asked of nft(8), where it is
-   * installed: reading other programs' rules is a risk that this process need not take, libnftables 1.0 has been seen
-   * to crash on it.
-   */
-  async warnOfOthers(bridge: string): Promise<void> {
-    let chains: Record<string, unknown>[];
-    try {
-      const { stdout } = await run("nft", ["--json", "list", "chains"], { timeout: 10_000, maxBuffer: 16 << 20 });
-      chains = rowsOf((JSON.parse(stdout) as { nftables: NftCommand[] }).nftables, "chain");
-    } catch (error) {
-      this.#logger.debug("cannot ask for other programs' packet filters", { cause: messageOf(error) });
-      return;
-    }
-    for (const chain of chains) {
-      if (chain.table === this.#table || chain.family === "ip6") continue;
-      const where = `${chain.family} ${chain.table} ${chain.name}`;
-      if (chain.hook === "forward" && chain.policy === "drop") {
-        this.#logger.warn(
-          "another program's firewall drops forwarded packets by default: containers can't be reached from, or reach, other machines until it accepts their bridge",
-          { chain: where, bridge },
-        );
-      } else if (chain.name === "DOCKER-USER") {
-        this.#logger.warn("another engine's forwarding rules are in place and come on top of Gantry's", {
-          chain: where,
-        });
-      }
-    }
   }
 
   /** Takes the tables away. */

@@ -82,16 +82,16 @@ export function serveUdp(path: string, port: number, name = "c"): { close(): voi
 }
 
 const TCP_CLIENT = `
-const [host, port, text] = process.argv.slice(1);
-const socket = require("node:net").connect({ host, port, allowHalfOpen: true, timeout: 1500 }, () => socket.end(text));
+const [host, port, text, , waitMs] = process.argv.slice(1);
+const socket = require("node:net").connect({ host, port, allowHalfOpen: true, timeout: Number(waitMs) }, () => socket.end(text));
 socket.on("data", (data) => process.stdout.write(data));
 socket.on("timeout", () => { process.stdout.write("timeout"); socket.destroy(); });
 socket.on("error", (error) => process.stdout.write(error.code));
 `;
 const UDP_CLIENT = `
-const [host, port, text, own] = process.argv.slice(1);
+const [host, port, text, own, waitMs] = process.argv.slice(1);
 const socket = require("node:dgram").createSocket(host.includes(":") ? "udp6" : "udp4");
-const timer = setTimeout(() => { process.stdout.write("timeout"); socket.close(); }, 1500);
+const timer = setTimeout(() => { process.stdout.write("timeout"); socket.close(); }, Number(waitMs));
 socket.on("message", (data) => { process.stdout.write(data); clearTimeout(timer); socket.close(); });
 socket.bind(Number(own), () => socket.send(text, port, host));
 `;
@@ -104,10 +104,11 @@ export function ask(
   port: number | string,
   text = "hi",
   ownPort = 0,
+  waitMs = 1500,
 ): Promise<string> {
   const script = protocol === "tcp" ? TCP_CLIENT : UDP_CLIENT;
   const start = () =>
-    spawn(process.execPath, ["-e", script, host, String(port), text, String(ownPort)], {
+    spawn(process.execPath, ["-e", script, host, String(port), text, String(ownPort), String(waitMs)], {
       stdio: ["ignore", "pipe", "inherit"],
     });
   // The child is forked by this thread, inside the namespace.

@@ -32,6 +32,8 @@ export interface NetworkController {
   checkEndpoint(network: string, settings: Partial<EndpointSettings>): void;
   /** Publishes ports of a connected sandbox; "port is already allocated" conflicts undo all of the call. */
   publish(containerId: string, ports: PortRequest): Promise<PortMap>;
+  /** Why ports that are published may not be reached by other machines, and what helps; undefined if nothing is known. */
+  publishWarning(): string | undefined;
   /** What a sandbox has now: its endpoints by their networks' names, and whether the engine answers its DNS queries. */
   state(containerId: string): SandboxState;
   /** The host's addresses as containers are told of them: the configured ones, else the default bridge's. */

@@ -14,6 +14,7 @@ import { addressOf, checkSettings, containerRow, dnsNamesOf, type Endpoint, sett
 import { isNamed } from "./endpoint-options.ts";
 import { Firewall } from "./firewall.ts";
 import { FirewallGuard } from "./firewall-guard.ts";
+import { ForeignRules } from "./foreign-rules.ts";
 import { gatewayOf, hostAddressesOf, leadsOut } from "./gateway.ts";
 import { HostServers, upstreamsOf } from "./host-dns.ts";
 import { Names } from "./names.ts";
@@ -76,6 +77,7 @@ export class Networks implements NetworkController {
   readonly #registry: NetworkRegistry;
   readonly #firewall: Firewall;
   readonly #guard: FirewallGuard;
+  readonly #foreignRules: ForeignRules;
   readonly #publications: Publications;
   readonly #surroundings: Surroundings;
 
@@ -102,11 +104,16 @@ export class Networks implements NetworkController {
     });
     // A table that is there serves containers that outlived the engine until reconcile knows of them.
     if (!this.#firewall.exists()) this.#firewall.install({ mappings: [], openPorts: [] });
-    void this.#firewall.warnOfOthers(this.#registry.defaultInterface);
+    this.#foreignRules = new ForeignRules({
+      bridge: this.#registry.defaultInterface,
+      publish: config.publish ?? "open",
+      logger,
+    });
     const table = `gantry-${config.engineId}`;
     this.#guard = new FirewallGuard({
       firewall: this.#firewall,
       logger,
+      onOther: () => this.#foreignRules.changed(),
       onRestored: (by) =>
         events.publish({ type: "network", action: "restore-rules", id: "", attributes: { by, table } }),
     });
@@ -246,6 +253,10 @@ export class Networks implements NetworkController {
     }
   }
 
+  publishWarning(): string | undefined {
+    return this.#foreignRules.warning;
+  }
+
   state(containerId: string): SandboxState {
     const member = this.#members.get(containerId);
     const endpoints = [...(member?.endpoints.values() ?? [])];
@@ -335,6 +346,7 @@ export class Networks implements NetworkController {
     }
     this.#registry.detach();
     this.#guard.close();
+    this.#foreignRules.close();
     this.#surroundings.close();
     this.#netlink.close();
   }

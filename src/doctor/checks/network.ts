@@ -33,17 +33,13 @@ function made(what: "bridge" | "veth" | "nftables", title: string, mend: string)
 const foreignRules: Check = {
   id: "network.foreign-rules",
   title: "other firewalls",
-  run({ network }, { bridge }) {
-    const dropping = network
-      .chains()
-      .filter(({ table, hook, policy }) => hook === "forward" && policy === "drop" && !table.startsWith("gantry"));
-    const [first] = dropping;
-    if (first === undefined) return ok("none drops what is forwarded");
-    const { family, table, name } = first;
-    const rule = (side: string) => `nft insert rule ${family} ${table} ${name} ${side} "${bridge}" accept`;
+  async run({ network }, { bridge }) {
+    const obstacles = await network.forwardObstacles(bridge);
+    if (obstacles.length === 0) return ok("none drops what is forwarded");
+    const where = obstacles.map((obstacle) => `${obstacle.program} (${obstacle.where})`).join(" and ");
     return warning(
-      `the chain ${family} ${table} ${name} drops what it isn't told of: containers may reach nothing outside`,
-      `Let them through: ${rule("iifname")} && ${rule("oifname")}`,
+      `${where} drops what it isn't told of: containers may reach nothing outside, nor be reached from there`,
+      `Let them through: ${obstacles.flatMap(({ commands }) => commands).join(" && ")}`,
     );
   },
 };
