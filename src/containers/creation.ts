@@ -9,7 +9,7 @@ import { bundleFolder } from "./bundle.ts";
 import type { CreateOptions } from "./controller.ts";
 import { copyUp } from "./copy-up.ts";
 import { anonymousVolumes, completeHostConfig, mergeConfig, newId } from "./create.ts";
-import { endpointsOf } from "./endpoints.ts";
+import { endpointsOf, warnOfUnpublished } from "./endpoints.ts";
 import { publishContainerEvent } from "./event.ts";
 import { checkPlatform } from "./image-platform.ts";
 import type { Lifecycle } from "./lifecycle.ts";
@@ -72,6 +72,7 @@ export async function createContainer(
     if (joined !== undefined) peer(table, joined);
   }
   const endpoints = endpointsOf(request, hostConfig, ports.networks);
+  warnings.push(...warnOfUnpublished(hostConfig, endpoints, ports.networks));
   const plan = planMounts({
     hostConfig,
     anonymous: anonymousVolumes(config),

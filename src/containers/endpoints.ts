@@ -26,6 +26,20 @@ export function endpointsOf(
   return endpoints;
 }
 
+/** What the user should know who publishes ports where there is nothing to publish them on. */
+export function warnOfUnpublished(
+  { PortBindings }: HostConfig,
+  endpoints: Readonly<Record<string, unknown>>,
+  networks: Pick<NetworkController, "find">,
+): string[] {
+  if (Object.keys(PortBindings ?? {}).length === 0) return [];
+  const found = Object.keys(endpoints).map((name) => findIfThere(networks, name));
+  const onWire = found.filter((network) => network?.driver === "macvlan" || network?.driver === "ipvlan");
+  if (onWire.length === 0 || onWire.length < found.length) return [];
+  const names = onWire.map((network) => `${network?.name} (${network?.driver})`).join(", ");
+  return [`Published ports are discarded: on ${names} the container has an address of its own`];
+}
+
 function findIfThere(networks: Pick<NetworkController, "find">, nameOrId: string): NetworkSummary | undefined {
   try {
     return networks.find(nameOrId);

@@ -249,6 +249,20 @@ describe("an engine that is killed while a container joins the wire of a link", 
     return shown.split("\n").filter((line) => line.includes("macvlan")).length;
   }
 
+  test("publishes nothing there, and says so", async () => {
+    const HostConfig = { NetworkMode: "street", PortBindings: { "80/tcp": [{ HostPort: "8080" }] } };
+    const body = { Image: "busybox", Cmd: ["sleep", "600"], HostConfig };
+    const { json } = await engine.request("POST", "/containers/create?name=open", body);
+    assert.match(
+      json.Warnings[0],
+      /^Published ports are discarded: on street \(macvlan\) the container has an address/,
+    );
+    assert.equal((await engine.request("POST", "/containers/open/start")).status, 204);
+    const { NetworkSettings } = (await engine.request("GET", "/containers/open/json")).json;
+    assert.deepEqual([NetworkSettings.Ports, NetworkSettings.Networks.street.IPAddress], [{}, "10.231.0.2"]);
+    assert.equal((await engine.request("DELETE", "/containers/open?force=1")).status, 204);
+  });
+
   for (const [point, act, isOn] of [
     ["networks.join.linked", join, false],
     ["networks.join.configured", join, false],
