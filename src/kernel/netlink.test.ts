@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { createNetns, inNetns, removeNetns } from "./namespace.ts";
 import { addressBytes, addressText } from "./netlink/address.ts";
+import { createSharingRequest, createVlanRequest } from "./netlink/link.ts";
+import { decodeAttributes, readText } from "./netlink/message.ts";
 import { Netlink } from "./netlink.ts";
 import { enterPrivateHost } from "./private-host.fixture.ts";
 
@@ -131,6 +133,24 @@ test("a macvlan is born in its namespace, with its group and its parent elsewher
   netlink.deleteLink("wire");
   removeNetns(path);
   rmSync(folder, { recursive: true });
+});
+
+test("kinds of links that few kernels have are asked for in the kernel's own numbers", () => {
+  // As iproute2 writes them: the modes are 16 bits, the kind's data comes after its name.
+  const dataOf = ({ message }: { readonly message: Buffer }) => {
+    const info = decodeAttributes(message, 32).get(18) ?? Buffer.alloc(0);
+    const parts = decodeAttributes(info);
+    return `${readText(parts.get(1))} ${parts.get(2)?.toString("hex")}`;
+  };
+  const kind = { kind: "ipvlan", mode: "l3s", flag: "vepa" } as const;
+  const ipvlan = createSharingRequest({ name: "y", parent: 1, netnsFd: 9, group: 7, kind });
+  assert.equal(dataOf(ipvlan), "ipvlan 06000100020000000600020002000000");
+  assert.equal(dataOf(createVlanRequest("y", { parent: 1, id: 10, group: 7 })), "vlan 060001000a000000");
+  const attributes = decodeAttributes(ipvlan.message, 32);
+  assert.deepEqual(
+    [5, 28, 27].map((type) => attributes.get(type)?.readUInt32LE(0)),
+    [1, 9, 7],
+  );
 });
 
 test("addresses are listed of all links or of one, and routes without those of the host's own addresses", () => {
