@@ -63,7 +63,8 @@ export async function createContainer(
   const shared = settleSharedNamespaces(table, wished);
   const hostConfig = { ...wished, ...shared, Links: settleLinks(table, { hostConfig: wished }) };
   const warnings = [...ofPlatform, ...checkRequest({ ...request, HostConfig: hostConfig }, settings)];
-  const isPublished = hostConfig.PublishAllPorts || Object.values(hostConfig.PortBindings ?? {}).some((rows) => rows?.length);
+  const isPublished =
+    hostConfig.PublishAllPorts || Object.values(hostConfig.PortBindings ?? {}).some((rows) => rows?.length);
   const hidden = isPublished ? ports.networks.publishWarning() : undefined;
   if (hidden !== undefined) warnings.push(hidden);
   const config = mergeConfig(request.Config, image.config.config ?? {}, id, hostConfig);

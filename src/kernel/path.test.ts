@@ -22,6 +22,7 @@ import {
   mknodat,
   O_PATH,
   openat,
+  openBeneath,
   openFileAt,
   openInRoot,
   readFileInRoot,
@@ -42,6 +43,31 @@ describe("paths inside a root", () => {
     writeFileSync(join(outside, "secret"), "outside");
   });
   afterEach(() => rmSync(outside, { recursive: true, force: true }));
+
+  it("opens what lies beneath only where no link is on the way and nothing leads up", () => {
+    mkdirSync(join(root, "a/b"), { recursive: true });
+    writeFileSync(join(outside, "secret"), "");
+    symlinkSync("a", join(root, "link"));
+    symlinkSync("../secret", join(root, "out"));
+    symlinkSync("/proc/self/root", join(root, "magic"));
+    for (const path of ["a/b", "a", "a/../a/b", "."]) closeSync(openBeneath(root, path, O_PATH));
+    for (const [path, code] of [
+      ["link", "ELOOP"],
+      ["link/b", "ELOOP"],
+      ["out", "ELOOP"],
+      ["magic/etc", "ELOOP"],
+      ["..", "EXDEV"],
+      ["a/../../secret", "EXDEV"],
+      ["/etc", "EXDEV"],
+      ["nowhere", "ENOENT"],
+    ] as const) {
+      assert.throws(
+        () => closeSync(openBeneath(root, path, O_PATH)),
+        (error) => hasCode(error, code),
+        path,
+      );
+    }
+  });
 
   it("resolves absolute links and too many .. to the root itself", () => {
     symlinkSync("/etc/passwd", join(root, "absolute"));

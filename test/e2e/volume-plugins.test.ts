@@ -1,9 +1,14 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { request } from "node:http";
+import { createServer } from "node:https";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import type { TLSSocket } from "node:tls";
 import { FolderPlugin } from "../../src/volumes/plugin.fixture.ts";
+import { TestAuthority } from "../certificates.ts";
 import { endChild, findProgram } from "../command.ts";
 import { NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
 
@@ -244,6 +249,53 @@ test("what a plugin mounts by itself is seen by the container, and let go of bef
   await unmounted("real");
   plugin.behaviour = { scope: "global" };
   await engine.ok("volume", "rm", "real");
+});
+
+test("a plugin elsewhere is spoken to over TLS, each side knowing the other", async () => {
+  const authority = new TestAuthority();
+  const server = authority.issue({ names: ["127.0.0.1"] });
+  const client = authority.issue({ commonName: "the engine", usage: "client" });
+  const callers = new Set<string>();
+  const options = { cert: server.cert, key: server.key, ca: authority.certificate.cert };
+  const front = createServer({ ...options, requestCert: true, rejectUnauthorized: true }, (incoming, outgoing) => {
+    const caller = (incoming.socket as TLSSocket).getPeerCertificate().subject?.CN;
+    if (typeof caller === "string") callers.add(caller);
+    const passed = request({ socketPath: plugin.socket, method: "POST", path: incoming.url }, (answer) =>
+      answer.pipe(outgoing),
+    );
+    incoming.pipe(passed);
+  });
+  await new Promise<void>((resolve) => front.listen(0, "127.0.0.1", resolve));
+  try {
+    const file = (name: string, text: string) => {
+      writeFileSync(join(engine.root, name), text);
+      return join(engine.root, name);
+    };
+    const Addr = `tcp://127.0.0.1:${(front.address() as AddressInfo).port}`;
+    const CAFile = file("ca.pem", authority.certificate.cert);
+    const own = { CertFile: file("cert.pem", client.cert), KeyFile: file("key.pem", client.key) };
+    const specs = {
+      secure: { CAFile, ...own },
+      unknown: { CAFile: file("other.pem", new TestAuthority("another").certificate.cert), ...own },
+      unproven: { CAFile },
+    };
+    for (const [name, TLSConfig] of Object.entries(specs)) {
+      writeFileSync(join(folder, `${name}.json`), JSON.stringify({ Name: name, Addr, TLSConfig }));
+    }
+    const make = async (Driver: string) =>
+      (await engine.request("POST", "/volumes/create", { Name: `by-${Driver}`, Driver })).json;
+    assert.equal((await make("secure")).Driver, "secure");
+    assert.deepEqual([...callers], ["the engine"]);
+    for (const name of ["unknown", "unproven"]) {
+      assert.match((await make(name)).message, /the volume plugin ".*" failed at Plugin\.Activate: /, name);
+      assert.ok(!plugin.options.has(`by-${name}`));
+    }
+    assert.equal((await engine.request("DELETE", "/volumes/by-secure")).status, 204);
+  } finally {
+    for (const name of ["secure", "unknown", "unproven"]) rmSync(join(folder, `${name}.json`), { force: true });
+    front.closeAllConnections();
+    front.close();
+  }
 });
 
 const RCLONE = findProgram("rclone");
