@@ -323,3 +323,55 @@ test("a tmpfs has its size, its mode and the words that are allowed", { skip: NO
   );
   assert.equal(await answer({ SizeBytes: -1 }), 'invalid mount config for type "tmpfs": invalid tmpfs size: -1');
 });
+
+test("a new volume gets what the image has, once, with owners and modes; a declared one can't be where a file is", {
+  skip: NO_DOCKER,
+}, async () => {
+  const script =
+    "mkdir -p /full/deep; echo content >/full/deep/file; ln /full/deep/file /full/hard; chmod 1750 /full; chown 12:34 /full /full/deep/file";
+  const id = await engine.ok("create", "--network", "none", "busybox", "sh", "-c", script);
+  await engine.ok("start", "-a", id);
+  await engine.ok("commit", "-c", "VOLUME /full", id, "full");
+  await engine.ok("rm", id);
+  const look = ["full", "sh", "-c", "stat -c '%a %u %g' /full; stat -c '%u %h' /full/deep/file; cat /full/hard"];
+  const expected = "1750 12 34\n12 2\ncontent";
+  for (const flags of [[], ["-v", "kept:/full"], ["--mount", "src=other,dst=/full"], ["-v", "/full"]]) {
+    assert.equal(await engine.ok("run", "--rm", "--network", "none", ...flags, ...look), expected, flags.join(" "));
+  }
+  const count = async (...flags: string[]) =>
+    engine.ok("run", "--rm", "--network", "none", ...flags, "full", "sh", "-c", "ls /full | wc -l");
+  assert.equal(await count("-v", "without:/full:nocopy"), "0");
+  assert.equal(await count("--mount", "src=without2,dst=/full,volume-nocopy"), "0");
+  assert.equal(await count("--tmpfs", "/full"), "0");
+  await engine.ok("run", "--rm", "--network", "none", "-v", "kept:/full", "full", "sh", "-c", "rm -r /full/deep");
+  assert.equal(await count("-v", "kept:/full"), "1", "what isn't empty is left as it is");
+  await engine.ok("run", "--rm", "--network", "none", "-v", "kept:/full", "full", "rm", "/full/hard");
+  assert.equal(await count("-v", "kept:/full"), "2", "what was emptied is filled again, as Docker does");
+  const refused = await engine.docker("create", "-v", "/bin/busybox", "busybox");
+  assert.match(refused.stderr, /cannot mount volume over existing file, file exists \/bin\/busybox/);
+});
+
+test("mounts lie over each other by depth, whatever order they are asked for in", { skip: NO_DOCKER }, async () => {
+  const mounts = ["-v", "deep:/m/x/y", "--mount", "src=top,dst=/m", "--tmpfs", "/m/x/y/z", "-v", "mid:/m/x"];
+  const id = await engine.ok(
+    "create",
+    "--network",
+    "none",
+    ...mounts,
+    "busybox",
+    "sh",
+    "-c",
+    "for d in /m /m/x /m/x/y /m/x/y/z; do touch $d/here; done",
+  );
+  await engine.ok("start", "-a", id);
+  await engine.ok("rm", id);
+  const held = (volume: string) => readdirSync(dataOf(volume)).sort();
+  assert.deepEqual(
+    [held("top"), held("mid"), held("deep")],
+    [
+      ["here", "x"],
+      ["here", "y"],
+      ["here", "z"],
+    ],
+  );
+});
