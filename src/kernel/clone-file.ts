@@ -17,3 +17,16 @@ export function cloneFile(from: number, to: number): boolean {
   if (hasCode(error, ...CANNOT)) return false;
   throw error;
 }
+
+/**
+ * The same on a thread of the pool: what of `from` isn't on the disk yet is written there first, which can take long.
+ */
+export async function cloneFileAside(from: number, to: number): Promise<boolean> {
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  ioctl.async(to, FICLONE, from, (error: Error | null, result: number) => {
+    if (error === null) resolve(result);
+    else reject(error);
+  });
+  // The errno of another thread can't be asked for: it fails the same way again.
+  return (await promise) === 0 || cloneFile(from, to);
+}

@@ -1,11 +1,11 @@
-import { closeSync, constants, read as fsRead, write as fsWrite, ftruncateSync } from "node:fs";
+import { closeSync, constants, read as fsRead, write as fsWrite, ftruncateSync, readSync, writeSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { promisify } from "node:util";
 import { throwIfAborted } from "../base/abort.ts";
 import { Breath } from "../base/breath.ts";
 import { bytesToName } from "../base/byte-string.ts";
 import { GantryError, hasCode, messageOf, unlessCode } from "../base/errors.ts";
-import { cloneFile } from "../kernel/clone-file.ts";
+import { cloneFile, cloneFileAside } from "../kernel/clone-file.ts";
 import { dataRanges } from "../kernel/holes.ts";
 import {
   type FileStat,
@@ -45,6 +45,8 @@ export interface CopiedTree {
 const DEEPEST = 1000;
 const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+/** Up to this a file is copied at once. */
+const SMALL = 128 << 10;
 const PIECE = 4 << 20;
 const MOST_RANGES = 10_000;
 const PROGRESS_MS = 200;
@@ -213,7 +215,8 @@ class TreeCopy {
         // Before it is read, which changes the time of its last access.
         const stat = fstatat(from, "");
         const { size } = stat;
-        if (size > 0 && !this.#clone(from, to)) await this.#content(from, to, size, `${level.path}${name}`);
+        if (size > 0 && !(await this.#clone(from, to, size)))
+          await this.#content(from, to, size, `${level.path}${name}`);
         this.#bytes += size;
         dress(from, to, stat);
       } finally {
@@ -225,14 +228,14 @@ class TreeCopy {
     return true;
   }
 
-  #clone(from: number, to: number): boolean {
+  async #clone(from: number, to: number, size: number): Promise<boolean> {
     if (this.#clones === false) return false;
-    const isClone = cloneFile(from, to);
-    this.#clones = isClone;
-    return isClone;
+    this.#clones = size > SMALL ? await cloneFileAside(from, to) : cloneFile(from, to);
+    return this.#clones;
   }
 
   async #content(from: number, to: number, size: number, path: string): Promise<void> {
+    if (size <= SMALL && copyAtOnce(from, to, size)) return;
     const ranges = dataRanges(from, size, MOST_RANGES) ?? [{ offset: 0, length: size }];
     this.#memory ??= Buffer.allocUnsafeSlow(PIECE);
     const memory = this.#memory;
@@ -262,6 +265,14 @@ class TreeCopy {
     copyAttributes(`/proc/self/fd/${level.from}/${name}`, `/proc/self/fd/${level.to}/${name}`);
     utimensat(level.to, name, stat.atime, stat.mtime);
   }
+}
+
+/** What is small is done before a thread of the pool would have begun. False if it isn't what it was any more. */
+function copyAtOnce(from: number, to: number, size: number): boolean {
+  const bytes = Buffer.allocUnsafe(size);
+  if (readSync(from, bytes, 0, size, 0) !== size) return false;
+  for (let done = 0; done < size; ) done += writeSync(to, bytes, done, size - done, done);
+  return true;
 }
 
 /** Owner before attributes before mode: a change of owner takes capabilities away, and a list has a say in the mode. */

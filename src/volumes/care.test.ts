@@ -422,7 +422,7 @@ test("a volume of limited size holds so much and no more, and grows", { skip: NO
     // The kernel lets not everybody do this while it is mounted: it is grown, or refused in one sentence.
     const grown = await care.resize("small", "24M").catch((error: unknown) => error);
     if (grown instanceof Error)
-      assert.match(grown.message, /^cannot grow the disk of limited size .*Permission denied/);
+      assert.match(grown.message, /^cannot resize volume small while it is in use: .*Permission denied.*: stop what/);
   } finally {
     await local.release("me");
   }
@@ -431,7 +431,8 @@ test("a volume of limited size holds so much and no more, and grows", { skip: NO
   boot();
   const [row] = await care.usage();
   assert.deepEqual([row?.Name, row?.Size, row?.Limit], ["small", (5 << 20) + 4, 24 << 20]);
-  assert.ok((row?.Taken ?? 0) >= 5 << 20);
+  // What isn't written back yet takes no room so far.
+  assert.ok((row?.Taken ?? 0) > 0);
   assert.ok(!isMountPoint(at));
   await care.snapshot("small", "full", "refuse");
   await care.clone("small", "other", { writers: "refuse" });
@@ -456,7 +457,10 @@ test("a volume without a size can't be resized, and one whose content lies elsew
   make("plain", {});
   await assert.rejects(
     care.resize("plain", "1G"),
-    refusal("invalid", "cannot resize volume plain: it was made without a size: clone it into a volume that has one"),
+    refusal(
+      "invalid",
+      "cannot resize volume plain: it was made without a size: import its export into a volume that has one",
+    ),
   );
   make("remote", {}, { type: "tmpfs", device: "tmpfs" });
   await assert.rejects(

@@ -3,7 +3,7 @@ import { basename, dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import type { Volume, VolumeSnapshot, VolumeUsage } from "../api/volume.ts";
 import { syncFolder } from "../base/atomic-file.ts";
-import { GantryError } from "../base/errors.ts";
+import { GantryError, messageOf } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { SingleFlight } from "../base/single-flight.ts";
 import { bytesSize, ramInBytes } from "../base/units.ts";
@@ -222,24 +222,40 @@ export class VolumeCare {
     });
   }
 
-  /** Makes a volume of limited size larger, also while containers run with it. */
+  /**
+   * Makes a volume of limited size larger, also while containers run with it. Where the kernel doesn't allow that, the
+   * content moves to a larger disk, which needs it unused.
+   */
   async resize(name: string, text: string): Promise<Volume> {
-    const { local } = this.#ports;
+    const { local, users } = this.#ports;
     const refuse = (why: string) => new GantryError("invalid", `cannot resize volume ${name}: ${why}`);
     const wanted = ramInBytes(text);
     const check = (volume: Volume): void => {
       const size = sizeOf(volume.Options);
-      if (size === undefined) throw refuse("it was made without a size: clone it into a volume that has one");
+      if (size === undefined) throw refuse("it was made without a size: import its export into a volume that has one");
       if (wanted < size) throw refuse(`it has ${bytesSize(size)}, and can only be made larger`);
       if (wanted > LARGEST_DISK) throw refuse(`${bytesSize(LARGEST_DISK)} is the largest size`);
     };
     check(this.#ownVolume(name, "resize"));
-    // While it isn't mounted any kernel lets it grow: those who have ended let go of it soon.
-    const { users } = this.#ports;
+    // Those who have ended let go of it soon.
     await local.settled(name, (holder) => !users.of(name).some(({ id, isRunning }) => id === holder && isRunning));
-    return local.exclusively(name, "it is being resized", { mounted: false }, async (volume) => {
+    return local.exclusively(name, "it is being resized", { mounted: true }, async (volume) => {
       check(volume);
-      return local.resize(volume, text, wanted);
+      try {
+        await local.grow(volume, wanted);
+      } catch (error) {
+        if (local.holdersOf(name).length > 0) {
+          const why = `${messageOf(error)}: stop what runs with it, and try again`;
+          throw new GantryError("conflict", `cannot resize volume ${name} while it is in use: ${why}`, {
+            cause: error,
+          });
+        }
+        await using draft = await VolumeDraft.begin(local.draftFolder(name), wanted);
+        await withFolder(volume.Mountpoint, (fd) => copyTree(fd, draft.fd));
+        await draft.seal();
+        draft.replace(dirname(volume.Mountpoint));
+      }
+      return local.resized(volume, text, wanted);
     });
   }
 

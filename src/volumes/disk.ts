@@ -1,11 +1,11 @@
 import { execFile } from "node:child_process";
-import { existsSync, renameSync, rmdirSync, statSync } from "node:fs";
-import { mkdir, open, rm, truncate } from "node:fs/promises";
+import { existsSync, renameSync, statSync } from "node:fs";
+import { open, rm, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { syncFolder } from "../base/atomic-file.ts";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
-import { detachMount, listMounts } from "../kernel/mount.ts";
+import { listMounts } from "../kernel/mount.ts";
 
 /**
  * A disk of limited size: an ext4 file system in a sparse file, mounted by a loop device. What is written takes room of
@@ -52,7 +52,8 @@ async function makeDisk(path: string, size: number): Promise<void> {
     await file.truncate(size);
     // No room is set aside for root: all that runs in a container may be root.
     await tool("mkfs.ext4", ["-q", "-F", "-m", "0", "-E", "root_owner=0:0,nodiscard", "--", draft], "make");
-    await removeLostAndFound(draft, `${path}.point`);
+    // Where content is expected, a volume that isn't empty is taken for one that has some.
+    await tool("debugfs", ["-w", "-R", "rmdir lost+found", draft], "make");
     await file.sync();
   } catch (error) {
     await rm(draft, { force: true });
@@ -62,48 +63,18 @@ async function makeDisk(path: string, size: number): Promise<void> {
   syncFolder(join(path, ".."));
 }
 
-/** Where content is expected, a volume that isn't empty is taken for one that has some. */
-async function removeLostAndFound(disk: string, point: string): Promise<void> {
-  await mkdir(point, { recursive: true, mode: 0o700 });
-  try {
-    await tool("mount", ["-i", "-n", "-t", "ext4", "-o", "loop", "--", disk, point], "mount");
-    try {
-      rmdirSync(join(point, "lost+found"));
-    } catch (error) {
-      // What a check of the file system found stays.
-      if (!hasCode(error, "ENOENT", "ENOTEMPTY")) throw error;
-    } finally {
-      await detachMount(point);
-    }
-  } finally {
-    rmdirSync(point);
-  }
-}
-
 /**
- * Makes a disk larger, mounted or not. What died on the way is done again. Of a mounted one the kernel does it, and
- * lets only those who may pass limits of resources (CAP_SYS_RESOURCE).
+ * Makes a disk larger that is mounted at `target`. What died on the way is done again. The kernel does it, and lets only
+ * those who may pass limits of resources (CAP_SYS_RESOURCE). Never done to one that isn't mounted here: it may be in
+ * another mount namespace, where it goes on to be written to.
  */
 export async function growDisk(folder: string, target: string, size: number): Promise<void> {
   const path = diskPath(folder);
-  // One that was never used is made when it is, as large as it is to be then.
-  if (!existsSync(path)) return;
   if (statSync(path).size < size) await truncate(path, size);
-  const mounted = listMounts(target).findLast((row) => row.target === target);
-  if (mounted !== undefined) {
-    await tool("losetup", ["--set-capacity", mounted.source], "grow");
-    try {
-      await tool("resize2fs", [mounted.source], "grow");
-    } catch (error) {
-      const hint = "if this machine never allows it while the volume is in use, stop what runs with it first";
-      throw new GantryError("internal", `${messageOf(error)}: ${hint}`, { cause: error });
-    }
-    return;
-  }
-  await tool("e2fsck", ["-f", "-p", path], "check");
-  await tool("resize2fs", [path], "grow");
-  // The check makes it anew.
-  await removeLostAndFound(path, `${path}.point`);
+  const { source } = listMounts(target).findLast((row) => row.target === target) ?? {};
+  if (source === undefined) throw new GantryError("internal", `cannot grow ${path}: it isn't mounted`);
+  await tool("losetup", ["--set-capacity", source], "grow");
+  await tool("resize2fs", [source], "grow");
 }
 
 async function tool(program: string, args: readonly string[], verb: string): Promise<void> {
@@ -115,8 +86,6 @@ async function tool(program: string, args: readonly string[], verb: string): Pro
       env: { PATH: PROGRAMS.join(":"), LC_ALL: "C" },
     });
   } catch (error) {
-    // It has repaired something, which is well.
-    if (program === "e2fsck" && (error as { code?: unknown }).code === 1) return;
     const missing = hasCode(error, "ENOENT");
     const said = (error as { stderr?: string }).stderr?.trim().split("\n").at(-1) ?? "";
     const why = missing ? `${program} is not installed` : said === "" ? messageOf(error) : said;

@@ -195,13 +195,13 @@ export class LocalVolumes implements VolumeDriver {
     const content = volume && contentOf(volume);
     if (volume === undefined || content?.kind === "device") return undefined;
     if (content?.kind !== "disk") return folderSizes(volume.Mountpoint);
-    const taken = diskTakes(this.#folder(name));
     // One that was never used has no disk yet, and needs none to be counted.
-    if (taken === 0) return { bytes: 0, taken };
+    if (diskTakes(this.#folder(name)) === 0) return { bytes: 0, taken: 0 };
     const holder = `${READER}sizes ${randomBytes(8).toString("hex")}`;
     const folder = await this.mount(name, holder);
     try {
-      return { bytes: (await folderSizes(folder)).bytes, taken };
+      const { bytes } = await folderSizes(folder);
+      return { bytes, taken: diskTakes(this.#folder(name)) };
     } finally {
       await this.release(holder);
     }
@@ -382,9 +382,13 @@ export class LocalVolumes implements VolumeDriver {
     return renamed;
   }
 
-  /** Sets another limit. To be called within `exclusively`; whether somebody holds the volume doesn't matter. */
-  async resize(volume: Volume, text: string, size: number): Promise<Volume> {
+  /** Makes a mounted disk larger. To be called within `exclusively`. */
+  async grow(volume: Volume, size: number): Promise<void> {
     await growDisk(this.#folder(volume.Name), volume.Mountpoint, size);
+  }
+
+  /** Notes another limit, which the disk has already. */
+  resized(volume: Volume, text: string, size: number): Volume {
     failpoint("volumes.resize.grown");
     const resized = { ...volume, Options: { ...volume.Options, size: text } };
     this.#records.put(volume.Name, resized);
