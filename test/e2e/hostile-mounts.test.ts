@@ -72,7 +72,7 @@ test("a destination that another container swaps for a link stays within the con
     "cd /r; while :; do mv dir x; mv link dir; mv dir link; mv x dir; done",
   );
   try {
-    for (let turn = 0; turn < 15; turn++) {
+    for (let turn = 0; turn < 10; turn++) {
       const mounts = ["-v", "raced:/r", "-v", "inner:/r/dir/in", "--tmpfs", "/r/dir/in/deep"];
       const { stdout } = await run(...mounts, "busybox", "sh", "-c", "touch /r/dir/in/made; cat /r/dir/key");
       assert.doesNotMatch(stdout, /host only/);

@@ -375,3 +375,39 @@ test("mounts lie over each other by depth, whatever order they are asked for in"
     ],
   );
 });
+
+test("a start that dies leaves nothing of what it was about to mount, and all that was in there", {
+  skip: NO_DOCKER,
+}, async () => {
+  await engine.ok("volume", "create", "precious");
+  mkdirSync(join(dataOf("precious"), "sub"));
+  writeFileSync(join(dataOf("precious"), "sub/file"), "kept\n");
+  const part = ["--mount", "type=volume,src=precious,dst=/p,volume-subpath=sub"];
+  const file = ["--mount", "type=volume,src=precious,dst=/f,volume-subpath=sub/file"];
+  const image = ["--mount", "type=image,src=busybox,dst=/i,image-subpath=bin"];
+  await engine.ok(
+    "create",
+    "--name",
+    "dies",
+    "--network",
+    "none",
+    ...part,
+    ...file,
+    ...image,
+    "busybox",
+    "cat",
+    "/p/file",
+    "/f",
+  );
+  for (const point of ["containers.start.networked", "containers.start.created"]) {
+    await engine.restart({ GANTRY_FAILPOINTS: `${point}=kill` });
+    assert.notEqual((await engine.docker("start", "dies")).code, 0);
+    await engine.kill();
+    assert.ok(sources().length > 0, point);
+    await engine.start();
+    assert.deepEqual(sources(), [], point);
+    assert.equal(readFileSync(join(dataOf("precious"), "sub/file"), "utf8"), "kept\n");
+  }
+  assert.equal(await engine.ok("start", "-a", "dies"), "kept\nkept");
+  await engine.ok("rm", "dies");
+});
