@@ -1,14 +1,11 @@
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { EventBus } from "../events/bus.ts";
-import type { Message } from "../kernel/netlink/message.ts";
-import { NetlinkMonitor } from "../kernel/netlink/monitor.ts";
-import { decodeRoute } from "../kernel/netlink/route.ts";
 import type { Netlink } from "../kernel/netlink.ts";
+import { type NetworkChange, NetworkMonitor } from "../kernel/network-monitor.ts";
 import { type Clash, findClashes, keyOf, type OwnSubnet, type Reached } from "./clash.ts";
 import type { NetworkRecord } from "./record.ts";
 
-const MESSAGE = { linkGone: 17, address: 20, addressGone: 21, route: 24, routeGone: 25 } as const;
 /** The kernel's own: what it takes in itself, and what it sends to all. */
 const LOCAL_TABLE = 255;
 /** Changes come in bursts: they are looked at together, and not more often than this. */
@@ -39,7 +36,7 @@ export interface BridgedNetwork {
  */
 export class Surroundings {
   readonly #ports: SurroundingsPorts;
-  readonly #monitor: NetlinkMonitor;
+  readonly #monitor: NetworkMonitor;
   /** Those that were told. */
   #clashes = new Map<string, Clash>();
   #timer: NodeJS.Timeout | undefined;
@@ -48,8 +45,8 @@ export class Surroundings {
 
   constructor(ports: SurroundingsPorts) {
     this.#ports = ports;
-    this.#monitor = new NetlinkMonitor({
-      message: (message) => this.#heard(message),
+    this.#monitor = new NetworkMonitor({
+      change: (change) => this.#heard(change),
       loss: () => this.#lookSoon(),
     });
   }
@@ -110,29 +107,11 @@ export class Surroundings {
     return [...addresses, ...netlink.routes().filter(({ table }) => table !== LOCAL_TABLE)];
   }
 
-  #heard(message: Message): void {
-    if (this.#timer === undefined && this.#matters(message)) this.#lookSoon();
-  }
-
-  /** The containers' own coming and going does not. */
-  #matters(message: Message): boolean {
-    const { type, body } = message;
-    const isOwn = (index: number) => this.#ports.bridges().some((each) => each.index === index);
-    switch (type) {
-      case MESSAGE.linkGone:
-        // A bridge tells of a port that leaves it in the same way, with a family.
-        return body[0] === 0 && isOwn(body.readInt32LE(4));
-      case MESSAGE.address:
-      case MESSAGE.addressGone:
-        return !isOwn(body.readInt32LE(4));
-      case MESSAGE.route:
-      case MESSAGE.routeGone: {
-        const route = decodeRoute(message);
-        return route !== undefined && route.table !== LOCAL_TABLE && !isOwn(route.index);
-      }
-      default:
-        return false;
-    }
+  /** The containers' own coming and going does not matter. */
+  #heard({ what, index }: NetworkChange): void {
+    if (this.#timer !== undefined) return;
+    const isOwn = this.#ports.bridges().some((each) => each.index === index);
+    if (isOwn === (what === "link")) this.#lookSoon();
   }
 
   #lookSoon(): void {
