@@ -88,12 +88,12 @@ describe("networks", { skip: NO_DOCKER }, () => {
     await engine.ok("rm", "-f", "all");
   });
 
-  test("a port in use is refused, and what was begun is undone", async () => {
+  test("a port in use is refused, naming who has it, and what was begun is undone", async () => {
     const port = await freePort();
     await greeter("first", "-p", `${port}:80`);
     const second = await engine.docker("run", "-d", "--name", "second", "-p", `${port}:80`, "busybox", "sleep", "600");
     assert.equal(second.code, 125);
-    assert.match(second.stderr, /port is already allocated/);
+    assert.match(second.stderr, /port is already allocated: the container first has it/);
     assert.equal(await engine.ok("inspect", "-f", "{{.State.Status}}", "second"), "created");
     const server = createServer().listen(0, "0.0.0.0");
     await new Promise((resolve) => server.once("listening", resolve));
@@ -101,7 +101,7 @@ describe("networks", { skip: NO_DOCKER }, () => {
     const third = await engine.docker("run", "--rm", "-p", `${taken}:80`, "busybox", "true");
     server.close();
     assert.equal(third.code, 125);
-    assert.match(third.stderr, /address already in use|port is already allocated/);
+    assert.match(third.stderr, new RegExp(`address already in use: process ${process.pid} \\(.+\\) has it`));
     await engine.ok("rm", "-f", "first");
     await engine.ok("start", "second");
     await engine.ok("rm", "-f", "second");
