@@ -95,6 +95,39 @@ describe("mounts", () => {
       { Mounts: [{ Type: "bind", Source: "/tmp", Target: "/a", TmpfsOptions: {} }] },
       /field TmpfsOptions must not be specified/,
     ],
+    [{ Mounts: [{ Type: "npipe", Source: "x", Target: "/a" }] }, /mount type unknown: "npipe"/],
+    [{ Mounts: [{ Type: "cluster", Source: "x", Target: "/a" }] }, /mount type unknown: "cluster"/],
+    [
+      { Mounts: [{ Type: "image", Target: "/a" }] },
+      /^invalid mount config for type "image": field Source must not be empty$/,
+    ],
+    [
+      { Mounts: [{ Type: "image", Source: "x", Target: "/a", ImageOptions: { Subpath: "../b" } }] },
+      /subpath must be a relative path within the volume$/,
+    ],
+    [
+      { Mounts: [{ Type: "volume", Source: "v", Target: "/a", VolumeOptions: { Subpath: "a\0b" } }] },
+      /subpath must be a relative path within the volume$/,
+    ],
+    [
+      { Mounts: [{ Type: "bind", Source: "/tmp", Target: "/a", BindOptions: { ReadOnlyNonRecursive: true } }] },
+      /^mount options conflict: !ReadOnly && BindOptions\.ReadOnlyNonRecursive$/,
+    ],
+    [
+      {
+        Mounts: [
+          {
+            Type: "bind",
+            Source: "/tmp",
+            Target: "/a",
+            ReadOnly: true,
+            BindOptions: { ReadOnlyNonRecursive: true, ReadOnlyForceRecursive: true },
+          },
+        ],
+      },
+      /^mount options conflict: ReadOnlyNonRecursive && BindOptions\.ReadOnlyForceRecursive$/,
+    ],
+    [{ Binds: [`${join(folder, "data")}/x:/a:shared`] }, /must use either propagation mode "rslave" or "rshared"/],
     [{ VolumesFrom: ["a:b:c"] }, /^invalid mode: b:c$/],
   ];
   for (const [wanted, message] of refused) {
@@ -105,6 +138,15 @@ describe("mounts", () => {
       );
     });
   }
+
+  it("follows what the engine mounts below its own folder, and only there", () => {
+    const data = join(folder, "data");
+    const sources = [data, `${data}/volumes`, folder, "/", `${folder}/data-of-another`];
+    assert.deepEqual(
+      sources.map((source) => resolve({ Binds: [`${source}:/a`] })[0]?.propagation),
+      ["rslave", "rslave", "rslave", "rslave", "rprivate"],
+    );
+  });
 
   it("leaves no volume behind when it refuses", async () => {
     const before = volumes.list().length;
