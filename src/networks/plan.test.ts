@@ -77,7 +77,10 @@ test("an auxiliary address that nobody can have, or that two have, is refused", 
 test("every kind of nonsense in a row is named with its reason", () => {
   const rows: readonly (readonly [object, RegExp])[] = [
     [{ Subnet: "" }, /^invalid network config:\ninvalid subnet : invalid CIDR block notation$/],
-    [{ Subnet: "127.5.0.0/16" }, /invalid subnet 127\.5\.0\.0\/16: containers can have no addresses of 127\.0\.0\.0\/8/],
+    [
+      { Subnet: "127.5.0.0/16" },
+      /invalid subnet 127\.5\.0\.0\/16: containers can have no addresses of 127\.0\.0\.0\/8/,
+    ],
     [{ Subnet: "239.0.0.0/24" }, /no addresses of 224\.0\.0\.0\/4/],
     [{ Subnet: "0.0.0.0/0" }, /no addresses of 127\.0\.0\.0\/8/],
     [{ Subnet: "10.1.0.0" }, /invalid subnet 10\.1\.0\.0: invalid CIDR block notation/],
