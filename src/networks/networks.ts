@@ -49,6 +49,8 @@ interface Membership {
   sandbox: string | undefined;
   /** The sandbox was made by an earlier engine. */
   isInherited: boolean;
+  /** It is about to end. */
+  isWithdrawn: boolean;
   /** The name servers that the user chose. */
   dns: readonly string[];
   /** By the networks' ids. */
@@ -275,7 +277,10 @@ export class Networks implements NetworkController {
   }
 
   withdraw(containerId: string): void {
-    for (const endpoint of this.#members.get(containerId)?.endpoints.values() ?? []) this.#names.remove(endpoint);
+    const member = this.#members.get(containerId);
+    if (member === undefined) return;
+    member.isWithdrawn = true;
+    for (const endpoint of member.endpoints.values()) this.#names.remove(endpoint);
   }
 
   rename(containerId: string, name: string): void {
@@ -386,6 +391,7 @@ export class Networks implements NetworkController {
       member = {
         sandbox: undefined,
         isInherited: false,
+        isWithdrawn: false,
         dns: [],
         endpoints: new Map(),
         published: undefined,
@@ -402,7 +408,7 @@ export class Networks implements NetworkController {
     member.endpoints.set(network.id, endpoint);
     const joined = this.#joined.get(network.id) ?? new Set();
     this.#joined.set(network.id, joined.add(endpoint));
-    this.#names.add(endpoint);
+    if (!member.isWithdrawn) this.#names.add(endpoint);
   }
 
   #forget(member: Membership, endpoint: Endpoint): void {

@@ -107,6 +107,27 @@ describe("names", { skip: NO_DOCKER }, () => {
     });
   }
 
+  test("one that is being stopped is found by no name that it gets meanwhile, and by its own when it is back", async () => {
+    const { json } = await engine.request("POST", "/containers/create?name=slow", {
+      Image: "busybox",
+      Cmd: ["sh", "-c", "trap '' TERM; while :; do sleep 1; done"],
+      HostConfig: { NetworkMode: "names" },
+    });
+    await engine.ok("start", "slow");
+    const look = (name: string) => inside("asker", `nslookup -type=a ${name}`);
+    const address = await engine.ok("inspect", "-f", "{{.NetworkSettings.Networks.names.IPAddress}}", "slow");
+    const found = new RegExp(`Address: ${address.replaceAll(".", "\\.")}$`, "m");
+    assert.match(await look("slow"), found);
+    const stopped = engine.ok("stop", "-t", "2", "slow");
+    for (const deadline = Date.now() + 10_000; found.test(await look("slow")) && Date.now() < deadline; );
+    await engine.ok("rename", "slow", "slower");
+    for (const name of ["slow", "slower", json.Id.slice(0, 12)]) assert.doesNotMatch(await look(name), found);
+    await stopped;
+    await engine.ok("start", "slower");
+    assert.match(await look("slower"), found);
+    await engine.ok("rm", "-f", "slower");
+  });
+
   test("the host is found by its own name from every kind of network, and by --add-host in both families", async () => {
     const server = createServer((socket) => socket.on("error", () => {}).end("host here\n"));
     server.listen(0, "0.0.0.0");
