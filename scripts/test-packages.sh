@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what only tests need: clients of the Docker API by others, shells, a registry and its clients by others. Tests
-# skip what is not there, so nothing here fails; what could not be had is tried again a day later, or at once after
-# `rm dist/.test-packages`. No service of theirs is started.
+# Installs what only tests need: clients of the Docker API by others, shells, a registry and its clients by others, a
+# host's firewall (it stays off), a file system that shares blocks. Tests skip what is not there, so nothing here fails;
+# what could not be had is tried again a day later, or at once after `rm dist/.test-packages`. No service is started.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$root"
@@ -12,6 +12,8 @@ missing=
 for program in docker-compose zsh fish docker-registry skopeo buildah podman; do
   command -v "$program" >/dev/null || missing="$missing $program"
 done
+[ -x /usr/sbin/ufw ] || missing="$missing ufw"
+[ -x /usr/sbin/mkfs.xfs ] || missing="$missing xfsprogs"
 [ -n "$missing" ] || exit 0
 [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 0
 mkdir -p dist
@@ -56,6 +58,7 @@ case $missing in *docker-registry*) units=docker-registry.service ;; esac
 case $missing in
   *podman*) units="$units podman.socket podman.service podman-restart.service podman-auto-update.service podman-auto-update.timer" ;;
 esac
+case $missing in *ufw*) units="$units ufw.service" ;; esac
 for unit in $units; do
   ! command -v systemctl >/dev/null || systemctl --quiet disable "$unit" >"$log" 2>&1 || true
 done
