@@ -1,4 +1,4 @@
-import { GantryError, messageOf } from "../base/errors.ts";
+import { GantryError, isKind, messageOf } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import { CompiledSeccomp } from "../runtime/compiled-seccomp.ts";
@@ -335,7 +335,12 @@ export class Lifecycle {
     if (!this.#restarts.cancel(entry) && entry.record.state.status === "running") {
       await this.#stopRunning(entry, options);
     }
-    await this.start(entry);
+    try {
+      await this.start(entry);
+    } catch (error) {
+      // Who restarted it at the same time has started it: it is what was asked for.
+      if (!isKind(error, "not-modified")) throw error;
+    }
     publishContainerEvent(this.#ports.events, entry.record, "restart");
   }
 

@@ -45,6 +45,16 @@ describe("many at once", () => {
     assert.equal((await engine.request("DELETE", "/containers/goal")).status, 204);
   });
 
+  test("each of many restarts at once is one", async () => {
+    assert.equal((await create("again", "sleep", "600")).status, 201);
+    for (let round = 0; round < 3; round++) {
+      const answers = await Promise.all(Array.from({ length: 8 }, () => post("/containers/again/restart?t=0")));
+      for (const { status, text } of answers) assert.equal(status, 204, text);
+    }
+    assert.equal((await engine.request("GET", "/containers/again/json")).json.State.Status, "running");
+    assert.equal((await engine.request("DELETE", "/containers/again?force=1")).status, 204);
+  });
+
   test("whatever is asked of one container at once, each gets an answer and it ends up whole", async () => {
     assert.equal((await create("busy", "sleep", "600")).status, 201);
     const acts: (() => Promise<{ status: number; text: string }>)[] = [
