@@ -29,8 +29,8 @@ export interface Command {
   readonly interspersed?: boolean;
   /** The longer description, where one line is too little. */
   readonly long?: string;
-  /** The API version that the engine must know. */
-  readonly since?: string;
+  /** The API version that the engine must know; a function where the flags decide it. */
+  readonly since?: string | ((flags: ParsedFlags) => string | undefined);
   /** Needs no engine: nothing is said about one that cannot be found, and `client` must not be used. */
   readonly offline?: boolean;
   /** Resolves to the exit code; undefined is 0. */

@@ -101,6 +101,19 @@ test("exec ends with the command's code", async () => {
   assert.deepEqual(await gantry(engine.url, ["exec", "c", "ls"]), { code: 7, stdout: "x\n", stderr: "" });
 });
 
+test("what a command needs of the engine may hang on its flags", async () => {
+  await using engine = await new FakeEngine().listen();
+  engine.answers.set("/_ping", (_, response) => response.setHeader("Api-Version", "1.41").end("OK"));
+  engine.answers.set("/gantry/volumes/x/resize", (_, response) => response.end("{}"));
+  assert.deepEqual(await gantry(engine.url, ["volume", "update", "x"]), {
+    code: 1,
+    stdout: "",
+    stderr: "gantry volume update requires API version 1.42, but the Gantry daemon API version is 1.41\n",
+  });
+  assert.equal((await gantry(engine.url, ["volume", "update", "--size", "2G", "x"])).code, 0);
+  assert.match(engine.requests.at(-1) ?? "", /^POST .*\/gantry\/volumes\/x\/resize\?size=2G$/);
+});
+
 test("ps prints docker's table", async () => {
   await using engine = await new FakeEngine().listen();
   const created = Math.floor(Date.now() / 1000) - 7200;

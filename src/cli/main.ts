@@ -176,13 +176,14 @@ async function newerThanEngine(
   client: EngineClient,
 ): Promise<string | undefined> {
   const used = command.flags.filter((flag) => flag.since !== undefined && flags.changed(flag.name));
-  if (command.since === undefined && used.length === 0) return undefined;
+  const since = typeof command.since === "function" ? command.since(flags) : command.since;
+  if (since === undefined && used.length === 0) return undefined;
   // An engine that cannot be reached is complained of by what the command asks it.
   const version = await client.negotiated().catch(() => undefined);
   if (version === undefined) return undefined;
-  const needs = (what: string, since: string): string =>
-    `${what} requires API version ${since}, but the Gantry daemon API version is ${version}`;
-  if (command.since !== undefined && isOlder(version, command.since)) return needs(name, command.since);
+  const needs = (what: string, wanted: string): string =>
+    `${what} requires API version ${wanted}, but the Gantry daemon API version is ${version}`;
+  if (since !== undefined && isOlder(version, since)) return needs(name, since);
   const late = used.find((flag) => isOlder(version, flag.since ?? ""));
   return late === undefined ? undefined : needs(`"--${late.name}"`, late.since ?? "");
 }

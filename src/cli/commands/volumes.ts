@@ -158,6 +158,8 @@ function clusterSpec(flags: ParsedFlags): unknown {
 export const updateVolume: Command = {
   usage: "[OPTIONS] VOLUME",
   args: { rule: "exactly", count: 1 },
+  // What grows a volume is no part of Docker's API, and in none of its versions.
+  since: (flags) => (flags.changed("size") ? undefined : "1.42"),
   flags: [AVAILABILITY, textFlag("size", "Make a volume that was created with a size this large")],
   async run(call) {
     const [name = ""] = call.args;
