@@ -419,7 +419,7 @@ test("a volume of limited size holds so much and no more, and grows", { skip: NO
   try {
     writeFileSync(join(at, "large"), Buffer.alloc(5 << 20));
     assert.equal(content("small", "file"), "kept");
-    // The kernel lets not everybody do this while it is mounted: it is grown, or refused in one sentence.
+    // The kernel doesn't let everybody do this while it is mounted: it is grown, or refused in one sentence.
     const grown = await care.resize("small", "24M").catch((error: unknown) => error);
     if (grown instanceof Error)
       assert.match(grown.message, /^cannot resize volume small while it is in use: .*Permission denied.*: stop what/);
