@@ -2,6 +2,7 @@ import { isIPv4, isIPv6 } from "node:net";
 import { GantryError } from "../base/errors.ts";
 import type { Protocol } from "./firewall.ts";
 import type { PortRequest } from "./network.ts";
+import { formatAddress, parseAddress } from "./subnet.ts";
 
 /** One binding that is asked for, read and checked. */
 export interface PortWish {
@@ -70,7 +71,14 @@ function readHostIp(text: string): { hostIps: string[]; optionalIps: string[] } 
   if (!isIPv4(address) && (!isIPv6(address) || address.includes("%"))) {
     throw new GantryError("invalid", `invalid IP address: ${text}`);
   }
-  return { hostIps: [address], optionalIps: [] };
+  return { hostIps: [shortest(address)], optionalIps: [] };
+}
+
+/** An address has one writing from here on; one of IPv4 in IPv6's clothes (::ffff:10.0.0.1) is one of IPv4. */
+function shortest(text: string): string {
+  const address = parseAddress(text);
+  const isClothed = address.family === 6 && address.value >> 32n === 0xffffn;
+  return formatAddress(isClothed ? { family: 4, value: address.value & 0xffff_ffffn } : address);
 }
 
 function readRange(text: string): readonly [number, number] | undefined {
