@@ -6,7 +6,7 @@ import { errnoError, libc, SYSCALL, syscallError } from "./libc.ts";
 
 export * from "./at.ts";
 
-const RESOLVE = { noMagiclinks: 0x02, noSymlinks: 0x04, beneath: 0x08, inRoot: 0x10 } as const;
+const RESOLVE = { noXdev: 0x01, noMagiclinks: 0x02, noSymlinks: 0x04, beneath: 0x08, inRoot: 0x10 } as const;
 const ELOOP = 40;
 const MOST_LINKS = 40;
 // A lookup with ".." is given up by the kernel when anything is renamed meanwhile; it asks to be tried again.
@@ -34,6 +34,11 @@ export function openInRoot(root: Root, path: string, flags: number, mode = 0): n
  */
 export function openBeneath(root: Root, path: string, flags: number): number {
   return resolve(root, path, flags, 0, RESOLVE.beneath | RESOLVE.noMagiclinks | RESOLVE.noSymlinks);
+}
+
+/** As `openat` for one name, but EXDEV where something is mounted (openat2(2) with RESOLVE_NO_XDEV). */
+export function openOnMount(dir: number, name: string, flags: number): number {
+  return resolve(dir, name, flags, 0, RESOLVE.noXdev | RESOLVE.noMagiclinks);
 }
 
 /**

@@ -2,7 +2,8 @@ import { closeSync, constants, readdirSync } from "node:fs";
 import { Breath } from "../base/breath.ts";
 import { bytesToName } from "../base/byte-string.ts";
 import { hasCode, unlessCode } from "../base/errors.ts";
-import { AT, openat, renameat, unlinkat } from "../kernel/path.ts";
+import { makeRemovable } from "../kernel/file-flags.ts";
+import { AT, openat, openFileAt, openOnMount, renameat, unlinkat } from "../kernel/path.ts";
 
 /** Deeper than this, folders are moved up first: a container can nest them past every limit of paths and descriptors. */
 const DEEPEST = 64;
@@ -14,7 +15,10 @@ export function namesIn(fd: number): string[] {
   return readdirSync(`/proc/self/fd/${fd}`, { encoding: "buffer" }).map((name) => bytesToName(name));
 }
 
-/** Removes whatever `name` is, all of it, following nothing; no error if it isn't there. Synchronous. */
+/**
+ * Removes whatever `name` is, all of it, following nothing; no error if it isn't there. What chattr(1) keeps from being
+ * changed goes, too. EXDEV where something is mounted within: what it holds stays. Synchronous.
+ */
 export function removeTreeSync(dir: number, name: string): void {
   for (const _ of removal(dir, name)) void _;
 }
@@ -41,19 +45,13 @@ function* removeOne(
   depth: number,
   spill: (dir: number, name: string) => void,
 ): Generator<void> {
-  try {
-    unlinkat(dir, name);
-    return;
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) return;
-    if (!hasCode(error, "EISDIR", "EPERM")) throw error;
-  }
+  if (isUnlinked(dir, name, depth)) return;
   if (depth === DEEPEST) {
     spill(dir, name);
     return;
   }
   // Between two turns another may have removed it: a start empties the trash while a snapshot is on its way there.
-  const fd = ifThere(() => openat(dir, name, FOLDER));
+  const fd = ifThere(() => openOnMount(dir, name, FOLDER));
   if (fd === undefined) return;
   try {
     for (const child of namesIn(fd)) {
@@ -65,6 +63,33 @@ function* removeOne(
     closeSync(fd);
   }
   ifThere(() => unlinkat(dir, name, AT.removedir));
+}
+
+/** False for a folder. */
+function isUnlinked(dir: number, name: string, depth: number): boolean {
+  for (let tries = 1; ; tries++) {
+    try {
+      unlinkat(dir, name);
+      return true;
+    } catch (error) {
+      if (hasCode(error, "ENOENT")) return true;
+      if (hasCode(error, "EISDIR")) return false;
+      if (!hasCode(error, "EPERM") || tries === 2) throw error;
+      // The folder that the tree is in isn't this one's to change.
+      const isFree = depth > 0 && makeRemovable(dir);
+      if (!makeNameRemovable(dir, name) && !isFree) throw error;
+    }
+  }
+}
+
+function makeNameRemovable(dir: number, name: string): boolean {
+  const fd = unlessCode(["ENOTDIR"], () => openat(dir, name, FOLDER)) ?? openFileAt(dir, name);
+  if (fd === undefined) return false;
+  try {
+    return makeRemovable(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function ifThere<T>(act: () => T): T | undefined {

@@ -515,3 +515,19 @@ test("a folder of a volume that became a link is not used", async () => {
   await local.remove("data", { force: true });
   assert.ok(existsSync("/etc/passwd"));
 });
+
+test("a volume that is renamed while an archive comes for it gets nothing of it, and nothing is left", async () => {
+  make("before", {});
+  const content = await archive({ entry: { name: "file", type: "file", mode: 0o644, size: 0 }, body: [] });
+  const stream = new Readable({ read() {} });
+  const importing = care.import("before", stream, { replace: false });
+  stream.push(content.subarray(0, 512));
+  await new Promise(setImmediate);
+  await care.rename("before", "after");
+  local.create({ name: "before" });
+  stream.push(content.subarray(512));
+  stream.push(null);
+  await assert.rejects(importing, refusal("conflict", /cannot import into volume before: it was changed meanwhile/));
+  assert.deepEqual(laidOut(), { after: "_data", before: "_data" });
+  assert.deepEqual([files("before"), files("after")], [[], []]);
+});

@@ -210,12 +210,16 @@ export class VolumeCare {
       );
     };
     await refuse();
-    await using draft = await VolumeDraft.begin(local.draftFolder(name), sizeOf(volume.Options));
+    // Not in the volume's own folder: it may be renamed or removed while the archive comes.
+    await using draft = await VolumeDraft.begin(local.draftFolder(), sizeOf(volume.Options));
     await unpack(draft.fd, archive, signal);
     await draft.seal();
     await refuse();
     return local.exclusively(name, "it is being imported into", { mounted: false }, async (now) => {
       refuseHeld(this.#ports, name, "import into");
+      if (now !== volume) {
+        throw new GantryError("conflict", `cannot import into volume ${name}: it was changed meanwhile: try again`);
+      }
       draft.replace(dirname(now.Mountpoint));
       local.tell("import", name);
       return now;

@@ -1,5 +1,16 @@
 import assert from "node:assert/strict";
-import { linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
@@ -7,8 +18,9 @@ import { setImmediate } from "node:timers/promises";
 import type { EventMessage } from "../api/event.ts";
 import { GantryError } from "../base/errors.ts";
 import { EventBus } from "../events/bus.ts";
-import { isMountPoint } from "../kernel/mount.ts";
+import { bindMount, isMountPoint, unmount } from "../kernel/mount.ts";
 import { openMemory } from "../state/memory.ts";
+import { hasDisks } from "./disk.ts";
 import { LocalVolumes } from "./local.ts";
 
 let root = "";
@@ -149,4 +161,60 @@ test("a removal waits for the last holder, and is refused if a container takes t
   } finally {
     await volumes.release("gone");
   }
+});
+
+test("a removal takes nothing of what somebody mounted inside the volume", async (t) => {
+  const { Mountpoint } = volumes.create({ name: "shared" });
+  const other = mkdtempSync(join(tmpdir(), "gantry-other-"));
+  t.after(() => rmSync(other, { recursive: true, force: true }));
+  writeFileSync(join(other, "file"), "somebody's");
+  mkdirSync(join(Mountpoint, "inner"));
+  bindMount(other, join(Mountpoint, "inner"));
+  await volumes.remove("shared", { force: false });
+  assert.equal(readFileSync(join(other, "file"), "utf8"), "somebody's");
+  assert.deepEqual(readdirSync(root), []);
+});
+
+test("what chattr keeps from being changed keeps no engine from starting, and is nobody's content", (t) => {
+  const left = join(root, "left");
+  mkdirSync(join(left, "_data"), { recursive: true });
+  writeFileSync(join(left, "_data", "old"), "");
+  const kept = [join(left, "_data", "old"), left];
+  t.after(() => {
+    for (const path of kept) if (existsSync(path)) execFileSync("chattr", ["-i", path]);
+  });
+  try {
+    execFileSync("chattr", ["+i", ...kept], { stdio: "pipe" });
+  } catch (error) {
+    return t.skip(String(error));
+  }
+  const again = new LocalVolumes({ root, store: openMemory(), events: new EventBus(), usersOf: () => [] });
+  assert.deepEqual(readdirSync(again.create({ name: "left" }).Mountpoint), []);
+});
+
+test("a volume isn't removed while it is being mounted", {
+  skip: !hasDisks() && "mkfs.ext4 is not installed",
+}, async () => {
+  volumes.create({ name: "disk", options: { size: "8M" } });
+  const mounting = volumes.mount("disk", "somebody");
+  const removal = volumes.remove("disk", { force: false });
+  const mounted = await mounting;
+  writeFileSync(join(mounted, "file"), "");
+  await volumes.release("somebody");
+  await removal;
+  assert.deepEqual([readdirSync(root), isMountPoint(mounted)], [[], false]);
+});
+
+test("a disk that somebody unmounted is mounted again for who comes next", {
+  skip: !hasDisks() && "mkfs.ext4 is not installed",
+}, async () => {
+  volumes.create({ name: "disk", options: { size: "8M" } });
+  const folder = await volumes.mount("disk", "first");
+  writeFileSync(join(folder, "file"), "");
+  unmount(folder);
+  await volumes.mount("disk", "second");
+  assert.equal(existsSync(join(folder, "file")), true);
+  await volumes.release("first");
+  await volumes.release("second");
+  assert.equal(isMountPoint(folder), false);
 });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Filters } from "../api/filters.ts";
 import type { Volume } from "../api/volume.ts";
 import { syncFolder } from "../base/atomic-file.ts";
-import { GantryError, isKind } from "../base/errors.ts";
+import { GantryError, hasCode, isKind } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import type { EventBus } from "../events/bus.ts";
@@ -25,6 +25,8 @@ import { type Place, READER } from "./users.ts";
 /** How long who needs a volume for itself waits for its last holder to be cleaned up. */
 const RELEASE_MS = 5_000;
 const ANONYMOUS_LABEL = "com.docker.volume.anonymous";
+/** How the names begin of what is on its way out. */
+const TRASH = ".removed-";
 /** What belongs into a volume's folder. */
 const PARTS: ReadonlySet<string> = new Set(["_data", "volume.img", "snapshots"]);
 
@@ -135,23 +137,13 @@ export class LocalVolumes implements VolumeDriver {
       if (options.force) return;
       throw new GantryError("not-found", `get ${name}: no such volume`);
     }
-    const users = this.#ports.usersOf(name);
-    if (users.length > 0) throw this.#inUse(name, users);
-    const busy = this.#busy.get(name);
-    if (busy !== undefined) throw new GantryError("conflict", `remove ${name}: volume is in use - [] (${busy})`);
-    const kept = options.force ? [] : this.snapshots.of(name).map(({ Name }) => Name);
-    if (kept.length > 0) {
-      const which = kept.length === 1 ? `the snapshot ${kept[0]}` : `the snapshots ${kept.join(", ")}`;
-      throw new GantryError(
-        "conflict",
-        `remove ${name}: volume has ${which}: remove what is not needed, or use --force`,
-      );
-    }
+    this.#refuseRemoval(name, options);
     // Without a wait its record goes in the transaction of whoever calls, as a container's with its volumes must.
-    if (this.#holders.has(name) && contentOf(volume).kind !== "folder") {
+    if (contentOf(volume).kind !== "folder" && (this.#holders.has(name) || this.#locks.isHeld(name))) {
       await this.#unheld(name);
       // Somebody else waited for the same.
       if (this.#volumes.get(name) !== volume) return this.remove(name, options);
+      this.#refuseRemoval(name, options);
     }
     this.#unmountForRemoval(name, volume);
     this.#volumes.delete(name);
@@ -160,6 +152,17 @@ export class LocalVolumes implements VolumeDriver {
     this.snapshots.forget(name);
     await this.#discard(name);
     this.#publish("destroy", name);
+  }
+
+  #refuseRemoval(name: string, options: { readonly force: boolean }): void {
+    const users = this.#ports.usersOf(name);
+    if (users.length > 0) throw this.#inUse(name, users);
+    const busy = this.#busy.get(name);
+    if (busy !== undefined) throw new GantryError("conflict", `remove ${name}: volume is in use - [] (${busy})`);
+    const kept = options.force ? [] : this.snapshots.of(name).map(({ Name }) => Name);
+    if (kept.length === 0) return;
+    const which = kept.length === 1 ? `the snapshot ${kept[0]}` : `the snapshots ${kept.join(", ")}`;
+    throw new GantryError("conflict", `remove ${name}: volume has ${which}: remove what is not needed, or use --force`);
   }
 
   /** Removes volumes that no container refers to: those without a name, or with the filter `all` any. */
@@ -218,7 +221,9 @@ export class LocalVolumes implements VolumeDriver {
       // Removed or renamed while it was waited for.
       if (volume === undefined) throw new GantryError("not-found", `get ${name}: no such volume`);
       const holders = this.#holders.get(name) ?? new Set();
-      if (holders.size === 0) await this.#attach(volume);
+      // Somebody may have unmounted a disk that is held, and its content isn't the empty folder below. Of others not
+      // even that is asked: their server may hold whoever asks.
+      if (holders.size === 0 || contentOf(volume).kind === "disk") await this.#attach(volume);
       this.#holders.set(name, holders.add(holder));
       return volume.Mountpoint;
     });
@@ -415,7 +420,7 @@ export class LocalVolumes implements VolumeDriver {
   async #discard(name: string): Promise<void> {
     const folder = this.#folder(name);
     if (!existsSync(folder)) return;
-    const trash = `.removed-${randomBytes(8).toString("hex")}`;
+    const trash = newTrash();
     renameSync(folder, join(this.#ports.root, trash));
     await removeIn(this.#ports.root, trash);
   }
@@ -437,8 +442,12 @@ export class LocalVolumes implements VolumeDriver {
    */
   async #unheld(name: string): Promise<void> {
     const signal = AbortSignal.timeout(RELEASE_MS);
-    while (this.#holders.has(name) && !signal.aborted) {
-      await once(this.#released, "released", { signal }).catch(() => {});
+    // Who is about to hold it counts, too: something is being mounted there.
+    while ((this.#holders.has(name) || this.#locks.isHeld(name)) && !signal.aborted) {
+      await Promise.race([
+        this.#locks.isHeld(name) ? this.#locks.run(name, () => {}) : once(this.#released, "released", { signal }),
+        once(signal, "abort"),
+      ]).catch(() => {});
       const users = this.#ports.usersOf(name);
       if (users.length > 0) throw this.#inUse(name, users);
     }
@@ -447,7 +456,7 @@ export class LocalVolumes implements VolumeDriver {
   /** What is mounted there is somebody else's data: it must be gone before the folder's files are. */
   #unmountForRemoval(name: string, volume: Volume): void {
     if (contentOf(volume).kind === "folder") return;
-    if (this.#holders.has(name)) throw this.#inUse(name, []);
+    if (this.#holders.has(name) || this.#locks.isHeld(name)) throw this.#inUse(name, []);
     unmountBelow(volume.Mountpoint);
   }
 
@@ -475,20 +484,31 @@ export class LocalVolumes implements VolumeDriver {
   }
 }
 
+/** What can't be removed goes out of the way, for the next boot to try again. */
 function sweepOut(folder: string, entry: string): void {
   unmountBelow(join(folder, entry));
   const fd = openSync(folder, "r");
   try {
     removeTreeSync(fd, entry);
+  } catch {
+    if (!entry.startsWith(TRASH)) renameSync(join(folder, entry), join(folder, newTrash()));
   } finally {
     closeSync(fd);
   }
 }
 
-/** Removes what is in a folder by its name, following nothing. */
+function newTrash(): string {
+  return `${TRASH}${randomBytes(8).toString("hex")}`;
+}
+
+/** Removes what is in a folder by its name, following nothing; what is mounted within is unmounted, and stays. */
 export async function removeIn(folder: string, name: string): Promise<void> {
   const fd = openSync(folder, "r");
   try {
+    await removeTree(fd, name);
+  } catch (error) {
+    if (!hasCode(error, "EXDEV", "EBUSY")) throw error;
+    unmountBelow(join(folder, name));
     await removeTree(fd, name);
   } finally {
     closeSync(fd);
