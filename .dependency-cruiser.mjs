@@ -11,6 +11,7 @@ const rows = {
   trust: ["base", "oci"],
   snapshots: ["base", "oci", "kernel"],
   runtime: ["base", "oci", "kernel"],
+  lazy: ["base", "oci", "kernel", "remote", "runtime"],
   images: ["base", "oci", "api", "state", "events", "content", "remote", "snapshots"],
   networks: ["base", "api", "kernel", "state", "events"],
   volumes: ["base", "oci", "api", "kernel", "state", "events", "snapshots"],
@@ -18,7 +19,7 @@ const rows = {
   doctor: ["base", "api", "kernel", "trust"],
   engine: [
     "base", "oci", "api", "kernel", "state", "events", "content", "snapshots", "runtime",
-    "remote", "trust", "images", "networks", "volumes", "containers", "doctor",
+    "remote", "trust", "lazy", "images", "networks", "volumes", "containers", "doctor",
   ],
   client: ["base", "api"],
   cli: ["base", "oci", "api", "trust", "client"],

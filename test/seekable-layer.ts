@@ -10,6 +10,8 @@ export interface SeekableLayer extends TestLayer {
 export interface SeekableOptions {
   /** Longest piece of a file that is compressed on its own. */
   readonly chunkSize?: number;
+  /** Changes the rows of the table of contents before it is written. */
+  readonly editToc?: (rows: Record<string, unknown>[]) => unknown[];
   /** Of eStargz: how many entries, from the first on, are to be fetched ahead. */
   readonly prefetched?: number;
 }
@@ -39,7 +41,7 @@ export function estargzLayerOf(entries: readonly TarEntry[], options: SeekableOp
   const ordered = [...entries.slice(0, prefetched), mark, ...entries.slice(prefetched)];
   const packer = new Packer((bytes) => gzipSync(bytes));
   const rows = packRows(packer, ordered, { chunkSize: options.chunkSize ?? CHUNK, tellsEnds: false });
-  const toc = Buffer.from(JSON.stringify({ version: 1, entries: rows }, undefined, "\t"));
+  const toc = Buffer.from(JSON.stringify({ version: 1, entries: edited(rows, options) }, undefined, "\t"));
   const tocOffset = packer.cut();
   packer.put(tarOf([{ name: "stargz.index.json", body: toc }]));
   packer.cut();
@@ -66,7 +68,7 @@ export function zstdChunkedLayerOf(entries: readonly TarEntry[], options: Seekab
   const rows = packRows(packer, entries, { chunkSize: options.chunkSize ?? CHUNK, tellsEnds: true });
   packer.put(Buffer.alloc(TAR_END));
   const frame = packer.cut();
-  const toc = Buffer.from(JSON.stringify({ version: 1, entries: rows }));
+  const toc = Buffer.from(JSON.stringify({ version: 1, entries: edited(rows, options) }));
   const packedToc = zstdCompressSync(toc);
   // From behind the header of the frame that it lies in.
   const position = [frame + 8, packedToc.length, toc.length, 1];
@@ -85,6 +87,10 @@ export function zstdChunkedLayerOf(entries: readonly TarEntry[], options: Seekab
       "io.github.containers.zstd-chunked.manifest-checksum": `sha256:${sha256(packedToc)}`,
     },
   };
+}
+
+function edited(rows: object[], { editToc = (all) => all }: SeekableOptions): unknown[] {
+  return editToc(rows as Record<string, unknown>[]);
 }
 
 /** For `imageOf`: gives the manifest's rows of these layers their annotations. */
@@ -148,8 +154,10 @@ function packRows(
   return entries.flatMap((entry) => {
     const member = tarOf([entry]).subarray(0, -TAR_END);
     const size = Buffer.from(entry.body ?? "").length;
-    packer.put(member.subarray(0, BLOCK));
-    const body = member.subarray(BLOCK, BLOCK + size);
+    // A pax header may come before the member's own.
+    const head = member.length - Math.ceil(size / BLOCK) * BLOCK;
+    packer.put(member.subarray(0, head));
+    const body = member.subarray(head, head + size);
     const rows: Record<string, unknown>[] = [];
     for (let at = 0; at < size; at += chunkSize) {
       const chunk = body.subarray(at, at + chunkSize);
@@ -164,7 +172,7 @@ function packRows(
     }
     // The file's end, not its first chunk's.
     if (tellsEnds && rows[0] !== undefined) rows[0].endOffset = packer.cut();
-    packer.put(member.subarray(BLOCK + size));
+    packer.put(member.subarray(head + size));
     return rows.length > 0 ? rows : [rowOf(entry)];
   });
 }
@@ -175,10 +183,15 @@ function rowOf(entry: TarEntry): object {
   return {
     name: entry.name,
     type: TYPES[type],
-    modtime: new Date(1_700_000_000_000).toISOString(),
+    modtime: new Date((entry.mtime ?? 1_700_000_000) * 1000).toISOString(),
     mode: entry.mode ?? (type === "directory" ? 0o755 : 0o644),
-    uid: 0,
-    gid: 0,
+    uid: entry.uid ?? 0,
+    gid: entry.gid ?? 0,
+    ...(entry.xattrs !== undefined && {
+      xattrs: Object.fromEntries(
+        Object.entries(entry.xattrs).map(([name, value]) => [name, Buffer.from(value).toString("base64")]),
+      ),
+    }),
     ...(entry.link !== undefined && { linkName: entry.link }),
     ...(devMajor !== undefined && { devMajor, devMinor }),
   };

@@ -81,6 +81,8 @@ const importQuery = {
   message: "text",
   changes: "texts",
   platform: "text",
+  /** False waits until the image is whole, also with the engine's `lazy-pull`. */
+  lazy: "boolOrTrue",
 } as const;
 
 /** What is done about containers that may write to a volume while it is copied. */

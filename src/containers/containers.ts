@@ -254,6 +254,7 @@ export class Containers implements ContainerController {
   }
 
   async changes(id: string): Promise<FilesystemChange[]> {
+    await this.#whole(id, "list its changes");
     return listChanges(this.#ports.snapshots, this.#table.find(id).record);
   }
 
@@ -262,18 +263,22 @@ export class Containers implements ContainerController {
   }
 
   async readArchive(id: string, path: string): Promise<ArchiveAnswer> {
+    await this.#whole(id, "copy from container");
     return readArchive(this.#archives, this.#table.find(id), id, path);
   }
 
   async writeArchive(id: string, path: string, body: Readable, options: ArchiveWriteOptions): Promise<void> {
+    await this.#whole(id, "copy into container");
     await writeArchive(this.#archives, this.#table.find(id), id, path, body, options);
   }
 
   async export(id: string): Promise<AsyncIterableIterator<Uint8Array>> {
+    await this.#whole(id, "export");
     return exportContainer(this.#archives, this.#table.find(id));
   }
 
   async commit(id: string, request: CommitRequest): Promise<string> {
+    await this.#whole(id, "commit", request.signal);
     return commitContainer(this.#ports, this.#lifecycle, this.#table.find(id), request);
   }
 
@@ -350,6 +355,12 @@ export class Containers implements ContainerController {
   /** Ids of the containers that mount a volume. */
   usersOfVolume(name: string): string[] {
     return usersOf(this.#table, name);
+  }
+
+  /** The engine never waits for a part of a layer that a registry still has: it waits for all of them, and tells why not. */
+  async #whole(id: string, what: string, signal?: AbortSignal): Promise<void> {
+    const { imageId } = this.#table.find(id).record;
+    await this.#ports.images.whole(imageId, what, signal === undefined ? {} : { signal });
   }
 
   #running(id: string): Entry {

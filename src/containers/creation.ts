@@ -121,6 +121,7 @@ export async function createContainer(
       });
     });
     failpoint("containers.create.recorded");
+    if (entry.record.pending) await ports.images.whole(image.id, "fill its volumes");
     if (entry.record.pending) await fillVolumes(ports, table, entry);
     await ports.store.flush();
   } catch (error) {
@@ -171,6 +172,7 @@ async function fillVolume(ports: ContainerPorts, id: string, mount: ResolvedMoun
 async function admittedImage(ports: ContainerPorts, wanted: string): Promise<ResolvedImage> {
   const image = ports.images.resolve(wanted);
   await ports.admit?.(image, wanted);
+  await ports.images.whole(image.id, `mount image ${wanted}`);
   return image;
 }
 

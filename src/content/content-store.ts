@@ -79,6 +79,11 @@ export class ContentStore {
     return this.#path(digest);
   }
 
+  /** Where a blob's bytes are while it grows; they are believed by nobody. */
+  locatePartial(digest: Digest): string {
+    return this.#partialPath(digest);
+  }
+
   /**
    * The blob as a stream; `not-found` at once if there is none. With `verify` it is hashed again while it is read, and
    * fails at its end if the disk has changed it; `from` leaves out so many bytes. A blob deleted meanwhile is still

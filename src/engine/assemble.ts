@@ -11,6 +11,7 @@ import { EventBus } from "../events/bus.ts";
 import { ImageStore } from "../images/image-store.ts";
 import { cgroupAt, removeCgroup } from "../kernel/cgroup.ts";
 import { realtimeNano } from "../kernel/clock.ts";
+import { LazyLayers } from "../lazy/lazy-layers.ts";
 import type { NetworksConfig } from "../networks/config.ts";
 import { Networks } from "../networks/networks.ts";
 import { setDefaultDomain } from "../oci/reference.ts";
@@ -27,7 +28,7 @@ import { Plugins } from "../volumes/plugin.ts";
 import { PluginDirectory } from "../volumes/plugin-directory.ts";
 import { PluginVolumes } from "../volumes/plugin-volumes.ts";
 import { Volumes } from "../volumes/volumes.ts";
-import { collectAfterRemovals } from "./collect-snapshots.ts";
+import { collectAfterRemovals, releaseAfterExits } from "./collect-snapshots.ts";
 import { DiskUsageReader } from "./disk-usage.ts";
 import { doctorView, engineDoctor } from "./doctor.ts";
 import { engineHandlers } from "./handlers.ts";
@@ -61,6 +62,9 @@ export interface Engine {
 /** The helpers' programs lie where this one does: beside the sources, or in what they were bundled to. */
 const SUPERVISOR = besideUs("supervisor");
 const SHIPPER = besideUs("shipper");
+const LAZY_HELPER = fileURLToPath(
+  new URL(`../lazy/helper/main${extname(fileURLToPath(import.meta.url))}`, import.meta.url),
+);
 
 const LAYER_WORKER = fileURLToPath(
   new URL(`../images/layers/worker${extname(fileURLToPath(import.meta.url))}`, import.meta.url),
@@ -124,9 +128,12 @@ export async function startEngine(
   undo.defer(async () => {
     if (!isUp && isIdle(containers)) await takeDown(standing, parts);
   });
+  await images.resume();
   await containers.boot();
   await images.recover();
+  images.continuePulls();
   undo.use(collectAfterRemovals(events, images, log));
+  undo.use(releaseAfterExits(events, images));
   undo.use(trust.recover(events));
 
   const handlers = await makeHandlers(standing, parts, found.initPath);
@@ -205,6 +212,13 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
     },
   });
   undo.defer(() => registries.close());
+  const lazy = new LazyLayers({
+    ...{ dataRoot, execRoot, log, nodePath: process.execPath, script: LAZY_HELPER },
+    isOn: () => standing.config().lazyPull,
+    settings: () => remoteSettings(standing.config(), process.env),
+    defaultDomain: () => standing.config().defaultRegistry,
+  });
+  undo.defer(() => lazy.close());
   // Images and volumes ask the containers who uses them, and the containers are made of both.
   let containers: Containers | undefined;
   const trust = new ImageTrust({ store, policy: standing.policy, images: () => images });
@@ -214,6 +228,8 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
     store,
     events,
     registries,
+    lazy,
+    log,
     admit: (admission) => trust.admitPulled(admission),
     onPulled: (result) => metrics.pulls.add({ result }),
     onPushed: (result) => metrics.pushes.add({ result }),
@@ -279,6 +295,7 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
     volumes,
     volumeCare,
     registries,
+    lazy,
     shipper,
     containers: made,
   };
@@ -356,10 +373,14 @@ function isIdle(containers: Containers): boolean {
 /** Removes what the engine made in the kernel; for when no container runs. */
 async function takeDown(
   { log, cgroupParent }: Standing,
-  { networks, shipper, runtime }: Pick<Parts, "networks" | "shipper" | "runtime">,
+  { images, lazy, networks, shipper, runtime }: Pick<Parts, "images" | "lazy" | "networks" | "shipper" | "runtime">,
 ): Promise<void> {
   await quietly(log, "take the networks down", () => networks.shutdown());
   await quietly(log, "end the log shipper", () => shipper.shutdown());
+  await quietly(log, "end what serves layers", async () => {
+    await images.close();
+    await lazy.shutdown();
+  });
   await quietly(log, "end the supervisor", () => runtime.shutdown());
   await quietly(log, "remove the cgroups", () => removeCgroup(cgroupAt(cgroupParent)));
 }

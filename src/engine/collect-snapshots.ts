@@ -28,3 +28,11 @@ export function collectAfterRemovals(
     },
   };
 }
+
+/** Layers that are served for containers are given back when these have ended. */
+export function releaseAfterExits(events: EventBus, images: Pick<ImageStore, "releaseLayers">): Disposable {
+  const end = events.subscribe(({ Action, Type }) => {
+    if (Type === "container" && (Action === "die" || Action === "destroy")) images.releaseLayers();
+  });
+  return { [Symbol.dispose]: end };
+}

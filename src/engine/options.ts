@@ -79,6 +79,8 @@ export interface EngineConfig {
   readonly maxConcurrentDownloads: number;
   readonly maxConcurrentUploads: number;
   readonly maxDownloadAttempts: number;
+  /** Images are started before their layers are whole, where these have tables of contents. */
+  readonly lazyPull: boolean;
   /** Times its size that a pulled layer may unpack to. */
   readonly maxUnpackRatio: number;
   readonly allowNondistributableArtifacts: readonly string[];
@@ -211,6 +213,9 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
     { key: "plugin-dirs", help: "Folder of volume plugins, for the usual" },
     absolute,
   ),
+  lazyPull: switchOption("lazy-pull", false, {
+    help: "Start images of eStargz and zstd:chunked before they are whole",
+  }),
   maxUnpackRatio: intOption("max-unpack-ratio", 200, [1, 1_000_000], {
     help: "Times its size that a layer of more than 1 GiB may unpack to",
   }),

@@ -46,6 +46,7 @@ import { type RemoveOptions, removeImage } from "./remove.ts";
 import { findImage } from "./resolve.ts";
 import { saveImages } from "./save.ts";
 import { kept } from "./sweep.ts";
+import { UnderWayPulls } from "./under-way-pulls.ts";
 
 /**
  * The images of one engine. One store a data root: its records are mirrored in memory. Call `recover` once, after the
@@ -56,6 +57,7 @@ export class ImageStore implements ImageRegistry {
   readonly #layers: LayerFetcher;
   readonly #pulls = new Flights();
   readonly #blobs: BlobPusher;
+  readonly #underWay: UnderWayPulls;
   #isPruning = false;
 
   constructor(ports: ImagePorts) {
@@ -79,12 +81,33 @@ export class ImageStore implements ImageRegistry {
       settings: ports.layerSettings,
       workerScript: ports.layerWorker,
     });
-    this.#context = { ...own, layers: this.#layers };
+    this.#underWay = new UnderWayPulls(() => this.#context);
+    this.#context = { ...own, layers: this.#layers, underWay: this.#underWay };
   }
 
   /** Ends the threads that unpack layers; pulls under way fail with `cancelled`. */
   async close(): Promise<void> {
+    await this.#underWay.close();
     await this.#layers.close();
+  }
+
+  /** Serves again the layers of images that are pulled while they can be started; before anything is mounted. */
+  async resume(): Promise<void> {
+    await this.#underWay.resume();
+  }
+
+  /** Pulls the rest of images that can be started; after `recover`. */
+  continuePulls(): void {
+    this.#underWay.begin();
+  }
+
+  /** Gives back layers that were served for containers which have ended. */
+  releaseLayers(): void {
+    this.#underWay.looked();
+  }
+
+  async whole(id: string, what: string, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    await this.#underWay.whole(id, what, options);
   }
 
   /** Removes what a crash left behind: blobs and committed snapshots that no record needs, temporary folders. */
@@ -124,6 +147,8 @@ export class ImageStore implements ImageRegistry {
 
   resolve(nameOrId: string): ResolvedImage {
     const image = findImage(this.#context.records, nameOrId);
+    const broken = this.#context.records.underWay(image.id)?.broken;
+    if (broken !== undefined) throw new GantryError("conflict", `cannot use image ${nameOrId}: ${broken}`);
     return {
       id: image.id,
       config: image.config,
@@ -191,6 +216,7 @@ export class ImageStore implements ImageRegistry {
   }
 
   async commit(options: CommitOptions): Promise<string> {
+    await this.whole(options.parent, "commit", options.signal === undefined ? {} : { signal: options.signal });
     return commitImage(this.#context, options);
   }
 
@@ -209,7 +235,12 @@ export class ImageStore implements ImageRegistry {
   }
 
   async push(name: string, options: PushOptions, progress: Progress): Promise<void> {
-    await pushImages(this.#context, this.#blobs, parseNormalized(name), options, whole(progress));
+    const reference = parseNormalized(name);
+    for (const { image } of this.#context.records.allUnderWay()) {
+      const isNamed = this.#context.records.namesOf(image.id).some(({ reference: one }) => pushes(reference, one));
+      if (isNamed) await this.whole(image.id, "push", progress);
+    }
+    await pushImages(this.#context, this.#blobs, reference, options, whole(progress));
   }
 
   async copy(from: Reference, to: Reference, options: CopyOptions, progress: Progress): Promise<void> {
@@ -244,6 +275,12 @@ export class ImageStore implements ImageRegistry {
 
 function whole({ signal, onProgress }: Progress): FlightProgress {
   return { signal: signal ?? new AbortController().signal, onProgress: onProgress ?? (() => {}) };
+}
+
+/** Whether a push of the first sends what the second names. */
+function pushes(wanted: Reference, named: Reference): boolean {
+  const isTag = wanted.tag === undefined || wanted.tag === named.tag;
+  return isTag && wanted.domain === named.domain && wanted.path === named.path;
 }
 
 /** The name that was asked for in familiar form; an id stays as it was written. */

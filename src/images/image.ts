@@ -70,6 +70,8 @@ export interface PullOptions {
   /** Every tag of the repository; the name has none then. */
   readonly allTags: boolean;
   readonly credentials: Credentials;
+  /** False waits until the image is whole, also where the engine would have it started before. */
+  readonly lazy?: boolean;
 }
 
 export interface PushOptions {
@@ -108,6 +110,11 @@ export interface ImageUse {
 /** The images of one engine. Errors carry Docker's texts ("No such image: x:latest", "conflict: unable to …"). */
 export interface ImageRegistry {
   resolve(nameOrId: string): ResolvedImage;
+  /**
+   * Resolves when an image is whole, at once for nearly all. Rejects if what was pulled so far shows that it never will
+   * be, and while the rest of it can't be had; `what` follows "cannot".
+   */
+  whole(id: string, what: string, options?: { readonly signal?: AbortSignal }): Promise<void>;
   inspect(nameOrId: string, options?: ImageInspectOptions): ImageInspect;
   history(nameOrId: string, options?: { platform?: Platform | undefined }): ImageHistoryRow[];
   list(options: ImageListOptions): Promise<ImageSummary[]>;

@@ -13,7 +13,6 @@ export function inspectImage(image: ImageRecord, records: ImageRecords, snapshot
   const { config } = image;
   const { tags, digests } = records.familiarNames(image.id);
   const size = sizeOf(image);
-  const top = image.layers.at(-1)?.chainId;
   return {
     Id: image.id,
     RepoTags: tags,
@@ -28,7 +27,7 @@ export function inspectImage(image: ImageRecord, records: ImageRecords, snapshot
     ...(config.variant !== undefined && { Variant: config.variant }),
     Os: config.os,
     Size: size,
-    GraphDriver: { Name: snapshots.driver, Data: top === undefined ? null : snapshots.describe(top) },
+    GraphDriver: { Name: snapshots.driver, Data: graphData(image, records, snapshots) },
     RootFS: {
       Type: "layers",
       ...(config.rootfs.diff_ids.length > 0 && { Layers: config.rootfs.diff_ids }),
@@ -36,6 +35,14 @@ export function inspectImage(image: ImageRecord, records: ImageRecords, snapshot
     Metadata: { LastTagTime: image.lastTagged ?? NO_TIME },
     Descriptor: descriptorOf(image),
   };
+}
+
+/** Where its files are; of one whose layers are still pulled, that it is so. */
+function graphData({ id, layers }: ImageRecord, records: ImageRecords, snapshots: Snapshotter): Record<string, string> | null {
+  const underWay = records.underWay(id);
+  if (underWay !== undefined) return { UnderWay: underWay.broken ?? "it can be started, and its layers are still pulled" };
+  const top = layers.at(-1)?.chainId;
+  return top === undefined ? null : snapshots.describe(top);
 }
 
 /** A time without the zeros that end its fraction, as Go prints it. */

@@ -32,6 +32,7 @@ export function memorySnapshotter(): Snapshotter {
     },
     mount: unused,
     unmount: unused,
+    lend: unused,
     commit: async (name, key) => {
       if (snapshots.has(name)) throw new GantryError("conflict", `snapshot ${name} exists`);
       snapshots.set(name, { ...get(key), id: name, kind: "committed" });

@@ -1,7 +1,9 @@
+import type { Logger } from "../base/log.ts";
 import type { ContentStore } from "../content/content-store.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { Descriptor } from "../oci/image.ts";
 import type { Reference } from "../oci/reference.ts";
+import type { Credentials } from "../remote/credentials.ts";
 import type { Registries } from "../remote/registry.ts";
 import type { Repository } from "../remote/repository.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
@@ -12,6 +14,7 @@ import type { ImageUse } from "./image.ts";
 import type { Leases } from "./lease.ts";
 import type { PackedLayers } from "./packed-layers.ts";
 import type { ImageRecords, LayerRecord } from "./record.ts";
+import type { UnderWayPulls } from "./under-way-pulls.ts";
 
 /** What `bootstrap` makes images of. */
 export interface BootstrapConfig {
@@ -58,6 +61,52 @@ export interface LayerSource {
   ): Promise<LayerRecord>;
 }
 
+/** A layer that is to be served before it is whole. */
+export interface WantedLayer {
+  readonly chainId: string;
+  /** As its manifest has it, annotations included. */
+  readonly blob: Descriptor;
+  /** The name of the repository that has it. */
+  readonly reference: string;
+  /** Undefined of an engine before this one: whoever served it may know them still. */
+  readonly credentials: Credentials | undefined;
+  /** Where the whole blob comes to lie, and where it grows. */
+  readonly blobPath: string;
+  readonly partialPath: string;
+}
+
+export interface LentLayer {
+  readonly chainId: string;
+  /** Shows the layer's files as overlayfs wants them. */
+  readonly folder: string;
+  /** Bytes of the files. */
+  readonly size: number;
+  readonly hasRoot: boolean;
+  readonly credentials: Credentials;
+}
+
+/** Shows files of layers that are not here yet, by tables of contents and ranges of their blobs. */
+export interface LazyServing {
+  /** Why it doesn't; undefined if it does. */
+  readonly refusal: string | undefined;
+  /** Whether a layer says that it can be served. */
+  canServe(blob: Descriptor): boolean;
+  /** Rejects where a layer can't be served; nothing is left of it then. */
+  serve(wanted: WantedLayer, options?: { readonly signal?: AbortSignal }): Promise<LentLayer>;
+  /** What is served for an engine before this one. */
+  adopt(): Promise<readonly LentLayer[]>;
+  /** Ends a layer's service; it isn't mounted any more. */
+  release(chainId: string): Promise<void>;
+  /** Whether a root filesystem that is mounted has the layer in this way. */
+  isMounted(chainId: string): boolean;
+  /** Resolves when nobody has waited for a registry for so long, or after `mostMs`. */
+  quiet(quietMs: number, mostMs: number, signal: AbortSignal): Promise<void>;
+  /** Removes what is kept of layers that nobody serves. */
+  sweep(): Promise<void>;
+  /** Called when a layer is served in another folder than before. */
+  onMoved(listener: (layer: LentLayer) => void): void;
+}
+
 /** An image that is about to get a record. */
 export interface Admission {
   /** What was asked for. */
@@ -85,6 +134,9 @@ export interface ImagePorts {
   readonly registries: Pick<Registries, "reading" | "writing">;
   /** Throws for an image that the engine's policy does not let in. */
   readonly admit?: (admission: Admission) => Promise<void>;
+  /** Undefined pulls every image whole before it can be used. */
+  readonly lazy?: LazyServing;
+  readonly log?: Logger;
   readonly onPulled?: (result: "done" | "failed") => void;
   readonly onPushed?: (result: "done" | "failed") => void;
   /** Blobs that are pushed at a time, whoever pushes them. */
@@ -111,4 +163,5 @@ export interface ImageContext extends ImagePorts {
   readonly sources: BlobSources;
   readonly packed: PackedLayers;
   readonly layers: LayerSource;
+  readonly underWay: UnderWayPulls;
 }

@@ -1,7 +1,7 @@
 import { throwIfAborted } from "../base/abort.ts";
 import { GantryError, hasCode, isKind } from "../base/errors.ts";
 import { chainId } from "../oci/digest.ts";
-import type { Descriptor } from "../oci/image.ts";
+import type { Descriptor, ImageConfig } from "../oci/image.ts";
 import { MOST_LAYERS, parseImageConfig } from "../oci/image-config.ts";
 import { familiarString, type Reference } from "../oci/reference.ts";
 import type { Repository } from "../remote/repository.ts";
@@ -15,18 +15,22 @@ import { PullRow } from "./pull-rows.ts";
 import type { ImageRecord, LayerRecord } from "./record.ts";
 import { sweepLeases, sweepThings } from "./sweep.ts";
 
-/**
- * Fetches an image's config and layers. The record that it resolves with is not added yet. What a failure leaves whole
- * is leased, unless the disk was too small for it.
- */
-export async function fetchImage(
-  context: ImageContext,
-  scope: ClaimScope,
+/** What is known of an image before its first layer is fetched. */
+export interface PulledImage {
+  readonly fetched: FetchedManifest;
+  readonly configBytes: Buffer;
+  readonly config: ImageConfig;
+  /** Bottom first. */
+  readonly wishes: readonly Omit<LayerWish, "parentReady">[];
+}
+
+/** Fetches an image's config; throws for what can't be an image here. */
+export async function describeImage(
   repository: Repository,
-  reference: Reference,
-  { bytes, descriptor, manifest }: FetchedManifest,
+  fetched: FetchedManifest,
   progress: FlightProgress,
-): Promise<ImageRecord> {
+): Promise<PulledImage> {
+  const { manifest } = fetched;
   if (manifest.layers.length > MOST_LAYERS) {
     throw new GantryError("invalid", `max depth exceeded: more than ${MOST_LAYERS} layers`);
   }
@@ -40,22 +44,47 @@ export async function fetchImage(
   if (manifest.layers.length !== chains.length) {
     throw new GantryError("invalid", "layers from manifest don't match image configuration");
   }
-  using _lease = context.leases.hold(descriptor.digest, {
+  const wishes = manifest.layers.map((layer, index) => ({
+    descriptor: layer,
+    diffId: config.rootfs.diff_ids[index] ?? "",
+    chainId: chains[index] ?? "",
+    parent: chains[index - 1],
+  }));
+  return { fetched, configBytes, config, wishes };
+}
+
+/** Keeps what comes of an image, for a day or until the result is disposed of. */
+export function holdLease(
+  context: ImageContext,
+  reference: Reference,
+  { fetched: { descriptor }, wishes }: PulledImage,
+): Disposable {
+  return context.leases.hold(descriptor.digest, {
     name: familiarString(reference),
-    blobs: manifest.layers.map(({ digest }) => digest),
-    chains,
+    blobs: wishes.map(({ descriptor: { digest } }) => digest),
+    chains: wishes.map((wish) => wish.chainId),
   });
+}
+
+/**
+ * Fetches an image's layers. The record that it resolves with is not added yet. What a failure leaves whole is leased,
+ * unless the disk was too small for it.
+ */
+export async function fetchImage(
+  context: ImageContext,
+  scope: ClaimScope,
+  repository: Repository,
+  reference: Reference,
+  pulled: PulledImage,
+  progress: FlightProgress,
+): Promise<ImageRecord> {
+  const { config, configBytes, fetched, wishes } = pulled;
+  using _lease = holdLease(context, reference, pulled);
   try {
-    const wishes = manifest.layers.map((layer, index) => ({
-      descriptor: layer,
-      diffId: config.rootfs.diff_ids[index] ?? "",
-      chainId: chains[index] ?? "",
-      parent: chains[index - 1],
-    }));
     const layers = await fetchLayers(context, scope, repository, wishes, progress);
-    return await storeImage(context, scope, { configBytes, config, layers, manifestBytes: bytes });
+    return await storeImage(context, scope, { configBytes, config, layers, manifestBytes: fetched.bytes });
   } catch (error) {
-    if (isFull(error)) await makeRoom(context, descriptor.digest);
+    if (isFull(error)) await makeRoom(context, fetched.descriptor.digest);
     throw error;
   }
 }
@@ -79,7 +108,7 @@ async function fetchConfig(repository: Repository, config: Descriptor, progress:
 }
 
 /** All at once; how many are downloaded at the same time is the source's choice. The first failure ends the others. */
-async function fetchLayers(
+export async function fetchLayers(
   context: ImageContext,
   scope: ClaimScope,
   repository: Repository,

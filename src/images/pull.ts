@@ -11,12 +11,13 @@ import type { ClaimScope } from "./claims.ts";
 import type { FlightProgress } from "./flights.ts";
 import type { PullOptions } from "./image.ts";
 import { isFor, otherPlatform } from "./platform.ts";
+import { startLazily } from "./lazy-start.ts";
 import type { ImageContext } from "./ports.ts";
 import { retryText, SHOWN_MS } from "./progress-text.ts";
 import { pullError } from "./pull-error.ts";
-import { fetchImage } from "./pull-image.ts";
+import { describeImage, fetchImage } from "./pull-image.ts";
 import { chooseManifest, refuseArtifact } from "./pull-manifest.ts";
-import type { ImageRecord, Naming } from "./record.ts";
+import type { ImageRecord, Naming, UnderWay } from "./record.ts";
 import { sweepLeases, withClaims } from "./sweep.ts";
 
 interface Pull extends PullOptions {
@@ -30,9 +31,9 @@ interface Pulled {
 }
 
 /** Two pulls with the same key are one. */
-export function pullKey(reference: Reference, { allTags, credentials, platform }: PullOptions): string {
+export function pullKey(reference: Reference, { allTags, credentials, lazy, platform }: PullOptions): string {
   const wanted = platform === undefined ? "" : formatPlatform(platform);
-  return JSON.stringify([formatReference(reference), allTags, wanted, fingerprint(credentials)]);
+  return JSON.stringify([formatReference(reference), allTags, wanted, fingerprint(credentials), lazy !== false]);
 }
 
 /**
@@ -101,6 +102,7 @@ async function pullOne(pull: Pull, repository: Repository, reference: Reference)
   if (known !== undefined && context.records.named(ownName(reference))?.id === known.id) {
     tellBeginning(progress, reference);
     await admit(pull, repository, reference, [target.digest], known.id);
+    tellUnderWay(pull, known);
     progress.onProgress({ status: `Digest: ${target.digest}` });
     return { isNew: false, image: known };
   }
@@ -120,6 +122,7 @@ async function pullChanged(
   const { digest } = target;
   const known = claimed(context, scope, knownImage(pull, reference, digest));
   let image = known;
+  let underWay: UnderWay | undefined;
   let platform = records.platformOf(byDigest(reference, digest));
   const digests = [digest];
   if (image === undefined) {
@@ -131,9 +134,16 @@ async function pullChanged(
     if (document.kind === "index") digests.push(chosen.descriptor.digest);
     platform = document.kind === "index" ? formatPlatform(wanted) : undefined;
     const { digest: id } = chosen.manifest.config;
-    image = claimed(context, scope, records.get(id));
+    image = claimed(context, scope, context.records.whole(id));
     await admit(pull, repository, reference, digests, id);
-    image ??= await fetchImage(context, scope, repository, reference, chosen, progress);
+    if (image === undefined) {
+      const pulled = await describeImage(repository, chosen, progress);
+      const isAgain = records.underWay(id) !== undefined;
+      if (pull.lazy !== false && !isAgain) {
+        underWay = await startLazily(context, scope, repository, reference, pulled, { ...pull, ...progress });
+      }
+      image = underWay?.image ?? (await fetchImage(context, scope, repository, reference, pulled, progress));
+    }
   } else {
     tellBeginning(progress, reference);
     await admit(pull, repository, reference, digests, image.id);
@@ -145,9 +155,17 @@ async function pullChanged(
   const names: Naming[] = [[byDigest(reference, digest), id, platform]];
   if (reference.digest === undefined) names.push([reference, id]);
   const manifest = image.manifest.digest;
-  records.add([image], names, () => context.leases.erase(manifest));
-  failpoint("images.pull.recorded");
-  context.leases.drop(manifest);
+  if (underWay !== undefined && records.whole(id) === undefined) {
+    records.addUnderWay(underWay, names);
+    failpoint("images.pull.recorded");
+    context.underWay.pull(underWay, pull.credentials);
+  } else {
+    // One that is known stays what it is, be it whole or under way.
+    records.add(known === undefined && underWay === undefined ? [image] : [], names, () => context.leases.erase(manifest));
+    failpoint("images.pull.recorded");
+    context.leases.drop(manifest);
+    tellUnderWay(pull, image);
+  }
   const blobs = image.layers.map(({ blob }) => blob.digest);
   if (known === undefined) context.sources.add([id, ...blobs], reference);
   progress.onProgress({ status: `Digest: ${digest}` });
@@ -191,11 +209,22 @@ async function manifestOf(
 }
 
 /** The image of a digest, unless the digest is an index's and this image was chosen for another platform. */
-function knownImage({ context, platform }: Pull, reference: Reference, digest: string): ImageRecord | undefined {
+function knownImage({ context, lazy, platform }: Pull, reference: Reference, digest: string): ImageRecord | undefined {
   const name = byDigest(reference, digest);
   const chosenFor = context.records.platformOf(name);
   if (chosenFor !== undefined && chosenFor !== formatPlatform(platform ?? hostPlatform())) return undefined;
-  return context.records.named(name);
+  const image = context.records.named(name);
+  // One that is still pulled will do for who would have started it so.
+  const isWaitedFor = image !== undefined && lazy === false && context.records.underWay(image.id) !== undefined;
+  return isWaitedFor ? undefined : image;
+}
+
+/** Of an image whose rest is pulled elsewhere; that goes on with what this client may have. */
+function tellUnderWay({ context, credentials, progress }: Pull, { id }: ImageRecord): void {
+  const underWay = context.records.underWay(id);
+  if (underWay === undefined) return;
+  progress.onProgress({ status: "It can be started; the rest of it is being pulled" });
+  context.underWay.pull(underWay, credentials);
 }
 
 /** An image that is here stays until the operation's end, even if its record goes meanwhile. */

@@ -28,6 +28,17 @@ export interface ImageRecord {
   readonly lastTagged?: string;
 }
 
+/** An image that can be started and whose layers are still pulled: its blobs and snapshots are not there before it. */
+export interface UnderWay {
+  readonly image: ImageRecord;
+  /** Where the rest comes from: the name it was pulled by and the digest of its manifest, in their normal form. */
+  readonly reference: string;
+  /** Chain ids of the layers that are served before they are whole. */
+  readonly served: readonly string[];
+  /** Why it never becomes whole: its content is not what its manifest says. */
+  readonly broken?: string;
+}
+
 interface NameRecord {
   readonly image: string;
   /** Of an index's digest: the platform that was asked for when this image of it was chosen. */
@@ -48,9 +59,14 @@ export interface ImageName {
  * transaction of the store.
  */
 export class ImageRecords {
+  /** Called when an image that was under way is whole. */
+  onWhole: ((id: string) => void) | undefined;
   readonly #store: Store;
   readonly #images: Collection<ImageRecord>;
   readonly #names: Collection<NameRecord>;
+  /** In records of their own: all others are of what is here. */
+  readonly #underWay: Collection<UnderWay>;
+  readonly #underWayById: Map<string, UnderWay>;
   readonly #imageById: Map<string, ImageRecord>;
   readonly #recordByName = new Map<string, NameRecord>();
   /** Each image's names as they are shown: a list of many images would read all of them for each. */
@@ -60,7 +76,10 @@ export class ImageRecords {
     this.#store = store;
     this.#images = store.collection("images");
     this.#names = store.collection("image-names");
+    this.#underWay = store.collection("images-under-way");
+    this.#underWayById = new Map(this.#underWay.list().map(({ key, value }) => [key, value]));
     this.#imageById = new Map(this.#images.list().map(({ key, value }) => [key, value]));
+    for (const [id, { image }] of this.#underWayById) if (!this.#imageById.has(id)) this.#imageById.set(id, image);
     for (const { key, value } of this.#names.list()) this.#name(key, value);
   }
 
@@ -70,6 +89,58 @@ export class ImageRecords {
 
   get(id: string): ImageRecord | undefined {
     return this.#imageById.get(id);
+  }
+
+  /** An image that is pulled while it can be started already. */
+  underWay(id: string): UnderWay | undefined {
+    return this.#underWayById.get(id);
+  }
+
+  allUnderWay(): UnderWay[] {
+    return [...this.#underWayById.values()];
+  }
+
+  /** As `get`, of those that are whole. */
+  whole(id: string): ImageRecord | undefined {
+    return this.#underWayById.has(id) ? undefined : this.#imageById.get(id);
+  }
+
+  /** Adds an image under way with its names. Without names, as a crash may leave it, it is one that nobody asks for. */
+  addUnderWay(underWay: UnderWay, names: readonly Naming[]): void {
+    const { id } = underWay.image;
+    if (this.whole(id) !== undefined) throw new GantryError("internal", `cannot pull ${id}: it is here`);
+    const former = this.#underWayById.get(id);
+    this.#underWayById.set(id, underWay);
+    this.#imageById.set(id, underWay.image);
+    try {
+      this.#underWay.put(id, underWay);
+      this.add([], names);
+    } catch (error) {
+      if (former === undefined) {
+        this.#underWay.delete(id);
+        this.#underWayById.delete(id);
+        this.#imageById.delete(id);
+      } else {
+        this.#underWay.put(id, former);
+        this.#underWayById.set(id, former);
+        this.#imageById.set(id, former.image);
+      }
+      throw error;
+    }
+  }
+
+  /** It keeps its id and loses its names. */
+  breakUnderWay(id: string, why: string): void {
+    const underWay = this.#underWayById.get(id);
+    if (underWay === undefined) return;
+    const broken = { ...underWay, broken: why };
+    const names = this.namesOf(id);
+    this.#store.transaction(() => {
+      for (const { key } of names) this.#names.delete(key);
+      this.#underWay.put(id, broken);
+    });
+    for (const { key } of names) this.#unname(key);
+    this.#underWayById.set(id, broken);
   }
 
   /** The image that a whole reference names. */
@@ -131,22 +202,43 @@ export class ImageRecords {
   add(images: readonly ImageRecord[], names: readonly Naming[] = [], also: () => void = () => {}): void {
     const now = new Date().toISOString();
     const changed = new Map<string, ImageRecord>();
-    for (const image of images) if (!this.#imageById.has(image.id)) changed.set(image.id, image);
+    // One that was under way is whole now: it keeps what it was given meanwhile.
+    const lastTagged = (id: string) => this.#imageById.get(id)?.lastTagged;
+    for (const image of images) {
+      if (this.whole(image.id) !== undefined) continue;
+      const tagged = lastTagged(image.id);
+      changed.set(image.id, tagged === undefined ? image : { ...image, lastTagged: tagged });
+    }
+    const retagged = new Map<string, UnderWay>();
     for (const [{ tag }, id] of names) {
       const image = changed.get(id) ?? this.#imageById.get(id);
       if (image === undefined) throw new GantryError("internal", `cannot name ${id}: it has no record`);
-      if (tag !== undefined) changed.set(id, { ...image, lastTagged: now });
+      if (tag === undefined) continue;
+      const underWay = changed.has(id) ? undefined : this.#underWayById.get(id);
+      if (underWay === undefined) changed.set(id, { ...image, lastTagged: now });
+      else retagged.set(id, { ...underWay, image: { ...image, lastTagged: now } });
     }
     const records = names.map(([reference, image, platform]) => ({
       key: formatReference(reference),
       record: { image, ...(platform !== undefined && { platform }) },
     }));
     this.#store.transaction(() => {
-      for (const [id, image] of changed) this.#images.put(id, image);
+      for (const [id, image] of changed) {
+        this.#images.put(id, image);
+        if (this.#underWayById.has(id)) this.#underWay.delete(id);
+      }
+      for (const [id, underWay] of retagged) this.#underWay.put(id, underWay);
       for (const { key, record } of records) this.#names.put(key, record);
       also();
     });
-    for (const [id, image] of changed) this.#imageById.set(id, image);
+    for (const [id, image] of changed) {
+      this.#imageById.set(id, image);
+      if (this.#underWayById.delete(id)) this.onWhole?.(id);
+    }
+    for (const [id, underWay] of retagged) {
+      this.#imageById.set(id, underWay.image);
+      this.#underWayById.set(id, underWay);
+    }
     for (const { key, record } of records) this.#name(key, record);
   }
 
@@ -161,9 +253,11 @@ export class ImageRecords {
     this.#store.transaction(() => {
       for (const { key } of names) this.#names.delete(key);
       this.#images.delete(id);
+      if (this.#underWayById.has(id)) this.#underWay.delete(id);
     });
     for (const { key } of names) this.#unname(key);
     this.#imageById.delete(id);
+    this.#underWayById.delete(id);
   }
 
   /** Every blob that some image needs. */
@@ -179,7 +273,8 @@ export class ImageRecords {
   /** Whether some image has a layer with this blob and diff id. */
   hasLayer(digest: string, diffId: string): boolean {
     const isIt = (layer: LayerRecord): boolean => layer.blob.digest === digest && layer.diffId === diffId;
-    return this.#imageById.values().some(({ layers }) => layers.some(isIt));
+    // What one under way says is only known when it is whole.
+    return this.#imageById.values().some(({ id, layers }) => !this.#underWayById.has(id) && layers.some(isIt));
   }
 
   count(): number {

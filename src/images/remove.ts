@@ -93,6 +93,7 @@ async function deleteImage(
   const parent = image.parent === undefined ? undefined : records.get(image.parent);
   for (const name of records.namesOf(image.id)) untag(context, image, name, rows);
   records.remove(image.id);
+  await context.underWay.drop(image.id);
   publishImageEvent(context.events, "delete", image, image.id);
   rows.push({ Deleted: image.id });
   const removed = await sweep(context, [image]);
@@ -119,6 +120,11 @@ function conflictOf(
   }
   if (running !== undefined) {
     const why = `image is being used by running container ${shortId(running.containerId)}`;
+    return conflict(image, "cannot be forced", why, true);
+  }
+  const [user] = uses;
+  if (user !== undefined && context.records.underWay(image.id) !== undefined) {
+    const why = `image is not whole yet, and container ${shortId(user.containerId)} needs the rest of it`;
     return conflict(image, "cannot be forced", why, true);
   }
   if (options.force) return undefined;

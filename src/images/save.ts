@@ -39,6 +39,7 @@ export function saveImages(
 }
 
 async function* write(context: ImageContext, images: readonly SavedImage[]): AsyncGenerator<Uint8Array> {
+  for (const { image } of images) await context.underWay.whole(image.id, "save");
   // While an operation is open no blob is removed, even if its image is.
   const scope = await context.claims.open();
   try {

@@ -16,6 +16,14 @@ export interface BlobSource {
   open(headers: Readonly<Record<string, string>>, waiting: Waiting): Promise<Answer>;
 }
 
+/** The part [offset, end) of a blob. */
+export interface BlobPart {
+  readonly offset: number;
+  readonly end: number;
+  /** Refuse with `unsupported` who sends all where a part is asked for. */
+  readonly isStrict?: boolean;
+}
+
 /**
  * A blob's bytes from `offset` on, from the first source that gives any: where one is cut it goes on by a range, at
  * the same source as long as that brings something, then at the next; at the last it waits and tries again, up to
@@ -24,7 +32,7 @@ export interface BlobSource {
  */
 export async function* readBlob(
   descriptor: Descriptor,
-  offset: number,
+  { offset, end, isStrict = false }: BlobPart,
   from: {
     readonly sources: readonly BlobSource[];
     readonly attempts: number;
@@ -47,14 +55,19 @@ export async function* readBlob(
   const rate = new RateFloor(from.leastRate, limits, digest);
   let at = offset;
   let asksRanges = true;
-  while (at < size) {
+  while (at < end) {
     const [source] = sources;
     if (source === undefined) throw new GantryError("not-found", `cannot fetch ${digest}: nothing is known to have it`);
     const before = at;
     try {
-      const isPart = at > 0 && asksRanges;
-      const answer = await source.open(isPart ? { Range: `bytes=${at}-` } : {}, waiting);
+      const isPart = (at > 0 || end < size) && asksRanges;
+      const until = end < size ? String(end - 1) : "";
+      const answer = await source.open(isPart ? { Range: `bytes=${at}-${until}` } : {}, waiting);
       settle(source);
+      if (isStrict && isPart && answer.status !== 206) {
+        answer.body.destroy();
+        throw new GantryError("unsupported", `cannot read a part of ${digest}: all of it came`);
+      }
       let passed = at - startOf(answer, descriptor, at);
       from.onServed(source);
       for await (const piece of readPieces(answer.body, digest, { idleMs: limits.idle, signal: waiting.signal })) {
@@ -62,18 +75,20 @@ export async function* readBlob(
         const fresh = passed === 0 ? piece : piece.subarray(passed);
         passed -= piece.length - fresh.length;
         if (fresh.length === 0) continue;
+        // More came than the part that was asked for.
+        if (at >= end) break;
         at += fresh.length;
         if (at > size) throw failedVerification(digest, `more than ${size} bytes came`);
         rate.pause();
-        yield fresh;
+        yield at > end ? fresh.subarray(0, fresh.length - (at - end)) : fresh;
         rate.resume();
       }
-      if (at < size) throw new UnreachableError(`cannot read ${digest}: unexpected EOF`, { kind: "unavailable" });
+      if (at < end) throw new UnreachableError(`cannot read ${digest}: unexpected EOF`, { kind: "unavailable" });
     } catch (error) {
-      if (isKind(error, "cancelled")) throw error;
+      if (isKind(error, "cancelled") || (isStrict && isKind(error, "unsupported"))) throw error;
       if (at > before) retries.reset();
       if (error instanceof RefusedError) settle(source);
-      if (isPartRefusal(error) && asksRanges) {
+      if (isPartRefusal(error) && asksRanges && !isStrict) {
         asksRanges = false;
       } else if (sources.length > 1 && (at === before || error instanceof TooSlowError)) {
         sources = sources.slice(1);

@@ -3,7 +3,7 @@ import { Digester, parseDigest, sha256Of } from "../oci/digest.ts";
 import type { Descriptor } from "../oci/image.ts";
 import { MAX_DOCUMENT } from "../oci/image-config.ts";
 import { familiarString, type Reference } from "../oci/reference.ts";
-import { type BlobSource, readBlob } from "./blob-reader.ts";
+import { type BlobPart, type BlobSource, readBlob } from "./blob-reader.ts";
 import { discard } from "./body.ts";
 import type { Caller } from "./caller.ts";
 import { ACCEPTED_MANIFESTS, checkDigest, type ManifestDocument, readManifest, toldDigest } from "./document.ts";
@@ -120,6 +120,15 @@ export class Repository {
    * tries in a row without a new byte. A registry without ranges sends all again, which is passed over here.
    */
   read(descriptor: Descriptor, offset: number, waiting: Waiting): AsyncGenerator<Buffer> {
+    return this.#read(descriptor, { offset, end: descriptor.size }, waiting);
+  }
+
+  /** As `read`, the bytes of [offset, end) alone. `unsupported` for a registry that knows no ranges. */
+  range(descriptor: Descriptor, offset: number, end: number, waiting: Waiting): AsyncGenerator<Buffer> {
+    return this.#read(descriptor, { offset, end, isStrict: true }, waiting);
+  }
+
+  #read(descriptor: Descriptor, part: BlobPart, waiting: Waiting): AsyncGenerator<Buffer> {
     const { digest } = descriptor;
     const bad = this.#distrusted.get(digest);
     const all = [...this.#foreign(descriptor), ...this.#ordered().map((caller) => this.#source(caller, digest))];
@@ -131,7 +140,7 @@ export class Repository {
       limits: this.caller.limits,
       onServed: ({ name }: BlobSource) => void this.#served.set(digest, name),
     };
-    return readBlob(descriptor, offset, from, waiting);
+    return readBlob(descriptor, part, from, waiting);
   }
 
   /**

@@ -13,7 +13,15 @@ import { extractLayer } from "./extract-layer.ts";
 import type { Whiteouts } from "./extractor.ts";
 import { mountPointsFolder } from "./mount-points.ts";
 import { packLayer } from "./pack-layer.ts";
-import type { ApplyOptions, Extracted, LayerDraft, MountOptions, SnapshotInfo, Snapshotter } from "./snapshotter.ts";
+import type {
+  ApplyOptions,
+  Extracted,
+  LayerDraft,
+  MountOptions,
+  SnapshotInfo,
+  SnapshotLoan,
+  Snapshotter,
+} from "./snapshotter.ts";
 import { type Row, SnapshotTable } from "./table.ts";
 
 /** What differs between the ways to keep snapshots in folders. */
@@ -72,13 +80,14 @@ export class FolderSnapshotter implements Snapshotter {
   }
 
   async prepare(key: string, parent: string | undefined, options: { readonly bare?: boolean } = {}): Promise<void> {
-    this.#table.check(key, parent);
+    const use = options.bare === true ? "layer" : "active";
+    this.#table.check(key, parent, use);
     if (this.#table.ancestors({ parent }).length > MOST_LAYERS) throw new GantryError("invalid", "max depth exceeded");
     const folder = this.#table.allocate(parent);
     try {
-      await this.#furnish(folder, parent, options.bare === true ? "layer" : "active");
+      await this.#furnish(folder, parent, use);
       failpoint("snapshots.prepare.furnished");
-      this.#table.check(key, parent);
+      this.#table.check(key, parent, use);
       this.#table.activate(key, parent, folder);
     } catch (error) {
       await this.#table.discard(folder);
@@ -95,10 +104,18 @@ export class FolderSnapshotter implements Snapshotter {
       const other = row.kind === "active" ? [...targets].find(isMountPoint) : undefined;
       const mountPoints = row.kind === "active" ? this.#mountPoints : undefined;
       if (other !== undefined) bindMount(other, target, { readonly });
-      else
+      else {
+        const [refused] = this.#table.ancestors(row).flatMap(({ refusal }) => refusal ?? []);
+        if (refused !== undefined) throw new GantryError("unavailable", refused);
         this.#layout.mount(this.#table.path(row), this.#ancestors(row), target, { ...options, readonly, mountPoints });
+      }
     }
     this.#targets.set(nameOrKey, targets.add(target));
+  }
+
+  lend(name: string, loan: SnapshotLoan): Disposable {
+    if (!this.#layout.marks) throw new GantryError("unsupported", `${this.driver} can't show a layer from elsewhere`);
+    return this.#table.lend(name, loan);
   }
 
   async unmount(target: string): Promise<void> {
@@ -230,12 +247,13 @@ export class FolderSnapshotter implements Snapshotter {
   }
 
   async #furnish(folder: string, parent: string | undefined, use: "active" | "layer"): Promise<void> {
-    const parentFs = parent === undefined ? undefined : this.#table.path(this.#table.need(parent), "fs");
+    const [below] = this.#table.ancestors({ parent });
+    const parentFs = below && this.#table.fs(below);
     await this.#layout.furnish(this.#table.path({ folder }), parentFs, use);
   }
 
   #ancestors(row: Row): string[] {
-    return this.#table.ancestors(row).map((one) => this.#table.path(one, "fs"));
+    return this.#table.ancestors(row).map((one) => this.#table.fs(one));
   }
 
   #open(row: Row): { readonly fs: number; readonly below: Below } & Disposable {

@@ -34,6 +34,12 @@ export interface Snapshotter {
   /** Ends a mount made by `mount`; no error if there is none. */
   unmount(target: string): Promise<void>;
 
+  /**
+   * Lets a folder stand for a committed snapshot that is to come: active ones may have it as their parent and are
+   * mounted over it. It is no snapshot; one of that name takes its place at the next mount. `unsupported` on vfs.
+   */
+  lend(name: string, loan: SnapshotLoan): Disposable;
+
   commit(name: string, key: string): Promise<void>;
   /** It does not exist any more when the call returns; its files go after `after`, or at once. */
   remove(nameOrKey: string, options?: { readonly after?: Promise<void> }): Promise<void>;
@@ -85,6 +91,17 @@ export interface MountOptions {
   readonly readonly?: boolean;
   /** Nothing that is written need outlive a power loss: an fsync inside does nothing, and unmounting writes nothing. */
   readonly volatile?: boolean;
+}
+
+export interface SnapshotLoan {
+  /** The layer's files, with overlayfs's marks. */
+  readonly fs: string;
+  /** Committed, or lent as well. */
+  readonly parent: string | undefined;
+  /** The layer says itself how its root looks; else it looks as the parent's does. */
+  readonly hasRoot: boolean;
+  /** Why nothing that stands on it can be mounted. */
+  readonly refusal?: string | undefined;
 }
 
 export interface LayerDraft {

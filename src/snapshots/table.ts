@@ -7,6 +7,7 @@ import {
   readdirSync,
   readlinkSync,
   renameSync,
+  type Stats,
   statSync,
   symlinkSync,
 } from "node:fs";
@@ -17,6 +18,7 @@ import { failpoint } from "../base/failpoint.ts";
 import { FreshFlight } from "../base/fresh-flight.ts";
 import { syncfs } from "../kernel/path.ts";
 import { removeTree } from "./remove-tree.ts";
+import type { SnapshotLoan } from "./snapshotter.ts";
 
 export interface Row {
   readonly id: string;
@@ -27,6 +29,11 @@ export interface Row {
   readonly folder: string;
   /** Bytes it adds to its parent, where that is known. */
   readonly size?: number;
+  /** Where its files are, of one that is lent: it has no folder. */
+  readonly lentFs?: string;
+  readonly hasRoot?: boolean;
+  /** Why it can't be mounted. */
+  readonly refusal?: string;
 }
 
 /**
@@ -39,6 +46,7 @@ export class SnapshotTable {
   readonly #trash: string;
   readonly #rows = new Map<string, Row>();
   readonly #children = new Map<string, number>();
+  readonly #lent = new Map<string, Row>();
   #last = 0;
   readonly #synced: FreshFlight;
   readonly #renamed: FreshFlight;
@@ -73,6 +81,23 @@ export class SnapshotTable {
     return [...this.#rows.values()];
   }
 
+  /** What stands for a committed snapshot that is to come, until it is there or the result is disposed of. */
+  lend(name: string, { fs, hasRoot, parent, refusal }: SnapshotLoan): Disposable {
+    const lent = { lentFs: fs, hasRoot, ...(refusal !== undefined && { refusal }) };
+    const row: Row = { id: name, kind: "committed", parent, folder: "", ...lent };
+    this.#lent.set(name, row);
+    return {
+      [Symbol.dispose]: () => {
+        if (this.#lent.get(name) === row) this.#lent.delete(name);
+      },
+    };
+  }
+
+  /** The files of a snapshot, or of what stands for it. */
+  fs(row: Pick<Row, "folder" | "lentFs">): string {
+    return row.lentFs ?? this.path(row, "fs");
+  }
+
   path(row: Pick<Row, "folder">, ...rest: string[]): string {
     return join(this.#folders, row.folder, ...rest);
   }
@@ -80,14 +105,31 @@ export class SnapshotTable {
   /** The row's parent, its parent and so on: nearest first. */
   ancestors(row: Pick<Row, "parent">): Row[] {
     const all: Row[] = [];
-    for (let name = row.parent; name !== undefined; name = all.at(-1)!.parent) all.push(this.need(name));
+    for (let name = row.parent; name !== undefined; name = all.at(-1)!.parent) all.push(this.#below(name));
     return all;
   }
 
-  /** Refuses an id that is taken (conflict) and a parent that isn't a committed snapshot (not-found). */
-  check(id: string, parent: string | undefined): void {
+  /** Of a lent layer that doesn't say how its root looks, what is below it does. */
+  #lookOf(name: string): Pick<Stats, "mode" | "uid" | "gid"> {
+    const row = this.#below(name);
+    if (row.refusal !== undefined) throw new GantryError("unavailable", row.refusal);
+    if (row.lentFs === undefined || row.hasRoot === true) return statSync(this.fs(row));
+    return row.parent === undefined ? { mode: 0o755, uid: 0, gid: 0 } : this.#lookOf(row.parent);
+  }
+
+  #below(name: string): Row {
+    return this.#rows.get(name) ?? this.#lent.get(name) ?? this.need(name);
+  }
+
+  /**
+   * Refuses an id that is taken (conflict) and a parent that isn't a committed snapshot (not-found). What is active may
+   * stand on what is lent.
+   */
+  check(id: string, parent: string | undefined, use: "active" | "layer" = "layer"): void {
     if (this.#rows.has(id)) throw new GantryError("conflict", `snapshot ${id} already exists`);
-    if (parent !== undefined && this.need(parent).kind !== "committed")
+    if (parent === undefined) return;
+    const row = use === "active" ? this.#below(parent) : this.need(parent);
+    if (row.kind !== "committed")
       throw new GantryError("invalid", `cannot use snapshot ${parent} as a parent: it is not committed`);
   }
 
@@ -105,7 +147,7 @@ export class SnapshotTable {
     const fs = join(this.#folders, folder, "fs");
     mkdirSync(join(this.#folders, folder), { mode: 0o710 });
     mkdirSync(fs, { mode: 0o755 });
-    const like = parent === undefined ? undefined : statSync(this.path(this.need(parent), "fs"));
+    const like = parent === undefined ? undefined : this.#lookOf(parent);
     if (like !== undefined && (like.uid !== 0 || like.gid !== 0)) chownSync(fs, like.uid, like.gid);
     chmodSync(fs, like === undefined ? 0o755 : like.mode & 0o7777);
     return folder;
@@ -183,7 +225,7 @@ export class SnapshotTable {
     for (let found = true; found; ) {
       found = false;
       for (const row of this.list()) {
-        const orphan = row.parent !== undefined && !this.#rows.has(row.parent);
+        const orphan = row.parent !== undefined && !this.#rows.has(row.parent) && !this.#lent.has(row.parent);
         if (orphan || (row.kind === "active" && !liveKeys.has(row.id))) {
           this.#drop(row);
           found = true;

@@ -115,6 +115,7 @@ function pull(images: ImageRegistry, request: RouteRequest<"imageCreate">, fromI
     platform: query.platform ? parsePlatform(query.platform) : undefined,
     allTags: reference.tag === undefined && reference.digest === undefined,
     credentials: credentialsOrNobody(header("x-registry-auth")),
+    lazy: query.lazy,
   };
   return progressAnswer((onProgress) => images.pull(formatReference(reference), options, { signal, onProgress }));
 }
