@@ -219,6 +219,9 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
     defaultDomain: () => standing.config().defaultRegistry,
   });
   undo.defer(() => lazy.close());
+  if (config.lazyPull && lazy.refusal !== undefined) {
+    log.warn(`images are pulled whole before they start, in spite of lazy-pull: ${lazy.refusal}`);
+  }
   // Images and volumes ask the containers who uses them, and the containers are made of both.
   let containers: Containers | undefined;
   const trust = new ImageTrust({ store, policy: standing.policy, images: () => images });
