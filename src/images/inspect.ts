@@ -38,9 +38,14 @@ export function inspectImage(image: ImageRecord, records: ImageRecords, snapshot
 }
 
 /** Where its files are; of one whose layers are still pulled, that it is so. */
-function graphData({ id, layers }: ImageRecord, records: ImageRecords, snapshots: Snapshotter): Record<string, string> | null {
+function graphData(
+  { id, layers }: ImageRecord,
+  records: ImageRecords,
+  snapshots: Snapshotter,
+): Record<string, string> | null {
   const underWay = records.underWay(id);
-  if (underWay !== undefined) return { UnderWay: underWay.broken ?? "it can be started, and its layers are still pulled" };
+  if (underWay !== undefined)
+    return { UnderWay: underWay.broken ?? "it can be started, and its layers are still pulled" };
   const top = layers.at(-1)?.chainId;
   return top === undefined ? null : snapshots.describe(top);
 }

@@ -13,8 +13,7 @@ import type { ClaimScope, Claims } from "./claims.ts";
 import type { ImageUse } from "./image.ts";
 import type { Leases } from "./lease.ts";
 import type { PackedLayers } from "./packed-layers.ts";
-import type { ImageRecords, LayerRecord } from "./record.ts";
-import type { UnderWayPulls } from "./under-way-pulls.ts";
+import type { ImageRecord, ImageRecords, LayerRecord, UnderWay } from "./record.ts";
 
 /** What `bootstrap` makes images of. */
 export interface BootstrapConfig {
@@ -107,6 +106,18 @@ export interface LazyServing {
   onMoved(listener: (layer: LentLayer) => void): void;
 }
 
+/** What goes on for images that can be started before they are whole. */
+export interface RestPulls {
+  /** Layers that are served for a pull: they stay until the result is disposed of, and then if an image has them. */
+  hold(chains: readonly string[]): Disposable & { lend(image: ImageRecord, layers: readonly LentLayer[]): void };
+  /** Pulls the rest of an image; of one that is being pulled, with these credentials from now on. */
+  pull(underWay: Pick<UnderWay, "image">, credentials: Credentials): void;
+  /** Ends what goes on for an image whose record has gone. */
+  drop(id: string): Promise<void>;
+  /** As the registry of images has it. */
+  whole(id: string, what: string, options?: { readonly signal?: AbortSignal }): Promise<void>;
+}
+
 /** An image that is about to get a record. */
 export interface Admission {
   /** What was asked for. */
@@ -163,5 +174,5 @@ export interface ImageContext extends ImagePorts {
   readonly sources: BlobSources;
   readonly packed: PackedLayers;
   readonly layers: LayerSource;
-  readonly underWay: UnderWayPulls;
+  readonly underWay: RestPulls;
 }

@@ -10,8 +10,8 @@ import { allTags } from "./all-tags.ts";
 import type { ClaimScope } from "./claims.ts";
 import type { FlightProgress } from "./flights.ts";
 import type { PullOptions } from "./image.ts";
-import { isFor, otherPlatform } from "./platform.ts";
 import { startLazily } from "./lazy-start.ts";
+import { isFor, otherPlatform } from "./platform.ts";
 import type { ImageContext } from "./ports.ts";
 import { retryText, SHOWN_MS } from "./progress-text.ts";
 import { pullError } from "./pull-error.ts";
@@ -161,7 +161,9 @@ async function pullChanged(
     context.underWay.pull(underWay, pull.credentials);
   } else {
     // One that is known stays what it is, be it whole or under way.
-    records.add(known === undefined && underWay === undefined ? [image] : [], names, () => context.leases.erase(manifest));
+    records.add(known === undefined && underWay === undefined ? [image] : [], names, () =>
+      context.leases.erase(manifest),
+    );
     failpoint("images.pull.recorded");
     context.leases.drop(manifest);
     tellUnderWay(pull, image);

@@ -9,7 +9,7 @@ import { readManifest } from "../remote/document.ts";
 import type { SnapshotLoan } from "../snapshots/snapshotter.ts";
 import { publishImageEvent } from "./event.ts";
 import { wantedLayer } from "./lazy-start.ts";
-import type { ImageContext, LentLayer } from "./ports.ts";
+import type { ImageContext, LentLayer, RestPulls } from "./ports.ts";
 import { describeImage, fetchImage } from "./pull-image.ts";
 import type { ImageRecord, UnderWay } from "./record.ts";
 import { sweep, withClaims } from "./sweep.ts";
@@ -38,7 +38,7 @@ interface Run {
  * Images that can be started and whose rest is pulled meanwhile: lends their layers to the snapshots, pulls them whole
  * in the background, goes on after a restart, and gives layers back when nothing is mounted of them.
  */
-export class UnderWayPulls {
+export class UnderWayPulls implements RestPulls {
   readonly #context: () => ImageContext;
   readonly #runs = new Map<string, Run>();
   readonly #loans = new Map<string, { readonly lent: LentLayer; loan: Disposable }>();
@@ -73,7 +73,10 @@ export class UnderWayPulls {
     for (const { chainId } of early) this.#leftover.add(chainId);
     const served = all.map((underWay) => this.#serveAgain(underWay, early));
     const late = new AbortController();
-    await Promise.race([Promise.all(served), after(BOOT_MS, undefined, { signal: late.signal, ref: false }).catch(() => {})]);
+    await Promise.race([
+      Promise.all(served),
+      after(BOOT_MS, undefined, { signal: late.signal, ref: false }).catch(() => {}),
+    ]);
     late.abort();
     // What another engine served of images that are whole by now ends with the containers that have it.
     this.#tidyLater();
@@ -195,7 +198,11 @@ export class UnderWayPulls {
       const lent = await Promise.all(
         layers.map(({ blob, chainId }) =>
           lazy.serve(
-            wantedLayer(this.#context(), { chainId, descriptor: blob }, { reference, credentials: known.get(chainId)?.credentials }),
+            wantedLayer(
+              this.#context(),
+              { chainId, descriptor: blob },
+              { reference, credentials: known.get(chainId)?.credentials },
+            ),
           ),
         ),
       );
@@ -301,7 +308,10 @@ export class UnderWayPulls {
     const { image, reference } = underWay;
     const users = (inUse().get(image.id) ?? []).map(({ containerId }) => containerId);
     const name = familiarString(parseNormalized(reference));
-    log?.error(`image ${name} is not what its manifest says, and is used no more: ${why}`, { image: image.id, containers: users });
+    log?.error(`image ${name} is not what its manifest says, and is used no more: ${why}`, {
+      image: image.id,
+      containers: users,
+    });
     records.breakUnderWay(image.id, why);
     const attributes = { ...image.config.config?.Labels, name, error: why, containers: users.join(",") };
     events.publish({ type: "image", action: "broken", id: image.id, attributes });
@@ -318,13 +328,18 @@ export class UnderWayPulls {
     const { events, records } = this.#context();
     const image = records.get(id);
     const [name] = records.namesOf(id);
-    if (image !== undefined) publishImageEvent(events, "whole", image, name === undefined ? id : familiarString(name.reference));
+    if (image !== undefined)
+      publishImageEvent(events, "whole", image, name === undefined ? id : familiarString(name.reference));
     this.#settleLoans();
   }
 
   /** Ends the loans of layers that no image under way has. */
   #settleLoans(): void {
-    const needed = new Set(this.#context().records.allUnderWay().flatMap(({ served }) => served));
+    const needed = new Set(
+      this.#context()
+        .records.allUnderWay()
+        .flatMap(({ served }) => served),
+    );
     for (const [chain, { loan }] of this.#loans) {
       if (needed.has(chain) || this.#held.has(chain)) continue;
       loan[Symbol.dispose]();

@@ -5,7 +5,12 @@ import { openMemory } from "../state/memory.ts";
 import { type ImageRecord, ImageRecords, type UnderWay } from "./record.ts";
 
 const digest = (letter: string): string => `sha256:${letter.repeat(64)}`;
-const layer = { blob: { mediaType: "m", digest: digest("b"), size: 1 }, diffId: digest("d"), chainId: digest("d"), size: 5 };
+const layer = {
+  blob: { mediaType: "m", digest: digest("b"), size: 1 },
+  diffId: digest("d"),
+  chainId: digest("d"),
+  size: 5,
+};
 const image: ImageRecord = {
   id: digest("1"),
   config: { architecture: "amd64", os: "linux", rootfs: { type: "layers", diff_ids: [digest("d")] } },

@@ -15,7 +15,14 @@ import type { RemoteSettings } from "../remote/settings.ts";
 import { ControlConnection } from "../runtime/control-connection.ts";
 import { findHelper, type HelperPlace, startHelper } from "../runtime/helper-start.ts";
 import { tocClaim } from "./claim.ts";
-import { type FromKeeper, type HelloAnswer, LAZY_NAME, type LayerOrder, type ServedLayer, type ToKeeper } from "./protocol.ts";
+import {
+  type FromKeeper,
+  type HelloAnswer,
+  LAZY_NAME,
+  type LayerOrder,
+  type ServedLayer,
+  type ToKeeper,
+} from "./protocol.ts";
 
 /** FUSE_NOTIFY_RESEND: without it what a server that dies was asked is lost. */
 const LEAST_KERNEL = [6, 9] as const;
@@ -179,7 +186,9 @@ export class LazyLayers {
     return listMounts().some(
       ({ fstype, superOptions }) =>
         fstype === "overlay" &&
-        superOptions.some((option) => /^lowerdir\+?=/.test(option) && option.split(":").some((path) => path.endsWith(part))),
+        superOptions.some(
+          (option) => /^lowerdir\+?=/.test(option) && option.split(":").some((path) => path.endsWith(part)),
+        ),
     );
   }
 
@@ -218,7 +227,10 @@ export class LazyLayers {
       connection.send({ op: "shutdown" } satisfies ToKeeper);
       const late = new AbortController();
       // The next helper is not to be mistaken for this one.
-      await Promise.race([this.#ended.promise, after(SUCCESSION_MS, undefined, { signal: late.signal }).catch(() => {})]);
+      await Promise.race([
+        this.#ended.promise,
+        after(SUCCESSION_MS, undefined, { signal: late.signal }).catch(() => {}),
+      ]);
       late.abort();
     }
     await this.#detach();
@@ -264,7 +276,8 @@ export class LazyLayers {
   }
 
   async #detach(): Promise<void> {
-    for (const { target } of listMounts(this.#target)) if (target === this.#target) await detachMount(target).catch(() => {});
+    for (const { target } of listMounts(this.#target))
+      if (target === this.#target) await detachMount(target).catch(() => {});
   }
 
   #shown({ credentials, hasRoot, id, number, size }: ServedLayer): LentLayer {

@@ -61,8 +61,10 @@ const WALK = [
   "find / -xdev ! -path / ! -path '/dev*' ! -path '/proc*' ! -path '/sys*' ! -path '/etc*' ! -name .dockerenv ! -name stargz.index.json",
   "sort > /dev/shm/names; while read -r name; do stat -c '%n %F %a %u %g %s %Y %t:%T' \"$name\"",
   '[ ! -h "$name" ] || readlink "$name"; if [ -f "$name" ] && [ ! -h "$name" ]; then stat -c %h "$name"; sha256sum "$name"; fi; done < /dev/shm/names',
-  '[ /tree/owned -ef /tree/again ] && echo linked',
-].join("; ").replace("; sort", " | sort");
+  "[ /tree/owned -ef /tree/again ] && echo linked",
+]
+  .join("; ")
+  .replace("; sort", " | sort");
 
 describe("images that are started before they are whole", { skip: lazyRefusal() ?? NO_DOCKER }, () => {
   let engine: TestEngine;
@@ -70,7 +72,10 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
 
   before(async () => {
     registry = await startFaultyRegistry();
-    engine = await startEngine({ image: false, args: ["--lazy-pull", "--registry-timeout", "3", "--max-download-attempts", "1"] });
+    engine = await startEngine({
+      image: false,
+      args: ["--lazy-pull", "--registry-timeout", "3", "--max-download-attempts", "1"],
+    });
   });
 
   after(async () => {
@@ -87,7 +92,9 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
 
   /** Ranges come as they are asked for, whole layers slowly: the rest is on its way for as long as it is not let go. */
   function slowly(layers: readonly TestLayer[], bytesPerSecond = 400 << 10): void {
-    registry.misbehave(...layers.map(({ digest }) => ({ on: "blob", of: digest, act: { kind: "slow", bytesPerSecond } }) as const));
+    registry.misbehave(
+      ...layers.map(({ digest }) => ({ on: "blob", of: digest, act: { kind: "slow", bytesPerSecond } }) as const),
+    );
   }
 
   const hang = (layers: readonly TestLayer[]): void =>
@@ -151,7 +158,16 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
       registry.forget();
       const pulled = await engine.ok("pull", ref(form));
       assert.match(pulled, /Starting lazily/);
-      const first = await engine.ok("run", "--rm", "--user", "joe", ref(form), "/bin/sh", "-c", "busybox id -u; busybox cat /etc/group");
+      const first = await engine.ok(
+        "run",
+        "--rm",
+        "--user",
+        "joe",
+        ref(form),
+        "/bin/sh",
+        "-c",
+        "busybox id -u; busybox cat /etc/group",
+      );
       assert.match(first, /^1234\n/);
       const sent = registry.asked("blob").reduce((sum, row) => sum + row.sent, 0);
       const total = layers.reduce((sum, { bytes }) => sum + bytes.length, 0);
@@ -172,7 +188,9 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
       assert.doesNotMatch(lazily.stdout, /gone|below/);
       // The first still stands on the helper, the second on snapshots; so does the first once it was restarted.
       const mountOf = (container: string): string =>
-        readFileSync("/proc/self/mountinfo", "utf8").split("\n").find((line) => line.includes(`/${container}/rootfs `)) ?? "";
+        readFileSync("/proc/self/mountinfo", "utf8")
+          .split("\n")
+          .find((line) => line.includes(`/${container}/rootfs `)) ?? "";
       assert.match(mountOf(id), /exec\/lazy\/\d+/);
       assert.doesNotMatch(mountOf(later), /exec\/lazy/);
       for (const container of [id, later]) {
@@ -200,7 +218,10 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
       const [pid] = helpers(role);
       assert.ok(pid !== undefined, role);
       process.kill(pid, "SIGKILL");
-      await until(`another ${role}`, () => helpers(role).some((other) => other !== pid) && helpers("keeper").length === 1);
+      await until(
+        `another ${role}`,
+        () => helpers(role).some((other) => other !== pid) && helpers("keeper").length === 1,
+      );
     }
     await engine.kill();
     registry.heal();
@@ -253,9 +274,20 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
     const { json: before } = await engine.request("GET", `/images/${ref("broken")}/json`);
     const since = String(Math.floor(Date.now() / 1000) - 60);
     registry.heal();
-    await until("the end of its name", async () => (await engine.request("GET", `/images/${ref("broken")}/json`)).status === 404);
+    await until(
+      "the end of its name",
+      async () => (await engine.request("GET", `/images/${ref("broken")}/json`)).status === 404,
+    );
     assert.match(engine.log, new RegExp(`is used no more: layers from manifest don't match.*${id}`));
-    const events = await engine.ok("events", "--since", since, "--until", String(Math.ceil(Date.now() / 1000)), "--filter", "type=image");
+    const events = await engine.ok(
+      "events",
+      "--since",
+      since,
+      "--until",
+      String(Math.ceil(Date.now() / 1000)),
+      "--filter",
+      "type=image",
+    );
     assert.match(events, new RegExp(`image broken ${before.Id}.*containers=${id}`));
     assert.equal((await engine.docker("exec", id, "/bin/busybox", "cat", "/tree/gone")).stdout, "of the layer below\n");
     const made = await engine.docker("create", before.Id, "/bin/sh");
@@ -269,7 +301,11 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
 
   test("chunks are believed by their digests alone: one that lies is an error until the layer is whole", async () => {
     const editToc = (rows: Record<string, unknown>[]) =>
-      rows.map((row) => (row.name === "attributes" ? { ...row, digest: `sha256:${"1".repeat(64)}`, chunkDigest: `sha256:${"1".repeat(64)}` } : row));
+      rows.map((row) =>
+        row.name === "attributes"
+          ? { ...row, digest: `sha256:${"1".repeat(64)}`, chunkDigest: `sha256:${"1".repeat(64)}` }
+          : row,
+      );
     const layers = [zstdChunkedLayerOf(below("liar", 6 * MB), { chunkSize: 512 << 10, editToc })];
     put("liar", layers);
     slowly(layers);
@@ -277,7 +313,10 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
     const id = await started("liar");
     const read = await engine.docker("exec", id, "/bin/busybox", "cat", "/attributes");
     assert.match(read.stderr, /Input\/output error/);
-    assert.match(engine.log, /cannot read \/attributes of layer .*: what the registry sent is not what the layer's table of contents says/);
+    assert.match(
+      engine.log,
+      /cannot read \/attributes of layer .*: what the registry sent is not what the layer's table of contents says/,
+    );
     registry.heal();
     await whole(ref("liar"));
     assert.equal(await engine.ok("run", "--rm", ref("liar"), "/bin/busybox", "cat", "/attributes"), "has some");
@@ -292,10 +331,16 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
     for (const [name, editToc] of Object.entries(hostile)) {
       const layers = [estargzLayerOf(below(name, 5 * MB), { editToc })];
       put(name, layers);
-      assert.match(await engine.ok("pull", ref(name)), /Not starting before it is whole: cannot use the layer's table of contents/);
+      assert.match(
+        await engine.ok("pull", ref(name)),
+        /Not starting before it is whole: cannot use the layer's table of contents/,
+      );
     }
     const honest = estargzLayerOf(below("another", 5 * MB));
-    const annotations = { ...honest.annotations, "containerd.io/snapshot/stargz/toc.digest": `sha256:${"a".repeat(64)}` };
+    const annotations = {
+      ...honest.annotations,
+      "containerd.io/snapshot/stargz/toc.digest": `sha256:${"a".repeat(64)}`,
+    };
     const lying: SeekableLayer = { ...honest, annotations };
     put("another", [lying]);
     assert.match(await engine.ok("pull", ref("another")), /it is another than the layer's annotation says/);
@@ -308,23 +353,37 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
     put("covered", [estargzLayerOf(below("covered", 5 * MB)), layerOf([{ name: "on-top", body: "ordinary\n" }])]);
     put("small", [estargzLayerOf(below("small", 1000))]);
     put("asked", [estargzLayerOf(below("asked", 5 * MB))]);
-    for (const name of ["covered", "small"]) assert.doesNotMatch(await engine.ok("pull", ref(name)), /lazily|Not starting/);
+    for (const name of ["covered", "small"])
+      assert.doesNotMatch(await engine.ok("pull", ref(name)), /lazily|Not starting/);
     const asked = await engine.request("POST", `/images/create?fromImage=${encodeURIComponent(ref("asked"))}&lazy=0`);
     assert.doesNotMatch(asked.text, /lazily|error/);
     for (const name of [...Object.keys(hostile), "another", "rangeless", "covered", "small", "asked"]) {
       assert.ok(!(await isUnderWay(ref(name))), name);
-      assert.equal(await engine.ok("run", "--rm", ref(name), "/bin/busybox", "cat", "/tree/gone"), "of the layer below");
+      assert.equal(
+        await engine.ok("run", "--rm", ref(name), "/bin/busybox", "cat", "/tree/gone"),
+        "of the layer below",
+      );
     }
     await removed();
   });
 
   test("an ordinary layer below is fetched first, and what waits for the whole gets it", async () => {
-    const layers = [layerOf(below("base", 1000)), estargzLayerOf([{ name: "top", body: randomBytesOf("top", 6 * MB) }, { name: "data/", type: "directory" }, { name: "data/file", body: "of the image\n" }])];
+    const layers = [
+      layerOf(below("base", 1000)),
+      estargzLayerOf([
+        { name: "top", body: randomBytesOf("top", 6 * MB) },
+        { name: "data/", type: "directory" },
+        { name: "data/file", body: "of the image\n" },
+      ]),
+    ];
     put("mixed", layers);
     slowly([layers[1]!], 2 * MB);
     assert.match(await engine.ok("pull", ref("mixed")), /Starting lazily/);
     const id = await started("mixed");
-    assert.equal((await exec(id, "busybox cat /data/file > /data/copy; busybox cat /data/copy")).stdout, "of the image\n");
+    assert.equal(
+      (await exec(id, "busybox cat /data/file > /data/copy; busybox cat /data/copy")).stdout,
+      "of the image\n",
+    );
     const saved = engine.run("bash", ["-c", `docker save ${ref("mixed")} | wc -c`]);
     // A volume takes what the image has there: all of it.
     const filled = engine.ok("run", "--rm", "--volume", "/data", ref("mixed"), "/bin/busybox", "cat", "/data/file");
@@ -344,7 +403,14 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
     const id = await engine.ok("create", ref("left"), "/bin/sh");
     const { json } = await engine.request("GET", `/images/${ref("left")}/json`);
     const refused = await engine.docker("rmi", "--force", json.Id);
-    assert.match(refused.stderr, /conflict: unable to delete .* \(cannot be forced\) - image is not whole yet, and container/);
+    assert.match(
+      refused.stderr,
+      /conflict: unable to delete .* \(cannot be forced\) - image is not whole yet, and container/,
+    );
+    // An engine that ends with nothing running ends the helper as well, and the next begins with what it left.
+    await engine.restart();
+    assert.ok(await isUnderWay(ref("left")));
+    assert.equal(await engine.ok("start", "--attach", id), "");
     await engine.ok("rm", id);
     await engine.ok("pull", ref("left"));
     await engine.ok("rmi", ref("left"));
@@ -358,17 +424,31 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
     guarded.misbehave({ on: "blob", of: layers[0]!.digest, act: { kind: "slow", bytesPerSecond: 400 << 10 } });
     const name = `${guarded.host}/guarded:latest`;
     const auth = Buffer.from(JSON.stringify({ username: "joe", password: "secret" })).toString("base64url");
-    const pulled = await engine.request("POST", `/images/create?fromImage=${encodeURIComponent(name)}`, undefined, { "X-Registry-Auth": auth });
+    const pulled = await engine.request("POST", `/images/create?fromImage=${encodeURIComponent(name)}`, undefined, {
+      "X-Registry-Auth": auth,
+    });
     assert.match(pulled.text, /Starting lazily/);
     const id = await engine.ok("run", "--detach", name, "/bin/busybox", "sleep", "1000");
     await engine.kill();
     for (const pid of [...helpers("keeper"), ...helpers("server")]) {
-      for (const file of ["cmdline", "environ"]) assert.doesNotMatch(readFileSync(`/proc/${pid}/${file}`, "utf8"), /secret/);
+      for (const file of ["cmdline", "environ"])
+        assert.doesNotMatch(readFileSync(`/proc/${pid}/${file}`, "utf8"), /secret/);
     }
     const logs = readdirSync(engine.execRoot).filter((file) => file.endsWith(".log"));
-    const files = [engine.dataRoot, ...logs.map((file) => join(engine.execRoot, file)), join(engine.root, "engine.log")];
+    const files = [
+      engine.dataRoot,
+      ...logs.map((file) => join(engine.execRoot, file)),
+      join(engine.root, "engine.log"),
+    ];
     const words = [auth, '"secret"', Buffer.from("joe:secret").toString("base64")].flatMap((word) => ["-e", word]);
-    const found = await engine.run("grep", ["--recursive", "--binary-files=text", "--files-with-matches", "--fixed-strings", ...words, ...files]);
+    const found = await engine.run("grep", [
+      "--recursive",
+      "--binary-files=text",
+      "--files-with-matches",
+      "--fixed-strings",
+      ...words,
+      ...files,
+    ]);
     assert.equal(found.stdout, "");
     await engine.start();
     guarded.heal();

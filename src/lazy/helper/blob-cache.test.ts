@@ -26,7 +26,10 @@ async function* honest(from: number, to: number): AsyncGenerator<Buffer> {
   for (let at = from; at < to; at += 50_000) yield BLOB.subarray(at, Math.min(to, at + 50_000));
 }
 
-function cacheOf(fetch: (from: number, to: number, signal: AbortSignal) => AsyncIterable<Buffer> = honest, limitMs = 5000): BlobCache {
+function cacheOf(
+  fetch: (from: number, to: number, signal: AbortSignal) => AsyncIterable<Buffer> = honest,
+  limitMs = 5000,
+): BlobCache {
   return new BlobCache({
     size: SIZE,
     path: join(folder, "cache"),
@@ -118,7 +121,10 @@ test("a registry that ends early gives what came, and an error for the rest", as
   };
   const cache = cacheOf((from) => short(from));
   const both = await Promise.allSettled([cache.read(0, 10), cache.read(BLOCK, BLOCK + 1)]);
-  assert.deepEqual(both.map(({ status }) => status), ["fulfilled", "rejected"]);
+  assert.deepEqual(
+    both.map(({ status }) => status),
+    ["fulfilled", "rejected"],
+  );
   cache.close();
 });
 

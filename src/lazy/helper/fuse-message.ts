@@ -24,7 +24,16 @@ export const OP = {
   readdirplus: 44,
 } as const;
 
-export const ERRNO = { ENOENT: 2, EINTR: 4, EIO: 5, EINVAL: 22, ENOTDIR: 20, ERANGE: 34, ENOSYS: 38, ENODATA: 61 } as const;
+export const ERRNO = {
+  ENOENT: 2,
+  EINTR: 4,
+  EIO: 5,
+  EINVAL: 22,
+  ENOTDIR: 20,
+  ERANGE: 34,
+  ENOSYS: 38,
+  ENODATA: 61,
+} as const;
 
 export const REQUEST_HEAD = 40;
 const REPLY_HEAD = 16;

@@ -141,7 +141,10 @@ export class FuseSession {
       }
       case OP.readdir:
       case OP.readdirplus: {
-        if (node.children === undefined) return this.#reply(unique, ERRNO.ENOTDIR);
+        if (node.children === undefined) {
+          this.#reply(unique, ERRNO.ENOTDIR);
+          return;
+        }
         const offset = Number(body.readBigUInt64LE(8));
         const rows = this.#listing(told);
         this.#reply(unique, 0, folderBody(rows, offset, body.readUInt32LE(16), code === OP.readdirplus));
@@ -173,7 +176,10 @@ export class FuseSession {
   }
 
   #read(unique: bigint, layer: Layer | undefined, node: FileNode, offset: number, size: number, tid: number): void {
-    if (layer === undefined || (node.mode & TYPE.mask) !== TYPE.reg) return this.#reply(unique, ERRNO.EIO);
+    if (layer === undefined || (node.mode & TYPE.mask) !== TYPE.reg) {
+      this.#reply(unique, ERRNO.EIO);
+      return;
+    }
     this.#waiting.add(unique);
     const answer = (error: number, body?: Buffer): void => {
       // It was interrupted meanwhile, and answered then.
@@ -196,7 +202,9 @@ export class FuseSession {
   #listing(told: Told): (readonly [Buffer, Told])[] {
     const { layer, node } = told;
     if (layer === 0) {
-      const own = [...this.#layers].map(([number, { tree }]) => row(String(number), { layer: number, node: tree.root }));
+      const own = [...this.#layers].map(([number, { tree }]) =>
+        row(String(number), { layer: number, node: tree.root }),
+      );
       return [row(".", told), row("..", told), ...own];
     }
     const known = this.#listings.get(node);

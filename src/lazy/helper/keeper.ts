@@ -3,7 +3,16 @@ import { closeSync } from "node:fs";
 import { GantryError, messageOf } from "../../base/errors.ts";
 import { unixSocketPair } from "../../kernel/unix-socket.ts";
 import { ControlConnection } from "../../runtime/control-connection.ts";
-import type { FromKeeper, FromServer, HelloAnswer, LayerOrder, ServedLayer, ServedRow, ToKeeper, ToServer } from "../protocol.ts";
+import type {
+  FromKeeper,
+  FromServer,
+  HelloAnswer,
+  LayerOrder,
+  ServedLayer,
+  ServedRow,
+  ToKeeper,
+  ToServer,
+} from "../protocol.ts";
 
 const RESTART_MS = 200;
 /** Numbers of layers are never used twice, also by the keepers of one mount that follow one another. */
@@ -79,7 +88,10 @@ export class Keeper {
       case "hello":
         this.#engines.set(connection, message.pid);
         this.#tellEngines();
-        return { isMounted: this.#fuse !== undefined, served: [...this.#rows.values()].map(shownOf) } satisfies HelloAnswer;
+        return {
+          isMounted: this.#fuse !== undefined,
+          served: [...this.#rows.values()].map(shownOf),
+        } satisfies HelloAnswer;
       case "mounted":
         if (fd === undefined) throw new GantryError("invalid", "no descriptor came along");
         if (this.#fuse !== undefined) {
@@ -195,8 +207,8 @@ export class Keeper {
     this.#start();
     const rows = [...this.#rows.values()];
     const asked = rows.map((row) =>
-      this.#ask((request) => ({ op: "serve", request, served: row, known: row })).catch(
-        (error: unknown) => process.stderr.write(`cannot serve layer ${row.order.blob.digest} again: ${messageOf(error)}\n`),
+      this.#ask((request) => ({ op: "serve", request, served: row, known: row })).catch((error: unknown) =>
+        process.stderr.write(`cannot serve layer ${row.order.blob.digest} again: ${messageOf(error)}\n`),
       ),
     );
     const started = this.#server;

@@ -151,8 +151,13 @@ export class Layer {
       await this.#blob.read(0, whole);
       return;
     }
-    let left = MOST_SETTINGS;
-    const wanted = settingsOf(this.tree).filter(({ size }) => size <= LONGEST_SETTING && (left -= size) >= 0);
+    const wanted: FileNode[] = [];
+    let sum = 0;
+    for (const node of settingsOf(this.tree)) {
+      sum += node.size;
+      if (node.size > LONGEST_SETTING || sum > MOST_SETTINGS) break;
+      wanted.push(node);
+    }
     await Promise.all(wanted.map((node) => this.read(node, 0, node.size, { local: false })));
   }
 

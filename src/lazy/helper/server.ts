@@ -1,5 +1,5 @@
-import { closeSync } from "node:fs";
 import { spawn } from "node:child_process";
+import { closeSync } from "node:fs";
 import { GantryError, messageOf } from "../../base/errors.ts";
 import { unixSocketPair } from "../../kernel/unix-socket.ts";
 import { Registries } from "../../remote/registry.ts";

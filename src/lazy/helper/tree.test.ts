@@ -20,7 +20,13 @@ function at(root: FileNode, path: string): FileNode {
 
 test("files, folders, links and devices are what the table says, folders nobody tells of included", () => {
   const { hasRoot, root, size } = read(
-    file("./usr/bin/one", { mode: 0o104755, uid: 1, gid: 2, modtime: "2023-11-14T22:13:20.5Z", xattrs: { "user.a": "Yg==" } }),
+    file("./usr/bin/one", {
+      mode: 0o104755,
+      uid: 1,
+      gid: 2,
+      modtime: "2023-11-14T22:13:20.5Z",
+      xattrs: { "user.a": "Yg==" },
+    }),
     { name: "usr/bin/two", type: "hardlink", linkName: "/usr/bin/one" },
     { name: "usr/link", type: "symlink", linkName: "../usr/bin", mode: 0o644 },
     { name: "dev/disk", type: "block", devMajor: 259, devMinor: 70_000 },
@@ -55,7 +61,8 @@ test("pieces end where the next thing begins in the blob", () => {
     file("c", { offset: 300, innerOffset: 15 }),
     { name: "zeros", type: "reg", size: 50, chunkType: "zeros" },
   );
-  const ends = (path: string) => at(root, path).chunks.map(({ at, end, inner, offset, size }) => [at, size, offset, end, inner]);
+  const ends = (path: string) =>
+    at(root, path).chunks.map(({ at, end, inner, offset, size }) => [at, size, offset, end, inner]);
   assert.deepEqual(ends("a"), [
     [0, 20, 100, 150, 0],
     [20, 10, 150, 200, 0],
@@ -71,7 +78,10 @@ test("what a layer could not be is refused, and the ordinary pull has the last w
     "a name outside": [file("../x")],
     "a name outside, hidden": [file("a/../../x")],
     "a name twice": [file("x"), file("x")],
-    "a folder told of twice": [{ name: "d", type: "dir" }, { name: "d/", type: "dir" }],
+    "a folder told of twice": [
+      { name: "d", type: "dir" },
+      { name: "d/", type: "dir" },
+    ],
     "a file below a file": [file("x"), file("x/y")],
     "a file below a link": [{ name: "l", type: "symlink", linkName: "/etc" }, file("l/passwd")],
     "a name that is no text": [{ ...file("x"), name: 7 }],
@@ -80,8 +90,14 @@ test("what a layer could not be is refused, and the ordinary pull has the last w
     "a name that is too long": [file("x".repeat(256))],
     "a piece of nothing": [{ name: "x", type: "chunk", chunkSize: 1 }],
     "a piece of another": [file("x", { chunkSize: 5 }), { name: "y", type: "chunk", chunkOffset: 5 }],
-    "a gap between pieces": [file("x", { chunkSize: 4, chunkDigest: DIGEST }), { name: "x", type: "chunk", chunkOffset: 5, offset: 50, chunkDigest: DIGEST }],
-    "pieces that overlap": [file("x", { chunkSize: 6, chunkDigest: DIGEST }), { name: "x", type: "chunk", chunkOffset: 5, offset: 50, chunkDigest: DIGEST }],
+    "a gap between pieces": [
+      file("x", { chunkSize: 4, chunkDigest: DIGEST }),
+      { name: "x", type: "chunk", chunkOffset: 5, offset: 50, chunkDigest: DIGEST },
+    ],
+    "pieces that overlap": [
+      file("x", { chunkSize: 6, chunkDigest: DIGEST }),
+      { name: "x", type: "chunk", chunkOffset: 5, offset: 50, chunkDigest: DIGEST },
+    ],
     "fewer bytes than the file has": [file("x", { chunkSize: 4, chunkDigest: DIGEST })],
     "an offset outside": [file("x", { offset: END + 1 })],
     "an offset at the end": [file("x", { offset: END })],
@@ -92,8 +108,14 @@ test("what a layer could not be is refused, and the ordinary pull has the last w
     "a piece without a digest": [file("x", { digest: undefined })],
     "a digest of another kind": [file("x", { digest: `sha512:${"a".repeat(128)}` })],
     "a hard link to nowhere": [{ name: "x", type: "hardlink", linkName: "y" }],
-    "a hard link to a folder": [{ name: "d", type: "dir" }, { name: "x", type: "hardlink", linkName: "d" }],
-    "a hard link to a deletion": [{ name: ".wh.y", type: "reg" }, { name: "x", type: "hardlink", linkName: "y" }],
+    "a hard link to a folder": [
+      { name: "d", type: "dir" },
+      { name: "x", type: "hardlink", linkName: "d" },
+    ],
+    "a hard link to a deletion": [
+      { name: ".wh.y", type: "reg" },
+      { name: "x", type: "hardlink", linkName: "y" },
+    ],
     "a hard link outside": [file("y"), { name: "x", type: "hardlink", linkName: "../y" }],
     "a link to nothing": [{ name: "x", type: "symlink" }],
     "overlayfs's own device": [{ name: "x", type: "char" }],
@@ -108,9 +130,24 @@ test("what a layer could not be is refused, and the ordinary pull has the last w
     "an entry that is none": [null as unknown as object],
   };
   for (const [what, entries] of Object.entries(hostile)) {
-    assert.throws(() => read(...entries), (error) => isKind(error, "unsupported"), what);
+    assert.throws(
+      () => read(...entries),
+      (error) => isKind(error, "unsupported"),
+      what,
+    );
   }
-  for (const json of ["", "{", "null", '{"version":2,"entries":[]}', '{"version":1}', `{"version":1,"entries":[${"0,".repeat(500_001)}0]}`]) {
-    assert.throws(() => readTree(Buffer.from(json), END), (error) => isKind(error, "unsupported"), json.slice(0, 40));
+  for (const json of [
+    "",
+    "{",
+    "null",
+    '{"version":2,"entries":[]}',
+    '{"version":1}',
+    `{"version":1,"entries":[${"0,".repeat(500_001)}0]}`,
+  ]) {
+    assert.throws(
+      () => readTree(Buffer.from(json), END),
+      (error) => isKind(error, "unsupported"),
+      json.slice(0, 40),
+    );
   }
 });

@@ -159,7 +159,8 @@ class TreeReader {
     }
     if (base.startsWith(".wh.")) {
       const gone = base.slice(4);
-      if (gone === "" || gone === "." || gone === ".." || gone.startsWith(".wh.")) throw bad(`${shown(name)} deletes nothing`);
+      if (gone === "" || gone === "." || gone === ".." || gone.startsWith(".wh."))
+        throw bad(`${shown(name)} deletes nothing`);
       // overlayfs's mark of a deletion: a character device 0:0.
       this.#place(folder, gone, this.#make(TYPE.char, folder), name);
       return undefined;
@@ -264,10 +265,16 @@ class TreeReader {
     if (entry.xattrs == null) return;
     if (typeof entry.xattrs !== "object") throw bad(`the attributes of ${shown(name)} are none`);
     for (const [key, value] of Object.entries(entry.xattrs)) {
-      if (/^(trusted|user)\.overlay\./.test(key) || key === "" || key.includes("\0") || Buffer.byteLength(key) > MAX_NAME) {
+      if (
+        /^(trusted|user)\.overlay\./.test(key) ||
+        key === "" ||
+        key.includes("\0") ||
+        Buffer.byteLength(key) > MAX_NAME
+      ) {
         throw bad(`${shown(name)} has an attribute that a layer can't have`);
       }
-      if (typeof value !== "string" || value.length > MAX_XATTR) throw bad(`an attribute of ${shown(name)} is too long`);
+      if (typeof value !== "string" || value.length > MAX_XATTR)
+        throw bad(`an attribute of ${shown(name)} is too long`);
       node.xattrs.set(key, Buffer.from(value, "base64"));
     }
   }
