@@ -1,4 +1,5 @@
 import { BULK_MEASURES } from "./bulk-measures.ts";
+import { LAZY_MEASURES } from "./lazy-measures.ts";
 import { IMAGE, type Measure } from "./measure.ts";
 import { pssOf } from "./memory.ts";
 import { NETWORK_MEASURES } from "./network-measures.ts";
@@ -124,6 +125,7 @@ export const MEASURES: readonly Measure[] = [
   },
   ...BULK_MEASURES,
   ...PULL_MEASURES,
+  ...LAZY_MEASURES,
   ...PUSH_MEASURES,
   ...NETWORK_MEASURES,
 ];

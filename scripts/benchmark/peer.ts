@@ -186,6 +186,8 @@ export function gantryKind(checkout: string): PeerKind {
       join(checkout, "bin/gantryd"),
       ...["--data-root", join(root, "data"), "--exec-root", join(root, "exec")],
       ...["-H", `unix://${socket}`, "--config-file", join(root, "daemon.json")],
+      // It concerns images with tables of contents alone, of which one measure has one.
+      "--lazy-pull",
     ],
   };
 }

@@ -74,7 +74,7 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
     registry = await startFaultyRegistry();
     engine = await startEngine({
       image: false,
-      args: ["--lazy-pull", "--registry-timeout", "3", "--max-download-attempts", "1"],
+      args: ["--lazy-pull", "--registry-timeout", "2", "--max-download-attempts", "1"],
     });
   });
 
@@ -91,7 +91,7 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
   }
 
   /** Ranges come as they are asked for, whole layers slowly: the rest is on its way for as long as it is not let go. */
-  function slowly(layers: readonly TestLayer[], bytesPerSecond = 400 << 10): void {
+  function slowly(layers: readonly TestLayer[], bytesPerSecond = MB): void {
     registry.misbehave(
       ...layers.map(({ digest }) => ({ on: "blob", of: digest, act: { kind: "slow", bytesPerSecond } }) as const),
     );
@@ -253,7 +253,7 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
     const read = await reading;
     assert.notEqual(read.code, 0);
     assert.match(read.stderr, /Input\/output error/);
-    assert.match(engine.log, /cannot read \/big of layer sha256:[0-9a-f]{64}: nothing came within 3 seconds/);
+    assert.match(engine.log, /cannot read \/big of layer sha256:[0-9a-f]{64}: nothing came within 2 seconds/);
     const killed = await engine.ok("run", "--detach", ref("cut"), "/bin/busybox", "cat", "/attributes");
     await engine.docker("kill", killed);
     await engine.ok("wait", killed);
@@ -421,7 +421,7 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
     await using guarded = await startFaultyRegistry({ auth: "basic" });
     const layers = [zstdChunkedLayerOf(below("guarded"), { chunkSize: 512 << 10 })];
     guarded.add("guarded:latest", imageOf({ layers, editManifest: annotateLayers(layers) }));
-    guarded.misbehave({ on: "blob", of: layers[0]!.digest, act: { kind: "slow", bytesPerSecond: 400 << 10 } });
+    guarded.misbehave({ on: "blob", of: layers[0]!.digest, act: { kind: "slow", bytesPerSecond: MB } });
     const name = `${guarded.host}/guarded:latest`;
     const auth = Buffer.from(JSON.stringify({ username: "joe", password: "secret" })).toString("base64url");
     const pulled = await engine.request("POST", `/images/create?fromImage=${encodeURIComponent(name)}`, undefined, {
