@@ -97,9 +97,11 @@ function installationWith(ills: Ills): Installation {
     bridge: "gantry0",
     runtime: { name: "crun", path: "/usr/bin/crun" },
     seccompProfile: "",
+    lazyRefusal: undefined,
     signaturePolicy: "",
     engine: {
       askSupervisor: async () => [],
+      imagesUnderWay: () => [],
       running: async () => ["aaa"],
       networks: () => [{ name: "bridge", subnets: ["172.17.0.0/16"], link: "gantry0" }],
       ...ills.engine,
@@ -113,6 +115,13 @@ const policy = (text: string): Ills => ({ files: { "/p": text }, installation: {
 const noEngine = { installation: { engine: undefined } };
 
 const CASES: readonly [id: string, ills: Ills, status: string, found: RegExp][] = [
+  ["engine.images-under-way", { installation: { lazyRefusal: "there is no /dev/fuse" } }, "note", /no \/dev\/fuse/],
+  [
+    "engine.images-under-way",
+    { engine: { imagesUnderWay: () => [{ name: "a:1", problem: "no route" }] } },
+    "warning",
+    /the rest of a:1 can't be had: no route/,
+  ],
   ["kernel.overlay", { files: { "/proc/filesystems": "\text4\n" } }, "failure", /does not know it/],
   ["kernel.seccomp", { files: { "/proc/sys/kernel/seccomp/actions_avail": undefined } }, "failure", /unconfined/],
   ["kernel.seccomp", { installation: { seccompProfile: "unconfined" } }, "warning", /filter nothing/],

@@ -98,6 +98,8 @@ export interface Installation {
   /** The default runtime: its name and where it is, undefined if it isn't. */
   readonly runtime: { readonly name: string; readonly path: string | undefined };
   readonly seccompProfile: string;
+  /** Why images can't be started before they are whole, where the engine was told to; else undefined. */
+  readonly lazyRefusal: string | undefined;
   /** Path of the signature policy; empty for none. */
   readonly signaturePolicy: string;
   /** Where an engine of this configuration leaves its process id. */
@@ -110,6 +112,8 @@ export interface Installation {
 export interface RunningEngine {
   /** Rejects if the supervisor doesn't answer. */
   askSupervisor(): Promise<unknown>;
+  /** Images that were started before they are whole, and why the rest of one can't be had. */
+  imagesUnderWay(): readonly { readonly name: string; readonly problem: string | undefined }[];
   /** Ids of containers that run. */
   running(): Promise<readonly string[]>;
   networks(): readonly {

@@ -360,7 +360,7 @@ async function makeHandlers(standing: Standing, parts: Parts, initPath: string |
     volumes,
     volumeCare,
     registries,
-    doctor: engineDoctor(config, { dataRoot, execRoot }, doctorView(containers, networks, runtime)),
+    doctor: engineDoctor(config, { dataRoot, execRoot }, doctorView(containers, networks, runtime, images)),
     events,
     system,
     diskUsage: new DiskUsageReader({ images, containers, volumes, usersOf }),

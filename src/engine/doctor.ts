@@ -6,6 +6,7 @@ import { messageOf } from "../base/errors.ts";
 import type { ContainerController } from "../containers/controller.ts";
 import type { Installation, RunningEngine } from "../doctor/machine.ts";
 import { examine } from "../doctor/report.ts";
+import { lazyRefusal } from "../lazy/lazy-layers.ts";
 import type { NetworkController } from "../networks/network.ts";
 import { loadConfig } from "./config.ts";
 import { parseFlags } from "./flags.ts";
@@ -38,8 +39,10 @@ export function doctorView(
   containers: Pick<ContainerController, "list">,
   networks: Pick<NetworkController, "list">,
   runtime: { readonly list: RunningEngine["askSupervisor"] },
+  images: { readonly underWay: RunningEngine["imagesUnderWay"] },
 ): RunningEngine {
   return {
+    imagesUnderWay: () => images.underWay(),
     askSupervisor: () => runtime.list(),
     running: async () => {
       const rows = await containers.list({ all: false, limit: undefined, size: false, filters: {} });
@@ -128,6 +131,7 @@ function installationOf(
       path: findExecutable(runtimes[defaultRuntime]?.path ?? defaultRuntime),
     },
     seccompProfile: config.seccompProfile,
+    lazyRefusal: config.lazyPull ? lazyRefusal() : undefined,
     signaturePolicy: config.signaturePolicy,
     engine,
   };

@@ -101,6 +101,11 @@ export class ImageStore implements ImageRegistry {
     this.#underWay.begin();
   }
 
+  /** Images that can be started and are not whole, and why the rest of one can't be had. */
+  underWay(): { readonly name: string; readonly problem: string | undefined }[] {
+    return this.#underWay.list();
+  }
+
   /** Gives back layers that were served for containers which have ended. */
   releaseLayers(): void {
     this.#underWay.looked();

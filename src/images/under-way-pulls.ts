@@ -160,9 +160,17 @@ export class UnderWayPulls implements RestPulls {
     }
   }
 
+  list(): { readonly name: string; readonly problem: string | undefined }[] {
+    const all = this.#context().records.allUnderWay();
+    return all.map(({ broken, image, reference }) => ({
+      name: familiarString(parseNormalized(reference)),
+      problem: broken ?? this.#runs.get(image.id)?.failure,
+    }));
+  }
+
   /** To be called when a container ended or was removed: what only it had of layers may go. */
   looked(): void {
-    this.#tidyLater(0);
+    if (this.#leftover.size > 0 || this.#context().records.allUnderWay().length > 0) this.#tidyLater(0);
   }
 
   async close(): Promise<void> {

@@ -19,6 +19,28 @@ const records: Check = {
   },
 };
 
+const underWay: Check = {
+  id: "engine.images-under-way",
+  title: "images that start before they are whole",
+  run(_machine, { engine, lazyRefusal }) {
+    if (lazyRefusal !== undefined) {
+      return note(
+        `all are pulled whole first, in spite of lazy-pull: ${lazyRefusal}`,
+        "Change that, or start the engine without --lazy-pull.",
+      );
+    }
+    const images = engine?.imagesUnderWay() ?? [];
+    const ill = images.find(({ problem }) => problem !== undefined);
+    if (ill !== undefined) {
+      return warning(
+        `the rest of ${ill.name} can't be had: ${ill.problem}`,
+        `Pull it again, or remove it and what runs of it: gantry pull ${ill.name}`,
+      );
+    }
+    return ok(images.length === 0 ? "none is under way" : `${images.length} under way`);
+  },
+};
+
 const supervisor: Check = {
   id: "engine.supervisor",
   title: "supervisor",
@@ -73,4 +95,4 @@ const leftovers: Check = {
   },
 };
 
-export const engineChecks: readonly Check[] = [records, supervisor, leftovers];
+export const engineChecks: readonly Check[] = [records, underWay, supervisor, leftovers];
