@@ -30,7 +30,8 @@ class Way {
     };
     const wait = (): void => {
       const [next] = onTheWay;
-      if (next !== undefined) timer ??= setTimeout(arrive, Math.max(0, next.at - performance.now()));
+      if (next === undefined || timer !== undefined) return;
+      timer = setTimeout(arrive, Math.max(0, next.at - performance.now()));
     };
     from.on("data", (bytes: Buffer) => {
       this.#freeAt = Math.max(performance.now(), this.#freeAt) + bytes.length / bytesPerMs;
