@@ -22,7 +22,7 @@ const LONGEST_RETRY_MS = 300_000;
 /** At a start layers are served again within this time, or later. */
 const BOOT_MS = 10_000;
 /** Between two looks whether layers that nothing is made of any more are still mounted. */
-const LOOK_MS = 1000;
+const LOOK_MS = 300;
 
 interface Run {
   readonly controller: AbortController;

@@ -264,10 +264,10 @@ export class LazyLayers {
     const { isMounted } = await this.#hello(connection);
     if (isMounted) return;
     await this.#detach();
-    mkdirSync(this.#target, { recursive: true, mode: 0o711 });
+    mkdirSync(this.#target, { recursive: true, mode: 0o700 });
     const fd = openSync("/dev/fuse", constants.O_RDWR | constants.O_NONBLOCK);
     try {
-      const options = `fd=${fd},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions`;
+      const options = `fd=${fd},rootmode=40700,user_id=0,group_id=0,allow_other,default_permissions`;
       mount("gantry-lazy", this.#target, "fuse.gantry", MS.RDONLY, options);
       await this.#ask({ op: "mounted", request: ++this.#number }, fd);
     } finally {

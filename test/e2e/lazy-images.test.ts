@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
@@ -193,6 +193,11 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
           .find((line) => line.includes(`/${container}/rootfs `)) ?? "";
       assert.match(mountOf(id), /exec\/lazy\/\d+/);
       assert.doesNotMatch(mountOf(later), /exec\/lazy/);
+      assert.equal(
+        statSync(join(engine.execRoot, "lazy")).mode & 0o7777,
+        0o700,
+        "others on the machine get at its files",
+      );
       for (const container of [id, later]) {
         const file = join(engine.execRoot, "bundles", container, "rootfs/attributes");
         assert.equal(getXattr(file, "user.note")?.toString(), "of the archive");
@@ -417,17 +422,19 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
     await removed();
   });
 
-  test("an engine that starts again goes on with the pull, by credentials that are on no disk", async () => {
+  test("an engine that is killed anywhere goes on with the pull, by credentials that are on no disk", async () => {
     await using guarded = await startFaultyRegistry({ auth: "basic" });
     const layers = [zstdChunkedLayerOf(below("guarded"), { chunkSize: 512 << 10 })];
     guarded.add("guarded:latest", imageOf({ layers, editManifest: annotateLayers(layers) }));
     guarded.misbehave({ on: "blob", of: layers[0]!.digest, act: { kind: "slow", bytesPerSecond: MB } });
     const name = `${guarded.host}/guarded:latest`;
     const auth = Buffer.from(JSON.stringify({ username: "joe", password: "secret" })).toString("base64url");
-    const pulled = await engine.request("POST", `/images/create?fromImage=${encodeURIComponent(name)}`, undefined, {
-      "X-Registry-Auth": auth,
-    });
-    assert.match(pulled.text, /Starting lazily/);
+    await engine.restart({ GANTRY_FAILPOINTS: "images.pull.recorded=kill" });
+    const wish = `/images/create?fromImage=${encodeURIComponent(name)}`;
+    await engine.request("POST", wish, undefined, { "X-Registry-Auth": auth }).catch(() => {});
+    await engine.kill();
+    await engine.start();
+    assert.ok(await isUnderWay(name));
     const id = await engine.ok("run", "--detach", name, "/bin/busybox", "sleep", "1000");
     await engine.kill();
     for (const pid of [...helpers("keeper"), ...helpers("server")]) {
@@ -450,8 +457,12 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
       ...files,
     ]);
     assert.equal(found.stdout, "");
-    await engine.start();
+    await engine.start({ GANTRY_FAILPOINTS: "images.lazy.fetched=kill" });
     guarded.heal();
+    const { pid } = engine;
+    await until("the end of the engine", () => !processesOf(engine.root).includes(pid));
+    await engine.kill();
+    await engine.start();
     assert.equal((await engine.docker("exec", id, "/bin/busybox", "cat", "/tree/gone")).stdout, "of the layer below\n");
     await whole(name);
     await engine.ok("rm", "--force", id);

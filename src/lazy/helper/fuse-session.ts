@@ -238,7 +238,8 @@ function textAt(bytes: Buffer, at: number): string {
 function folderNode(): FileNode {
   return {
     ino: 1,
-    mode: TYPE.dir | 0o711,
+    // Nobody else on the machine gets at images' files, which may be setuid.
+    mode: TYPE.dir | 0o700,
     uid: 0,
     gid: 0,
     size: 0,

@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { closeSync } from "node:fs";
+import { setTimeout as after } from "node:timers/promises";
 import { GantryError, messageOf } from "../../base/errors.ts";
 import { unixSocketPair } from "../../kernel/unix-socket.ts";
 import { ControlConnection } from "../../runtime/control-connection.ts";
@@ -38,6 +39,7 @@ export class Keeper {
   #last = Math.max(1, Math.floor(Date.now() / 1000) - FIRST_YEAR);
   #request = 0;
   #isEnding = false;
+  #startedAt = 0;
 
   constructor(execRoot: string, script: string, quit: () => void) {
     this.#execRoot = execRoot;
@@ -141,6 +143,7 @@ export class Keeper {
 
   #start(): void {
     if (this.#fuse === undefined) return;
+    this.#startedAt = performance.now();
     const [own, its] = unixSocketPair();
     const args = ["--max-semi-space-size=4", this.#script, this.#execRoot, "serve"];
     const child = spawn(process.execPath, args, {
@@ -204,6 +207,8 @@ export class Keeper {
       return;
     }
     process.stderr.write("the process that serves layers has died: starting another\n");
+    // One that can't even start is not to be started without a rest.
+    if (performance.now() - this.#startedAt < RESTART_MS) await after(RESTART_MS);
     this.#start();
     const rows = [...this.#rows.values()];
     const asked = rows.map((row) =>
@@ -214,8 +219,7 @@ export class Keeper {
     const started = this.#server;
     await Promise.all(asked);
     if (this.#server !== started || started === undefined) {
-      // It died as well; those who follow are given some time.
-      await new Promise((resolve) => setTimeout(resolve, RESTART_MS));
+      // It died as well, and another follows.
       return;
     }
     (started as ControlConnection).send({ op: "begin", resend: true } satisfies ToServer);
