@@ -209,6 +209,7 @@ export class Keeper {
     process.stderr.write("the process that serves layers has died: starting another\n");
     // One that can't even start is not to be started without a rest.
     if (performance.now() - this.#startedAt < RESTART_MS) await after(RESTART_MS);
+    if (this.#isEnding) return;
     this.#start();
     const rows = [...this.#rows.values()];
     const asked = rows.map((row) =>
