@@ -1,15 +1,17 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { getXattr } from "../../src/kernel/xattr.ts";
 import { lazyRefusal } from "../../src/lazy/lazy-layers.ts";
-import { sha256, type TarEntry } from "../archive.ts";
+import { sha256, type TarEntry, tarOf } from "../archive.ts";
+import { ContainersTools, toolMissing } from "../containers-tools.ts";
 import { NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
 import { type FaultyRegistry, startFaultyRegistry } from "../faulty-registry.ts";
 import { mountsBelow, processesOf } from "../leftovers.ts";
 import { imageOf, layerOf, randomBytesOf, type TestLayer } from "../oci-image.ts";
+import { registryMissing, startRegistry } from "../registry.ts";
 import { annotateLayers, estargzLayerOf, type SeekableLayer, zstdChunkedLayerOf } from "../seekable-layer.ts";
 
 const MB = 1 << 20;
@@ -45,6 +47,12 @@ function below(seed: string, size = 12 * MB): TarEntry[] {
     { name: "ünï/", type: "directory" },
     { name: `ünï/${"n".repeat(200)}`, body: "long\n" },
   ];
+}
+
+function makeFolder(root: string): string {
+  const folder = join(root, "podman");
+  mkdirSync(folder);
+  return folder;
 }
 
 const ABOVE: readonly TarEntry[] = [
@@ -397,6 +405,31 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
     assert.ok(Number((await saved).stdout) > 6 * MB);
     assert.ok(!(await isUnderWay(ref("mixed"))));
     await engine.ok("tag", ref("mixed"), "kept:1");
+    await removed();
+  });
+
+  test("what podman pushes as zstd:chunked starts so as well", {
+    skip: toolMissing("podman") || registryMissing(),
+  }, async () => {
+    await using source = await startRegistry();
+    const tools = new ContainersTools(makeFolder(source.root));
+    const archive = join(source.root, "podman", "image.tar");
+    const holes = Buffer.concat([
+      randomBytesOf("before", 100_000),
+      Buffer.alloc(3 * MB),
+      randomBytesOf("behind", 100_000),
+    ]);
+    writeFileSync(archive, tarOf([...below("podman", 6 * MB), { name: "holes", body: holes }]));
+    await tools.ok("podman", "import", "--quiet", archive, "chunked:1");
+    const how = ["--tls-verify=false", "--quiet", "--compression-format", "zstd:chunked"];
+    await tools.ok("podman", "push", ...how, "chunked:1", `docker://${source.host}/by-podman`);
+    const name = `${source.host}/by-podman:latest`;
+    assert.match(await engine.ok("pull", name), /Starting lazily/);
+    const sums = ["run", "--rm", name, "/bin/busybox", "sha256sum", "/holes", "/big", "/tree/again", "/tree/empty"];
+    const lazily = await engine.ok(...sums);
+    assert.ok(lazily.includes(sha256(holes)), lazily);
+    await whole(name);
+    assert.equal(await engine.ok(...sums), lazily);
     await removed();
   });
 

@@ -38,6 +38,9 @@ export class BlobCache {
   #whole: number | undefined;
   #growing: number | undefined;
   #looksNearby = true;
+  /** Where the last request ended, and how many blocks it asked for at least. */
+  #lastEnd = -1;
+  #ahead = LEAST_BLOCKS;
 
   constructor(ports: BlobCachePorts) {
     this.#ports = ports;
@@ -128,18 +131,20 @@ export class BlobCache {
     await Promise.all(waits);
   }
 
-  /** Begins one request for a block and those behind it that are wanted, or are likely to be. */
+  /** Begins one request for a block and those behind it that are wanted, or are likely to be: more of who reads on. */
   #depart(first: number, wanted: number): Promise<void> {
+    this.#ahead = first === this.#lastEnd ? Math.min(2 * this.#ahead, MOST_BLOCKS) : LEAST_BLOCKS;
     let end = first + 1;
     while (
       end < this.#has.length &&
       end - first < MOST_BLOCKS &&
-      (end <= wanted || end - first < LEAST_BLOCKS) &&
+      (end <= wanted || end - first < this.#ahead) &&
       this.#has[end] !== 1 &&
       !this.#flights.has(end)
     ) {
       end++;
     }
+    this.#lastEnd = end;
     const gates = Array.from({ length: end - first }, () => Promise.withResolvers<void>());
     for (const [index, gate] of gates.entries()) {
       gate.promise.catch(() => {});
