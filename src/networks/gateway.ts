@@ -38,7 +38,7 @@ export function hostAddressesOf(endpoints: Iterable<Endpoint>, chosen: readonly 
   return [addressOf(4), addressOf(6)].flatMap((address) => address || []);
 }
 
-export function leadsOut({ network }: Candidate, family: Family): boolean {
+function leadsOut({ network }: Candidate, family: Family): boolean {
   if (network.internal || network.shared?.isAlone === true) return false;
   if (!["bridge", "macvlan", "ipvlan"].includes(network.driver)) return false;
   return family === 4 ? network.enableIPv4 : network.enableIPv6;

@@ -15,9 +15,8 @@ import { isNamed } from "./endpoint-options.ts";
 import { Firewall } from "./firewall.ts";
 import { FirewallGuard } from "./firewall-guard.ts";
 import { ForeignRules } from "./foreign-rules.ts";
-import { gatewayOf, hostAddressesOf, leadsOut } from "./gateway.ts";
-import { HostServers, upstreamsOf } from "./host-dns.ts";
-import { Names } from "./names.ts";
+import { gatewayOf } from "./gateway.ts";
+import { Members, type Membership } from "./members.ts";
 import type {
   EndpointRequest,
   LiveSandbox,
@@ -28,10 +27,11 @@ import type {
   SandboxState,
 } from "./network.ts";
 import { HostPorts } from "./ports.ts";
-import { type Publication, Publications, type PublishedPlace } from "./publications.ts";
+import { Publications } from "./publications.ts";
+import { publishingOf } from "./published-place.ts";
 import { isPredefined, type NetworkRecord } from "./record.ts";
 import { NetworkRegistry } from "./registry.ts";
-import { Resolver, resolversAllowance } from "./resolver.ts";
+import { Resolvers } from "./resolvers.ts";
 import { routeThrough, Sandboxes } from "./sandbox.ts";
 import { removeStrays } from "./sharing.ts";
 import { type Family, familyOf } from "./subnet.ts";
@@ -44,21 +44,6 @@ export interface NetworksPorts {
   readonly config: NetworksConfig;
 }
 
-/** What this engine knows of one container's networks. */
-interface Membership {
-  sandbox: string | undefined;
-  /** The sandbox was made by an earlier engine. */
-  isInherited: boolean;
-  /** It is about to end. */
-  isWithdrawn: boolean;
-  /** The name servers that the user chose. */
-  dns: readonly string[];
-  /** By the networks' ids. */
-  readonly endpoints: Map<string, Endpoint>;
-  published: Publication | undefined;
-  resolver: Resolver | undefined;
-}
-
 /**
  * The networks of one engine: its bridges, its table of the packet filter, its sandboxes. Made before anything else
  * of the engine asks for a network; call `reconcile` once then. Belongs to the network namespace it was made in.
@@ -68,12 +53,8 @@ export class Networks implements NetworkController {
   readonly #logger: Logger;
   readonly #netlink = new Netlink();
   #isDetached = false;
-  readonly #members = new Map<string, Membership>();
-  /** Endpoints by the networks' ids. */
-  readonly #joined = new Map<string, Set<Endpoint>>();
-  readonly #names = new Names();
-  readonly #allowance = resolversAllowance();
-  readonly #hostServers = new HostServers();
+  readonly #members = new Members();
+  readonly #resolvers: Resolvers;
   readonly #hostGatewayIPs: readonly string[];
   readonly #sandboxes: Sandboxes;
   readonly #registry: NetworkRegistry;
@@ -89,6 +70,7 @@ export class Networks implements NetworkController {
     if (!/^[A-Za-z0-9-]{1,32}$/.test(config.engineId))
       throw new GantryError("invalid", `invalid engine id: ${config.engineId}`);
     this.#hostGatewayIPs = config.hostGatewayIPs ?? [];
+    this.#resolvers = new Resolvers({ names: this.#members.names, hostGatewayIPs: this.#hostGatewayIPs, logger });
     this.#sandboxes = new Sandboxes(config.execRoot);
     this.#firewall = new Firewall({ table: `gantry-${config.engineId}`, publish: config.publish, logger });
     this.#registry = new NetworkRegistry({ store, logger, config, netlink: this.#netlink, firewall: this.#firewall });
@@ -96,6 +78,7 @@ export class Networks implements NetworkController {
       firewall: this.#firewall,
       ports: new HostPorts({ userlandProxy: config.userlandProxy ?? true }),
       logger,
+      driverOf: (network) => this.#registry.driver(network),
     });
     this.#surroundings = new Surroundings({
       netlink: this.#netlink,
@@ -149,7 +132,7 @@ export class Networks implements NetworkController {
     if (isPredefined(record)) {
       throw new GantryError("forbidden", `${record.name} is a pre-defined network and cannot be removed`);
     }
-    if (this.#hasMembers(record)) {
+    if (this.#members.on(record.id).length > 0) {
       const why = `network ${record.name} id ${record.id} has active endpoints`;
       throw new GantryError("forbidden", `error while removing network: ${why}`);
     }
@@ -160,7 +143,7 @@ export class Networks implements NetworkController {
   async prune(isChosen: (network: NetworkInspect) => boolean): Promise<string[]> {
     const removed: string[] = [];
     for (const record of this.#registry.all()) {
-      if (isPredefined(record) || record.configOnly || this.#hasMembers(record)) continue;
+      if (isPredefined(record) || record.configOnly || this.#members.on(record.id).length > 0) continue;
       if (!isChosen(this.#registry.inspect(record, {}))) continue;
       try {
         await this.remove(record.id);
@@ -175,7 +158,7 @@ export class Networks implements NetworkController {
   }
 
   createSandbox(containerId: string, request: SandboxRequest = { dns: [] }): { readonly path: string } {
-    const member = this.#member(containerId);
+    const member = this.#members.of(containerId);
     member.dns = request.dns;
     member.sandbox ??= this.#sandboxes.create(containerId);
     return { path: member.sandbox };
@@ -189,7 +172,7 @@ export class Networks implements NetworkController {
     const record = this.#registry.find(network);
     const { containerName, settings = {} } = wanted;
     checkSettings(record, settings);
-    const member = this.#member(containerId);
+    const member = this.#members.of(containerId);
     if (member.endpoints.has(record.id)) {
       throw new GantryError(
         "forbidden",
@@ -211,13 +194,13 @@ export class Networks implements NetworkController {
     });
     const dnsNames = dnsNamesOf(containerId, containerName, wanted.hostname, settings.Aliases);
     const endpoint: Endpoint = { id, network: record, containerId, containerName, settings, dnsNames, address };
-    this.#enter(member, endpoint);
+    this.#members.enter(member, endpoint);
     failpoint("networks.connect.entered");
     try {
-      if (!isPredefined(record)) this.#ensureResolver(member);
-      this.#movePublication(member);
+      if (!isPredefined(record)) this.#resolvers.open(member);
+      this.#publications.move(member);
     } catch (error) {
-      this.#forget(member, endpoint);
+      this.#members.leave(member, endpoint);
       await driver.unplug(pluggedOf(endpoint, member));
       this.#setGateways(member);
       throw error;
@@ -233,26 +216,16 @@ export class Networks implements NetworkController {
     if (member === undefined || endpoint === undefined) {
       throw new GantryError("forbidden", `container ${containerId} is not connected to network ${record.name}`);
     }
-    this.#forget(member, endpoint);
+    this.#members.leave(member, endpoint);
     this.#setGateways(member);
-    this.#movePublication(member);
+    this.#publications.move(member);
     failpoint("networks.disconnect.left");
     await this.#registry.driver(record).unplug(pluggedOf(endpoint, member));
     this.#announce("disconnect", endpoint);
   }
 
   async publish(containerId: string, request: PortRequest): Promise<PortMap> {
-    const member = this.#member(containerId);
-    const endpoint = publishingOf(member);
-    if (endpoint === undefined) return {};
-    this.#unpublish(member);
-    try {
-      const { publication, shown } = await this.#publications.open(this.#placeOf(member, endpoint), request);
-      member.published = publication;
-      return shown;
-    } catch (error) {
-      throw publishFailure(endpoint, error);
-    }
+    return this.#publications.open(this.#members.of(containerId), request);
   }
 
   publishWarning(): string | undefined {
@@ -277,10 +250,7 @@ export class Networks implements NetworkController {
   }
 
   withdraw(containerId: string): void {
-    const member = this.#members.get(containerId);
-    if (member === undefined) return;
-    member.isWithdrawn = true;
-    for (const endpoint of member.endpoints.values()) this.#names.remove(endpoint);
+    this.#members.withdraw(containerId);
   }
 
   rename(containerId: string, name: string): void {
@@ -288,8 +258,8 @@ export class Networks implements NetworkController {
     if (member === undefined) return;
     for (const endpoint of [...member.endpoints.values()]) {
       const others = endpoint.dnsNames.filter((each) => each !== endpoint.containerName && each !== name);
-      this.#forget(member, endpoint);
-      this.#enter(member, { ...endpoint, containerName: name, dnsNames: [name, ...others] });
+      this.#members.leave(member, endpoint);
+      this.#members.enter(member, { ...endpoint, containerName: name, dnsNames: [name, ...others] });
     }
   }
 
@@ -299,9 +269,9 @@ export class Networks implements NetworkController {
     try {
       member.resolver?.close();
       member.resolver = undefined;
-      this.#unpublish(member);
+      this.#publications.close(member);
       for (const endpoint of [...member.endpoints.values()]) {
-        this.#forget(member, endpoint);
+        this.#members.leave(member, endpoint);
         this.#registry.driver(endpoint.network).leave(pluggedOf(endpoint, member));
         failpoint("networks.release.left");
         this.#announce("disconnect", endpoint);
@@ -310,32 +280,28 @@ export class Networks implements NetworkController {
       // Whatever failed before, the links go with the namespace.
       if (member.sandbox !== undefined) this.#sandboxes.remove(containerId);
       member.sandbox = undefined;
-      if (member.endpoints.size === 0) this.#members.delete(containerId);
+      this.#members.forget(containerId);
     }
   }
 
   async reconcile(live: ReadonlyMap<string, LiveSandbox>): Promise<void> {
-    for (const containerId of [...this.#members.keys()]) if (!live.has(containerId)) await this.release(containerId);
+    for (const containerId of this.#members.containerIds()) if (!live.has(containerId)) await this.release(containerId);
     const bound = this.#sandboxes.bound();
     for (const [containerId, sandbox] of live) this.#adopt(containerId, sandbox, bound.has(containerId));
-    const members = [...this.#members.values()];
+    const members = this.#members.all();
     this.#publications.install(members.flatMap(({ published }) => published ?? []));
     for (const containerId of this.#sandboxes.list()) {
-      if (!this.#members.has(containerId)) this.#sandboxes.remove(containerId);
+      if (this.#members.get(containerId) === undefined) this.#sandboxes.remove(containerId);
     }
     if (this.#registry.hasLinksInside()) this.#removeStrays();
-    const kept = new Map<string, Set<string>>();
-    for (const [networkId, endpoints] of this.#joined) {
-      kept.set(networkId, new Set(Array.from(endpoints, ({ id }) => id)));
-    }
-    this.#registry.prune((networkId) => kept.get(networkId) ?? new Set());
+    this.#registry.prune((networkId) => new Set(this.#members.on(networkId).map(({ id }) => id)));
     this.#surroundings.look();
   }
 
   async shutdown(): Promise<void> {
     // What goes from here on is to stay away.
     this.#surroundings.close();
-    for (const containerId of [...this.#members.keys()]) await this.release(containerId);
+    for (const containerId of this.#members.containerIds()) await this.release(containerId);
     await this.#registry.close();
     this.#firewall.close();
     this.detach();
@@ -345,7 +311,7 @@ export class Networks implements NetworkController {
   detach(): void {
     if (this.#isDetached) return;
     this.#isDetached = true;
-    for (const { published, resolver } of this.#members.values()) {
+    for (const { published, resolver } of this.#members.all()) {
       resolver?.close();
       for (const port of published?.held ?? []) port.close();
     }
@@ -358,14 +324,14 @@ export class Networks implements NetworkController {
 
   /** After somebody deleted its bridge. */
   #mend(record: NetworkRecord): void {
-    this.#registry.mend(record, [...(this.#joined.get(record.id) ?? [])]);
+    this.#registry.mend(record, this.#members.on(record.id));
     const isPublishing = (member: Membership) =>
       member.published !== undefined && publishingOf(member)?.network.id === record.id;
-    if ([...this.#members.values()].some(isPublishing)) this.#registry.driver(record).routeLoopback();
+    if (this.#members.all().some(isPublishing)) this.#registry.driver(record).routeLoopback();
   }
 
   #removeStrays(): void {
-    for (const { sandbox, endpoints } of this.#members.values()) {
+    for (const { sandbox, endpoints } of this.#members.all()) {
       if (sandbox === undefined) continue;
       removeStrays(
         sandbox,
@@ -375,69 +341,8 @@ export class Networks implements NetworkController {
   }
 
   #rowsOf(nameOrId: string): Record<string, NetworkContainer> {
-    const endpoints = this.#joined.get(this.#registry.find(nameOrId).id) ?? [];
-    return Object.fromEntries(Array.from(endpoints, (endpoint) => [endpoint.containerId, containerRow(endpoint)]));
-  }
-
-  #hasMembers({ id }: NetworkRecord): boolean {
-    return (this.#joined.get(id)?.size ?? 0) > 0;
-  }
-
-  #member(containerId: string): Membership {
-    if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(containerId))
-      throw new GantryError("invalid", `invalid container id: ${containerId}`);
-    let member = this.#members.get(containerId);
-    if (member === undefined) {
-      member = {
-        sandbox: undefined,
-        isInherited: false,
-        isWithdrawn: false,
-        dns: [],
-        endpoints: new Map(),
-        published: undefined,
-        resolver: undefined,
-      };
-      this.#members.set(containerId, member);
-    }
-    return member;
-  }
-
-  /** Into the books: from now on it is seen, and found by its names. */
-  #enter(member: Membership, endpoint: Endpoint): void {
-    const { network } = endpoint;
-    member.endpoints.set(network.id, endpoint);
-    const joined = this.#joined.get(network.id) ?? new Set();
-    this.#joined.set(network.id, joined.add(endpoint));
-    if (!member.isWithdrawn) this.#names.add(endpoint);
-  }
-
-  #forget(member: Membership, endpoint: Endpoint): void {
-    const { network } = endpoint;
-    member.endpoints.delete(network.id);
-    const joined = this.#joined.get(network.id);
-    joined?.delete(endpoint);
-    if (joined?.size === 0) this.#joined.delete(network.id);
-    this.#names.remove(endpoint);
-  }
-
-  #ensureResolver(member: Membership): void {
-    const { sandbox } = member;
-    if (sandbox === undefined || member.resolver !== undefined) return;
-    member.resolver = new Resolver({
-      sandbox,
-      names: this.#names,
-      endpoints: () => member.endpoints.values(),
-      hostAddresses: () => hostAddressesOf(member.endpoints.values(), this.#hostGatewayIPs),
-      upstreams: () => {
-        const endpoints = [...member.endpoints.values()];
-        if (!endpoints.some((endpoint) => leadsOut(endpoint, 4) || leadsOut(endpoint, 6))) return [];
-        const hasIPv6 = endpoints.some(({ address }) => address.ipv6Address !== "");
-        return upstreamsOf(member.dns, this.#hostServers.get(), hasIPv6);
-      },
-      logger: this.#logger,
-      allowance: this.#allowance,
-      isInherited: member.isInherited,
-    });
+    const endpoints = this.#members.on(this.#registry.find(nameOrId).id);
+    return Object.fromEntries(endpoints.map((endpoint) => [endpoint.containerId, containerRow(endpoint)]));
   }
 
   /** Leads the sandbox's default routes through the endpoints that are first now. */
@@ -452,52 +357,8 @@ export class Networks implements NetworkController {
     routeThrough(sandbox, waysOut);
   }
 
-  /** Published ports lead to the endpoint that the default route goes through. */
-  #movePublication(member: Membership): void {
-    const { published } = member;
-    if (published === undefined) return;
-    const endpoint = publishingOf(member);
-    if (endpoint === undefined) {
-      member.published = this.#publications.pause(published);
-      return;
-    }
-    const place = this.#placeOf(member, endpoint);
-    if (place.ipv4 === published.ipv4 && place.ipv6 === published.ipv6) return;
-    member.published = this.#publications.move(published, place);
-  }
-
-  /** Each family leads to where the container's own packets of it leave. */
-  #placeOf({ endpoints }: Membership, endpoint: Endpoint): PublishedPlace {
-    const four = gatewayOf(endpoints.values(), 4);
-    const six = gatewayOf(endpoints.values(), 6);
-    const rulesOf = (each: Endpoint | undefined) =>
-      each === undefined ? undefined : this.#registry.driver(each.network).firewall;
-    const isTrusting = [four, six].some((each) => (rulesOf(each)?.trustedInterfaces ?? []).length > 0);
-    return {
-      ipv4: four?.address.ipv4Address ?? "",
-      ipv6: six?.address.ipv6Address ?? "",
-      modes: {
-        ipv4: rulesOf(four)?.gatewayModes?.ipv4 ?? "nat",
-        ipv6: rulesOf(six)?.gatewayModes?.ipv6 ?? "nat",
-      },
-      hasTrusted: isTrusting,
-      hostBinding: this.#registry.driver(endpoint.network).hostBinding,
-      routeLoopback: () => {
-        if (four !== undefined) this.#registry.driver(four.network).routeLoopback();
-      },
-      owner: () => [...endpoints.values()][0]?.containerName ?? endpoint.containerName,
-    };
-  }
-
-  #unpublish(member: Membership): void {
-    const { published } = member;
-    if (published === undefined) return;
-    member.published = undefined;
-    this.#publications.close(published);
-  }
-
   #adopt(containerId: string, live: LiveSandbox, bound: boolean): void {
-    const member = this.#member(containerId);
+    const member = this.#members.of(containerId);
     const containerName = live.containerName ?? "";
     member.dns = live.dns ?? [];
     if (bound) member.sandbox ??= this.#sandboxes.path(containerId);
@@ -509,24 +370,11 @@ export class Networks implements NetworkController {
       const id = settings.EndpointID;
       const dnsNames =
         settings.DNSNames ?? dnsNamesOf(containerId, containerName, live.hostname ?? "", settings.Aliases);
-      this.#enter(member, { id, network, containerId, containerName, settings, dnsNames, address });
+      this.#members.enter(member, { id, network, containerId, containerName, settings, dnsNames, address });
       this.#registry.driver(network).adopt(id, address);
     }
-    if (live.hasResolver === true) this.#reopenResolver(containerId, member);
-    const endpoint = publishingOf(member);
-    if (endpoint !== undefined)
-      member.published ??= this.#publications.reopen(this.#placeOf(member, endpoint), live.ports);
-  }
-
-  #reopenResolver(containerId: string, member: Membership): void {
-    try {
-      this.#ensureResolver(member);
-    } catch (error) {
-      this.#logger.error("a container's name server could not be opened again", {
-        container: containerId,
-        cause: messageOf(error),
-      });
-    }
+    if (live.hasResolver === true) this.#resolvers.reopen(containerId, member);
+    this.#publications.reopen(member, live.ports);
   }
 
   #announce(action: "connect" | "disconnect", { network, containerId, containerName }: Endpoint): void {
@@ -544,18 +392,6 @@ function summaryOf(record: NetworkRecord): NetworkSummary {
   return { id: record.id, name: record.name, driver: record.driver, isUserDefined: !isPredefined(record) };
 }
 
-/** Nothing is published on the wire of another link: there the container has an address of its own. */
-function publishingOf({ endpoints }: Membership): Endpoint | undefined {
-  const gateway = gatewayOf(endpoints.values(), 4) ?? gatewayOf(endpoints.values(), 6);
-  return gateway?.network.driver === "bridge" ? gateway : undefined;
-}
-
 function pluggedOf({ id, address, containerId }: Endpoint, { sandbox }: Membership): Plugged {
   return { id, address, owner: containerId, sandbox };
-}
-
-function publishFailure({ id, containerName }: Endpoint, cause: unknown): GantryError {
-  const kind = cause instanceof GantryError ? cause.kind : "internal";
-  const text = `driver failed programming external connectivity on endpoint ${containerName} (${id}): ${messageOf(cause)}`;
-  return new GantryError(kind, text, { cause });
 }

@@ -1,63 +1,129 @@
-import { isIPv4 } from "node:net";
 import type { PortMap } from "../api/container.ts";
 import { Breath } from "../base/breath.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { forgetUdpFlows } from "../kernel/conntrack.ts";
-import type { Firewall, GatewayMode, Mapping, Openings, OpenPort, Protocol } from "./firewall.ts";
+import type { NetworkDriver } from "./driver.ts";
+import type { Endpoint } from "./endpoint.ts";
+import type { Firewall, Mapping, Openings, OpenPort } from "./firewall.ts";
+import type { Membership } from "./members.ts";
 import type { PortRequest } from "./network.ts";
 import { processHolding } from "./port-holder.ts";
 import { type PortWish, readPortRequest } from "./port-wish.ts";
 import { type HeldPort, type HostPorts, takenOf } from "./ports.ts";
+import type { Claim, Publication } from "./publication.ts";
+import { addressFor, modeAt, type PublishedPlace, placeOf, publishingOf } from "./published-place.ts";
+import type { NetworkRecord } from "./record.ts";
 
-/** Where a container's ports are published. */
-export interface PublishedPlace {
-  /** The container's addresses; "" for a family that it has none of. */
-  readonly ipv4: string;
-  readonly ipv6: string;
-  readonly modes: { readonly ipv4: GatewayMode; readonly ipv6: GatewayMode };
-  /** The network has links of the host that it trusts. */
-  readonly hasTrusted: boolean;
-  /** For bindings that name no address of the host; "" for all of them. */
-  readonly hostBinding: string;
-  /** Called before the first mapping of the host's loopback. */
-  readonly routeLoopback: () => void;
-  /** What others are told of who has the port. */
-  readonly owner: () => string;
+export interface PublicationsPorts {
+  readonly firewall: Firewall;
+  readonly ports: HostPorts;
+  readonly logger: Logger;
+  readonly driverOf: (network: NetworkRecord) => NetworkDriver;
 }
 
-/** One address of the host that one of the container's ports is published at. */
-interface Claim {
-  readonly protocol: Protocol;
-  readonly hostIp: string;
-  /** 0 for one that no port of the host leads to: the container's own address is called. */
-  readonly hostPort: number;
-  readonly containerPort: number;
-}
-
-/** The published ports of one container. */
-export interface Publication {
-  readonly ipv4: string;
-  readonly ipv6: string;
-  readonly held: readonly HeldPort[];
-  readonly claims: readonly Claim[];
-  readonly openings: Openings;
-}
-
-/** Publishes a container's ports: a held socket for each, and an opening in the firewall where the kernel can lead. */
+/**
+ * Publishes containers' ports: a held socket for each, and an opening in the firewall where the kernel can lead. What a
+ * container has of it stands in its membership.
+ */
 export class Publications {
   readonly #firewall: Firewall;
   readonly #ports: HostPorts;
   readonly #logger: Logger;
+  readonly #driverOf: (network: NetworkRecord) => NetworkDriver;
 
-  constructor(ports: { firewall: Firewall; ports: HostPorts; logger: Logger }) {
-    this.#firewall = ports.firewall;
-    this.#ports = ports.ports;
-    this.#logger = ports.logger;
+  constructor({ firewall, ports, logger, driverOf }: PublicationsPorts) {
+    this.#firewall = firewall;
+    this.#ports = ports;
+    this.#logger = logger;
+    this.#driverOf = driverOf;
   }
 
-  /** All of the request or, when it throws, nothing. Also says what inspect shows. */
-  async open(
+  /** All of the request in place of what there was or, when it throws, nothing. Resolves with what inspect shows. */
+  async open(member: Membership, request: PortRequest): Promise<PortMap> {
+    const endpoint = publishingOf(member);
+    if (endpoint === undefined) return {};
+    this.close(member);
+    try {
+      const { publication, shown } = await this.#publish(placeOf(member, endpoint, this.#driverOf), request);
+      member.published = publication;
+      return shown;
+    } catch (error) {
+      throw publishFailure(endpoint, await namingProcess(error));
+    }
+  }
+
+  /**
+   * Holds the ports again that an earlier engine published. One that can't be had is still led by the kernel. The
+   * openings are not in the firewall yet: see `install`.
+   */
+  reopen(member: Membership, shown: PortMap): void {
+    const endpoint = publishingOf(member);
+    if (endpoint === undefined || member.published !== undefined) return;
+    const place = placeOf(member, endpoint, this.#driverOf);
+    const held: HeldPort[] = [];
+    const claims: Claim[] = [];
+    const { wishes } = readPortRequest({ bindings: shown, exposed: [], publishAll: false }, "");
+    for (const wish of joined(wishes)) {
+      try {
+        claims.push(...this.#claim(place, wish, held));
+      } catch (error) {
+        this.#logger.warn("a published port could not be held again", {
+          container: place.owner(),
+          cause: messageOf(error),
+        });
+        const { protocol, containerPort, range } = wish;
+        if (range === undefined) continue;
+        for (const hostIp of wish.hostIps) claims.push({ protocol, hostIp, hostPort: range[0], containerPort });
+      }
+    }
+    const openings = openingsOf(claims, place);
+    if (openings.mappings.some(needsLoopback)) place.routeLoopback();
+    member.published = { ipv4: place.ipv4, ipv6: place.ipv6, held, claims, openings };
+  }
+
+  /** Leads the same host ports to the endpoint that the default route goes through now. */
+  move(member: Membership): void {
+    const { published } = member;
+    if (published === undefined) return;
+    const endpoint = publishingOf(member);
+    if (endpoint === undefined) {
+      // On no network that leads out; its host ports stay its own.
+      this.#firewall.remove(published.openings);
+      member.published = { ...published, ipv4: "", ipv6: "", openings: { mappings: [], openPorts: [] } };
+      return;
+    }
+    const place = placeOf(member, endpoint, this.#driverOf);
+    if (place.ipv4 === published.ipv4 && place.ipv6 === published.ipv6) return;
+    const { held, claims } = published;
+    const openings = openingsOf(claims, place);
+    if (openings.mappings.some(needsLoopback)) place.routeLoopback();
+    this.#firewall.remove(published.openings);
+    this.#firewall.add(openings);
+    for (const port of held) port.redirect(place.ipv4 || place.ipv6);
+    member.published = { ipv4: place.ipv4, ipv6: place.ipv6, held, claims, openings };
+  }
+
+  /** Makes the firewall's tables anew with just these. */
+  install(publications: readonly Publication[]): void {
+    this.#firewall.install({
+      mappings: publications.flatMap(({ openings }) => openings.mappings),
+      openPorts: publications.flatMap(({ openings }) => openings.openPorts),
+    });
+  }
+
+  close(member: Membership): void {
+    if (member.published === undefined) return;
+    const { ipv4, ipv6, held, openings } = member.published;
+    member.published = undefined;
+    for (const port of held) port.close();
+    this.#firewall.remove(openings);
+    // Clients that keep sending would be led to whoever has the address next, or to nobody.
+    const led = openings.mappings.filter(({ protocol }) => protocol === "udp").map(({ containerIp }) => containerIp);
+    for (const address of [ipv4, ipv6]) if (led.includes(address)) forgetUdpFlows(address);
+  }
+
+  async #publish(
     place: PublishedPlace,
     request: PortRequest,
   ): Promise<{ readonly publication: Publication; readonly shown: PortMap }> {
@@ -85,66 +151,8 @@ export class Publications {
       return { publication: { ipv4: place.ipv4, ipv6: place.ipv6, held, claims, openings }, shown };
     } catch (error) {
       for (const port of held) port.close();
-      throw await namingProcess(error);
+      throw error;
     }
-  }
-
-  /**
-   * Holds the ports again that an earlier engine published. One that can't be had is still led by the kernel. The
-   * openings are not in the firewall yet: see `install`.
-   */
-  reopen(place: PublishedPlace, shown: PortMap): Publication {
-    const held: HeldPort[] = [];
-    const claims: Claim[] = [];
-    const { wishes } = readPortRequest({ bindings: shown, exposed: [], publishAll: false }, "");
-    for (const wish of joined(wishes)) {
-      try {
-        claims.push(...this.#claim(place, wish, held));
-      } catch (error) {
-        this.#logger.warn("a published port could not be held again", {
-          container: place.owner(),
-          cause: messageOf(error),
-        });
-        const { protocol, containerPort, range } = wish;
-        if (range === undefined) continue;
-        for (const hostIp of wish.hostIps) claims.push({ protocol, hostIp, hostPort: range[0], containerPort });
-      }
-    }
-    const openings = openingsOf(claims, place);
-    if (openings.mappings.some(needsLoopback)) place.routeLoopback();
-    return { ipv4: place.ipv4, ipv6: place.ipv6, held, claims, openings };
-  }
-
-  /** Leads the same host ports to where the container is to be reached now. */
-  move({ held, claims, openings }: Publication, place: PublishedPlace): Publication {
-    const moved = openingsOf(claims, place);
-    if (moved.mappings.some(needsLoopback)) place.routeLoopback();
-    this.#firewall.remove(openings);
-    this.#firewall.add(moved);
-    for (const port of held) port.redirect(place.ipv4 || place.ipv6);
-    return { ipv4: place.ipv4, ipv6: place.ipv6, held, claims, openings: moved };
-  }
-
-  /** The container is on no network that leads out; its host ports stay its own. */
-  pause(publication: Publication): Publication {
-    this.#firewall.remove(publication.openings);
-    return { ...publication, ipv4: "", ipv6: "", openings: { mappings: [], openPorts: [] } };
-  }
-
-  /** Makes the firewall's tables anew with just these. */
-  install(publications: readonly Publication[]): void {
-    this.#firewall.install({
-      mappings: publications.flatMap(({ openings }) => openings.mappings),
-      openPorts: publications.flatMap(({ openings }) => openings.openPorts),
-    });
-  }
-
-  close({ ipv4, ipv6, held, openings }: Publication): void {
-    for (const port of held) port.close();
-    this.#firewall.remove(openings);
-    // Clients that keep sending would be led to whoever has the address next, or to nobody.
-    const led = openings.mappings.filter(({ protocol }) => protocol === "udp").map(({ containerIp }) => containerIp);
-    for (const address of [ipv4, ipv6]) if (led.includes(address)) forgetUdpFlows(address);
   }
 
   /** Holds what of a wish has a port of the host, into `held` too. */
@@ -167,18 +175,6 @@ export class Publications {
       .map((hostIp) => ({ protocol, hostIp, hostPort: 0, containerPort }));
     return [...mapped, ...open];
   }
-}
-
-/** The container's address of the family of one of the host's. */
-function addressFor({ ipv4, ipv6 }: PublishedPlace, hostIp: string): string {
-  return isIPv4(hostIp) ? ipv4 : ipv6;
-}
-
-/** Of a family that the container doesn't have a call is carried over to the other. */
-function modeAt(place: PublishedPlace, hostIp: string): GatewayMode {
-  const isFour = isIPv4(hostIp);
-  const family = addressFor(place, hostIp) === "" ? !isFour : isFour;
-  return family ? place.modes.ipv4 : place.modes.ipv6;
 }
 
 function openingsOf(claims: readonly Claim[], place: PublishedPlace): Openings {
@@ -230,4 +226,10 @@ async function namingProcess(error: unknown): Promise<unknown> {
   return holder === undefined
     ? error
     : new GantryError(error.kind, `${error.message}: ${holder} has it`, { cause: error.cause });
+}
+
+function publishFailure({ id, containerName }: Endpoint, cause: unknown): GantryError {
+  const kind = cause instanceof GantryError ? cause.kind : "internal";
+  const text = `driver failed programming external connectivity on endpoint ${containerName} (${id}): ${messageOf(cause)}`;
+  return new GantryError(kind, text, { cause });
 }
