@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -67,9 +67,17 @@ test("a block device is mounted by its type and options", {
       .split("\n")
       .find((line) => line.includes(` ${point} `));
     assert.match(row ?? "", /^\/dev\/loop\d+ \S+ ext4 ro,noatime,errors=remount-ro/);
-    await assert.rejects(mountDevice({ type: "xfs", device: join(root, "none"), options: "" }, point), {
-      message: /^error while mounting volume .*: failed to mount local volume: mount \S+:\S+: /,
+    const none = join(root, "no such", "# device");
+    await assert.rejects(mountDevice({ type: "xfs", device: none, options: "" }, point), {
+      message: `error while mounting volume '${point}': failed to mount local volume: mount ${none}:${point}: ${point}: special device ${none} does not exist`,
     });
+    const refused = { type: "ext4", device, options: "password=open sesame,\\040" };
+    await assert.rejects(mountDevice(refused, join(root, "point")), (error: Error) => {
+      assert.match(error.message, /data: password=\*\*\*\*,\\040: .*wrong fs type, bad option/);
+      return true;
+    });
+    // Nothing of what was told to mount(8) stays.
+    assert.deepEqual(readdirSync(root).sort(), ["disk", "point"]);
   } finally {
     await detachMount(point);
     execFileSync("losetup", ["--detach", device]);

@@ -1,7 +1,10 @@
 import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import { statSync } from "node:fs";
+import { rm, writeFile } from "node:fs/promises";
 import { isIP } from "node:net";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import { bytesSize, ramInBytes } from "../base/units.ts";
@@ -161,16 +164,27 @@ function bindDevice(source: string, target: string, flags: number): void {
 
 /**
  * By mount(8) without its helpers, which makes the same call: in a process of its own, as the kernel may wait for a
- * server.
+ * server. It is told what to mount by a file, since everybody on the machine can read a command line.
  */
 async function mountSlowly({ type, device, options }: Device, target: string): Promise<void> {
-  const args = ["-i", "-n", ...(type === "" ? [] : ["-t", type]), ...(options === "" ? [] : ["-o", options])];
-  await promisify(execFile)("mount", [...args, "--", device, target], {
-    timeout: PATIENCE_MS,
-    killSignal: "SIGKILL",
-    maxBuffer: 64 << 10,
-    env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" },
-  });
+  const table = join(dirname(target), `.mount-${randomBytes(8).toString("hex")}`);
+  try {
+    const fields = [device, target, type || "auto", options || "defaults"].map(escapeField);
+    await writeFile(table, `${fields.join(" ")} 0 0\n`, { mode: 0o600, flag: "wx" });
+    await promisify(execFile)("mount", ["-i", "-n", "-T", table, "--", target], {
+      timeout: PATIENCE_MS,
+      killSignal: "SIGKILL",
+      maxBuffer: 64 << 10,
+      env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" },
+    });
+  } finally {
+    await rm(table, { force: true });
+  }
+}
+
+/** For a line of fstab(5). */
+function escapeField(text: string): string {
+  return text.replace(/[\s\\#]/g, (letter) => `\\${letter.charCodeAt(0).toString(8).padStart(3, "0")}`);
 }
 
 function readOptions(text: string): { readonly flags: number; readonly data: string } {
@@ -203,6 +217,7 @@ function reasonOf(error: unknown): string {
   if (code !== undefined) return REASONS[code] ?? "";
   const { stderr, killed, message } = error as { stderr?: string; killed?: boolean; message: string };
   if (killed === true) return `no answer within ${PATIENCE_MS / 1000} seconds`;
-  const said = stderr?.trim().split("\n").at(-1) ?? "";
-  return said === "" ? message : said.replace(/^mount: /, "");
+  // Its first line is why; others advise to look elsewhere.
+  const said = hideSecrets(stderr?.trim().split("\n")[0] ?? "");
+  return said === "" ? message : said.replace(/^mount: /, "").replace(/\.$/, "");
 }

@@ -18,7 +18,7 @@ import { setImmediate } from "node:timers/promises";
 import type { EventMessage } from "../api/event.ts";
 import { GantryError } from "../base/errors.ts";
 import { EventBus } from "../events/bus.ts";
-import { bindMount, isMountPoint, unmount } from "../kernel/mount.ts";
+import { bindMount, isMountPoint, listMounts, unmount } from "../kernel/mount.ts";
 import { openMemory } from "../state/memory.ts";
 import { hasDisks } from "./disk.ts";
 import { LocalVolumes } from "./local.ts";
@@ -166,7 +166,10 @@ test("a removal waits for the last holder, and is refused if a container takes t
 test("a removal takes nothing of what somebody mounted inside the volume", async (t) => {
   const { Mountpoint } = volumes.create({ name: "shared" });
   const other = mkdtempSync(join(tmpdir(), "gantry-other-"));
-  t.after(() => rmSync(other, { recursive: true, force: true }));
+  t.after(() => {
+    for (const { target } of listMounts(root)) unmount(target);
+    rmSync(other, { recursive: true, force: true });
+  });
   writeFileSync(join(other, "file"), "somebody's");
   mkdirSync(join(Mountpoint, "inner"));
   bindMount(other, join(Mountpoint, "inner"));
