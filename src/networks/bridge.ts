@@ -63,6 +63,7 @@ export class BridgeDriver implements NetworkDriver {
     this.firewall = {
       interface: bridge.interface,
       subnets: [bridge.ipv4, bridge.ipv6].flatMap((addresses) => addresses?.subnet ?? []),
+      isForeign: bridge.isForeign,
       masquerade: bridge.masquerade,
       neighbours: bridge.neighbours,
       internal: bridge.internal,

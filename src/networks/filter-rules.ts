@@ -37,6 +37,8 @@ export type PublishMode = "open" | "respect-host-firewall";
 export interface FirewallNetwork {
   readonly interface: string;
   readonly subnets: readonly Subnet[];
+  /** The bridge is the host's: there may be others on it than containers. */
+  readonly isForeign?: boolean;
   /** Its containers' way out bears the host's address. */
   readonly masquerade: boolean;
   /** Its containers reach each other. */
@@ -101,8 +103,8 @@ function networkElements(publish: PublishMode, network: FirewallNetwork): Elemen
   const link = `"${name}"`;
   const elements: Element[] = [{ family: "inet", set: "bridges", key: link }];
   const add = (set: string, key: string) => elements.push({ family: "inet", set, key });
-  if (publish === "respect-host-firewall") {
-    for (const family of ["ip", "ip6"] as const) elements.push({ family, set: "bridges", key: link });
+  if (publish === "respect-host-firewall" && network.isForeign !== true) {
+    for (const family of ["inet", "ip", "ip6"] as const) elements.push({ family, set: "inside", key: link });
   }
   if (network.neighbours) add("own", `${link} . ${link}`);
   if (internal) add("internal", link);
@@ -143,7 +145,7 @@ export function tableScript(table: string, publish: PublishMode): string {
   const isRespectful = publish === "respect-host-firewall";
   const main = `table inet ${table} {
   set bridges { type ifname; }
-  set own { type ifname . ifname; }
+${isRespectful ? "  set inside { type ifname; }\n" : ""}  set own { type ifname . ifname; }
   set internal { type ifname; }
   set trusted { type ifname . ifname; }
 ${families(sets)}  set loopback { type ipv4_addr . inet_proto . inet_service; }
@@ -175,8 +177,9 @@ function sets(family: 4 | 6): string {
  * prerouting: where the host's rules are respected only containers are led from here; others are by the carrier.
  * output: the kernel leads nothing from ::1 to another link, so that the proxy serves it.
  * postrouting: out to the world, back to a container that called its own host's port, and from the host's 127.0.0.1.
- * input and forward: nobody is believed who sends from an address that the host would not reach by the same bridge.
- * Replies are: of a container on two networks they may take the other's way out.
+ * believed (input and forward): nobody is who sends from an address that the host would not reach by the same bridge,
+ * nor who sends what belongs to no connection at all. Replies are: of a container on two networks they may take the
+ * other's way out. Who has no address yet asks whether anybody has the one he wants (RFC 4862).
  * input: of the host's addresses an internal network has its bridge's own and no other.
  * forward: into a bridge only what was asked for or published; an accept here does not overrule other tables' drops.
  */
@@ -194,7 +197,7 @@ function chains(isRespectful: boolean): string {
   }
   chain prerouting {
     type nat hook prerouting priority dstnat; policy accept;
-${isRespectful ? "    iifname != @bridges return\n" : ""}    ip daddr 127.0.0.0/8 return
+${isRespectful ? "    iifname != @inside return\n" : ""}    ip daddr 127.0.0.0/8 return
 ${lead}  }
   chain output {
     type nat hook output priority -100; policy accept;
@@ -208,15 +211,20 @@ ${lead}  }
     ip6 saddr @subnets6 oifname @bridges ct status dnat masquerade
     ip saddr 127.0.0.0/8 oifname @bridges masquerade
   }
+  chain believed {
+    ct direction reply return
+    ip6 saddr :: return
+    fib saddr . iif oif missing drop
+  }
   chain input {
     type filter hook input priority filter; policy accept;
-    iifname @bridges ct direction original fib saddr . iif oif missing drop
+    iifname @bridges jump believed
     iifname @internal fib daddr type local fib daddr . iif type != local drop
   }
   chain forward {
     type filter hook forward priority filter; policy accept;
     iifname . oifname @own accept
-    iifname @bridges ct direction original fib saddr . iif oif missing drop
+    iifname @bridges jump believed
     iifname @internal drop
     oifname @internal drop
     oifname @bridges ct state established,related accept
@@ -240,6 +248,7 @@ ${lead}  }
  * once more through the host's output hook, where its copy is tracked and led to the container (see `output` above);
  * the original ends, and so does its entry of the connection table, which was not confirmed yet. All other packets of
  * the connection are led by what the copy has left in the connection table, without a further look.
+ * inside: the bridges on which there are containers and nobody else. All other links are outside.
  * again: packets of a connection that nothing has answered yet (a stream of datagrams) take the way of the first.
  * track: copies are born untracked; giving them the zone in which they would be anyway makes the kernel track them.
  */
@@ -254,18 +263,18 @@ function carrierTable(table: string, family: 4 | 6): string {
   const rules = (condition: string, verdict: string) =>
     ports.map((port) => `    ${condition} ${port} ${verdict}\n`).join("");
   return `table ${family === 4 ? "ip" : "ip6"} ${table} {
-  set bridges { type ifname; }
+  set inside { type ifname; }
   set exact { type ${address} . inet_proto . inet_service; }
   set any { type inet_proto . inet_service; }
   chain again {
     type filter hook prerouting priority -150; policy accept;
     iifname "lo" accept
-    iifname @bridges accept
+    iifname @inside accept
 ${rules("ct state new ct status confirmed", carry)}  }
   chain carry {
     type filter hook input priority 2147483000; policy accept;
     iifname "lo" accept
-    iifname @bridges accept
+    iifname @inside accept
     ${daddr(family)} ${family === 4 ? "127.0.0.0/8" : "::1"} accept
 ${rules("ct state new", carry)}  }
   chain track {

@@ -3,7 +3,7 @@ import { addressBytes } from "../kernel/netlink.ts";
 /** Frames as nobody's kernel would send them. */
 
 const ETHERTYPE = { 4: 0x0800, 6: 0x86dd, arp: 0x0806 } as const;
-const PROTOCOL = { udp: 17, icmp6: 58 } as const;
+const PROTOCOL = { icmp: 1, udp: 17, icmp6: 58 } as const;
 
 export interface Way {
   /** Hardware addresses. */
@@ -33,6 +33,13 @@ export function advertisementFrame(way: Way, prefix: string): Buffer {
   return ipFrame(way, PROTOCOL.icmp6, Buffer.concat([head, option, addressBytes(prefix)]), 2);
 }
 
+/** An answer to a ping that nobody sent. */
+export function pongFrame(way: Way, text: string): Buffer {
+  const isFour = !way.source.includes(":");
+  const pong = Buffer.concat([Buffer.from([isFour ? 0 : 129, 0, 0, 0, 0x47, 0x41, 0, 1]), Buffer.from(text)]);
+  return ipFrame(way, isFour ? PROTOCOL.icmp : PROTOCOL.icmp6, pong, 2);
+}
+
 /** To all: the address `source` is to be had at the hardware address `from`. */
 export function arpFrame({ from, source }: Pick<Way, "from" | "source">): Buffer {
   const [mac, address] = [macBytes(from), addressBytes(source)];
@@ -43,10 +50,12 @@ export function arpFrame({ from, source }: Pick<Way, "from" | "source">): Buffer
 /** `sumAt`: where the checksum stands in what is carried. */
 function ipFrame({ from, to, source, destination }: Way, protocol: number, carried: Buffer, sumAt: number): Buffer {
   const addresses = Buffer.concat([addressBytes(source), addressBytes(destination)]);
+  // ICMP of IPv4 has no pseudo header.
   const pseudo = Buffer.alloc(8);
   pseudo.writeUInt32BE(carried.length, 0);
   pseudo[7] = protocol;
-  carried.writeUInt16BE(sumOf(Buffer.concat([addresses, pseudo, carried])) || 0xffff, sumAt);
+  const summed = protocol === PROTOCOL.icmp ? [carried] : [addresses, pseudo, carried];
+  carried.writeUInt16BE(sumOf(Buffer.concat(summed)) || 0xffff, sumAt);
   const isFour = addresses.length === 8;
   const head = isFour
     ? Buffer.from([0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0])

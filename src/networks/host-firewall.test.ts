@@ -3,11 +3,15 @@ import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
+import { networkCreateRequest } from "../api/network-request.ts";
 import { bindMount, unmount } from "../kernel/mount.ts";
+import { createNetns, removeNetns } from "../kernel/namespace.ts";
+import { Netlink } from "../kernel/netlink.ts";
 import { enterPrivateHost } from "../kernel/private-host.fixture.ts";
 import { call, makeDualNeighbour, serveDual, startDual } from "./dual-lab.fixture.ts";
 import { ask, makeEngine } from "./lab.fixture.ts";
 import type { Networks } from "./networks.ts";
+import { configureInside, withNetnsFd } from "./sandbox.ts";
 
 enterPrivateHost();
 process.setMaxListeners(50);
@@ -180,6 +184,50 @@ test("ufw lets in what it allows, with the rules that it comes with", { skip: NO
   await assertReached([...open(8081).filter(isOpen), ...closed(8081).filter((row) => !isOpen(row))]);
   ufw("--force", "disable");
   unmount("/etc/ufw");
+});
+
+test("whoever is on a bridge that was there before its network is outside", { skip: NO_NFT }, async (t) => {
+  const lan = join(lab.root, "lan");
+  createNetns(lan);
+  t.after(() => removeNetns(lan));
+  const run = (...words: string[]) => execFileSync("ip", words);
+  run("link", "add", "br0", "type", "bridge");
+  run("link", "set", "br0", "up");
+  run("addr", "add", "10.77.0.1/24", "dev", "br0");
+  withNetnsFd(lan, (netnsFd) => {
+    using host = new Netlink();
+    host.createVeth({ name: "lan", peer: { name: "eth0", netnsFd } });
+    host.changeLink("lan", { up: true });
+  });
+  run("link", "set", "lan", "master", "br0");
+  configureInside(lan, "eth0", { addresses: [{ address: "10.77.0.2", prefix: 24 }], routes: [], ipv6: false });
+  const { id } = await networks.create({
+    ...networkCreateRequest.zero(),
+    Name: "lan",
+    IPAM: { Driver: "default", Options: null, Config: [{ Subnet: "10.77.0.0/24", Gateway: "10.77.0.1" }] },
+    Options: { "com.docker.network.bridge.name": "br0" },
+  });
+  nft(`table inet user {
+    chain input {
+      type filter hook input priority 0; policy drop;
+      ct state established,related accept
+      tcp dport 8080 accept
+    }
+  }`);
+  const answers = await Promise.all([
+    call("tcp", lan, "10.77.0.1", 8080),
+    ask("tcp", lan, "10.77.0.1", 8081),
+    call("tcp", peer.path, "10.77.0.1", 8081),
+  ]);
+  assert.deepEqual(
+    answers.slice(0, 2).map((text) => text.replace(/^[\d.]+: /, "")),
+    ["hi", "timeout"],
+  );
+  assert.match(answers[2]!, /: hi$/);
+  nft("delete table inet user");
+  await networks.remove(id);
+  run("link", "delete", "br0");
+  run("link", "delete", "lan");
 });
 
 test("an engine that starts with the other setting applies it to what runs", async () => {

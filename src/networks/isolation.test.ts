@@ -11,7 +11,7 @@ import { Netlink } from "../kernel/netlink.ts";
 import { openPacketSocket } from "../kernel/packet-socket.fixture.ts";
 import { enterPrivateHost } from "../kernel/private-host.fixture.ts";
 import { Readiness } from "../kernel/readiness.ts";
-import { advertisementFrame, arpFrame, udpFrame } from "./frames.fixture.ts";
+import { advertisementFrame, arpFrame, pongFrame, udpFrame } from "./frames.fixture.ts";
 import { makeEngine, makeNeighbour } from "./lab.fixture.ts";
 import type { Networks } from "./networks.ts";
 import { configureInside, writeSysctl } from "./sandbox.ts";
@@ -319,6 +319,30 @@ test("nobody is believed who sends from an address that is not of its network", 
     heard.filter((text) => !text.includes("fence")),
     [],
   );
+});
+
+test("nobody is believed either who sends from another's address what belongs to no connection", async () => {
+  const [left, world] = [wire("left-1"), wire("world")];
+  const me = place("left-1");
+  const to = bridgeMacOf("left");
+  const came = (text: string) => world.seen().filter((frame) => frame.includes(text)).length;
+  for (const family of [0, 1]) {
+    const destination = place("world").addresses[family]!;
+    for (const name of ["left-1", "right-2", "host", "world", "inner-1"]) {
+      const text = name === "left-1" ? `fence ${family}` : `${name} ${family}`;
+      left.send(pongFrame({ from: me.mac, to, source: place(name).addresses[family]!, destination }, `pong ${text}`));
+    }
+    // The last of them comes after a datagram that comes for certain.
+    left.send(udpFrame({ from: me.mac, to, source: me.addresses[family]!, destination }, SERVED, `fence ${family}`));
+  }
+  await until("the fences", () => came("fence 0") > 1 && came("fence 1") > 1);
+  const pongs = world.seen().filter((frame) => frame.includes("pong"));
+  assert.deepEqual(
+    pongs.map((frame) => frame.toString().replace(/^.*pong /s, "")),
+    ["fence 0", "fence 1"],
+  );
+  left.close();
+  world.close();
 });
 
 test("a neighbour's loopback, its name server's address too, is nobody else's", async () => {
