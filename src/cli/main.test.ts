@@ -114,6 +114,38 @@ test("what a command needs of the engine may hang on its flags", async () => {
   assert.match(engine.requests.at(-1) ?? "", /^POST .*\/gantry\/volumes\/x\/resize\?size=2G$/);
 });
 
+test("networks are removed one after another: one may stand in the next one's way", async () => {
+  await using engine = await new FakeEngine().listen();
+  let isMade = true;
+  engine.answers.set("/networks/made", (_, response) => {
+    setTimeout(() => {
+      isMade = false;
+      response.writeHead(204).end();
+    }, 50);
+  });
+  engine.answers.set("/networks/configuration", (_, response) => {
+    response.statusCode = isMade ? 403 : 204;
+    response.end(isMade ? JSON.stringify({ message: 'configuration network "configuration" is in use' }) : undefined);
+  });
+  assert.deepEqual(await gantry(engine.url, ["network", "rm", "made", "configuration"]), {
+    code: 0,
+    stdout: "made\nconfiguration\n",
+    stderr: "",
+  });
+});
+
+test("an address of network create that can't be read is named", async () => {
+  const rows = [
+    [["--aux-address", "router"], "invalid aux-address 'router': it must be a key=value pair\n"],
+    [["--gateway", "10.1.0.300"], "invalid address: 10.1.0.300\n"],
+    [["--aux-address", "router=10.2.0.3"], "no matching subnet for aux-address 10.2.0.3\n"],
+  ] as const;
+  for (const [flags, stderr] of rows) {
+    const args = ["network", "create", "--subnet", "10.1.0.0/24", ...flags, "net"];
+    assert.deepEqual(await gantry("unix:///does/not/exist", args), { code: 1, stdout: "", stderr });
+  }
+});
+
 test("ps prints docker's table", async () => {
   await using engine = await new FakeEngine().listen();
   const created = Math.floor(Date.now() / 1000) - 7200;

@@ -24,16 +24,17 @@ export function checkPresent(name: string, kind: Kind = "container"): void {
 const WIDTH = 50;
 
 /**
- * Does one thing to each name, up to 50 at a time, and reports in the order given: the names that went well on standard
+ * Does one thing to each name, up to `width` at a time, and reports in the order given: the names that went well on standard
  * output (`act` may say another text, or null for none), complaints on standard error. Exit code 1 if any failed.
  */
 export async function forEachName(
   call: Call,
   act: (name: string) => Promise<string | null | undefined>,
+  width = WIDTH,
 ): Promise<number> {
   let failed = false;
-  for (let at = 0; at < call.args.length; at += WIDTH) {
-    const results = await Promise.allSettled(call.args.slice(at, at + WIDTH).map(act));
+  for (let at = 0; at < call.args.length; at += width) {
+    const results = await Promise.allSettled(call.args.slice(at, at + width).map(act));
     results.forEach((result, index) => {
       if (result.status === "fulfilled") {
         if (result.value !== null) printLine(result.value ?? call.args[at + index] ?? "");

@@ -101,6 +101,7 @@ function ipamConfig(flags: ParsedFlags): IpamConfig[] {
     row.Gateway = gateway;
   }
   for (const [name, address] of Object.entries(pairs(flags.list("aux-address")))) {
+    if (address === "") throw new ExitError(1, `invalid aux-address '${name}': it must be a key=value pair`);
     const row = rowOf("aux-address", address);
     row.AuxiliaryAddresses = { ...row.AuxiliaryAddresses, [name]: address };
   }

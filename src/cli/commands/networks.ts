@@ -69,8 +69,8 @@ export const removeNetworks: Command = {
   usage: "NETWORK [NETWORK...]",
   args: { rule: "at-least", count: 1 },
   flags: [boolFlag("f,force", "Do not complain about a network that is not there")],
-  run: (call) =>
-    forEachName(call, async (name) => {
+  run(call) {
+    const remove = async (name: string) => {
       try {
         await call.client.done("DELETE", `/networks/${segment(name, "network")}`);
       } catch (error) {
@@ -79,7 +79,10 @@ export const removeNetworks: Command = {
         throw error;
       }
       return undefined;
-    }),
+    };
+    // A network may stand in the way of the next: a configuration is in use until the last network made from it is gone.
+    return forEachName(call, remove, 1);
+  },
 };
 
 function isMissing(error: unknown): boolean {

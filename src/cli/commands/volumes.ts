@@ -170,7 +170,9 @@ export const updateVolume: Command = {
     }
     const path = `/volumes/${segment(name, "volume")}`;
     const cluster = (await call.client.json<{ readonly ClusterVolume?: ClusterVolume }>("GET", path)).ClusterVolume;
-    if (cluster === undefined) throw new ExitError(1, "can only update cluster volumes");
+    if (cluster === undefined) {
+      throw new ExitError(1, "can only update cluster volumes, and by --size those that were created with a size");
+    }
     const spec = call.flags.changed("availability")
       ? { ...cluster.Spec, Availability: call.flags.text("availability") }
       : cluster.Spec;

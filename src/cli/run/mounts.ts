@@ -172,13 +172,15 @@ export interface Volumes {
   readonly anonymous: Record<string, Record<string, never>>;
 }
 
-/** Sorts the values of `--volume`; a host path that starts with a dot is taken from the current folder. */
+/** Sorts the values of `--volume`; a host path that starts with a dot is taken from the current folder. Throws Docker's texts. */
 export function parseVolumes(values: readonly string[]): Volumes {
   const binds: string[] = [];
   const anonymous: Record<string, Record<string, never>> = {};
   for (const value of values) {
+    if (value === "") throw new Error("invalid empty volume spec");
     const [host, rest] = cutAt(value, ":");
-    if (rest === undefined || host === "") anonymous[value] = {};
+    if (rest === undefined) anonymous[value] = {};
+    else if (value.split(":").includes("")) throw new Error(`invalid spec: ${value}: empty section between colons`);
     else binds.push(/^\.{1,2}(\/|$)|^\.(?!\.)/.test(host) ? `${resolve(host)}:${rest}` : value);
   }
   return { binds: binds.length === 0 ? null : binds, anonymous };

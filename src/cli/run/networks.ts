@@ -41,8 +41,8 @@ export function parseNetwork(text: string): Attachment {
       if (setting === undefined || option === "") throw new Error("invalid key value pair format in driver options");
       found.driverOpts[option.trim().toLowerCase()] = setting.trim().toLowerCase();
     } else if (key === "gw-priority") {
-      if (!/^[+-]?\d+$/.test(value))
-        throw new Error(`invalid gw-priority: strconv.Atoi: parsing ${JSON.stringify(value)}: invalid syntax`);
+      if (!/^[+-]?\d+$/.test(value)) throw new Error(`invalid gw-priority (${value}): invalid syntax`);
+      if (!Number.isSafeInteger(Number(value))) throw new Error(`invalid gw-priority (${value}): value out of range`);
       found.priority = Number(value);
     } else throw new Error(`invalid field key ${key}`);
   }
