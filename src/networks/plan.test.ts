@@ -203,9 +203,14 @@ test("what a macvlan or ipvlan can't be is refused, mostly in Docker's words", (
     [/network through is already using parent interface eth2 in mode passthru/, "macvlan", { parent: "eth2" }],
     [/macvlan network first is already using parent interface eth0/, "ipvlan", { parent: "eth0" }],
     [/ipvlan network layer2 is already using .* in mode l2/, "ipvlan", { parent: "eth1", ipvlan_mode: "l3" }],
-    [/Pool overlaps with other one/, "macvlan", { parent: "eth9" }, ipam({ Subnet: "172.17.5.0/24" })],
     [
-      /Pool overlaps with other one/,
+      /Pool overlaps with other one on this address space: 172\.17\.5\.0\/24 and 172\.17\.0\.0\/16 of the network first$/,
+      "macvlan",
+      { parent: "eth9" },
+      ipam({ Subnet: "172.17.5.0/24" }),
+    ],
+    [
+      /Pool overlaps with other one on this address space: 10\.9\.1\.0\/24 and 10\.9\.0\.0\/16$/,
       "macvlan",
       { parent: "eth9" },
       ipam({ Subnet: "10.9.0.0/16" }, { Subnet: "10.9.1.0/24" }),

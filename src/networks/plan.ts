@@ -3,7 +3,7 @@ import type { NetworkCreateRequest } from "../api/network-request.ts";
 import { GantryError } from "../base/errors.ts";
 import { type BridgeOptions, readBridgeOptions, refuseUnknownOfBridge } from "./bridge-options.ts";
 import { optionOf, readInsidePrefix, readMtu, refuseUnknown } from "./driver-options.ts";
-import { firstHost } from "./ipam.ts";
+import { complaintsOf } from "./ipam-config.ts";
 import { refuseUnknownOfIpvlan } from "./ipvlan.ts";
 import { refuseUnknownOfMacvlan } from "./macvlan.ts";
 import { aloneParent, checkParent } from "./parent.ts";
@@ -16,29 +16,11 @@ import {
   subnetsOf,
 } from "./record.ts";
 import { kindOf } from "./sharing.ts";
-import {
-  type Address,
-  type AddressPoolConfig,
-  contains,
-  containsSubnet,
-  type Family,
-  formatAddress,
-  formatSubnet,
-  freeSubnets,
-  lastOf,
-  overlaps,
-  parseAddress,
-  parseSubnet,
-  type Subnet,
-} from "./subnet.ts";
+import { type Family, formatSubnet, overlaps, parseSubnet, type Subnet } from "./subnet.ts";
+import { addressesFor, type SubnetChoice } from "./subnet-choice.ts";
 
 /** What there is already. */
-export interface PlanContext {
-  readonly records: readonly NetworkRecord[];
-  /** The pools of the engine's configuration, and one of unique local addresses (RFC 4193) after them. */
-  readonly pools: readonly AddressPoolConfig[];
-  /** What the host's addresses and routes cover. */
-  readonly taken: () => readonly Subnet[];
+export interface PlanContext extends SubnetChoice {
   /** The interface of this name is there before the network. */
   readonly isThere: (interfaceName: string) => boolean;
 }
@@ -52,8 +34,6 @@ export interface Plan {
   readonly warning: string;
 }
 
-/** Of loopbacks, groups and "this network" (RFC 6890). */
-const NOBODYS = ["127.0.0.0/8", "224.0.0.0/4", "0.0.0.0/8", "::/127", "ff00::/8"].map(parseSubnet);
 const NO_SWARM =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
 
@@ -288,138 +268,4 @@ function checkBridge(record: NetworkRecord, { name }: BridgeOptions, records: re
     "forbidden",
     `network ${record.id} (${name}): conflicts with network ${other.id} (${other.bridge?.interface}): networks have same bridge name`,
   );
-}
-
-/** What is wrong with one row of an IPAM configuration by itself. */
-function complaintsOf(row: IpamConfig, enableIPv6: boolean): string[] {
-  const subnet = tryRead(parseSubnet, row.Subnet ?? "");
-  if (subnet === undefined) return [`invalid subnet ${row.Subnet ?? ""}: invalid CIDR block notation`];
-  if (subnet.family === 6 && !enableIPv6) return [];
-  const wrong: string[] = [];
-  const unusable = NOBODYS.find((range) => overlaps(range, subnet));
-  if (unusable !== undefined) {
-    wrong.push(`invalid subnet ${row.Subnet}: containers can have no addresses of ${formatSubnet(unusable)}`);
-  }
-  if (formatSubnet(subnet) !== canonical(row.Subnet)) {
-    wrong.push(`invalid subnet ${row.Subnet}: it should be ${formatSubnet(subnet)}`);
-  }
-  if (row.IPRange) {
-    const range = tryRead(parseSubnet, row.IPRange);
-    const why =
-      range === undefined
-        ? "invalid CIDR block notation"
-        : range.family !== subnet.family
-          ? `parent subnet is an IPv${subnet.family} block`
-          : range.prefix < subnet.prefix
-            ? `CIDR block is bigger than its parent subnet ${row.Subnet}`
-            : formatSubnet(range) !== canonical(row.IPRange)
-              ? `it should be ${formatSubnet(range)}`
-              : containsSubnet(subnet, range)
-                ? undefined
-                : `parent subnet ${row.Subnet} doesn't contain ip-range`;
-    if (why !== undefined) wrong.push(`invalid ip-range ${row.IPRange}: ${why}`);
-  }
-  const check = (what: string, text: string) => {
-    const address = tryRead(parseAddress, text);
-    const why =
-      address === undefined
-        ? "invalid address"
-        : address.family !== subnet.family
-          ? `parent subnet is an IPv${subnet.family} block`
-          : contains(subnet, address)
-            ? undefined
-            : `parent subnet ${row.Subnet} doesn't contain this address`;
-    if (why !== undefined) wrong.push(`invalid ${what} ${text}: ${why}`);
-  };
-  if (row.Gateway) check("gateway", row.Gateway);
-  for (const address of Object.values(row.AuxiliaryAddresses ?? {})) check("auxiliary address", address);
-  return wrong;
-}
-
-/** The CIDR's address in its shortest form, host bits and all. */
-function canonical(cidr: string): string {
-  const [address = "", prefix = ""] = cidr.split("/");
-  return `${formatAddress(parseAddress(address))}/${Number(prefix)}`;
-}
-
-function tryRead<T>(read: (text: string) => T, text: string): T | undefined {
-  try {
-    return read(text);
-  } catch {
-    return undefined;
-  }
-}
-
-/** `own` are the subnets of this engine's networks. */
-function addressesFor(
-  family: Family,
-  row: IpamConfig | undefined,
-  own: readonly Subnet[],
-  context: PlanContext,
-): AddressesRecord {
-  if (row === undefined) {
-    for (const subnet of freeSubnets(family, context.pools, [...context.taken(), ...own])) {
-      return { subnet: formatSubnet(subnet), gateway: formatAddress(firstHost(subnet, subnet)) };
-    }
-    const text = family === 4 ? "all predefined address pools have been fully subnetted" : noPool(family);
-    const remedy =
-      "name one (--subnet), remove networks (network prune), or give the engine more (--default-address-pool)";
-    throw new GantryError("invalid", `${text}: ${remedy}`);
-  }
-  const subnet = parseSubnet(row.Subnet);
-  if (own.some((other) => overlaps(subnet, other))) {
-    throw new GantryError("forbidden", "invalid pool request: Pool overlaps with other one on this address space");
-  }
-  const range = row.IPRange ? parseSubnet(row.IPRange) : undefined;
-  const reserved = reservedOf(row, subnet);
-  return {
-    subnet: formatSubnet(subnet),
-    gateway: row.Gateway ? checkedGateway(row.Gateway, subnet) : freeGateway(subnet, range ?? subnet, reserved),
-    ...(range === undefined ? {} : { range: formatSubnet(range) }),
-    ...(reserved.length === 0 ? {} : { reserved }),
-  };
-}
-
-/** Addresses of others, each once, and none that nobody can have. */
-function reservedOf({ AuxiliaryAddresses, Gateway }: IpamConfig, subnet: Subnet): string[] {
-  const gateway = Gateway ? parseAddress(Gateway).value : undefined;
-  const seen = new Set<bigint>();
-  for (const [name, text] of Object.entries(AuxiliaryAddresses ?? {})) {
-    const address = parseAddress(text);
-    if (seen.has(address.value) || address.value === gateway || isUnusable(address, subnet)) {
-      const what = `failed to allocate secondary ip address (${name}:${text})`;
-      throw new GantryError("forbidden", `${what}: Address already in use`);
-    }
-    seen.add(address.value);
-  }
-  return Array.from(seen, (value) => formatAddress({ family: subnet.family, value }));
-}
-
-function noPool(family: Family): string {
-  return `could not find an available, non-overlapping IPv${family} address pool among the defaults to assign to the network`;
-}
-
-function checkedGateway(text: string, subnet: Subnet): string {
-  const gateway = parseAddress(text);
-  if (isUnusable(gateway, subnet)) {
-    throw new GantryError("forbidden", `failed to allocate gateway (${text}): Address already in use`);
-  }
-  return formatAddress(gateway);
-}
-
-function freeGateway(subnet: Subnet, range: Subnet, reserved: readonly string[]): string {
-  const others = new Set(reserved);
-  for (let { value } = firstHost(range, subnet); value <= lastOf(range); value++) {
-    const text = formatAddress({ family: subnet.family, value });
-    if (others.has(text) || isUnusable({ family: subnet.family, value }, subnet)) continue;
-    return text;
-  }
-  throw new GantryError("invalid", "failed to allocate gateway (): No available addresses on this pool");
-}
-
-/** The subnet's own address, and an IPv4 network's broadcast. */
-function isUnusable({ value }: Address, subnet: Subnet): boolean {
-  const bits = subnet.family === 4 ? 32 : 128;
-  if (subnet.prefix >= bits - 1) return false;
-  return value === subnet.base || (subnet.family === 4 && value === lastOf(subnet));
 }
