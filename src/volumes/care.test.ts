@@ -531,3 +531,16 @@ test("a volume that is renamed while an archive comes for it gets nothing of it,
   assert.deepEqual(laidOut(), { after: "_data", before: "_data" });
   assert.deepEqual([files("before"), files("after")], [[], []]);
 });
+
+test("what was imported is kept until the volume is free to take it", async () => {
+  make("data", { old: "" });
+  const content = await archive({ entry: { name: "new", type: "file", mode: 0o644, size: 0 }, body: [] });
+  const { promise: over, resolve: end } = Promise.withResolvers<void>();
+  const copying = local.exclusively("data", "it is being copied", { mounted: false }, () => over);
+  const importing = care.import("data", Readable.from([content]), { replace: true });
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  end();
+  await copying;
+  await importing;
+  assert.deepEqual([files("data"), laidOut()], [["new"], { data: "_data" }]);
+});

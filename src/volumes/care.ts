@@ -215,7 +215,8 @@ export class VolumeCare {
     await unpack(draft.fd, archive, signal);
     await draft.seal();
     await refuse();
-    return local.exclusively(name, "it is being imported into", { mounted: false }, async (now) => {
+    // Awaited: else the draft would be disposed of while it is put into place.
+    return await local.exclusively(name, "it is being imported into", { mounted: false }, async (now) => {
       refuseHeld(this.#ports, name, "import into");
       if (now !== volume) {
         throw new GantryError("conflict", `cannot import into volume ${name}: it was changed meanwhile: try again`);
