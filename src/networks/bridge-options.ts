@@ -46,6 +46,7 @@ const KEY = {
 /** minikube gives them to every network, with no value and no meaning. */
 const WITHOUT_MEANING = ["--icc", "--ip-masq"];
 const MODES: ReadonlySet<string> = new Set<GatewayMode>(["nat", "nat-unprotected", "routed", "isolated"]);
+const MOST_TRUSTED = 256;
 /** The kernel takes up to 15 bytes, and more characters than the packet filter's language has names for. */
 const LINK_NAME = /^[A-Za-z0-9_.-]{1,15}$/;
 
@@ -79,8 +80,9 @@ export function readBridgeOptions(options: Options, internal: boolean): BridgeOp
   };
 }
 
+/** The kernel's settings have two names that no link can have. */
 export function isLinkName(text: string): boolean {
-  return LINK_NAME.test(text) && text !== "." && text !== "..";
+  return LINK_NAME.test(text) && ![".", "..", "all", "default"].includes(text);
 }
 
 function readMode(options: Options, key: string, internal: boolean): GatewayMode {
@@ -98,7 +100,10 @@ function readMode(options: Options, key: string, internal: boolean): GatewayMode
 function readTrusted(options: Options): string[] {
   const text = optionOf(options, KEY.trusted) ?? "";
   const names = text === "" ? [] : text.split(":");
+  if (names.length > MOST_TRUSTED) {
+    throw new GantryError("invalid", `invalid ${KEY.trusted} value: it names more than ${MOST_TRUSTED} links`);
+  }
   const wrong = names.find((name) => !isLinkName(name));
-  if (wrong === undefined) return names;
+  if (wrong === undefined) return [...new Set(names)];
   throw new GantryError("invalid", `invalid ${KEY.trusted} value: ${JSON.stringify(wrong.slice(0, 100))}`);
 }

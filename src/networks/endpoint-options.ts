@@ -30,7 +30,7 @@ export function readEndpointOptions(options: Options | null | undefined): Endpoi
   const given = options ?? {};
   refuseUnknown("an endpoint", given, [IFNAME, SYSCTLS]);
   const ifname = optionOf(given, IFNAME) || undefined;
-  if (ifname !== undefined && (!isLinkName(ifname) || ifname === "lo" || ifname === "all" || ifname === "default")) {
+  if (ifname !== undefined && (!isLinkName(ifname) || ifname === "lo")) {
     throw new GantryError("invalid", `invalid interface name ${JSON.stringify(ifname.slice(0, 100))} in ${IFNAME}`);
   }
   const settings = optionOf(given, SYSCTLS) ?? "";

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type NetworkCreateRequest, networkCreateRequest } from "../api/network-request.ts";
+import { readBridgeOptions } from "./bridge-options.ts";
 import { type PlanContext, planNetwork } from "./plan.ts";
 import { DEFAULT_POOLS, parseSubnet } from "./subnet.ts";
 
@@ -115,7 +116,7 @@ test("options of a bridge are read as Docker's; names that could say more to the
       message: /networks have same bridge name$/,
     },
   );
-  for (const name of ["sixteen-letters-", 'a"b', "a*", "a b", "..", "a/b", "{}"]) {
+  for (const name of ["sixteen-letters-", 'a"b', "a*", "a b", "..", "a/b", "{}", "all", "default"]) {
     assert.throws(() => plan({ Options: { [`${bridge}name`]: name } }), { kind: "invalid" }, name);
   }
   for (const mtu of ["x", "-5", "67", "65536", "1e3"]) {
@@ -132,7 +133,29 @@ test("options of a bridge are read as Docker's; names that could say more to the
     () => plan({ Options: { [`${bridge}gateway_mode_ipv6`]: "isolated" } }),
     /only be used for an internal/,
   );
-  assert.throws(() => plan({ Options: { [`${bridge}trusted_host_interfaces`]: "eth0:a b" } }), { kind: "invalid" });
+  const trusted = (names: string) => ({ [`${bridge}trusted_host_interfaces`]: names });
+  assert.throws(() => plan({ Options: trusted("eth0:a b") }), { kind: "invalid" });
+  assert.throws(() => plan({ Options: trusted(Array.from({ length: 257 }, (_, n) => `eth${n}`).join(":")) }), {
+    kind: "invalid",
+  });
+  // An element of the packet filter can't be deleted twice.
+  assert.deepEqual(readBridgeOptions(trusted("eth0:eth1:eth0"), false).trustedInterfaces, ["eth0", "eth1"]);
+});
+
+test("what IPv6 can't have is refused: its links' own addresses, IPv4's, and packets below its least", () => {
+  const six = (Subnet: string, Options = {}) => plan({ ...ipam({ Subnet }), EnableIPv6: true, Options });
+  for (const subnet of ["fe80::/64", "fe80:1::/64", "::ffff:10.1.0.0/120", "::ffff:0:0/96"]) {
+    assert.throws(() => six(subnet), /containers can have no addresses of (fe80::\/10|::ffff:0:0\/96)/, subnet);
+  }
+  const mtu = (text: string) => ({ "com.docker.network.driver.mtu": text });
+  assert.throws(() => six("fd00:1::/64", mtu("1279")), { kind: "invalid", message: /IPv6 needs 1280/ });
+  assert.equal(six("fd00:1::/64", mtu("1280")).record.bridge?.ipv6?.subnet, "fd00:1::/64");
+});
+
+test("more subnets than anybody has are not even looked at", () => {
+  const Config = Array.from({ length: 257 }, (_, n) => ({ Subnet: `10.${n % 256}.0.0/24` }));
+  const IPAM = { Driver: "default", Options: null, Config };
+  assert.throws(() => plan({ Driver: "macvlan", IPAM }), { kind: "invalid", message: /256 subnets at most/ });
 });
 
 test("an option that nobody knows is refused with the names of those there are", () => {

@@ -2,7 +2,7 @@ import type { IpamConfig } from "../api/network.ts";
 import type { NetworkCreateRequest } from "../api/network-request.ts";
 import { GantryError } from "../base/errors.ts";
 import { type BridgeOptions, readBridgeOptions, refuseUnknownOfBridge } from "./bridge-options.ts";
-import { optionOf, readInsidePrefix, readMtu, refuseUnknown } from "./driver-options.ts";
+import { optionOf, readInsidePrefix, readMtu, refuseMtuBelowIPv6, refuseUnknown } from "./driver-options.ts";
 import { complaintsOf } from "./ipam-config.ts";
 import { refuseUnknownOfIpvlan } from "./ipvlan.ts";
 import { refuseUnknownOfMacvlan } from "./macvlan.ts";
@@ -34,6 +34,8 @@ export interface Plan {
   readonly warning: string;
 }
 
+/** Each is held against all others. */
+const MOST_SUBNETS = 256;
 const NO_SWARM =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
 
@@ -46,6 +48,9 @@ export function planNetwork(request: NetworkCreateRequest, context: PlanContext)
   const enableIPv6 = wished.EnableIPv6 ?? false;
   const enableIPv4 = wished.EnableIPv4 ?? true;
   const config = ipam?.Config ?? [];
+  if (config.length > MOST_SUBNETS) {
+    throw new GantryError("invalid", `invalid network config: a network has ${MOST_SUBNETS} subnets at most`);
+  }
   const ipamDriver = checkIpam(ipam);
   const complaints = config.flatMap((row) => complaintsOf(row, enableIPv6));
   if (complaints.length > 0) throw new GantryError("invalid", `invalid network config:\n${complaints.join("\n")}`);
@@ -63,6 +68,7 @@ export function planNetwork(request: NetworkCreateRequest, context: PlanContext)
     labels: wished.Labels ?? {},
   };
   if (request.ConfigOnly) return { record: base, isChosen: false, warning: "" };
+  if (enableIPv6) refuseMtuBelowIPv6(base.options);
   return base.driver === "bridge" ? planBridge(base, context) : planShared(base, context);
 }
 
