@@ -1,10 +1,22 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { booleanFilter, checkFilters, matchLabels, matchPruneLabels, untilFilter } from "./filters.ts";
+import { booleanFilter, checkFilters, matchLabels, matchPruneLabels, textTest, untilFilter } from "./filters.ts";
 
 test("a key that is not known is refused by name", () => {
   checkFilters({ label: ["a"] }, ["label"]);
   assert.throws(() => checkFilters({ constructor: [] }, ["label"]), /invalid filter 'constructor'/);
+});
+
+test("a name matches by its whole, by a part, by a regular expression, and never for long", () => {
+  const rows: [string, string, boolean][] = [
+    ["web", "my-web-1", true],
+    ["^web$", "my-web-1", false],
+    ["^my-.*-\\d$", "my-web-1", true],
+    ["a[", "a[1", true],
+    ["a[", "a1", false],
+    ["(a+)+$", `${"a".repeat(5000)}b`, false],
+  ];
+  for (const [value, text, expected] of rows) assert.equal(textTest(value)(text), expected, value);
 });
 
 test("labels match by key or by key and value, all of them", () => {

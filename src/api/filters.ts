@@ -1,5 +1,6 @@
 import { parseDuration } from "../base/duration.ts";
 import { GantryError } from "../base/errors.ts";
+import { linearPattern } from "../base/linear-pattern.ts";
 
 /** A `filters` parameter: key to values. Within a key any value matches but of labels, of which all must; all keys must. */
 export type Filters = Readonly<Record<string, readonly string[]>>;
@@ -19,6 +20,20 @@ export function booleanFilter(filters: Filters, key: string): boolean | undefine
   const [only] = read;
   if (read.size === 1 && only !== undefined) return only;
   throw new GantryError("invalid", `invalid filter '${key}=[${values.join(" ")}]'`);
+}
+
+/**
+ * Tests texts against the value of a filter that is a regular expression, of a name or an id; one that isn't valid is a
+ * piece of text, as with Docker. The time it takes grows with the text alone.
+ */
+export function textTest(value: string): (text: string) => boolean {
+  let matches: (text: string) => boolean;
+  try {
+    matches = linearPattern(value);
+  } catch {
+    matches = (text) => text.includes(value);
+  }
+  return (text) => text === value || matches(text);
 }
 
 /** True if the labels carry each `key` or `key=value` asked for. */

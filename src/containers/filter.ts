@@ -1,6 +1,5 @@
-import { checkFilters, type Filters, matchLabels, matchPruneLabels, untilFilter } from "../api/filters.ts";
+import { checkFilters, type Filters, matchLabels, matchPruneLabels, textTest, untilFilter } from "../api/filters.ts";
 import { GantryError } from "../base/errors.ts";
-import { linearPattern } from "../base/linear-pattern.ts";
 import type { ContainerRecord, Transient } from "./record.ts";
 import { statusOf } from "./view.ts";
 
@@ -111,17 +110,6 @@ const FILTERS: Readonly<Record<string, MakeFilter>> = {
     return () => values.some((value) => value === "false" || value === "0");
   },
 };
-
-/** A filter's value is a regular expression; one that isn't valid is a piece of text, as with Docker. */
-function textTest(value: string): (text: string) => boolean {
-  let matches: (text: string) => boolean;
-  try {
-    matches = linearPattern(value);
-  } catch {
-    matches = (text) => text.includes(value);
-  }
-  return (text) => text === value || matches(text);
-}
 
 function parsePort(text: string): { has: (port: number, key: string) => boolean } {
   const match = /^(\d+)(?:-(\d+))?(?:\/(tcp|udp|sctp))?$/.exec(text);

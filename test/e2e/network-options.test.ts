@@ -173,7 +173,9 @@ describe("options of networks and endpoints", { skip: NO_DOCKER }, () => {
         .sort();
     };
     assert.deepEqual(await list(`id=${id.slice(0, 20)}`), ["alpha"]);
+    assert.deepEqual(await list(`id=^${id.slice(0, 6)}`), ["alpha"]);
     assert.deepEqual(await list("name=lph", "type=custom"), ["alpha"]);
+    assert.deepEqual(await list("name=^beta$", "name=^(al|x)p", "name=^lpha", "name=["), ["alpha", "beta"]);
     assert.deepEqual(await list("label=tier=front"), ["beta"]);
     assert.deepEqual(await list("label=tier"), ["alpha", "beta"]);
     assert.deepEqual(await list("driver=host"), ["host"]);

@@ -1,6 +1,6 @@
 import type { EndpointSettings } from "../../api/container.ts";
 import { decodeJson } from "../../api/decode.ts";
-import { checkFilters, type Filters, matchLabels, matchPruneLabels, untilFilter } from "../../api/filters.ts";
+import { checkFilters, type Filters, matchLabels, matchPruneLabels, textTest, untilFilter } from "../../api/filters.ts";
 import type { NetworkInspect } from "../../api/network.ts";
 import { networkConnectRequest, networkCreateRequest, networkDisconnectRequest } from "../../api/network-request.ts";
 import { GantryError } from "../../base/errors.ts";
@@ -22,7 +22,7 @@ export function networkRoutes(networks: NetworkController, members: Members): Ne
       return json(
         networks
           .list()
-          .filter((network) => matches(network, query.filters))
+          .filter(networkFilter(query.filters))
           .map((network) => ({ ...network, Containers: {} })),
       );
     },
@@ -66,29 +66,39 @@ export function networkRoutes(networks: NetworkController, members: Members): Ne
 
 const BUILT_IN = ["bridge", "host", "none"];
 
-const tests: Readonly<Record<string, (network: NetworkInspect, value: string) => boolean>> = {
-  name: (network, value) => network.Name.includes(value),
-  id: (network, value) => network.Id.startsWith(value),
-  driver: (network, value) => network.Driver === value,
-  scope: (network, value) => network.Scope === value,
-  type: (network, value) => (value === "builtin") === BUILT_IN.includes(network.Name),
-  dangling: (network, value) => {
+type NetworkTest = (network: NetworkInspect) => boolean;
+
+/** What a value of each filter asks of a network; `label` is apart, as all of its values must match. */
+const TESTS: Readonly<Record<string, (value: string) => NetworkTest>> = {
+  name: (value) => {
+    const matches = textTest(value);
+    return ({ Name }) => matches(Name);
+  },
+  id: (value) => {
+    const matches = textTest(value);
+    return ({ Id }) => matches(Id);
+  },
+  driver: (value) => (network) => network.Driver === value,
+  scope: (value) => (network) => network.Scope === value,
+  type: (value) => {
+    if (value !== "custom" && value !== "builtin") {
+      throw new GantryError("invalid", `invalid filter: 'type'='${value}'`);
+    }
+    return (network) => (value === "builtin") === BUILT_IN.includes(network.Name);
+  },
+  dangling: (value) => (network) => {
     const unused = !BUILT_IN.includes(network.Name) && Object.keys(network.Containers).length === 0;
     return unused === ["1", "true"].includes(value.toLowerCase());
   },
 };
 
-function matches(network: NetworkInspect, filters: Filters): boolean {
-  if (!matchLabels(network.Labels, filters.label ?? [])) return false;
-  for (const value of filters.type ?? []) {
-    if (value !== "custom" && value !== "builtin")
-      throw new GantryError("invalid", `invalid filter: 'type'='${value}'`);
-  }
+/** Turns a list's filters into one test; refuses values that none could have. */
+function networkFilter(filters: Filters): NetworkTest {
   checkDangling(filters.dangling ?? []);
-  return Object.entries(filters).every(([key, values]) => {
-    const test = tests[key];
-    return test === undefined || values.length === 0 || values.some((value) => test(network, value));
-  });
+  const groups = Object.entries(TESTS).map(([key, of]) => (filters[key] ?? []).map(of));
+  const asked = groups.filter(({ length }) => length > 0);
+  return (network) =>
+    matchLabels(network.Labels, filters.label ?? []) && asked.every((tests) => tests.some((test) => test(network)));
 }
 
 function checkDangling(values: readonly string[]): void {
