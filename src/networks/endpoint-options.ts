@@ -21,6 +21,7 @@ export interface InterfaceSysctl {
 
 const IFNAME = "com.docker.network.endpoint.ifname";
 const SYSCTLS = "com.docker.network.endpoint.sysctls";
+const MOST_SETTINGS = 128;
 /** Clients may write all of an option in small letters. */
 const SETTING = /^net\.(ipv4|ipv6|mpls)\.(conf|neigh)\.IFNAME\.([a-z0-9_]{1,64})=([A-Za-z0-9 ._:,-]{1,128})$/i;
 const MPLS = /^net\.mpls\.conf\.IFNAME\.(input)=([01])$/i;
@@ -34,7 +35,11 @@ export function readEndpointOptions(options: Options | null | undefined): Endpoi
     throw new GantryError("invalid", `invalid interface name ${JSON.stringify(ifname.slice(0, 100))} in ${IFNAME}`);
   }
   const settings = optionOf(given, SYSCTLS) ?? "";
-  return { ifname, sysctls: settings === "" ? [] : settings.split(",").map(readSysctl) };
+  const texts = settings === "" ? [] : settings.split(",");
+  if (texts.length > MOST_SETTINGS) {
+    throw new GantryError("invalid", `too many settings in ${SYSCTLS}: an endpoint has ${MOST_SETTINGS} at most`);
+  }
+  return { ifname, sysctls: texts.map(readSysctl) };
 }
 
 /** The user chose its interface's name. */

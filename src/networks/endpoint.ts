@@ -3,9 +3,15 @@ import { EMPTY_ENDPOINT } from "../api/endpoint.ts";
 import type { NetworkContainer } from "../api/network.ts";
 import { GantryError } from "../base/errors.ts";
 import type { EndpointAddress } from "./driver.ts";
-import { readEndpointOptions } from "./endpoint-options.ts";
+import { type EndpointOptions, readEndpointOptions } from "./endpoint-options.ts";
 import { isPredefined, type NetworkRecord } from "./record.ts";
 import { contains, type Family, familyOf, parseAddress, parseSubnet } from "./subnet.ts";
+
+/** Loopbacks, groups, and no address at all. */
+const NO_INTERFACES = ["127.0.0.0/8", "224.0.0.0/3", "0.0.0.0/8", "::/127", "ff00::/8", "::ffff:0:0/96"].map(
+  parseSubnet,
+);
+const MOST_LINK_LOCALS = 64;
 
 /** A container's membership of one network. */
 export interface Endpoint {
@@ -89,14 +95,12 @@ export function checkSettings(network: NetworkRecord, settings: Partial<Endpoint
     if (text && familyOf(text) !== family)
       throw new GantryError("invalid", `invalid IPv${family} address: ${cut(text)}`);
   }
-  for (const text of ipam?.LinkLocalIPs ?? []) {
-    if (familyOf(text) === undefined) throw new GantryError("invalid", `invalid link-local IP address: ${cut(text)}`);
-  }
+  checkLinkLocals(ipam?.LinkLocalIPs ?? []);
   if (settings.MacAddress) checkMac(settings.MacAddress);
   if (settings.MacAddress && network.driver === "ipvlan") {
     throw new GantryError("invalid", "ipvlan interfaces do not support custom mac address assignment");
   }
-  readEndpointOptions(settings.DriverOpts);
+  checkIPv6(network, readEndpointOptions(settings.DriverOpts));
   if (isPredefined(network)) {
     if (fixed.some(([, text]) => text)) {
       throw new GantryError("invalid", "user specified IP address is supported on user defined networks only");
@@ -125,8 +129,31 @@ function checkFixed({ ipam, bridge, shared }: NetworkRecord, family: Family, tex
   }
 }
 
+/** Others than link-local ones are taken, as by Docker, but none that no interface can have. */
+function checkLinkLocals(texts: readonly string[]): void {
+  if (texts.length > MOST_LINK_LOCALS) {
+    throw new GantryError("invalid", `too many link-local IP addresses: an endpoint has ${MOST_LINK_LOCALS} at most`);
+  }
+  const seen = new Set<bigint>();
+  for (const text of texts) {
+    const address = familyOf(text) === undefined ? undefined : parseAddress(text);
+    if (address === undefined || seen.has(address.value) || NO_INTERFACES.some((range) => contains(range, address))) {
+      throw new GantryError("invalid", `invalid link-local IP address: ${cut(text)}`);
+    }
+    seen.add(address.value);
+  }
+}
+
+function checkIPv6({ name, bridge, shared }: NetworkRecord, { sysctls }: EndpointOptions): void {
+  if (bridge?.ipv6 === undefined && (shared?.ipv6 ?? []).length === 0) return;
+  const off = sysctls.find(({ value, pathOf }) => pathOf("").endsWith("/disable_ipv6") && value !== "0");
+  if (off === undefined) return;
+  throw new GantryError("invalid", `cannot set ${cut(off.text)} of an endpoint: the network ${name} gives it IPv6`);
+}
+
 function checkMac(text: string): void {
   const isUnicast = (Number.parseInt(text.slice(0, 2), 16) & 1) === 0;
+  if (/^00(.00){5}$/.test(text)) throw new GantryError("invalid", `invalid MAC address: ${cut(text)}`);
   if (/^[0-9a-f]{2}([:-])[0-9a-f]{2}(\1[0-9a-f]{2}){4}$/i.test(text) && isUnicast) return;
   throw new GantryError("invalid", `invalid MAC address: ${cut(text)}`);
 }
