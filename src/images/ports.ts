@@ -76,6 +76,8 @@ export interface WantedLayer {
 
 export interface LentLayer {
   readonly chainId: string;
+  /** What it is read from. */
+  readonly blob: Descriptor;
   /** Shows the layer's files as overlayfs wants them. */
   readonly folder: string;
   /** Bytes of the files. */
@@ -90,7 +92,7 @@ export interface LazyServing {
   readonly refusal: string | undefined;
   /** Whether a layer says that it can be served. */
   canServe(blob: Descriptor): boolean;
-  /** Rejects where a layer can't be served; nothing is left of it then. */
+  /** Rejects where a layer can't be served, nothing is left of it then, and where it is served from another blob. */
   serve(wanted: WantedLayer, options?: { readonly signal?: AbortSignal }): Promise<LentLayer>;
   /** What is served for an engine before this one. */
   adopt(): Promise<readonly LentLayer[]>;
@@ -112,8 +114,8 @@ export interface RestPulls {
   hold(chains: readonly string[]): Disposable & { lend(image: ImageRecord, layers: readonly LentLayer[]): void };
   /** Pulls the rest of an image; of one that is being pulled, with these credentials from now on. */
   pull(underWay: Pick<UnderWay, "image">, credentials: Credentials): void;
-  /** Ends what goes on for an image whose record has gone. */
-  drop(id: string): Promise<void>;
+  /** Ends what goes on for an image whose record has gone, and keeps nothing of it for a next pull. */
+  drop(image: Pick<ImageRecord, "id" | "manifest">): Promise<void>;
   /** As the registry of images has it. */
   whole(id: string, what: string, options?: { readonly signal?: AbortSignal }): Promise<void>;
 }

@@ -93,7 +93,7 @@ async function deleteImage(
   const parent = image.parent === undefined ? undefined : records.get(image.parent);
   for (const name of records.namesOf(image.id)) untag(context, image, name, rows);
   records.remove(image.id);
-  await context.underWay.drop(image.id);
+  await context.underWay.drop(image);
   publishImageEvent(context.events, "delete", image, image.id);
   rows.push({ Deleted: image.id });
   const removed = await sweep(context, [image]);

@@ -127,13 +127,14 @@ export class UnderWayPulls implements RestPulls {
       });
   }
 
-  /** Ends what goes on for an image whose record has gone. */
-  async drop(id: string): Promise<void> {
+  /** Ends what goes on for an image whose record has gone, and keeps nothing of it for a next pull. */
+  async drop({ id, manifest }: Pick<ImageRecord, "id" | "manifest">): Promise<void> {
     const run = this.#runs.get(id);
     run?.controller.abort();
     this.#waiters.get(id)?.reject(new GantryError("not-found", `No such image: ${id}`));
     this.#waiters.delete(id);
     await run?.done;
+    this.#context().leases.drop(manifest.digest);
     this.#settleLoans();
   }
 
@@ -195,7 +196,8 @@ export class UnderWayPulls implements RestPulls {
     const known = new Map(early.map((lent) => [lent.chainId, lent]));
     // Until they are served nothing that stands on them is mounted, or taken for an orphan.
     for (const chainId of served) {
-      const lent = known.get(chainId) ?? { size: 0, hasRoot: false, credentials: ANONYMOUS, folder: "", chainId };
+      const { blob } = image.layers.find((layer) => layer.chainId === chainId)!;
+      const lent = known.get(chainId) ?? { size: 0, hasRoot: false, credentials: ANONYMOUS, folder: "", chainId, blob };
       const missing = known.has(chainId) ? undefined : "it is not whole yet, and its layers are not served";
       this.#lend(image, [lent], underWay.broken ?? missing);
     }
@@ -376,6 +378,7 @@ export class UnderWayPulls implements RestPulls {
     for (const { broken, image } of records.allUnderWay()) {
       if (broken === undefined || (inUse().get(image.id) ?? []).length > 0) continue;
       records.remove(image.id);
+      context.leases.drop(image.manifest.digest);
       publishImageEvent(context.events, "delete", image, image.id);
       await sweep(context, [image]);
       this.#settleLoans();

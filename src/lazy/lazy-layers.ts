@@ -3,6 +3,7 @@ import { rm } from "node:fs/promises";
 import { release } from "node:os";
 import { join } from "node:path";
 import { setTimeout as after } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 import { cancelled, throwIfAborted, untilAborted } from "../base/abort.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
@@ -58,6 +59,8 @@ export interface WantedLayer {
 
 export interface LentLayer {
   readonly chainId: string;
+  /** What it is read from. */
+  readonly blob: Descriptor;
   /** Shows the layer's files, as overlayfs wants them. */
   readonly folder: string;
   /** Bytes of the files. */
@@ -139,13 +142,13 @@ export class LazyLayers {
 
   /**
    * Serves a layer; what the engine reads of a root filesystem is there when this resolves. `unsupported` for a layer
-   * whose table of contents is not to be believed, or a registry that knows no ranges.
+   * whose table of contents is not to be believed, or a registry that knows no ranges; and for one that is served from
+   * another blob or by another table: what a manifest says of a layer's content is known to be true of whole ones only,
+   * so that nobody gets from one image what another says that the layer is.
    */
   async serve(wanted: WantedLayer, options: { readonly signal?: AbortSignal } = {}): Promise<LentLayer> {
     const { chainId } = wanted;
     throwIfAborted(options.signal);
-    const known = this.#lent.get(chainId);
-    if (known !== undefined) return known;
     const order: LayerOrder = {
       id: chainId,
       blob: wanted.blob,
@@ -157,10 +160,13 @@ export class LazyLayers {
       blobPath: wanted.blobPath,
       partialPath: wanted.partialPath,
     };
-    return await untilAborted(
-      this.#lock.run(chainId, async () => this.#lent.get(chainId) ?? (await this.#serve(order))),
-      options.signal,
-    );
+    const serve = async (): Promise<LentLayer> => {
+      const known = this.#lent.get(chainId);
+      if (known === undefined) return await this.#serve(order);
+      if (isSame(known.blob, wanted.blob)) return known;
+      throw new GantryError("unsupported", `layer ${chainId} is served from another blob, ${known.blob.digest}`);
+    };
+    return await untilAborted(this.#lock.run(chainId, serve), options.signal);
   }
 
   /** Ends the service of a layer, whose files must not be mounted any more. The last one ends the helper. */
@@ -280,8 +286,8 @@ export class LazyLayers {
       if (target === this.#target) await detachMount(target).catch(() => {});
   }
 
-  #shown({ credentials, hasRoot, id, number, size }: ServedLayer): LentLayer {
-    return { chainId: id, folder: join(this.#target, String(number)), size, hasRoot, credentials };
+  #shown({ blob, credentials, hasRoot, id, number, size }: ServedLayer): LentLayer {
+    return { chainId: id, blob, folder: join(this.#target, String(number)), size, hasRoot, credentials };
   }
 
   async #hello(connection: ControlConnection): Promise<HelloAnswer> {
@@ -380,6 +386,11 @@ export class LazyLayers {
       }
     }
   }
+}
+
+/** Whether two blobs show the same files, wherever they are fetched from. */
+function isSame(one: Descriptor, other: Descriptor): boolean {
+  return one.digest === other.digest && one.size === other.size && isDeepStrictEqual(tocClaim(one), tocClaim(other));
 }
 
 /** Why this machine can't serve layers that aren't whole; undefined if it can. */

@@ -52,6 +52,7 @@ export interface HelloAnswer {
 
 export interface ServedLayer {
   readonly id: string;
+  readonly blob: Descriptor;
   readonly number: number;
   /** Bytes of its files. */
   readonly size: number;

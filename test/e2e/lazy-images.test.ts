@@ -380,6 +380,23 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
     await removed();
   });
 
+  test("what one image says that a layer is, no other image is given", async () => {
+    const [honest, lying] = ["honest", "lying"].map((name) => estargzLayerOf(below(name, 5 * MB)));
+    put("lying", [lying!], [honest!.diffId]);
+    put("honest", [honest!, estargzLayerOf(ABOVE)]);
+    registry.misbehave({ on: "blob", of: lying!.digest, act: { kind: "slow", bytesPerSecond: 256 << 10 } });
+    assert.match(await engine.ok("pull", ref("lying")), /Starting lazily/);
+    assert.match(
+      await engine.ok("pull", ref("honest")),
+      /Not starting before it is whole: layer sha256:[0-9a-f]{64} is served from another blob/,
+    );
+    assert.ok(await isUnderWay(ref("lying")));
+    assert.ok(!(await isUnderWay(ref("honest"))));
+    const sum = await engine.ok("run", "--rm", ref("honest"), "/bin/busybox", "sha256sum", "/big");
+    assert.equal(sum, `${sha256(randomBytesOf("honest", 5 * MB))}  /big`);
+    await removed();
+  });
+
   test("an ordinary layer below is fetched first, and what waits for the whole gets it", async () => {
     const layers = [
       layerOf(below("base", 1000)),

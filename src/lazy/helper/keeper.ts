@@ -235,5 +235,6 @@ export class Keeper {
 }
 
 function shownOf({ hasRoot, number, order, size }: ServedRow): ServedLayer {
-  return { id: order.id, number, size, hasRoot, reference: order.reference, credentials: order.credentials };
+  const { blob, credentials, id, reference } = order;
+  return { id, blob, number, size, hasRoot, reference, credentials };
 }
