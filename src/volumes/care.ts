@@ -15,9 +15,10 @@ import { extractArchive } from "../snapshots/unpack-tree.ts";
 import { contentOf, sizeOf } from "./content.ts";
 import { LARGEST_DISK } from "./disk.ts";
 import { VolumeDraft } from "./draft.ts";
-import { type LocalVolumes, removeIn } from "./local.ts";
+import type { LocalVolumes } from "./local.ts";
 import { checkVolumeName } from "./name.ts";
 import { quietly, refuseHeld, refuseUsed, type Writers } from "./quiet.ts";
+import { removeIn } from "./removal.ts";
 import { READER, type VolumeUsers } from "./users.ts";
 import type { VolumeStore } from "./volume.ts";
 

@@ -6,7 +6,7 @@ import { failpoint } from "../base/failpoint.ts";
 import { detachMount, isMountPoint } from "../kernel/mount.ts";
 import { exchangeat, syncfs } from "../kernel/path.ts";
 import { diskPath, mountDisk } from "./disk.ts";
-import { removeIn } from "./local.ts";
+import { removeIn } from "./removal.ts";
 
 const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 

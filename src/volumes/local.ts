@@ -1,32 +1,28 @@
 import { randomBytes } from "node:crypto";
-import { EventEmitter, once } from "node:events";
-import { closeSync, existsSync, lstatSync, mkdirSync, openSync, readdirSync, renameSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import type { Filters } from "../api/filters.ts";
 import type { Volume } from "../api/volume.ts";
 import { syncFolder } from "../base/atomic-file.ts";
-import { GantryError, hasCode, isKind } from "../base/errors.ts";
+import { GantryError, isKind } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import type { EventBus } from "../events/bus.ts";
-import { detachMount, isMountPoint, listMounts, MNT, unmount } from "../kernel/mount.ts";
-import { removeTree, removeTreeSync } from "../snapshots/remove-tree.ts";
+import { detachMount, isMountPoint } from "../kernel/mount.ts";
 import type { Collection, Store } from "../state/store.ts";
 import { contentOf } from "./content.ts";
 import { checkDeviceOptions, mountDevice } from "./device.ts";
 import { diskTakes, growDisk, mountDisk } from "./disk.ts";
 import type { VolumeDriver, VolumeListing, VolumeRequest } from "./driver.ts";
+import { Holders } from "./holders.ts";
 import { checkVolumeName, newVolumeName } from "./name.ts";
 import { pruneChoice } from "./prune.ts";
+import { newTrash, removeIn, sweepOut, unmountBelow } from "./removal.ts";
 import { SnapshotTable } from "./snapshot-table.ts";
 import { type FolderSizes, folderSizes } from "./usage.ts";
 import { type Place, READER } from "./users.ts";
 
-/** How long who needs a volume for itself waits for its last holder to be cleaned up. */
-const RELEASE_MS = 5_000;
 const ANONYMOUS_LABEL = "com.docker.volume.anonymous";
-/** How the names begin of what is on its way out. */
-const TRASH = ".removed-";
 /** What belongs into a volume's folder. */
 const PARTS: ReadonlySet<string> = new Set(["_data", "volume.img", "snapshots"]);
 
@@ -50,11 +46,8 @@ export class LocalVolumes implements VolumeDriver {
   /** Renamings whose folder may not have its new name yet: the new names by the old. */
   readonly #renames: Collection<{ readonly to: string }>;
   readonly #volumes = new Map<string, Volume>();
-  /** Who holds a volume, by its name. */
-  readonly #holders = new Map<string, Set<string>>();
+  readonly #holders = new Holders();
   readonly #locks = new KeyedLock();
-  /** Told when nobody holds a volume any more. */
-  readonly #released = new EventEmitter();
   /** Why a volume can't be removed just now, by its name. */
   readonly #busy = new Map<string, string>();
   /** Names of volumes that are being filled, before they are there. */
@@ -63,7 +56,6 @@ export class LocalVolumes implements VolumeDriver {
 
   constructor(ports: VolumePorts) {
     this.#ports = ports;
-    this.#released.setMaxListeners(0);
     this.#records = ports.store.collection<Volume>("volumes");
     mkdirSync(ports.root, { recursive: true, mode: 0o701 });
     for (const { key, value } of this.#records.list()) this.#volumes.set(key, value);
@@ -147,7 +139,7 @@ export class LocalVolumes implements VolumeDriver {
     }
     this.#unmountForRemoval(name, volume);
     this.#volumes.delete(name);
-    this.#holders.delete(name);
+    this.#holders.forget(name);
     this.#records.delete(name);
     this.snapshots.forget(name);
     await this.#discard(name);
@@ -220,25 +212,21 @@ export class LocalVolumes implements VolumeDriver {
       const volume = this.#volumes.get(name);
       // Removed or renamed while it was waited for.
       if (volume === undefined) throw new GantryError("not-found", `get ${name}: no such volume`);
-      const holders = this.#holders.get(name) ?? new Set();
       // Somebody may have unmounted a disk that is held, and its content isn't the empty folder below. Of others not
       // even that is asked: their server may hold whoever asks.
-      if (holders.size === 0 || contentOf(volume).kind === "disk") await this.#attach(volume);
-      this.#holders.set(name, holders.add(holder));
+      if (!this.#holders.has(name) || contentOf(volume).kind === "disk") await this.#attach(volume);
+      this.#holders.add(name, holder);
       return volume.Mountpoint;
     });
   }
 
   async release(holder: string): Promise<void> {
-    const held = [...this.#holders].filter(([, holders]) => holders.has(holder)).map(([name]) => name);
-    for (const name of held) {
+    for (const name of this.#holders.heldBy(holder)) {
       await this.#locks.run(name, async () => {
-        const holders = this.#holders.get(name);
-        if (holders?.delete(holder) !== true || holders.size > 0) return;
-        this.#holders.delete(name);
+        if (!this.#holders.remove(name, holder)) return;
         const volume = this.#volumes.get(name);
         if (volume !== undefined) await this.#detach(volume);
-        this.#released.emit("released", name);
+        this.#holders.released();
       });
     }
   }
@@ -246,8 +234,7 @@ export class LocalVolumes implements VolumeDriver {
   async adopt(holders: ReadonlyMap<string, readonly string[]>): Promise<void> {
     for (const [holder, names] of holders) {
       for (const name of names) {
-        if (!this.#volumes.has(name)) continue;
-        this.#holders.set(name, (this.#holders.get(name) ?? new Set()).add(holder));
+        if (this.#volumes.has(name)) this.#holders.add(name, holder);
       }
     }
     for (const volume of this.list()) {
@@ -314,15 +301,12 @@ export class LocalVolumes implements VolumeDriver {
   }
 
   holdersOf(name: string): readonly string[] {
-    return [...(this.#holders.get(name) ?? [])];
+    return this.#holders.of(name);
   }
 
   /** Waits a while until those hold the volume no more who `isGoing` says will soon not. */
   async settled(name: string, isGoing: (holder: string) => boolean): Promise<void> {
-    const signal = AbortSignal.timeout(RELEASE_MS);
-    while (this.holdersOf(name).some(isGoing) && !signal.aborted) {
-      await once(this.#released, "released", { signal }).catch(() => {});
-    }
+    await this.#holders.until(() => !this.#holders.of(name).some(isGoing));
   }
 
   /** Keeps a name for a volume that is being filled, until it is disposed of. `conflict` if there is one. */
@@ -441,16 +425,15 @@ export class LocalVolumes implements VolumeDriver {
    * `conflict` if the volume stays held, or is used by a container meanwhile.
    */
   async #unheld(name: string): Promise<void> {
-    const signal = AbortSignal.timeout(RELEASE_MS);
-    // Who is about to hold it counts, too: something is being mounted there.
-    while ((this.#holders.has(name) || this.#locks.isHeld(name)) && !signal.aborted) {
-      await Promise.race([
-        this.#locks.isHeld(name) ? this.#locks.run(name, () => {}) : once(this.#released, "released", { signal }),
-        once(signal, "abort"),
-      ]).catch(() => {});
-      const users = this.#ports.usersOf(name);
-      if (users.length > 0) throw this.#inUse(name, users);
-    }
+    await this.#holders.until(
+      () => {
+        const users = this.#ports.usersOf(name);
+        if (users.length > 0) throw this.#inUse(name, users);
+        // Who is about to hold it counts, too: something is being mounted there.
+        return !this.#holders.has(name) && !this.#locks.isHeld(name);
+      },
+      () => (this.#locks.isHeld(name) ? this.#locks.run(name, () => {}) : undefined),
+    );
   }
 
   /** What is mounted there is somebody else's data: it must be gone before the folder's files are. */
@@ -485,37 +468,3 @@ export class LocalVolumes implements VolumeDriver {
 }
 
 /** What can't be removed goes out of the way, for the next boot to try again. */
-function sweepOut(folder: string, entry: string): void {
-  unmountBelow(join(folder, entry));
-  const fd = openSync(folder, "r");
-  try {
-    removeTreeSync(fd, entry);
-  } catch {
-    if (!entry.startsWith(TRASH)) renameSync(join(folder, entry), join(folder, newTrash()));
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function newTrash(): string {
-  return `${TRASH}${randomBytes(8).toString("hex")}`;
-}
-
-/** Removes what is in a folder by its name, following nothing; what is mounted within is unmounted, and stays. */
-export async function removeIn(folder: string, name: string): Promise<void> {
-  const fd = openSync(folder, "r");
-  try {
-    await removeTree(fd, name);
-  } catch (error) {
-    if (!hasCode(error, "EXDEV", "EBUSY")) throw error;
-    unmountBelow(join(folder, name));
-    await removeTree(fd, name);
-  } finally {
-    closeSync(fd);
-  }
-}
-
-/** Unmounts all at or below a path; throws if something stays. */
-function unmountBelow(path: string): void {
-  for (const { target } of listMounts(path).toReversed()) unmount(target, MNT.DETACH | MNT.NOFOLLOW);
-}
