@@ -75,8 +75,14 @@ function post(address: PluginAddress, method: string, body: string, patience: Pa
   const timer = setTimeout(() => sent.destroy(new Unanswered()), patience.timeoutMs);
   const abort = () => sent.destroy(new Error("given up"));
   patience.signal?.addEventListener("abort", abort, { once: true });
-  sent.once("response", (response) => readAnswer(response).then(resolve, reject));
+  let isAnswered = false;
+  sent.once("response", (response) => {
+    isAnswered = true;
+    readAnswer(response).then(resolve, reject);
+  });
   sent.once("error", reject);
+  // What is no answer and no error either, as an offer to speak another protocol, ends with the connection.
+  sent.once("close", () => isAnswered || reject(new Error("it ended the connection without an answer")));
   sent.end(body);
   return promise.finally(() => {
     clearTimeout(timer);
@@ -88,10 +94,15 @@ function post(address: PluginAddress, method: string, body: string, patience: Pa
 async function readAnswer(response: IncomingMessage): Promise<RawAnswer> {
   const pieces: Buffer[] = [];
   let length = 0;
-  for await (const piece of response as AsyncIterable<Buffer>) {
-    length += piece.length;
-    if (length > LONGEST_ANSWER) throw new Error(`its answer is longer than ${LONGEST_ANSWER} bytes`);
-    pieces.push(piece);
+  try {
+    for await (const piece of response as AsyncIterable<Buffer>) {
+      length += piece.length;
+      if (length > LONGEST_ANSWER) throw new Error(`its answer is longer than ${LONGEST_ANSWER} bytes`);
+      pieces.push(piece);
+    }
+  } catch (error) {
+    // It did what it was asked for, or refused: that isn't to be asked for again.
+    throw hasCode(error, "ECONNRESET") ? new Error("its answer was cut off", { cause: error }) : error;
   }
   return { status: response.statusCode ?? 0, text: Buffer.concat(pieces).toString() };
 }
