@@ -38,9 +38,10 @@ export interface NftChanger {
 }
 
 /**
- * Calls `onChange` after each transaction of another process that touched a table of nftables of this name; with
- * undefined where the kernel has lost count of what happened; and `onOther` after one that touched other tables. Changes of one's own go through `ours`. Belongs to the
- * network namespace of the thread. It doesn't keep the process alive.
+ * Calls `onChange` after each transaction of another process that touched a table of nftables of this name, with
+ * undefined where the kernel has lost count of what happened, and `onOther` after one that touched other tables.
+ * Changes of one's own go through `ours`. Belongs to the network namespace of the thread. It doesn't keep the process
+ * alive.
  */
 export class NftWatch {
   readonly #fd: number;

@@ -43,7 +43,7 @@ export function hostResolvConf(path = HOST_FILE): ResolvConf {
 }
 
 /** True for an address that means whoever uses it. */
-export function isLoopback(address: string): boolean {
+function isLoopback(address: string): boolean {
   return address.startsWith("127.") || address === "::1";
 }
 

@@ -53,7 +53,7 @@ export async function removeParent(netlink: Netlink, parent: string, engineId: s
 }
 
 /** By which an engine knows the links it made; never 0, which all others are in. */
-export function engineGroup(engineId: string): number {
+function engineGroup(engineId: string): number {
   return 1 + (createHash("sha256").update(`gantry links ${engineId}`).digest().readUInt32BE(0) % 0x7fff_fffe);
 }
 

@@ -27,7 +27,7 @@ export interface PluginPatience {
   readonly retryMs: number;
 }
 
-export const PLUGIN_PATIENCE: PluginPatience = { longMs: 120_000, shortMs: 60_000, askAllMs: 5_000, retryMs: 30_000 };
+const PATIENCE: PluginPatience = { longMs: 120_000, shortMs: 60_000, askAllMs: 5_000, retryMs: 30_000 };
 
 const CAPABILITY = "VolumeDriver";
 const FIRST_WAIT_MS = 100;
@@ -45,7 +45,7 @@ export class Plugins {
   readonly #active = new Map<string, { readonly address: string; readonly implements: readonly string[] }>();
   readonly #scopes = new Map<string, Scope>();
 
-  constructor(directory: PluginDirectory, patience: PluginPatience = PLUGIN_PATIENCE) {
+  constructor(directory: PluginDirectory, patience: PluginPatience = PATIENCE) {
     this.#directory = directory;
     this.#patience = patience;
   }

@@ -3,7 +3,7 @@ import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { folderUsage } from "./usage.ts";
+import { folderSizes } from "./usage.ts";
 
 function scratch(t: { after: (act: () => void) => void }): string {
   const root = mkdtempSync(join(tmpdir(), "gantry-usage-"));
@@ -19,20 +19,20 @@ test("a file of two names counts once, what a link points to not at all", async 
   writeFileSync(join(root, "below/small"), "abc");
   symlinkSync("/etc/passwd", join(root, "link"));
   symlinkSync("/usr", join(root, "below/tree"));
-  assert.equal(await folderUsage(root), 1000 + 3 + "/etc/passwd".length + "/usr".length);
+  assert.equal((await folderSizes(root)).bytes, 1000 + 3 + "/etc/passwd".length + "/usr".length);
 });
 
 test("a name that is no UTF-8 is counted as any other", async (t) => {
   const root = scratch(t);
   writeFileSync(Buffer.concat([Buffer.from(`${root}/`), Buffer.from([0xff, 0xfe])]), "12345");
-  assert.equal(await folderUsage(root), 5);
+  assert.equal((await folderSizes(root)).bytes, 5);
 });
 
 test("a folder that is not there holds nothing, and a link in its place neither", async (t) => {
   const root = scratch(t);
-  assert.equal(await folderUsage(join(root, "none")), 0);
+  assert.equal((await folderSizes(join(root, "none"))).bytes, 0);
   symlinkSync("/etc", join(root, "link"));
-  assert.equal(await folderUsage(join(root, "link")), 0);
+  assert.equal((await folderSizes(join(root, "link"))).bytes, 0);
 });
 
 test("folders that are nested without end are counted down to a bound", async (t) => {
@@ -47,7 +47,7 @@ test("folders that are nested without end are counted down to a bound", async (t
     path = "d";
   }
   process.chdir(back);
-  assert.equal(await folderUsage(root), 512);
+  assert.equal((await folderSizes(root)).bytes, 512);
 });
 
 test("the event loop has its turns while much is counted", async (t) => {
@@ -59,7 +59,7 @@ test("the event loop has its turns while much is counted", async (t) => {
     next = setImmediate(turn);
   };
   let next = setImmediate(turn);
-  await folderUsage(root);
+  await folderSizes(root);
   clearImmediate(next);
   assert.ok(turns > 0);
 });

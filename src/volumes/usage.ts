@@ -21,13 +21,8 @@ export interface FolderSizes {
   readonly taken: number;
 }
 
-/** The bytes of `folderSizes`. */
-export async function folderUsage(path: string): Promise<number> {
-  return (await folderSizes(path)).bytes;
-}
-
 /**
- * Bytes of what lies in a folder, each file counted once however many names it has; other file systems that are
+ * Sizes of what lies in a folder, each file counted once however many names it has; other file systems that are
  * mounted within are left out. Links that a container puts in the way are never followed, and what it removes meanwhile
  * is passed over; 0 if the folder itself is not there.
  */
