@@ -33,11 +33,18 @@ export function warnOfUnpublished(
   networks: Pick<NetworkController, "find">,
 ): string[] {
   if (Object.keys(PortBindings ?? {}).length === 0) return [];
-  const found = Object.keys(endpoints).map((name) => findIfThere(networks, name));
-  const onWire = found.filter((network) => network?.driver === "macvlan" || network?.driver === "ipvlan");
-  if (onWire.length === 0 || onWire.length < found.length) return [];
-  const names = onWire.map((network) => `${network?.name} (${network?.driver})`).join(", ");
-  return [`Published ports are discarded: on ${names} the container has an address of its own`];
+  const reasons = Object.keys(endpoints).map((name) => whyUnpublished(findIfThere(networks, name)));
+  if (reasons.length === 0 || reasons.includes(undefined)) return [];
+  return [`Published ports are discarded: ${reasons.join("; ")}`];
+}
+
+/** Why a network publishes nothing; undefined if it does. */
+function whyUnpublished(network: NetworkSummary | undefined): string | undefined {
+  if (network === undefined) return undefined;
+  const { name, driver, isInternal } = network;
+  if (driver === "macvlan" || driver === "ipvlan")
+    return `on ${name} (${driver}) the container has an address of its own`;
+  return isInternal ? `${name} is internal, nothing gets into it` : undefined;
 }
 
 function findIfThere(networks: Pick<NetworkController, "find">, nameOrId: string): NetworkSummary | undefined {

@@ -58,6 +58,7 @@ export interface NetworkSummary {
   readonly driver: NetworkDriverName;
   /** True for all but bridge, host and none. */
   readonly isUserDefined: boolean;
+  readonly isInternal: boolean;
 }
 
 export interface SandboxRequest {

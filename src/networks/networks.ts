@@ -389,7 +389,8 @@ export class Networks implements NetworkController {
 }
 
 function summaryOf(record: NetworkRecord): NetworkSummary {
-  return { id: record.id, name: record.name, driver: record.driver, isUserDefined: !isPredefined(record) };
+  const { id, name, driver, internal } = record;
+  return { id, name, driver, isUserDefined: !isPredefined(record), isInternal: internal };
 }
 
 function pluggedOf({ id, address, containerId }: Endpoint, { sandbox }: Membership): Plugged {

@@ -362,6 +362,20 @@ describe("user-defined networks", { skip: NO_DOCKER }, () => {
     );
   });
 
+  test("who publishes ports where nothing gets in is told so", async () => {
+    await engine.ok("network", "create", "--internal", "inner");
+    await engine.ok("network", "create", "front");
+    const warning = async (...flags: string[]) => (await engine.docker("create", "--rm", ...flags, ...IDLE)).stderr;
+    const said = /^WARNING: Published ports are discarded: inner is internal, nothing gets into it$/m;
+    assert.match(await warning("--name", "hidden", "--network", "inner", "-p", "80"), said);
+    assert.doesNotMatch(await warning("--name", "silent", "--network", "inner"), /discarded/);
+    assert.doesNotMatch(
+      await warning("--name", "shown", "--network", "inner", "--network", "front", "-p", "80"),
+      /disc/,
+    );
+    await remove(["hidden", "silent", "shown"], "inner", "front");
+  });
+
   test("a container starts on several networks, with the settings of each", async () => {
     await engine.ok(
       "network",
