@@ -19,9 +19,14 @@ export function openSqlite(path: string): Store {
       `cannot open ${path}: it was written by a later version of Gantry (schema ${version}, this one knows ${SCHEMA_VERSION})`,
     );
   }
-  db.exec(`CREATE TABLE IF NOT EXISTS records (
-    collection TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (collection, key)
-  ) WITHOUT ROWID, STRICT; PRAGMA user_version = ${SCHEMA_VERSION}`);
+  // Not written to without need: an engine must begin on a full disk, too, to have something removed.
+  if (version < SCHEMA_VERSION) {
+    writing(path, () =>
+      db.exec(`CREATE TABLE IF NOT EXISTS records (
+        collection TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (collection, key)
+      ) WITHOUT ROWID, STRICT; PRAGMA user_version = ${SCHEMA_VERSION}`),
+    );
+  }
 
   const get = db.prepare("SELECT value FROM records WHERE collection = ? AND key = ?");
   const list = db.prepare("SELECT key, value FROM records WHERE collection = ? ORDER BY key");
@@ -31,21 +36,22 @@ export function openSqlite(path: string): Store {
   const commit = db.prepare("COMMIT");
   const rollback = db.prepare("ROLLBACK");
   // A commit of a relaxed transaction is whole in the write-ahead log; what it lacks is that file's sync. The file is
-  // there from the first write on, which the schema's was, until the database is closed.
+  // there from the first reading on, which the version's was, until the database is closed.
   const flusher = new Flusher(`${path}-wal`);
   let depth = 0;
 
   const transaction = <T>(act: () => T): T => {
     // An inner transaction is part of the outer one: it has no end of its own to be durable at.
     if (depth > 0) return act();
-    begin.run();
+    writing(path, () => begin.run());
     depth++;
     try {
       const result = act();
-      commit.run();
+      writing(path, () => commit.run());
       return result;
     } catch (error) {
-      rollback.run();
+      // A full disk ends a transaction by itself.
+      if (db.isTransaction) rollback.run();
       throw error;
     } finally {
       depth--;
@@ -64,10 +70,10 @@ export function openSqlite(path: string): Store {
           return rows.map(({ key, value }) => ({ key, value: parsed(path, name, key, value) as T }));
         },
         put(key, value) {
-          put.run(name, key, JSON.stringify(value));
+          writing(path, () => put.run(name, key, JSON.stringify(value)));
         },
         delete(key) {
-          remove.run(name, key);
+          writing(path, () => remove.run(name, key));
         },
       };
     },
@@ -95,6 +101,14 @@ function reading<T>(path: string, act: () => T): T {
     return act();
   } catch (error) {
     throw new GantryError("internal", `cannot read the records in ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function writing(path: string, act: () => unknown): void {
+  try {
+    act();
+  } catch (error) {
+    throw new GantryError("internal", `cannot write the records in ${path}: ${messageOf(error)}`, { cause: error });
   }
 }
 

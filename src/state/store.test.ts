@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -40,6 +40,37 @@ describe("the SQLite store", () => {
     db.exec("PRAGMA user_version = 99");
     db.close();
     assert.throws(() => openSqlite(path), /written by a later version of Gantry \(schema 99, this one knows 1\)/);
+  });
+
+  it("takes back what a full disk has no room for, says so, and begins there again", (t) => {
+    const disk = join(folder, "disk");
+    mkdirSync(disk);
+    const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=512k", "tmpfs", disk], { encoding: "utf8" });
+    if (mounted.status !== 0) return t.skip(mounted.stderr);
+    try {
+      const path = join(disk, "full.db");
+      const first = openSqlite(path);
+      first.collection("rows").put("kept", "first");
+      first.close();
+      const room = spawnSync("sh", ["-c", `df --output=avail -k ${disk} | tail -1`], { encoding: "utf8" });
+      // What a reader needs beside the records, and nothing for a writer.
+      writeFileSync(join(disk, "filler"), Buffer.alloc((Number(room.stdout) - 36) << 10));
+      const store = openSqlite(path);
+      const rows = store.collection<string>("rows");
+      assert.equal(rows.get("kept"), "first");
+      rmSync(join(disk, "filler"));
+      const fill = () =>
+        store.transaction(() => {
+          rows.put("kept", "second");
+          for (let n = 0; n < 2000; n++) rows.put(String(n), "x".repeat(1000));
+        });
+      assert.throws(fill, { message: `cannot write the records in ${path}: database or disk is full` });
+      assert.deepEqual(rows.list(), [{ key: "kept", value: "first" }]);
+      store.transaction(() => rows.put("kept", "third"));
+      store.close();
+    } finally {
+      spawnSync("umount", [disk]);
+    }
   });
 
   it("names the file that is no database", () => {

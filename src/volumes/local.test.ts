@@ -20,6 +20,7 @@ import { GantryError } from "../base/errors.ts";
 import { EventBus } from "../events/bus.ts";
 import { bindMount, isMountPoint, listMounts, unmount } from "../kernel/mount.ts";
 import { openMemory } from "../state/memory.ts";
+import type { Collection, Store } from "../state/store.ts";
 import { hasDisks } from "./disk.ts";
 import { LocalVolumes } from "./local.ts";
 
@@ -220,4 +221,34 @@ test("a disk that somebody unmounted is mounted again for who comes next", {
   await volumes.release("first");
   await volumes.release("second");
   assert.equal(isMountPoint(folder), false);
+});
+
+test("a volume whose removal can't be recorded is still there", async () => {
+  const store = openMemory();
+  let full = "";
+  const failing: Store = {
+    ...store,
+    collection: (name) => {
+      const rows = store.collection<never>(name);
+      const remove = (key: string) => {
+        if (name === full) throw new GantryError("internal", "the disk is full");
+        rows.delete(key);
+      };
+      return { ...rows, delete: remove } as Collection<never>;
+    },
+  };
+  const own = new LocalVolumes({ root, store: failing, events: new EventBus(), usersOf: () => [] });
+  own.create({ name: "data" });
+  full = "volumes";
+  await assert.rejects(own.remove("data", { force: false }), refusal("internal", "the disk is full"));
+  assert.deepEqual([own.list().map(({ Name }) => Name), readdirSync(root)], [["data"], ["data"]]);
+  full = "volume-renames";
+  const renamed = own.rename(own.get("data")!, "other", () => () => {});
+  assert.equal(renamed.Name, "other");
+  full = "";
+  // What is still noted of the renaming moves no volume that has the old name since.
+  own.create({ name: "data" });
+  await own.remove("other", { force: false });
+  const again = new LocalVolumes({ root, store, events: new EventBus(), usersOf: () => [] });
+  assert.deepEqual([again.list().map(({ Name }) => Name), readdirSync(root)], [["data"], ["data"]]);
 });

@@ -15,14 +15,13 @@ import { checkDeviceOptions, mountDevice } from "./device.ts";
 import { diskTakes, growDisk, mountDisk } from "./disk.ts";
 import type { VolumeDriver, VolumeListing, VolumeRequest } from "./driver.ts";
 import { Holders } from "./holders.ts";
-import { checkVolumeName, newVolumeName } from "./name.ts";
+import { ANONYMOUS_LABEL, checkVolumeName, newVolumeName } from "./name.ts";
 import { pruneChoice } from "./prune.ts";
 import { newTrash, removeIn, sweepOut, unmountBelow } from "./removal.ts";
 import { SnapshotTable } from "./snapshot-table.ts";
 import { type FolderSizes, folderSizes } from "./usage.ts";
 import { type Place, READER } from "./users.ts";
 
-const ANONYMOUS_LABEL = "com.docker.volume.anonymous";
 /** What belongs into a volume's folder. */
 const PARTS: ReadonlySet<string> = new Set(["_data", "volume.img", "snapshots"]);
 
@@ -138,10 +137,13 @@ export class LocalVolumes implements VolumeDriver {
       this.#refuseRemoval(name, options);
     }
     this.#unmountForRemoval(name, volume);
+    // Memory last: what the disk has no room to forget is still there.
+    this.#ports.store.transaction(() => {
+      this.#records.delete(name);
+      this.snapshots.forget(name);
+    });
     this.#volumes.delete(name);
     this.#holders.forget(name);
-    this.#records.delete(name);
-    this.snapshots.forget(name);
     await this.#discard(name);
     this.#publish("destroy", name);
   }
@@ -392,12 +394,17 @@ export class LocalVolumes implements VolumeDriver {
   }
 
   #finishRename(from: string, to: string): void {
-    if (existsSync(this.#folder(from)) && !existsSync(this.#folder(to))) {
+    const isPending = this.#volumes.has(to) && !this.#volumes.has(from);
+    if (isPending && existsSync(this.#folder(from)) && !existsSync(this.#folder(to))) {
       renameSync(this.#folder(from), this.#folder(to));
       syncFolder(this.#ports.root);
     }
     failpoint("volumes.rename.moved");
-    this.#renames.delete(from);
+    try {
+      this.#renames.delete(from);
+    } catch {
+      // It is done all the same, and noted at the next boot if the disk has room for that then.
+    }
   }
 
   /** What belongs to nobody any more goes out of its place at once, then bit by bit: it may be large and deep. */
