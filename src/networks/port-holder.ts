@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { Breath } from "../base/breath.ts";
 import type { Protocol } from "./firewall.ts";
+import { parseAddress } from "./subnet.ts";
 
 const LISTENING = "0A";
 /** How long a search of all processes may take. */
@@ -49,25 +50,17 @@ function meet(a: string, b: string): boolean {
 }
 
 /** IPv4 is one 32-bit word of the machine's byte order, IPv6 is four. */
-function hexOf(address: string): string {
-  const bytes = address.includes(":") ? sixteenBytes(address) : address.split(".").map(Number);
-  const words: string[] = [];
-  for (let at = 0; at < bytes.length; at += 4) {
-    words.push(Buffer.from(bytes.slice(at, at + 4).reverse()).toString("hex"));
-  }
-  return words.join("").toUpperCase();
-}
-
-function sixteenBytes(address: string): number[] {
-  // The URL parser writes the address in full groups but for one run of zeros.
-  const [head = "", tail] = new URL(`http://[${address}]`).hostname.slice(1, -1).split("::");
-  const groups = (text: string) => text.split(":").filter((group) => group !== "");
-  const [front, back] = [groups(head), groups(tail ?? "")];
-  const zeros = Array.from({ length: 8 - front.length - back.length }, () => "0");
-  return [...front, ...zeros, ...back].flatMap((group) => {
-    const value = Number.parseInt(group, 16);
-    return [value >> 8, value & 255];
-  });
+function hexOf(text: string): string {
+  const { family, value } = parseAddress(text);
+  const words =
+    value
+      .toString(16)
+      .padStart(family === 4 ? 8 : 32, "0")
+      .match(/.{8}/g) ?? [];
+  return words
+    .map((word) => Buffer.from(word, "hex").reverse().toString("hex"))
+    .join("")
+    .toUpperCase();
 }
 
 function holdsOne(pid: string, inodes: ReadonlySet<string>): boolean {

@@ -3,10 +3,10 @@ import { Breath } from "../base/breath.ts";
 import { bytesToName } from "../base/byte-string.ts";
 import { GantryError, unlessCode } from "../base/errors.ts";
 import { type FileStat, openFileAt, readlinkat } from "../kernel/path.ts";
-import type { TarType } from "../oci/tar/entry.ts";
 import { tarTypeOf } from "../oci/tar/file-type.ts";
-import { type TarInput, type TarOutput, writeTar } from "../oci/tar/writer.ts";
-import { type Change, LONGEST_PATH, readAttributes, tooDeep } from "./changes.ts";
+import { type TarOutput, writeTar } from "../oci/tar/writer.ts";
+import { type Change, LONGEST_PATH, tooDeep } from "./changes.ts";
+import { tarInputOf } from "./pack-tree.ts";
 
 const CHUNK = 1 << 18;
 /** Whoever extracts the layer again does it below a root of its own, whose path counts too. */
@@ -33,14 +33,14 @@ async function* members(changes: Iterable<Change>): AsyncGenerator<TarOutput> {
     const inode = `${stat.dev}/${stat.ino}`;
     const first = stat.nlink > 1 && type !== "directory" ? links.get(inode) : undefined;
     if (first !== undefined) {
-      yield { entry: { ...describe(change, stat, "hardlink"), linkName: first } };
+      yield { entry: { ...tarInputOf({ ...change, stat }, change.path, "hardlink"), linkName: first } };
       continue;
     }
     if (stat.nlink > 1) links.set(inode, path);
     if (type === "file") yield* file(change, stat, breath);
     else {
       const linkName = type === "symlink" ? ifThere(() => bytesToName(readlinkat(change.dir, change.base))) : "";
-      if (linkName !== undefined) yield { entry: { ...describe(change, stat, type), linkName } };
+      if (linkName !== undefined) yield { entry: { ...tarInputOf({ ...change, stat }, change.path, type), linkName } };
     }
   }
 }
@@ -50,27 +50,13 @@ function ifThere<T>(act: () => T): T | undefined {
   return unlessCode(["ENOENT", "EINVAL"], act);
 }
 
-function describe(change: Change, stat: FileStat, type: TarType): TarInput {
-  const device = type === "character" || type === "block" ? stat.rdev : { major: 0, minor: 0 };
-  return {
-    name: change.path,
-    type,
-    mode: stat.mode & 0o7777,
-    uid: stat.uid,
-    gid: stat.gid,
-    mtime: stat.mtime,
-    ...device,
-    ...(type !== "hardlink" && { xattrs: readAttributes(change.dir, change.base) }),
-  };
-}
-
 async function* file(change: Change, stat: FileStat, breath: Breath): AsyncGenerator<TarOutput> {
   const fd = ifThere(() => openFileAt(change.dir, change.base));
   if (fd === undefined) return;
   try {
     const now = fstatSync(fd);
     yield {
-      entry: { ...describe(change, stat, "file"), size: now.size },
+      entry: { ...tarInputOf({ ...change, stat }, change.path, "file"), size: now.size },
       body: read(fd, now.size, change.path, breath),
     };
   } finally {

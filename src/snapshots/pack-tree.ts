@@ -98,7 +98,7 @@ async function* archiveMembers(thing: Located, { name }: ArchiveOptions): AsyncG
       return;
     }
     const prefix = name === "" || name.endsWith("/") ? name : `${name}/`;
-    if (name !== "") yield { entry: describe(thing, prefix, "directory") };
+    if (name !== "") yield { entry: tarInputOf(thing, prefix, "directory") };
     const top = await openIfThere(thing, prefix);
     if (top !== undefined) levels.push(top);
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
@@ -159,7 +159,7 @@ async function* member(
     const inode = `${stat.dev}/${stat.ino}`;
     const first = links.get(inode);
     if (first !== undefined) {
-      yield { entry: { ...describe(thing, name, "hardlink"), linkName: first } };
+      yield { entry: { ...tarInputOf(thing, name, "hardlink"), linkName: first } };
       return;
     }
     links.set(inode, name);
@@ -167,14 +167,15 @@ async function* member(
   if (type === "file") yield* file(thing, name, breath);
   else {
     const entry = ifThere(() => ({
-      ...describe(thing, name, type),
+      ...tarInputOf(thing, name, type),
       linkName: type === "symlink" ? bytesToName(readlinkat(thing.dir, thing.base)) : "",
     }));
     if (entry !== undefined) yield { entry };
   }
 }
 
-function describe({ dir, base, stat }: Located, name: string, type: TarType): TarInput {
+/** What a thing says of itself in an archive, its content and where links lead apart. */
+export function tarInputOf({ dir, base, stat }: Located, name: string, type: TarType): TarInput {
   const device = type === "character" || type === "block" ? stat.rdev : { major: 0, minor: 0 };
   return {
     name,
@@ -194,7 +195,7 @@ async function* file(thing: Located, name: string, breath: Breath): AsyncGenerat
   try {
     const now = fstatSync(fd);
     if (!now.isFile()) return;
-    const entry = ifThere(() => ({ ...describe(thing, name, "file"), size: now.size }));
+    const entry = ifThere(() => ({ ...tarInputOf(thing, name, "file"), size: now.size }));
     if (entry === undefined) return;
     const sparse = now.size - now.blocks * 512 > LEAST_HOLES ? dataRanges(fd, now.size, MOST_RANGES) : undefined;
     if (sparse !== undefined) yield { entry: { ...entry, sparse }, body: pieces(fd, sparse) };
