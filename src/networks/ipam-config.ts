@@ -11,7 +11,12 @@ import {
 } from "./subnet.ts";
 
 /** Of loopbacks, groups and "this network" (RFC 6890). */
-const NOBODYS = ["127.0.0.0/8", "224.0.0.0/4", "0.0.0.0/8", "::/127", "ff00::/8"].map(parseSubnet);
+const NOBODYS = [
+  ...["127.0.0.0/8", "224.0.0.0/4", "0.0.0.0/8", "::/127", "ff00::/8"],
+  // Each link has the first, none the second: its packets are IPv4's.
+  ...["fe80::/10", "::ffff:0:0/96"],
+].map(parseSubnet);
+
 /** What is wrong with one row of an IPAM configuration by itself, in Docker's words; empty for nothing. */
 export function complaintsOf(row: IpamConfig, enableIPv6: boolean): string[] {
   const subnet = tryRead(parseSubnet, row.Subnet ?? "");
