@@ -1,6 +1,7 @@
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { NftChanger } from "../kernel/nft-watch.ts";
+import { DatagramJudge } from "./datagram-judge.ts";
 import type { Firewall } from "./firewall.ts";
 
 /** Who comes again within this time is taken to be the one of before. */
@@ -24,19 +25,25 @@ export interface FirewallGuardPorts {
 export class FirewallGuard {
   readonly #ports: FirewallGuardPorts;
   #timer: NodeJS.Timeout | undefined;
+  readonly #judge: DatagramJudge;
   #pauseMs = 0;
   #restoredAt = Number.NEGATIVE_INFINITY;
 
   constructor(ports: FirewallGuardPorts) {
     this.#ports = ports;
+    this.#judge = new DatagramJudge(ports.firewall, ports.logger);
     ports.firewall.watch(
       (by) => this.#disturbed(by),
-      () => ports.onOther(),
+      () => {
+        ports.onOther();
+        this.#judge.rulesChanged();
+      },
     );
   }
 
   close(): void {
     clearTimeout(this.#timer);
+    this.#judge.close();
     this.#timer = undefined;
     this.#ports.firewall.detach();
   }

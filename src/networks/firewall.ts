@@ -1,5 +1,6 @@
 import { GantryError, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
+import { forgetUnanswered, unansweredFlows } from "../kernel/conntrack.ts";
 import { type NftChanger, NftWatch } from "../kernel/nft-watch.ts";
 import { Nftables, type NftCommand } from "../kernel/nftables.ts";
 import {
@@ -109,6 +110,17 @@ export class Firewall {
     this.#change(elementsOf(this.#publish, [], { mappings, openPorts }), "delete");
   }
 
+  /** Where the host's rules decide, the flows of datagrams that they let in and that no container has answered yet. */
+  unanswered(): ReadonlySet<string> {
+    const led = this.#publish === "open" ? [] : this.#ledDatagrams();
+    return led.length === 0 ? new Set() : unansweredFlows(led);
+  }
+
+  /** Has the host's rules decide anew on those of these flows that are unanswered still. */
+  judgeAnew(flows: ReadonlySet<string>): void {
+    forgetUnanswered(this.#ledDatagrams(), flows);
+  }
+
   /** Takes the tables away. */
   close(): void {
     this.#run(withoutTables(this.#table));
@@ -120,6 +132,11 @@ export class Firewall {
   detach(): void {
     this.#watch?.close();
     this.#watch = undefined;
+  }
+
+  /** Where published ports lead to by other protocols than TCP, whose calls are answered or end. */
+  #ledDatagrams(): string[] {
+    return [...this.#mappings].filter(({ protocol }) => protocol !== "tcp").map(({ containerIp }) => containerIp);
   }
 
   #run(script: string): void {

@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, writeFileSync } from "node:fs";
+import { createSocket } from "node:dgram";
+import { closeSync, cpSync, existsSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { networkCreateRequest } from "../api/network-request.ts";
+import { bindSocket, connectSocket } from "../kernel/bound-socket.ts";
 import { bindMount, unmount } from "../kernel/mount.ts";
-import { createNetns, removeNetns } from "../kernel/namespace.ts";
+import { createNetns, inNetns, removeNetns } from "../kernel/namespace.ts";
 import { Netlink } from "../kernel/netlink.ts";
 import { enterPrivateHost } from "../kernel/private-host.fixture.ts";
 import { call, makeDualNeighbour, serveDual, startDual } from "./dual-lab.fixture.ts";
@@ -36,6 +39,7 @@ before(async () => {
     "80/udp": at("8080"),
     "81/tcp": at("8081"),
     "81/udp": at("8081"),
+    "83/udp": at("8083"),
     "82/tcp": [...at("8082", "10.9.0.1"), ...at("8082", "fd09::1")],
   });
   peer = await startDual(networks, "peer");
@@ -125,6 +129,37 @@ describe("nft's own rules", { skip: NO_NFT }, () => {
     assert.equal(await call("tcp", neighbour.path, "10.9.0.1", 8080), "10.9.0.2: hi");
     nft("add element inet user banned { 10.9.0.2 }");
     assert.equal(await ask("tcp", neighbour.path, "10.9.0.1", 8080), "timeout");
+  });
+
+  test("shut out soon who sends datagrams that nobody answers", async () => {
+    const heard: string[] = [];
+    const ear = createSocket("udp6", (data) => heard.push(String(data)));
+    ear.bind({ fd: inNetns(web.path, () => bindSocket("udp", "::", 83, { both: true })) });
+    const mouths = [
+      { address: "10.9.0.1", fd: inNetns(neighbour.path, () => connectSocket("udp", "10.9.0.1", 8083)) },
+      { address: "fd09::1", fd: inNetns(neighbour.path, () => connectSocket("udp", "fd09::1", 8083)) },
+    ];
+    let count = 0;
+    const isHeard = async (fd: number) => {
+      const text = `${++count}`;
+      writeSync(fd, text);
+      // What takes longer, and comes after all, is heard at the next turn.
+      for (let turn = 0; turn < 10 && !heard.includes(text); turn++) await delay(10);
+      return heard.includes(text);
+    };
+    const until = async (address: string, isWanted: boolean) => {
+      const { fd } = mouths.find((mouth) => mouth.address === address)!;
+      const deadline = Date.now() + 20_000;
+      while ((await isHeard(fd)) !== isWanted) assert.ok(Date.now() < deadline, `${address}: never ${isWanted}`);
+    };
+    rules("accept");
+    for (const { address } of mouths) await until(address, true);
+    nft("insert rule inet user input udp dport 8083 drop");
+    for (const { address } of mouths) await until(address, false);
+    nft("flush chain inet user input; add rule inet user input accept");
+    for (const { address } of mouths) await until(address, true);
+    for (const { fd } of mouths) closeSync(fd);
+    ear.close();
   });
 
   test("don't count for containers and the host itself, as if it were open", async () => {
