@@ -10,7 +10,7 @@ const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 30_000;
 
 export interface FirewallGuardPorts {
-  readonly firewall: Firewall;
+  readonly firewall: Pick<Firewall, "watch" | "detach" | "exists" | "restore" | "unanswered" | "judgeAnew">;
   readonly logger: Logger;
   /** The tables are in place again; once a disturbance, however often it repeats. */
   readonly onRestored: (by: string) => void;
@@ -51,14 +51,21 @@ export class FirewallGuard {
   #disturbed(by: NftChanger | undefined): void {
     if (this.#timer !== undefined) return;
     const isCalm = performance.now() - this.#restoredAt > CALM_MS;
-    const pauseMs = isCalm ? 0 : Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, this.#pauseMs * 2));
-    this.#pauseMs = pauseMs;
-    // Not from within the watch, which may be telling of it in the midst of a change of our own.
+    if (isCalm) this.#pauseMs = 0;
+    else this.#lengthenPause();
+    this.#restoreSoon(by, isCalm);
+  }
+
+  #lengthenPause(): void {
+    this.#pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, this.#pauseMs * 2));
+  }
+
+  /** Not from within the watch, which may be telling of it in the midst of a change of our own. */
+  #restoreSoon(by: NftChanger | undefined, isFirst: boolean): void {
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.#restore(by, isCalm);
-    }, pauseMs);
-    this.#timer.unref();
+      this.#restore(by, isFirst);
+    }, this.#pauseMs).unref();
   }
 
   #restore(by: NftChanger | undefined, isFirst: boolean): void {
@@ -68,7 +75,11 @@ export class FirewallGuard {
       if (by === undefined && firewall.exists()) return;
       firewall.restore();
     } catch (error) {
-      logger.error("the packet filter's tables could not be put in place again", { cause: messageOf(error) });
+      logger.error("the packet filter's tables could not be put in place again: it is tried again", {
+        cause: messageOf(error),
+      });
+      this.#lengthenPause();
+      this.#restoreSoon(by, isFirst);
       return;
     } finally {
       this.#restoredAt = performance.now();
