@@ -544,3 +544,10 @@ test("what was imported is kept until the volume is free to take it", async () =
   await importing;
   assert.deepEqual([files("data"), laidOut()], [["new"], { data: "_data" }]);
 });
+
+test("snapshots go nowhere else, whatever is in the place of their folder", async () => {
+  const { Mountpoint } = local.create({ name: "data" });
+  symlinkSync(tmpdir(), join(Mountpoint, "..", "snapshots"));
+  await assert.rejects(care.snapshot("data", "first", "refuse"), refusal("internal", /snapshots is not a folder$/));
+  assert.equal(existsSync(join(tmpdir(), "first")), false);
+});

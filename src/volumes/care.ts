@@ -1,4 +1,4 @@
-import { closeSync, constants, existsSync, mkdirSync, openSync, readdirSync, renameSync } from "node:fs";
+import { closeSync, constants, existsSync, lstatSync, mkdirSync, openSync, readdirSync, renameSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import type { Volume, VolumeSnapshot, VolumeUsage } from "../api/volume.ts";
@@ -322,7 +322,9 @@ export class VolumeCare {
   }
 
   #shelf(name: string): string {
-    return join(dirname(this.#volume(name).Mountpoint), "snapshots");
+    const shelf = join(dirname(this.#volume(name).Mountpoint), "snapshots");
+    if (lstatSync(shelf, { throwIfNoEntry: false })?.isDirectory() !== false) return shelf;
+    throw new GantryError("internal", `cannot use the snapshots of volume ${name}: ${shelf} is not a folder`);
   }
 
   #volume(name: string): Volume {

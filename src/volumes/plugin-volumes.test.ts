@@ -315,3 +315,13 @@ test("specs name a plugin's address, the first folder's first", async () => {
   const { warnings } = await volumes.listAll();
   assert.equal(warnings.length, bad.length, "each is told of, none keeps the others from being listed");
 });
+
+test("a status that no answer can hold is told of", async () => {
+  const deep = `{"a":${"[".repeat(200_000)}${"]".repeat(200_000)}}`;
+  const plugin = await plug();
+  await volumes.make({ name: "deep", driver: "folders" });
+  plugin.behaviour = {
+    answer: ({ method }) => (method === "VolumeDriver.Get" ? `{"Volume":{"Name":"deep","Status":${deep}}}` : undefined),
+  };
+  await assert.rejects(volumes.inspect("deep"), /failed at VolumeDriver\.Get: it answered with .* for Status/);
+});

@@ -198,6 +198,7 @@ export class Plugins {
         : this.#folder(driver, method, Mountpoint);
     const isTime = typeof CreatedAt === "string" && !Number.isNaN(Date.parse(CreatedAt)) && !/^0001-/.test(CreatedAt);
     const hasStatus = typeof Status === "object" && Status !== null && !Array.isArray(Status);
+    if (hasStatus && !isWritable(Status)) throw garbage(driver, method, "Status", "{…", "nested too deeply");
     return {
       name: Name,
       mountpoint,
@@ -224,6 +225,17 @@ export class Plugins {
 
   #askAll(): Patience {
     return { timeoutMs: this.#patience.askAllMs, retryMs: 0 };
+  }
+}
+
+/** What is nested deeper than a stack can be read, but not written. */
+function isWritable(value: object): boolean {
+  try {
+    JSON.stringify(value);
+    return true;
+  } catch (error) {
+    if (error instanceof RangeError) return false;
+    throw error;
   }
 }
 
