@@ -249,6 +249,7 @@ ${lead}  }
  * the original ends, and so does its entry of the connection table, which was not confirmed yet. All other packets of
  * the connection are led by what the copy has left in the connection table, without a further look.
  * inside: the bridges on which there are containers and nobody else. All other links are outside.
+ * carry: whom the host's own rules have led here from another port gets answers by that one from the engine's socket.
  * again: packets of a connection that nothing has answered yet (a stream of datagrams) take the way of the first.
  * track: copies are born untracked; giving them the zone in which they would be anyway makes the kernel track them.
  */
@@ -275,6 +276,7 @@ ${rules("ct state new ct status confirmed", carry)}  }
     type filter hook input priority 2147483000; policy accept;
     iifname "lo" accept
     iifname @inside accept
+    ct status dnat accept
     ${daddr(family)} ${family === 4 ? "127.0.0.0/8" : "::1"} accept
 ${rules("ct state new", carry)}  }
   chain track {

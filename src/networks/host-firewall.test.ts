@@ -116,6 +116,21 @@ describe("nft's own rules", { skip: NO_NFT }, () => {
     assert.equal(await call("tcp", neighbour.path, "10.9.0.1", 8081), "10.9.0.2: hi");
   });
 
+  test("lead to a port from another one, as they would to a local service's", async () => {
+    rules(
+      "tcp dport { 8080, 8083 } accept",
+      `chain prerouting {
+      type nat hook prerouting priority dstnat;
+      tcp dport 4080 redirect to :8080
+      tcp dport 4081 redirect to :8081
+    }`,
+    );
+    const answers = ["10.9.0.1", "fd09::1"].map((host) => call("tcp", neighbour.path, host, 4080));
+    // By the engine, so that the caller's address is not the container's to see.
+    for (const answer of await Promise.all(answers)) assert.match(answer, /: hi$/);
+    assert.equal(await ask("tcp", neighbour.path, "10.9.0.1", 4081), "timeout");
+  });
+
   test("count and limit connections as those of a local service", async () => {
     rules("tcp dport 8080 limit rate 1/day burst 2 packets accept");
     const answers: string[] = [];
