@@ -217,8 +217,12 @@ describe("what containers and clients see is Docker's", { skip: NO_DOCKER }, () 
       );
       await engine.docker("run", "--name", "gone", "busybox", "sh", "-c", "exit 3");
       await engine.ok("tag", "busybox", "a.very.long.registry.example:5000/some/name:tag");
+      await engine.ok("network", "create", "--subnet", "10.231.7.0/24", "plain");
     });
-    after(() => engine.docker("rm", "-fv", "web", "gone"));
+    after(async () => {
+      await engine.docker("rm", "-fv", "web", "gone");
+      await engine.docker("network", "rm", "plain");
+    });
 
     const COMMANDS: readonly string[] = [
       "ps -aq --no-trunc",
@@ -271,6 +275,10 @@ describe("what containers and clients see is Docker's", { skip: NO_DOCKER }, () 
       "image inspect ",
       "volume inspect ",
       "network inspect ",
+      "network inspect -f {{range\\ .IPAM.Config}}{{.Gateway}}|{{.IPRange}};{{end}}{{.Peers}}{{.Services}} bridge",
+      "network inspect -f {{range\\ .IPAM.Config}}{{.Subnet}}|{{.Gateway}}|{{.IPRange}};{{end}} plain",
+      "volume inspect -f {{.Status}}{{if\\ .UsageData}}x{{end}}{{if\\ .ClusterVolume}}x{{end}} data",
+      "volume inspect -f {{.Nope}} data",
       "image inspect -f {{.Id}} nobody",
       "inspect -f {{.Name}} nobody",
       "rm ",

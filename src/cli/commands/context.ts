@@ -315,7 +315,8 @@ export const inspectContexts: Command = {
         Storage: { MetadataPath: memory ?? store.metaFolder(name), TLSPath: memory ?? store.tlsFolder(name) },
       });
     };
-    return await inspectValues(names, lookup, call.flags.text("format"), "context.contextWithTLSListing");
+    const shape = { type: "context.contextWithTLSListing", leftOut: {} };
+    return await inspectValues(names, lookup, call.flags.text("format"), shape);
   },
 };
 

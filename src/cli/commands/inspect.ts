@@ -89,7 +89,9 @@ export const inspectImages = ofKind("image", [
 export const inspectNetworks = ofKind("network", [boolFlag("v,verbose", "Verbose output for diagnostics")]);
 export const inspectVolumes = ofKind("volume", []);
 
+const VOLUME = { type: "volume.Volume", leftOut: { Status: {}, UsageData: null, ClusterVolume: null } };
+
 async function inspectAll(call: Call, lookup: Lookup): Promise<number> {
-  const type = lookup === LOOKUPS.volume ? "volume.Volume" : undefined;
-  return await inspectValues(call.args, (name) => lookup(call, name), call.flags.text("format"), type);
+  const shape = lookup === LOOKUPS.volume ? VOLUME : undefined;
+  return await inspectValues(call.args, (name) => lookup(call, name), call.flags.text("format"), shape);
 }

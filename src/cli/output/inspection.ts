@@ -4,17 +4,27 @@ import { errorLine } from "../error-line.ts";
 import { indentJson } from "./indent.ts";
 import { complain, print, printLine } from "./print.ts";
 
+/** What templates see of a kind of values whose fields are known. */
+export interface InspectedShape {
+  /** What errors call a value. */
+  readonly type: string;
+  /** Fields that the engine leaves out when they are empty, and what they then are. */
+  readonly leftOut: Readonly<Record<string, unknown>>;
+}
+
+type Missing = (record: Readonly<Record<string, unknown>>, field: string, isData: boolean) => unknown;
+
 /**
  * Looks each name up and prints what was found: as JSON, on one line for the format `json`, or by a template. What was
- * not found is complained of at the end. Resolves to the exit code. `type` is what errors call the values.
+ * not found is complained of at the end. Resolves to the exit code. `shape` is of values of one kind that is known.
  */
 export async function inspectValues(
   names: readonly string[],
   lookup: (name: string) => Promise<string>,
   format: string,
-  type?: string,
+  shape?: InspectedShape,
 ): Promise<number> {
-  const show = format === "" || format === "json" ? undefined : await templateFor(format, type);
+  const show = format === "" || format === "json" ? undefined : await templateFor(format, shape);
   const found: string[] = [];
   const complaints: string[] = [];
   let shown = 0;
@@ -62,24 +72,41 @@ const LEFT_OUT: Readonly<Record<string, unknown>> = {
   Runtime: "",
   Variant: "",
   OsVersion: "",
+  Gateway: "",
+  IPRange: "",
+  Peers: [],
+  Services: {},
   Parent: "",
   Author: "",
 };
 
-async function templateFor(format: string, type?: string): Promise<(data: unknown) => string> {
-  const { compileTemplate } = await import("../../base/template/evaluate.ts");
-  const missing = (record: Readonly<Record<string, unknown>>, field: string): unknown => {
-    if (Object.hasOwn(LEFT_OUT, field)) return LEFT_OUT[field];
-    // Go's names of fields, as templates are often written with, differ from JSON's only in case: ID and Id.
-    const key = Object.keys(record).find((name) => name.toLowerCase() === field.toLowerCase());
-    if (key !== undefined) return record[key];
-    // In a map that users fill, such as labels, a missing key is no mistake.
-    if (Object.keys(record).some((name) => !/^[A-Z]/.test(name)) || Object.keys(record).length === 0) return undefined;
-    throw new Error(`map has no entry for key ${JSON.stringify(field)}`);
+const missingOfAny: Missing = (record, field) => {
+  if (Object.hasOwn(LEFT_OUT, field)) return LEFT_OUT[field];
+  // Go's names of fields, as templates are often written with, differ from JSON's only in case: ID and Id.
+  const key = Object.keys(record).find((name) => name.toLowerCase() === field.toLowerCase());
+  if (key !== undefined) return record[key];
+  // In a map that users fill, such as labels, a missing key is no mistake.
+  if (Object.keys(record).some((name) => !/^[A-Z]/.test(name)) || Object.keys(record).length === 0) return undefined;
+  throw new Error(`map has no entry for key ${JSON.stringify(field)}`);
+};
+
+const missingOf =
+  ({ type, leftOut }: InspectedShape): Missing =>
+  (_record, field, isData) => {
+    // Below the value itself are only maps that users or drivers fill.
+    if (!isData) return undefined;
+    if (Object.hasOwn(leftOut, field)) return leftOut[field];
+    throw new Error(`can't evaluate field ${field} in type ${type}`);
   };
+
+async function templateFor(format: string, shape?: InspectedShape): Promise<(data: unknown) => string> {
+  const { compileTemplate } = await import("../../base/template/evaluate.ts");
   let template: (data: unknown) => string;
   try {
-    template = compileTemplate(format, type === undefined ? { missing } : { type });
+    template = compileTemplate(
+      format,
+      shape === undefined ? { missing: missingOfAny } : { type: shape.type, missing: missingOf(shape) },
+    );
   } catch (error) {
     throw new ExitError(64, `template parsing error: ${messageOf(error)}`);
   }
