@@ -82,137 +82,102 @@ function publishedMeasures(from: From, host: string, where: string): Measure[] {
   ];
 }
 
+/** A change of networks, measured by the tool and by the API. */
+interface Change {
+  readonly name: string;
+  readonly words: readonly string[];
+  readonly call: readonly [method: string, path: string, body?: object];
+  /** What comes before each and after it, and isn't counted. */
+  readonly prepare?: readonly string[];
+  readonly undo?: readonly string[];
+  readonly before?: (peer: Peer) => Promise<unknown>;
+  readonly after?: (peer: Peer) => Promise<unknown>;
+}
+
+const CREATE = ["network", "create", "made"] as const;
+const REMOVE = ["network", "rm", "made"] as const;
+const CONNECT = ["network", "connect", "joined", "member"] as const;
+const DISCONNECT = ["network", "disconnect", "joined", "member"] as const;
+
+const CHANGES: readonly Change[] = [
+  {
+    name: "`network create`",
+    words: CREATE,
+    call: ["POST", "/networks/create", { Name: "made", CheckDuplicate: true }],
+    undo: REMOVE,
+  },
+  { name: "`network rm`", words: REMOVE, call: ["DELETE", "/networks/made"], prepare: CREATE },
+  {
+    name: "`network connect` of a running container",
+    words: CONNECT,
+    call: ["POST", "/networks/joined/connect", { Container: "member" }],
+    undo: DISCONNECT,
+    before: makeMember,
+  },
+  {
+    name: "`network disconnect` of a running container",
+    words: DISCONNECT,
+    call: ["POST", "/networks/joined/disconnect", { Container: "member" }],
+    prepare: CONNECT,
+    before: makeMember,
+    after: removeMember,
+  },
+];
+
+function changeMeasure(by: "the tool" | "the API", change: Change): Measure {
+  const { name, words, call, prepare, undo, before, after } = change;
+  return {
+    group: "networks",
+    name: `${name}, by ${by}`,
+    unit: "ms",
+    rounds: 6,
+    warmUp: 1,
+    ...(before && { before }),
+    once: async (peer) => {
+      if (prepare !== undefined) await peer.output(...prepare);
+      const ms = by === "the tool" ? peer.time([...words]) : await elapsed(() => peer.call(...call));
+      if (undo !== undefined) await peer.output(...undo);
+      return ms;
+    },
+    ...(after && { after }),
+  };
+}
+
+const ON_NETWORKS = `${CROWD} containers on ${NETWORKS.length} networks each`;
+const ON_NETWORKS_RUNNING = `${CROWD} running containers on ${NETWORKS.length} networks each`;
+
+const FIGURES: readonly (readonly [name: string, unit: Measure["unit"], of: Together, figure: string])[] = [
+  [`${ON_NETWORKS}, created and started over the API, ${AT_ONCE} at once`, "ms", crowd, "start"],
+  [`removal of ${ON_NETWORKS_RUNNING}, ${AT_ONCE} at once`, "ms", crowd, "remove"],
+  [`memory that ${ON_NETWORKS} add (PSS)`, "MiB", crowd, "memory"],
+  [`\`run -d\` of a container with ${MANY_PORTS} published ports`, "ms", ports, "start"],
+  [`\`rm -f\` of a container with ${MANY_PORTS} published ports`, "ms", ports, "remove"],
+  [`memory that ${MANY_PORTS} published ports add (PSS)`, "MiB", ports, "memory"],
+  [`processes that ${MANY_PORTS} published ports add`, "processes", ports, "processes"],
+];
+
+const WAYS: readonly (readonly [way: string, from: From, host: string])[] = [
+  ["container to container on one bridge", "neighbour", SERVER],
+  ["from another machine through a published port", "outside", OUTSIDE],
+  ["from the host's loopback through a published port", "host", "127.0.0.1"],
+];
+
 /** Containers' networks: making and joining them, published ports, what goes through them, and names. */
 export const NETWORK_MEASURES: readonly Measure[] = [
-  ...(["the tool", "the API"] as const).flatMap((by): Measure[] => [
-    {
+  ...(["the tool", "the API"] as const).flatMap((by) => CHANGES.map((change) => changeMeasure(by, change))),
+  ...FIGURES.map(
+    ([name, unit, of, figure]): Measure => ({
       group: "networks",
-      name: `\`network create\`, by ${by}`,
-      unit: "ms",
-      rounds: 6,
-      warmUp: 1,
-      once: async (peer) => {
-        const ms =
-          by === "the tool"
-            ? peer.time(["network", "create", "made"])
-            : await elapsed(() => peer.call("POST", "/networks/create", { Name: "made", CheckDuplicate: true }));
-        await peer.output("network", "rm", "made");
-        return ms;
-      },
-    },
-    {
-      group: "networks",
-      name: `\`network rm\`, by ${by}`,
-      unit: "ms",
-      rounds: 6,
-      warmUp: 1,
-      once: async (peer) => {
-        await peer.output("network", "create", "made");
-        return by === "the tool"
-          ? peer.time(["network", "rm", "made"])
-          : await elapsed(() => peer.call("DELETE", "/networks/made"));
-      },
-    },
-    {
-      group: "networks",
-      name: `\`network connect\` of a running container, by ${by}`,
-      unit: "ms",
-      rounds: 6,
-      warmUp: 1,
-      before: makeMember,
-      once: async (peer) => {
-        const ms =
-          by === "the tool"
-            ? peer.time(["network", "connect", "joined", "member"])
-            : await elapsed(() => peer.call("POST", "/networks/joined/connect", { Container: "member" }));
-        await peer.output("network", "disconnect", "joined", "member");
-        return ms;
-      },
-    },
-    {
-      group: "networks",
-      name: `\`network disconnect\` of a running container, by ${by}`,
-      unit: "ms",
-      rounds: 6,
-      warmUp: 1,
-      before: makeMember,
-      once: async (peer) => {
-        await peer.output("network", "connect", "joined", "member");
-        return by === "the tool"
-          ? peer.time(["network", "disconnect", "joined", "member"])
-          : await elapsed(() => peer.call("POST", "/networks/joined/disconnect", { Container: "member" }));
-      },
-      after: async (peer) => {
-        await peer.output("rm", "-f", "member");
-        await peer.output("network", "rm", "joined");
-      },
-    },
-  ]),
-  {
-    group: "networks",
-    name: `${CROWD} containers on ${NETWORKS.length} networks each, created and started over the API, ${AT_ONCE} at once`,
-    unit: "ms",
-    rounds: 1,
-    warmUp: 0,
-    once: (peer) => crowd.figure(peer, "start"),
-  },
-  {
-    group: "networks",
-    name: `removal of ${CROWD} running containers on ${NETWORKS.length} networks each, ${AT_ONCE} at once`,
-    unit: "ms",
-    rounds: 1,
-    warmUp: 0,
-    once: (peer) => crowd.figure(peer, "remove"),
-  },
-  {
-    group: "networks",
-    name: `memory that ${CROWD} containers on ${NETWORKS.length} networks each add (PSS)`,
-    unit: "MiB",
-    rounds: 1,
-    warmUp: 0,
-    once: (peer) => crowd.figure(peer, "memory"),
-  },
-  {
-    group: "networks",
-    name: `\`run -d\` of a container with ${MANY_PORTS} published ports`,
-    unit: "ms",
-    rounds: 1,
-    warmUp: 0,
-    once: (peer) => ports.figure(peer, "start"),
-  },
-  {
-    group: "networks",
-    name: `\`rm -f\` of a container with ${MANY_PORTS} published ports`,
-    unit: "ms",
-    rounds: 1,
-    warmUp: 0,
-    once: (peer) => ports.figure(peer, "remove"),
-  },
-  {
-    group: "networks",
-    name: `memory that ${MANY_PORTS} published ports add (PSS)`,
-    unit: "MiB",
-    rounds: 1,
-    warmUp: 0,
-    once: (peer) => ports.figure(peer, "memory"),
-  },
-  {
-    group: "networks",
-    name: `processes that ${MANY_PORTS} published ports add`,
-    unit: "processes",
-    rounds: 1,
-    warmUp: 0,
-    once: (peer) => ports.figure(peer, "processes"),
-  },
+      name,
+      unit,
+      rounds: 1,
+      warmUp: 0,
+      once: (peer) => of.figure(peer, figure),
+    }),
+  ),
   ...publishedMeasures("outside", OUTSIDE, "another machine"),
   ...publishedMeasures("host", "127.0.0.1", "the host's loopback"),
-  ...(
-    [
-      ["container to container on one bridge", "neighbour", SERVER],
-      ["from another machine through a published port", "outside", OUTSIDE],
-      ["from the host's loopback through a published port", "host", "127.0.0.1"],
-    ] as const
-  ).map(
+  ...WAYS.map(
     ([way, from, host]): Measure => ({
       group: "networks",
       name: `throughput ${way} (${iperf === undefined ? "own sender" : "iperf3"})`,
@@ -255,6 +220,11 @@ async function makeMember(peer: Peer): Promise<void> {
   if ((await peer.output("ps", "-q", "--filter", "name=^member$")) !== "") return;
   await peer.output("network", "create", "joined");
   await peer.output("run", "-d", "--name", "member", IMAGE, "sleep", "1000000");
+}
+
+async function removeMember(peer: Peer): Promise<void> {
+  await peer.output("rm", "-f", "member");
+  await peer.output("network", "rm", "joined");
 }
 
 async function setStage(peer: Peer): Promise<void> {

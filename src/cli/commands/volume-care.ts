@@ -1,4 +1,4 @@
-import type { Volume, VolumeSnapshot } from "../../api/volume.ts";
+import type { VolumeSnapshot } from "../../api/volume.ts";
 import { bytesSize } from "../../base/units.ts";
 import { type Call, type Command, ExitError } from "../command.ts";
 import type { ParsedFlags } from "../flags/parse.ts";
@@ -28,15 +28,15 @@ function writersQuery(flags: ParsedFlags): { readonly force: boolean; readonly p
 const volumePath = (name: string | undefined): string => `/gantry/volumes/${segment(name ?? "", "volume")}`;
 
 /** Shows how it goes on standard error, so that what is printed is the name of what was made. */
-async function making<T extends { readonly Name: string }>(
+async function making(
   call: Call,
   path: string,
   query: Readonly<Record<string, string | boolean | readonly string[]>>,
 ): Promise<void> {
-  let made: T | undefined;
+  let made: { readonly Name: string } | undefined;
   const { body } = await call.client.stream("POST", path, { query });
   const onAux = (aux: unknown) => {
-    made = aux as T;
+    made = aux as { readonly Name: string };
   };
   await showProgress(body, 2, { quiet: call.flags.bool("quiet") || !isTerminal(2), onAux });
   if (made === undefined) throw new Error("the engine did not say what it made");
@@ -63,7 +63,7 @@ export const cloneVolume: Command = {
   async run(call) {
     const [name, to = ""] = call.args;
     const query = { to, label: call.flags.list("label"), ...writersQuery(call.flags) };
-    await making<Volume>(call, `${volumePath(name)}/clone`, query);
+    await making(call, `${volumePath(name)}/clone`, query);
     return 0;
   },
 };
@@ -81,7 +81,7 @@ export const snapshotVolume: Command = {
     const [name, snapshot = "", ...more] = first === "create" ? rest : call.args;
     if (name === undefined || more.length > 0)
       throw new ExitError(1, "snapshot takes a volume, and a name for the snapshot at most");
-    await making<VolumeSnapshot>(call, `${volumePath(name)}/snapshots`, {
+    await making(call, `${volumePath(name)}/snapshots`, {
       name: snapshot,
       ...writersQuery(call.flags),
     });

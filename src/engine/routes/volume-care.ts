@@ -42,7 +42,7 @@ export function volumeCareRoutes(care: VolumeCare): CareRoutes {
       return progressAnswer(async (onProgress) => {
         const told = copying(onProgress, params.name!);
         const made = await care.snapshot(params.name!, name, writersOf(query), { signal, onProgress: told });
-        const status = summary({ bytes: made.Size, files: 0, shared: made.Shared });
+        const status = summary({ bytes: made.Size, shared: made.Shared });
         onProgress({ id: params.name!, status, aux: made });
       });
     },
@@ -91,6 +91,6 @@ function copying(onProgress: (message: ProgressMessage) => void, id: string): (d
   return ({ bytes }) => onProgress({ id, status: "Copying", progressDetail: { current: bytes } });
 }
 
-function summary({ bytes, shared }: CopiedTree): string {
+function summary({ bytes, shared }: Pick<CopiedTree, "bytes" | "shared">): string {
   return `${bytesSize(bytes)} ${shared ? "shared with what they are a copy of" : "copied"}`;
 }
