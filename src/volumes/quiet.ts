@@ -1,7 +1,7 @@
 import { GantryError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import type { LocalVolumes } from "./local.ts";
-import { named, READER, type VolumeUsers } from "./users.ts";
+import { named, READER, type VolumeUser, type VolumeUsers } from "./users.ts";
 
 /** What is done about containers that may write to a volume while it is copied. */
 export type Writers = "refuse" | "pause" | "ignore";
@@ -24,14 +24,7 @@ export async function quietly<T>(
   if (writers === "ignore") return local.exclusively(name, doing, { mounted: true }, act);
   for (let tries = 1; ; tries++) {
     const busy = users.of(name).filter(({ isRunning, isPaused, isWriter }) => isRunning && isWriter && !isPaused);
-    if (busy.length > 0 && writers === "refuse") {
-      const are =
-        busy.length === 1 ? "is running with it and may write to it" : "are running with it and may write to it";
-      throw new GantryError(
-        "conflict",
-        `cannot ${verb} volume ${name}: ${named(busy)} ${are}: stop what runs, or have it stand still by --pause, or take the files as they are by --force`,
-      );
-    }
+    if (busy.length > 0 && writers === "refuse") throw writtenTo(name, verb, busy);
     await using _paused = await users.pause(busy.map(({ id }) => id));
     failpoint("volumes.copy.paused");
     // Copies of files under way, and containers that have just ended: they are gone soon.
@@ -55,6 +48,13 @@ export async function quietly<T>(
       );
     }
   }
+}
+
+function writtenTo(name: string, verb: string, writers: readonly VolumeUser[]): GantryError {
+  const are =
+    writers.length === 1 ? "is running with it and may write to it" : "are running with it and may write to it";
+  const remedy = "stop what runs, or have it stand still by --pause, or take the files as they are by --force";
+  return new GantryError("conflict", `cannot ${verb} volume ${name}: ${named(writers)} ${are}: ${remedy}`);
 }
 
 /** Waits until nobody holds a volume; `conflict` if containers run with it. */
