@@ -51,7 +51,7 @@ function assemble(patience = PATIENCE): Volumes {
   const plugins = new Plugins(new PluginDirectory(() => [join(root, "first"), folder]), patience);
   return new Volumes({
     local: new LocalVolumes({ root: join(root, "volumes"), store, events, usersOf }),
-    plugins: new PluginVolumes({ plugins, store, events, log, usersOf }),
+    plugins: new PluginVolumes({ plugins, store, events, log, usersOf, leaveMs: 200 }),
   });
 }
 
@@ -324,4 +324,25 @@ test("a status that no answer can hold is told of", async () => {
     answer: ({ method }) => (method === "VolumeDriver.Get" ? `{"Volume":{"Name":"deep","Status":${deep}}}` : undefined),
   };
   await assert.rejects(volumes.inspect("deep"), /failed at VolumeDriver\.Get: it answered with .* for Status/);
+});
+
+test("who lets go, and a start after it, wait little for a plugin that hangs, and nothing stays mounted", async () => {
+  const patient = { ...PATIENCE, shortMs: 20_000 };
+  const plugin = await plug();
+  volumes = assemble(patient);
+  await volumes.make({ name: "slow", driver: "folders" });
+  await volumes.mount("slow", "first");
+  plugin.behaviour = { answer: ({ method }) => (method === "VolumeDriver.Unmount" ? "hang" : undefined) };
+  const before = Date.now();
+  await volumes.release("first");
+  volumes = assemble(patient);
+  await volumes.adopt(new Map());
+  await volumes.release("first");
+  assert.ok(Date.now() - before < 10_000);
+  plugin.behaviour = {};
+  await plugin.close();
+  await plugin.listen();
+  volumes = assemble();
+  await volumes.adopt(new Map());
+  while (plugin.mounted.size > 0) await new Promise((resolve) => setTimeout(resolve, 10));
 });

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { setTimeout as pause } from "node:timers/promises";
 import type { Volume } from "../api/volume.ts";
 import { GantryError, isKind, messageOf } from "../base/errors.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
@@ -15,6 +16,8 @@ const MOST_ASKED = 8;
 /** How long one that gave no answer when all were asked is left out. */
 const REST_MS = 30_000;
 const LONGEST_NAME = 255;
+/** How long who lets go waits for a plugin to unmount, which goes on meanwhile: an engine ends, too, while one hangs. */
+const LEAVE_MS = 5_000;
 
 export interface PluginVolumePorts {
   readonly plugins: Plugins;
@@ -23,6 +26,7 @@ export interface PluginVolumePorts {
   readonly log: Logger;
   /** Ids of the containers that use a volume, running or not. */
   readonly usersOf: (name: string) => readonly string[];
+  readonly leaveMs?: number;
 }
 
 /** A mount that was asked of a plugin and not taken back. */
@@ -47,6 +51,8 @@ export class PluginVolumes implements VolumeDriver {
   /** Folders by mount id; a mount of before the engine's start has none until it is asked for again. */
   readonly #folders = new Map<string, string>();
   readonly #locks = new KeyedLock();
+  /** Ids of mounts that are being taken back. */
+  readonly #leaving = new Set<string>();
   /** Until when a plugin isn't asked with all. */
   readonly #resting = new Map<string, number>();
 
@@ -164,6 +170,7 @@ export class PluginVolumes implements VolumeDriver {
   }
 
   async mount(name: string, holder: string): Promise<string> {
+    this.#leaving.delete(mountId(name, holder));
     return this.#locks.run(name, async () => {
       const volume = this.#volumes.get(name);
       if (volume === undefined) throw new GantryError("not-found", `get ${name}: no such volume`);
@@ -187,15 +194,26 @@ export class PluginVolumes implements VolumeDriver {
   }
 
   async release(holder: string): Promise<void> {
-    const held = [...this.#held].filter(([, mount]) => mount.holder === holder);
-    await Promise.all(held.map(([id, mount]) => this.#locks.run(mount.name, () => this.#unmount(id, mount))));
+    const held = [...this.#held].filter(([id, mount]) => mount.holder === holder && !this.#leaving.has(id));
+    if (held.length === 0) return;
+    const left = Promise.all(held.map(([id, mount]) => this.#leave(id, mount)));
+    await Promise.race([left, pause(this.#ports.leaveMs ?? LEAVE_MS, undefined, { ref: false })]);
   }
 
   async adopt(holders: ReadonlyMap<string, readonly string[]>): Promise<void> {
     for (const [id, mount] of this.#held) {
       if (holders.get(mount.holder)?.includes(mount.name) === true) continue;
       // Not waited for: the engine starts also while a plugin is not there yet.
-      void this.#locks.run(mount.name, () => this.#unmount(id, mount));
+      void this.#leave(id, mount);
+    }
+  }
+
+  async #leave(id: string, mount: PluginMount): Promise<void> {
+    this.#leaving.add(id);
+    try {
+      await this.#locks.run(mount.name, () => (this.#held.has(id) ? this.#unmount(id, mount) : undefined));
+    } finally {
+      this.#leaving.delete(id);
     }
   }
 
