@@ -4,8 +4,10 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { after, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { bindSocket } from "../kernel/bound-socket.ts";
 import { enterPrivateHost } from "../kernel/private-host.fixture.ts";
+import { ProxyRoom } from "./proxy-room.ts";
 import { proxyTcp, refuseTcp } from "./tcp-proxy.ts";
 import { proxyUdp } from "./udp-proxy.ts";
 
@@ -75,6 +77,57 @@ test("an ended proxy has closed its connections and given the port back", async 
   setImmediate(() => setImmediate(end));
   await ended;
   ends.push(proxyTcp(bindSocket("tcp", "0.0.0.0", 7005), () => "127.0.0.1", target));
+});
+
+test("a connection that there is no room for is reset, until another one ends", async () => {
+  const target = await listen((socket) => {
+    socket.on("error", () => {});
+    socket.on("end", () => socket.end());
+    socket.resume().write("hello");
+  });
+  const room = new ProxyRoom(2);
+  const served = [7007, 7008].map((port) => {
+    ends.push(proxyTcp(bindSocket("tcp", "127.0.0.1", port), () => "127.0.0.1", target, room));
+    return port;
+  });
+  const greeted = served.map((port) => dial(port).on("error", () => {}));
+  for (const client of greeted) await once(client, "data");
+  const isGreeted = async (port: number) => {
+    const client = dial(port);
+    const answer = await Promise.race([
+      once(client, "data").then(() => true),
+      once(client, "close").then(() => false),
+    ]).catch(() => false);
+    client.destroy();
+    return answer;
+  };
+  for (const port of served) assert.equal(await isGreeted(port), false);
+  greeted[0]!.destroy();
+  const deadline = Date.now() + 10_000;
+  while (!(await isGreeted(7008))) assert.ok(Date.now() < deadline, "no room again");
+  greeted[1]!.destroy();
+});
+
+test("datagrams of a new client take the room of their port's oldest, and of no other port", async () => {
+  const server = createSocket("udp4", (data, from) => server.send(data, from.port, from.address)).bind(0, "127.0.0.1");
+  ends.push(() => server.close());
+  await once(server, "listening");
+  const room = new ProxyRoom(1);
+  for (const port of [7009, 7010]) {
+    const fd = bindSocket("udp", "127.0.0.1", port);
+    ends.push(proxyUdp(fd, "udp4", () => "127.0.0.1", server.address().port, room));
+  }
+  const client = async (port: number) => {
+    const socket = createSocket("udp4");
+    ends.push(() => socket.close());
+    socket.send("?", port, "127.0.0.1");
+    const answer = once(socket, "message").then(() => "answered");
+    return Promise.race([answer, delay(port === 7010 ? 300 : 10_000, "silence", { ref: false })]);
+  };
+  assert.deepEqual(
+    [await client(7009), await client(7009), await client(7010), await client(7009)],
+    ["answered", "answered", "silence", "answered"],
+  );
 });
 
 test("UDP clients get their own answers, however many there were before", async () => {

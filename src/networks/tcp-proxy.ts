@@ -1,19 +1,32 @@
 import { connect, createServer, type Socket } from "node:net";
+import { engineRoom } from "./proxy-room.ts";
+
+/** A caller who is gone without a word gives the room back that his connection took. */
+const STILL_THERE_AFTER_MS = 60_000;
 
 /**
  * Serves a listening socket by carrying each connection to a container. Ends and half-ends pass in both directions;
- * at most two buffers a connection are held. `target` is asked for each connection. Owns `fd`. The result ends it, with
- * all of its connections.
+ * at most two buffers a connection are held, and one that there is no room for is reset. `target` is asked for each
+ * connection. Owns `fd`. The result ends it, with all of its connections.
  */
-export function proxyTcp(fd: number, target: () => string, port: number): () => void {
+export function proxyTcp(fd: number, target: () => string, port: number, room = engineRoom()): () => void {
   const open = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true }, (client) => {
+    if (!room.take()) {
+      client.resetAndDestroy();
+      return;
+    }
+    let sides = 2;
     const container = connect({ host: target(), port, allowHalfOpen: true });
     join(client, container);
     for (const socket of [client, container]) {
       socket.setNoDelay(true);
+      socket.setKeepAlive(true, STILL_THERE_AFTER_MS);
       open.add(socket);
-      socket.once("close", () => open.delete(socket));
+      socket.once("close", () => {
+        open.delete(socket);
+        if (--sides === 0) room.give();
+      });
     }
   });
   // What accept() refuses for want of descriptors must not end the engine.

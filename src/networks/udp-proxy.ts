@@ -1,4 +1,5 @@
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
+import { engineRoom } from "./proxy-room.ts";
 
 const IDLE_MS = 90_000;
 const SWEEP_MS = 30_000;
@@ -11,20 +12,33 @@ interface Flow {
 
 /**
  * Serves a bound UDP socket: each client gets a socket of its own towards the container, so that answers find their
- * way; it is dropped after 90 idle seconds, or for a newer one when there are 1,024. `target` is asked for each packet.
+ * way; it is dropped after 90 idle seconds, or for a newer one when there are 1,024 or no room for more. `target` is asked for each packet.
  * Owns `fd`. The result ends it.
  */
-export function proxyUdp(fd: number, family: "udp4" | "udp6", target: () => string, port: number): () => void {
+export function proxyUdp(
+  fd: number,
+  family: "udp4" | "udp6",
+  target: () => string,
+  port: number,
+  room = engineRoom(),
+): () => void {
   const front = createSocket(family);
   const flows = new Map<string, Flow>();
 
   const drop = (key: string, flow: Flow): void => {
     flows.delete(key);
     flow.socket.close();
+    room.give();
   };
-  const open = (key: string, client: RemoteInfo, address: string): Flow => {
+  /** Undefined if other ports have taken all room. */
+  const open = (key: string, client: RemoteInfo, address: string): Flow | undefined => {
     const [oldest] = flows;
-    if (flows.size >= MAX_FLOWS && oldest !== undefined) drop(...oldest);
+    let isRoom = flows.size < MAX_FLOWS && room.take();
+    if (!isRoom && oldest !== undefined) {
+      drop(...oldest);
+      isRoom = room.take();
+    }
+    if (!isRoom) return undefined;
     const socket = createSocket(address.includes(":") ? "udp6" : "udp4");
     socket.unref();
     const flow: Flow = { socket, usedAt: Date.now() };
@@ -43,6 +57,7 @@ export function proxyUdp(fd: number, family: "udp4" | "udp6", target: () => stri
     const address = target();
     const key = `${client.address} ${client.port} ${address}`;
     const flow = flows.get(key) ?? open(key, client, address);
+    if (flow === undefined) return;
     flow.usedAt = Date.now();
     // To the end of the map: its order is that of last use.
     flows.delete(key);
