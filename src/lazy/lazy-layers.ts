@@ -16,6 +16,7 @@ import type { RemoteSettings } from "../remote/settings.ts";
 import { ControlConnection } from "../runtime/control-connection.ts";
 import { findHelper, type HelperPlace, startHelper } from "../runtime/helper-start.ts";
 import { tocClaim } from "./claim.ts";
+import { hasLower } from "./lower-layers.ts";
 import {
   type FromKeeper,
   type HelloAnswer,
@@ -163,7 +164,11 @@ export class LazyLayers {
     const serve = async (): Promise<LentLayer> => {
       const known = this.#lent.get(chainId);
       if (known === undefined) return await this.#serve(order);
-      if (isSame(known.blob, wanted.blob)) return known;
+      if (isSame(known.blob, wanted.blob)) {
+        // Of one that an engine before this one had served: it may have to be served anew.
+        if (!this.#orders.has(chainId)) this.#orders.set(chainId, { ...order, credentials: known.credentials });
+        return known;
+      }
       throw new GantryError("unsupported", `layer ${chainId} is served from another blob, ${known.blob.digest}`);
     };
     return await untilAborted(this.#lock.run(chainId, serve), options.signal);
@@ -188,14 +193,8 @@ export class LazyLayers {
   isMounted(chainId: string): boolean {
     const folder = this.#lent.get(chainId)?.folder;
     if (folder === undefined) return false;
-    const part = folder.slice(folder.lastIndexOf(`/${LAZY_NAME}/`));
-    return listMounts().some(
-      ({ fstype, superOptions }) =>
-        fstype === "overlay" &&
-        superOptions.some(
-          (option) => /^lowerdir\+?=/.test(option) && option.split(":").some((path) => path.endsWith(part)),
-        ),
-    );
+    // Another engine's may have the same number.
+    return listMounts(this.#options.execRoot).some((row) => hasLower(row, folder));
   }
 
   /** Resolves when nobody has waited for the network for so long, or after `mostMs`. */

@@ -88,4 +88,6 @@ export type FromServer =
   | { readonly reply: number; readonly error: { readonly kind: ErrorKind; readonly message: string } }
   /** To a keeper that takes the place of one that died. */
   | { readonly event: "table"; readonly rows: readonly ServedRow[] }
+  /** Told last: somebody took the file system away, and with it all that was served. */
+  | { readonly event: "unmounted" }
   | Exclude<LazyEvent, { event: "restarted" }>;

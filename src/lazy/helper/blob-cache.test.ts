@@ -3,7 +3,9 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
+import { setTimeout as after } from "node:timers/promises";
 import { isKind } from "../../base/errors.ts";
+import { detachMount, mount } from "../../kernel/mount.ts";
 import { BLOCK, BlobCache, NotHereError } from "./blob-cache.ts";
 
 const SIZE = 10 * BLOCK + 77;
@@ -113,6 +115,37 @@ test("a registry that says nothing is waited for so long and no longer, and aske
   assert.deepEqual(await cache.read(0, 1), BLOB.subarray(0, 1));
   clearInterval(alive);
   cache.close();
+});
+
+test("a slow line is waited for as long as block after block comes, and one that drips is not", async () => {
+  const slowly = (pause: number) =>
+    async function* (from: number, to: number, signal: AbortSignal): AsyncGenerator<Buffer> {
+      for (let at = from; at < to; at += BLOCK / 4) {
+        await after(pause, undefined, { signal });
+        yield BLOB.subarray(at, Math.min(to, at + BLOCK / 4));
+      }
+    };
+  // A request of ten blocks takes longer than each of them may.
+  const steady = cacheOf(slowly(30), 1000);
+  assert.deepEqual(await steady.read(0, 10 * BLOCK), BLOB.subarray(0, 10 * BLOCK));
+  steady.close();
+  rmSync(join(folder, "cache"));
+  const dripping = cacheOf(slowly(300), 1000);
+  await assert.rejects(dripping.read(0, BLOCK), { message: "nothing came within 1 seconds" });
+  dripping.close();
+});
+
+test("where there is no room for what is fetched it is read nevertheless", async () => {
+  mount("tmpfs", folder, "tmpfs", 0, `size=${2 * BLOCK}`);
+  try {
+    const cache = cacheOf();
+    assert.deepEqual(await cache.read(10, 4 * BLOCK), BLOB.subarray(10, 4 * BLOCK));
+    assert.deepEqual(await cache.read(SIZE - 5, SIZE), BLOB.subarray(SIZE - 5));
+    assert.deepEqual(await cache.read(10, 20), BLOB.subarray(10, 20));
+    cache.close();
+  } finally {
+    await detachMount(folder);
+  }
 });
 
 test("a registry that ends early gives what came, and an error for the rest", async () => {

@@ -8,6 +8,8 @@ export const BLOCK = 128 << 10;
 const LEAST_BLOCKS = 2;
 const MOST_BLOCKS = 32;
 const MOST_RANGES = 1 << 20;
+/** After a disk was full. */
+const FULL_MS = 5000;
 
 export interface BlobCachePorts {
   readonly size: number;
@@ -16,7 +18,7 @@ export interface BlobCachePorts {
   /** Where all of the blob may lie, and where its beginning grows: believed no more than the network. */
   readonly wholePath: string;
   readonly growingPath: string;
-  /** Milliseconds that somebody waits for a part. */
+  /** Milliseconds within which each block of a request comes, or its waiters get an error. */
   readonly limitMs: number;
   readonly fetch: (from: number, to: number, signal: AbortSignal) => AsyncIterable<Buffer>;
   readonly onFetch: () => void;
@@ -40,6 +42,8 @@ export class BlobCache {
   #looksNearby = true;
   /** Where the last request ended, and how many blocks it asked for at least. */
   #lastEnd = -1;
+  /** Till then nothing is written any more, since there was no room. */
+  #fullUntil = 0;
   #ahead = LEAST_BLOCKS;
 
   constructor(ports: BlobCachePorts) {
@@ -61,7 +65,14 @@ export class BlobCache {
     if (options.local === true && !this.#hasRange(from, to)) {
       throw new NotHereError("unavailable", "it isn't here yet");
     }
-    await this.#ensure(from, to);
+    try {
+      if (performance.now() < this.#fullUntil && !this.#hasRange(from, to)) return await this.#readPast(from, to);
+      await this.#ensure(from, to);
+    } catch (error) {
+      if (!hasCode(error, "ENOSPC", "EDQUOT")) throw error;
+      this.#fullUntil = performance.now() + FULL_MS;
+      return await this.#readPast(from, to);
+    }
     // Its number may be another file's by now.
     if (this.#closing.signal.aborted) throw new GantryError("cancelled", "the layer is not served any longer");
     const bytes = readAt(this.#fd, from, to);
@@ -112,6 +123,27 @@ export class BlobCache {
   #hasRange(from: number, to: number): boolean {
     for (let block = blockOf(from); block <= blockOf(to - 1); block++) if (this.#has[block] !== 1) return false;
     return true;
+  }
+
+  /** A part that there is no room for: who reads it again has it fetched again. */
+  async #readPast(from: number, to: number): Promise<Buffer> {
+    const limit = new BlockLimit(this.#ports.limitMs, this.#closing.signal);
+    const bytes = Buffer.alloc(to - from);
+    let got = 0;
+    try {
+      for await (const piece of this.#ports.fetch(from, to, limit.signal)) {
+        const fresh = piece.subarray(0, bytes.length - got);
+        bytes.set(fresh, got);
+        if (blockOf(got) !== blockOf(got + fresh.length)) limit.renew();
+        got += fresh.length;
+      }
+    } catch (error) {
+      throw limit.blamed(error);
+    } finally {
+      limit.end();
+    }
+    if (got < bytes.length) throw new GantryError("unavailable", "unexpected EOF");
+    return bytes;
   }
 
   async #ensure(from: number, to: number): Promise<void> {
@@ -167,24 +199,56 @@ export class BlobCache {
   async #fetch(first: number, end: number, arrive: (index: number) => void): Promise<void> {
     const from = first * BLOCK;
     const to = Math.min(end * BLOCK, this.#ports.size);
-    const late = AbortSignal.timeout(this.#ports.limitMs);
-    const signal = AbortSignal.any([late, this.#closing.signal]);
+    const limit = new BlockLimit(this.#ports.limitMs, this.#closing.signal);
     let at = from;
     let arrived = 0;
     try {
-      for await (const piece of this.#ports.fetch(from, to, signal)) {
+      for await (const piece of this.#ports.fetch(from, to, limit.signal)) {
         if (this.#closing.signal.aborted) throw new GantryError("cancelled", "the layer is not served any longer");
         const fresh = piece.subarray(0, to - at);
         for (let put = 0; put < fresh.length; ) put += writeSync(this.#fd, fresh, put, fresh.length - put, at + put);
         at += fresh.length;
-        while (first + arrived < end && Math.min((first + arrived + 1) * BLOCK, to) <= at) arrive(arrived++);
+        while (first + arrived < end && Math.min((first + arrived + 1) * BLOCK, to) <= at) {
+          arrive(arrived++);
+          limit.renew();
+        }
       }
     } catch (error) {
-      if (!late.aborted || this.#closing.signal.aborted) throw error;
-      const seconds = this.#ports.limitMs / 1000;
-      throw new GantryError("unavailable", `nothing came within ${seconds} seconds`, { cause: error });
+      throw limit.blamed(error);
+    } finally {
+      limit.end();
     }
     if (at < to) throw new GantryError("unavailable", "unexpected EOF");
+  }
+}
+
+/** Aborts a request of which no further block came within a time: what drips is not waited for. */
+class BlockLimit {
+  readonly signal: AbortSignal;
+  readonly #closing: AbortSignal;
+  readonly #limitMs: number;
+  readonly #late = new AbortController();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(limitMs: number, closing: AbortSignal) {
+    this.#limitMs = limitMs;
+    this.#closing = closing;
+    this.#timer = setTimeout(() => this.#late.abort(), limitMs);
+    this.signal = AbortSignal.any([this.#late.signal, closing]);
+  }
+
+  renew(): void {
+    this.#timer.refresh();
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+  }
+
+  /** What a request failed for, if it was by this. */
+  blamed(error: unknown): unknown {
+    if (!this.#late.signal.aborted || this.#closing.aborted) return error;
+    return new GantryError("unavailable", `nothing came within ${this.#limitMs / 1000} seconds`, { cause: error });
   }
 }
 

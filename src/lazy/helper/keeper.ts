@@ -188,6 +188,13 @@ export class Keeper {
       }
       return;
     }
+    if (message.event === "unmounted") {
+      // Engines that miss it begin anew, with another keeper and mount.
+      process.stderr.write("the file system was taken away\n");
+      this.#isEnding = true;
+      this.#quit();
+      return;
+    }
     for (const engine of this.#engines.keys()) engine.send(message);
   }
 

@@ -54,7 +54,10 @@ export class Server {
       fd: place.fuse,
       mayNotWait: (tid) => this.#pids.has(tid),
       onFailure: (layer, node, error) => this.#failed(layer, node, error),
-      onEnd: () => this.#end(),
+      onEnd: () => {
+        this.#send({ event: "unmounted" });
+        this.#end();
+      },
     });
     this.#connection = this.#connect(place.control);
   }
