@@ -317,6 +317,11 @@ function networksConfig(config: EngineConfig, engineId: string, execRoot: string
     defaultAddressPools: config.defaultAddressPools,
     hostGatewayIPs: config.hostGatewayIPs,
     mtu: config.mtu,
+    defaultBridge: {
+      neighbours: config.icc,
+      masquerade: config.ipMasq,
+      hostBinding: config.ip === "0.0.0.0" ? "" : config.ip,
+    },
     userlandProxy: config.userlandProxy,
     publish: config.publish === "respect-host-firewall" ? config.publish : "open",
   };

@@ -38,6 +38,8 @@ test("flags are read in all of their forms", () => {
       "--mtu",
       "1400",
       "--userland-proxy=false",
+      "--icc=false",
+      "--ip=127.0.0.1",
       "--default-address-pool",
       "base=10.0.0.0/8,size=24",
       "--default-ulimit",
@@ -61,6 +63,7 @@ test("flags are read in all of their forms", () => {
   assert.equal(config.logLevel, "warn");
   assert.deepEqual(config.hosts, ["tcp://127.0.0.1:2375", "unix:///a.sock", "fd://"]);
   assert.equal(config.userlandProxy, false);
+  assert.deepEqual([config.icc, config.ipMasq, config.ip], [false, true, "127.0.0.1"]);
   assert.deepEqual(config.defaultAddressPools, [{ base: "10.0.0.0/8", size: 24 }]);
   assert.deepEqual(config.defaultUlimits, { nofile: { Name: "nofile", Soft: 1024, Hard: 2048 } });
   assert.deepEqual(config.runtimes, { kata: { path: "/usr/bin/kata", args: [] } });

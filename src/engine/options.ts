@@ -98,6 +98,11 @@ export interface EngineConfig {
   readonly group: string;
   readonly storageDriver: string;
   readonly mtu: number;
+  /** Of the default bridge, as the next two. */
+  readonly icc: boolean;
+  readonly ipMasq: boolean;
+  /** An address of the host; "0.0.0.0" for all of both families. */
+  readonly ip: string;
   readonly userlandProxy: boolean;
   /** "open" or "respect-host-firewall": who decides whether a published port is reached from outside. */
   readonly publish: string;
@@ -238,6 +243,9 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
     oneOf(text, ["", "overlay2", "vfs"], `"${text}" is no storage driver: there are overlay2 and vfs`),
   ),
   mtu: intOption("mtu", 1500, [0, 65_535], { help: "MTU of the default network" }),
+  icc: switchOption("icc", true, { help: "Let containers on the default network reach each other" }),
+  ipMasq: switchOption("ip-masq", true, { help: "Hide the default network behind the host's address" }),
+  ip: textOption("ip", "0.0.0.0", { help: "Address that the default network's ports are published on" }, address),
   userlandProxy: switchOption("userland-proxy", true, { help: "Serve published ports of loopback by a proxy" }),
   publish: textOption("publish", "open", { help: "Published ports: open, or respect-host-firewall" }, (text) =>
     oneOf(text, ["open", "respect-host-firewall"], `"${text}" is neither open nor respect-host-firewall`),

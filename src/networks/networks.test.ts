@@ -371,6 +371,27 @@ test("without a userland proxy the kernel alone leads, and the port is held all 
   lone.remove();
 });
 
+test("the default bridge's settings are the engine's", async () => {
+  const defaultBridge = { neighbours: false, masquerade: true, hostBinding: "127.0.0.1" };
+  const set = makeEngine("set", { defaultBridge });
+  const engine = set.open();
+  const [web, db] = ["web", "db"].map((name) => engine.createSandbox(name).path) as [string, string];
+  const { IPAddress } = await engine.connect("web", "bridge", WANTED);
+  await engine.connect("db", "bridge", { containerName: "db", hostname: "db" });
+  await engine.publish("web", { ...ONLY_EXPOSED, bindings: { "80/tcp": [{ HostIp: "", HostPort: "8701" }] } });
+  const server = serveTcp(web, 80);
+  assert.match(await ask("tcp", undefined, "127.0.0.1", 8701), / saw /);
+  assert.equal(await ask("tcp", undefined, "10.9.0.1", 8701), "ECONNREFUSED");
+  assert.equal(await ask("tcp", undefined, "::1", 8701), "ECONNREFUSED");
+  assert.doesNotMatch(await ask("tcp", db, IPAddress, 80), / saw /);
+  const { Options } = engine.inspect("bridge");
+  assert.equal(Options?.["com.docker.network.bridge.enable_icc"], "false");
+  assert.equal(Options?.["com.docker.network.bridge.host_binding_ipv4"], "127.0.0.1");
+  server.close();
+  await engine.shutdown();
+  set.remove();
+});
+
 test("two engines side by side have their own subnets, links and tables", async () => {
   const other = makeEngine("two");
   const before = await hostState();

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { IpamConfig, NetworkContainer, NetworkInspect } from "../api/network.ts";
 import { GantryError } from "../base/errors.ts";
 import type { Collection } from "../state/store.ts";
+import type { DefaultBridgeSettings } from "./config.ts";
 
 export type NetworkDriverName = "bridge" | "macvlan" | "ipvlan" | "host" | "null";
 
@@ -179,12 +180,16 @@ export function networkLabel({ name, id }: Pick<NetworkRecord, "name" | "id">): 
 }
 
 /** The default bridge's options as inspect shows them. */
-export function defaultBridgeOptions(name: string, mtu: number): Record<string, string> {
+export function defaultBridgeOptions(
+  name: string,
+  mtu: number,
+  { neighbours, masquerade, hostBinding }: DefaultBridgeSettings,
+): Record<string, string> {
   return {
     "com.docker.network.bridge.default_bridge": "true",
-    "com.docker.network.bridge.enable_icc": "true",
-    "com.docker.network.bridge.enable_ip_masquerade": "true",
-    "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
+    "com.docker.network.bridge.enable_icc": String(neighbours),
+    "com.docker.network.bridge.enable_ip_masquerade": String(masquerade),
+    "com.docker.network.bridge.host_binding_ipv4": hostBinding || "0.0.0.0",
     "com.docker.network.bridge.name": name,
     "com.docker.network.driver.mtu": String(mtu),
   };

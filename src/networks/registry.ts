@@ -304,6 +304,7 @@ export class NetworkRegistry {
     const { config, netlink, logger, firewall } = this.#ports;
     const record = ensureRecord(this.#stored, "bridge", "bridge");
     const mtu = config.mtu ?? DEFAULT_MTU;
+    const settings = config.defaultBridge ?? { neighbours: true, masquerade: true, hostBinding: "" };
     const own = record.bridge;
     const bridge = ensureDefaultBridge(netlink, {
       engineId: config.engineId,
@@ -320,11 +321,11 @@ export class NetworkRegistry {
     }
     const current: NetworkRecord = {
       ...record,
-      options: defaultBridgeOptions(bridge.interface, mtu),
+      options: defaultBridgeOptions(bridge.interface, mtu, settings),
       bridge: { interface: bridge.interface, ipv4: { subnet, gateway: bridge.gateway } },
     };
     if (JSON.stringify(current) !== JSON.stringify(record)) this.#stored.put(record.id, current);
-    const driver = new BridgeDriver({ netlink, bridge: defaultDriverBridge(current, bridge, mtu) });
+    const driver = new BridgeDriver({ netlink, bridge: { ...defaultDriverBridge(current, bridge, mtu), ...settings } });
     this.#register(current, driver);
     firewall.remember(driver.firewall);
     return bridge.interface;
@@ -364,9 +365,6 @@ function defaultDriverBridge(record: NetworkRecord, bridge: DefaultBridge, mtu: 
     ipv4: { subnet: bridge.subnet, gateway: bridge.gateway, reserved: [] },
     ipv6: undefined,
     internal: false,
-    neighbours: true,
-    masquerade: true,
-    hostBinding: "",
     insidePrefix: "eth",
   };
 }
