@@ -1,21 +1,11 @@
-import { closeSync } from "node:fs";
+import { hasCode } from "../base/errors.ts";
 import { setReceiveRoom } from "./bound-socket.ts";
-import { check, errnoError, isForLater, libc } from "./libc.ts";
-import { decodeAttributes, decodeMessages, readText } from "./netlink/message.ts";
+import { decodeAttributes, readText } from "./netlink/message.ts";
+import { NetlinkSocket, PROTOCOL } from "./netlink/socket.ts";
 import { Readiness } from "./readiness.ts";
 
-const socket = libc("int socket(int domain, int type, int protocol)");
-const setsockopt = libc("int setsockopt(int fd, int level, int name, const void *value, uint32_t length)");
-const bind = libc("int bind(int fd, const void *address, uint32_t length)");
-const recv = libc("ssize_t recv(int fd, void *data, size_t length, int flags)");
-
-const AF_NETLINK = 16;
-const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
-const NETLINK_NETFILTER = 12;
-const SOL_NETLINK = 270;
-const ADD_MEMBERSHIP = 1;
-const NFNLGRP_NFTABLES = 7;
-const MSG_DONTWAIT = 0x40;
+/** NFNLGRP_NFTABLES is the seventh. */
+const GROUPS = 1 << 6;
 const NFTABLES = 10 << 8;
 const NEWGEN = NFTABLES | 15;
 /** nfgenmsg. */
@@ -23,18 +13,21 @@ const HEAD = 4;
 /** The first attribute of each kind of object is its table's name. */
 const TABLE = 1;
 const GEN = { pid: 2, name: 3 } as const;
-const RECEIVE_SIZE = 1 << 16;
 /** A transaction of thousands of elements fits. */
 const ROOM = 8 << 20;
 /** So many at once; the rest comes at the loop's next turn. */
 const MOST_READS = 64;
 
-const incoming = Buffer.allocUnsafe(RECEIVE_SIZE);
-
 /** Who changed the tables: what the kernel knows of the process. */
 export interface NftChanger {
   readonly pid: number;
   readonly name: string;
+}
+
+interface Transaction extends NftChanger {
+  /** The table of this name. */
+  readonly isTouched: boolean;
+  readonly isOtherTouched: boolean;
 }
 
 /**
@@ -44,7 +37,7 @@ export interface NftChanger {
  * alive.
  */
 export class NftWatch {
-  readonly #fd: number;
+  readonly #socket = new NetlinkSocket(PROTOCOL.netfilter, GROUPS);
   readonly #readiness: Readiness;
   readonly #table: string;
   readonly #onChange: (by: NftChanger | undefined) => void;
@@ -58,19 +51,13 @@ export class NftWatch {
     this.#table = ports.table;
     this.#onChange = ports.onChange;
     this.#onOther = ports.onOther;
-    this.#fd = check("socket", socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_NETFILTER), "netlink");
     try {
-      const address = Buffer.alloc(12);
-      address.writeUInt16LE(AF_NETLINK, 0);
-      check("bind", bind(this.#fd, address, address.length), "netlink");
-      const group = Buffer.from([NFNLGRP_NFTABLES, 0, 0, 0]);
-      check("setsockopt", setsockopt(this.#fd, SOL_NETLINK, ADD_MEMBERSHIP, group, 4), "NETLINK_ADD_MEMBERSHIP");
-      setReceiveRoom(this.#fd, ROOM);
+      setReceiveRoom(this.#socket.fd, ROOM);
     } catch (error) {
-      closeSync(this.#fd);
+      this.#socket.close();
       throw error;
     }
-    this.#readiness = new Readiness(this.#fd, () => this.#read({ isOurs: false, most: MOST_READS }));
+    this.#readiness = new Readiness(this.#socket.fd, () => this.#read({ isOurs: false, most: MOST_READS }));
     this.#readiness.watch(true);
     this.#readiness.unref();
   }
@@ -88,40 +75,53 @@ export class NftWatch {
 
   close(): void {
     this.#readiness.close();
-    closeSync(this.#fd);
+    this.#socket.close();
   }
 
-  #read(options: { readonly isOurs: boolean; readonly most: number }): void {
-    for (let count = 0; count < options.most; count++) {
-      const length = Number(recv(this.#fd, incoming, incoming.length, MSG_DONTWAIT));
-      if (length < 0) {
-        if (isForLater()) return;
-        const error = errnoError("recv", "netlink");
-        if (error.code !== "ENOBUFS") throw error;
-        this.#isTouched = false;
-        this.#onChange(undefined);
-        continue;
-      }
-      for (const { type, body } of decodeMessages(incoming.subarray(0, length))) {
+  #read({ isOurs, most }: { readonly isOurs: boolean; readonly most: number }): void {
+    for (let count = 0; count < most; count++) {
+      const ended = this.#take();
+      if (ended === undefined) return;
+      if (ended === "lost") this.#onChange(undefined);
+      else for (const transaction of ended) this.#tell(transaction, isOurs);
+    }
+  }
+
+  /** The transactions that the next news end; undefined if there are no news. */
+  #take(): Transaction[] | "lost" | undefined {
+    const ended: Transaction[] = [];
+    try {
+      const news = this.#socket.news();
+      if (news === undefined) return undefined;
+      for (const { type, body } of news) {
         const attributes = decodeAttributes(body, HEAD);
-        if (type === NEWGEN) this.#end(attributes, options.isOurs);
+        if (type === NEWGEN) ended.push(this.#end(attributes));
         else if ((type & 0xff00) === NFTABLES) {
           if (readText(attributes.get(TABLE)) === this.#table) this.#isTouched = true;
           else this.#isOtherTouched = true;
         }
       }
+      return ended;
+    } catch (error) {
+      if (!hasCode(error, "ENOBUFS")) throw error;
+      this.#isTouched = false;
+      return "lost";
     }
   }
 
-  /** The last message of a transaction. */
-  #end(attributes: ReadonlyMap<number, Buffer>, isOurs: boolean): void {
+  /** By the last message of a transaction. */
+  #end(attributes: ReadonlyMap<number, Buffer>): Transaction {
     const [isTouched, isOtherTouched] = [this.#isTouched, this.#isOtherTouched];
     this.#isTouched = false;
     this.#isOtherTouched = false;
     const pid = attributes.get(GEN.pid)?.readUInt32BE(0) ?? 0;
+    return { pid, name: readText(attributes.get(GEN.name)), isTouched, isOtherTouched };
+  }
+
+  #tell({ pid, name, isTouched, isOtherTouched }: Transaction, isOurs: boolean): void {
     if (isOurs && isTouched && this.#ownPid === 0) this.#ownPid = pid;
     if (pid === this.#ownPid) return;
     if (isOtherTouched) this.#onOther();
-    if (isTouched) this.#onChange({ pid, name: readText(attributes.get(GEN.name)) });
+    if (isTouched) this.#onChange({ pid, name });
   }
 }
