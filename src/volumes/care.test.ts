@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import {
   chmodSync,
   chownSync,
@@ -20,7 +21,7 @@ import { gzipSync, zstdCompressSync } from "node:zlib";
 import type { EventMessage } from "../api/event.ts";
 import { GantryError } from "../base/errors.ts";
 import { EventBus } from "../events/bus.ts";
-import { isMountPoint } from "../kernel/mount.ts";
+import { detachMount, isMountPoint, listMounts, mount } from "../kernel/mount.ts";
 import { type TarOutput, writeTar } from "../oci/tar/writer.ts";
 import { openMemory } from "../state/memory.ts";
 import type { Store } from "../state/store.ts";
@@ -550,4 +551,23 @@ test("snapshots go nowhere else, whatever is in the place of their folder", asyn
   symlinkSync(tmpdir(), join(Mountpoint, "..", "snapshots"));
   await assert.rejects(care.snapshot("data", "first", "refuse"), refusal("internal", /snapshots is not a folder$/));
   assert.equal(existsSync(join(tmpdir(), "first")), false);
+});
+
+test("what the machine's disk has no room for doesn't get into a volume that has", { skip: NO_DISKS }, async () => {
+  const folder = join(root, "small");
+  mkdirSync(folder);
+  mount("tmpfs", folder, "tmpfs", 0, "size=8m");
+  try {
+    const own = new LocalVolumes({ root: folder, store, events, usersOf: () => [] });
+    const users = { of: () => [], pause: () => Promise.reject(new Error("nobody runs")), renamed: () => () => {} };
+    const ownCare = new VolumeCare({ local: own, volumes: new Volumes({ local: own }), users });
+    own.create({ name: "large", options: { size: "64m" } });
+    const body = [randomBytes(16 << 20)];
+    const tar = await archive({ entry: { name: "new", type: "file", mode: 0o644, size: 16 << 20 }, body });
+    const full = refusal("internal", /no space left/);
+    await assert.rejects(ownCare.import("large", Readable.from([tar]), { replace: false }), full);
+    assert.deepEqual([readdirSync(folder), listMounts(folder).length], [["large"], 1]);
+  } finally {
+    for (const { target } of listMounts(folder).toReversed()) await detachMount(target);
+  }
 });

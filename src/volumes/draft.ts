@@ -2,6 +2,7 @@ import { closeSync, constants, existsSync, mkdirSync, openSync, renameSync } fro
 import { open } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { syncFolder } from "../base/atomic-file.ts";
+import { GantryError, hasCode } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { detachMount, isMountPoint } from "../kernel/mount.ts";
 import { exchangeat, syncfs } from "../kernel/path.ts";
@@ -53,11 +54,21 @@ export class VolumeDraft implements AsyncDisposable {
 
   /** Has all of it on the disk; nothing more can be put into it. */
   async seal(): Promise<void> {
-    await syncfs(this.fd);
-    await this.#close();
-    if (this.#size === undefined) return;
-    await using disk = await open(diskPath(this.folder), "r");
-    await disk.sync();
+    try {
+      await syncfs(this.fd);
+      await this.#close();
+      if (this.#size === undefined) return;
+      await using disk = await open(diskPath(this.folder), "r");
+      await disk.sync();
+    } catch (error) {
+      // What a disk in a file says when the machine's disk has no room for what was written to it.
+      if (this.#size === undefined || !hasCode(error, "EIO")) throw error;
+      throw new GantryError(
+        "internal",
+        "cannot write the disk of limited size: there may be no space left on the machine's own",
+        { cause: error },
+      );
+    }
   }
 
   /** Puts the content into the place of that of the volume in `folder`, which nobody uses; the old one goes. */
