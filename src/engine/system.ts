@@ -75,7 +75,7 @@ async function systemInfo(ports: SystemPorts): Promise<SystemInfo> {
     DriverStatus: [],
     Plugins: {
       Volume: await ports.volumes.drivers(),
-      Network: ["bridge", "host", "null"],
+      Network: ["bridge", "host", "ipvlan", "macvlan", "null"],
       Authorization: null,
       // `none` is a word for having none.
       Log: LOG_DRIVERS.filter((name) => name !== "none"),

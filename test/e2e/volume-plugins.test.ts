@@ -67,6 +67,7 @@ test("volumes of a plugin are made, listed, inspected and removed by both client
       Status: { holders: 0 },
     });
     assert.match(await out("system", "info", "--format", "{{.Plugins.Volume}}"), /^\[local folders\]$/);
+    assert.equal(await out("system", "info", "--format", "{{.Plugins.Network}}"), "[bridge host ipvlan macvlan null]");
     assert.equal(await out("volume", "rm", "made"), "made");
     assert.equal(plugin.options.size, 0);
   }

@@ -69,6 +69,10 @@ test("commands, flags and their values are completed without an engine", async (
   assert.deepEqual(await completions(engine, "gantry run --restart=unl"), ["--restart=unless-stopped", ":"]);
   assert.deepEqual(await completions(engine, "gantry run --restart=unl", ":="), ["unless-stopped", ":"]);
   assert.deepEqual(await completions(engine, "gantry ps -f stat"), ["status=", ":nospace"]);
+  assert.deepEqual(await completions(engine, "gantry network create -d macvlan -o p"), ["parent=", ":nospace"]);
+  const icc = ["com.docker.network.bridge.enable_icc=", ":nospace"];
+  assert.deepEqual(await completions(engine, "gantry network create -o com.docker.network.bridge.enable_ic"), icc);
+  assert.deepEqual(await completions(engine, "gantry run --mount type=v"), ["type=volume,src=", ":nospace"]);
   assert.deepEqual(await completions(engine, "gantry load -i "), [":files"]);
   assert.deepEqual(await completions(engine, "gantry -H unix:///nowhere stop "), [":"]);
   assert.deepEqual(await completions(engine, "gantry run busybox --ti"), [":"]);

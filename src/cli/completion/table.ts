@@ -115,6 +115,21 @@ const CAPABILITIES =
   "NET_BIND_SERVICE NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT " +
   "SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM";
 const PLATFORMS = among("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386", "linux/riscv64");
+/** Options of `network create` by the network's driver. */
+const NETWORK_OPTIONS: Readonly<Record<string, readonly string[]>> = {
+  bridge: [
+    ...["enable_icc=", "enable_ip_masquerade=", "gateway_mode_ipv4=", "gateway_mode_ipv6=", "host_binding_ipv4="],
+    ...["inhibit_ipv4=", "name=", "trusted_host_interfaces="],
+  ]
+    .map((key) => `com.docker.network.bridge.${key}`)
+    .concat("com.docker.network.container_iface_prefix=", "com.docker.network.driver.mtu="),
+  ipvlan: ["ipvlan_flag=", "ipvlan_mode=", "parent="],
+  macvlan: ["macvlan_mode=", "parent="],
+};
+/** What is to be written on: no space follows it. */
+const begun =
+  (...values: readonly string[]): Source =>
+  () => ({ values, also: "nospace" });
 const YES_NO = among("true", "false");
 const shared = prefixed("container:", containerObjects);
 const capabilities = among(...CAPABILITIES.split(" "));
@@ -132,7 +147,10 @@ export const FLAG_VALUES: Readonly<Record<string, Source>> = {
   "detach-keys": nothing,
   "container create --driver": nothing,
   "network create --driver": plugins("Network"),
+  "network create --opt": (asked, word) =>
+    begun(...(NETWORK_OPTIONS[asked.flag("driver") || "bridge"] ?? []))(asked, word),
   "volume create --driver": plugins("Volume"),
+  "volume create --opt": begun("device=", "o=", "size=", "type="),
   "env-file": files,
   format: among("json", "table"),
   from: contexts,
@@ -149,6 +167,7 @@ export const FLAG_VALUES: Readonly<Record<string, Source>> = {
     values: ["max-size=", "max-file=", "labels=", "env=", "tag="].filter(() => asked.flag("log-driver") !== "none"),
     also: "nospace",
   }),
+  mount: begun("type=bind,src=", "type=image,src=", "type=tmpfs,dst=", "type=volume,src="),
   network: anyOf(networks, shared),
   output: files,
   pid: anyOf(among("host"), shared),
