@@ -143,6 +143,7 @@ export class LocalVolumes implements VolumeDriver {
       this.snapshots.forget(name);
     });
     this.#volumes.delete(name);
+    this.snapshots.forgotten(name);
     this.#holders.forget(name);
     await this.#discard(name);
     this.#publish("destroy", name);

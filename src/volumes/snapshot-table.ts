@@ -44,9 +44,13 @@ export class SnapshotTable {
     this.#byVolume.get(snapshot.Volume)?.delete(snapshot.Name);
   }
 
-  /** Those of a volume that is removed. */
+  /** Those of a volume that is removed; within a transaction, as `rename`. */
   forget(volume: string): void {
     for (const snapshot of this.of(volume)) this.#records.delete(keyOf(snapshot));
+  }
+
+  /** Memory's part of that. */
+  forgotten(volume: string): void {
     this.#byVolume.delete(volume);
   }
 
