@@ -69,7 +69,7 @@ describe("the SQLite store", () => {
       store.transaction(() => rows.put("kept", "third"));
       store.close();
     } finally {
-      spawnSync("umount", [disk]);
+      spawnSync("umount", ["-l", disk]);
     }
   });
 
