@@ -203,8 +203,16 @@ export function errorsOf(status: number, code = CODES[status]?.[0], message = CO
 
 const PIECE = 1 << 16;
 
-/** Sends an answer, as slowly and as far as its plan says; ends when the client is gone. Returns the body's bytes sent. */
-export async function send(response: ServerResponse, plan: Plan, isHead: boolean): Promise<number> {
+/**
+ * Sends an answer, as slowly and as far as its plan says; ends when the client is gone. Returns the body's bytes sent.
+ * What is slow isn't any longer when `healed` is aborted.
+ */
+export async function send(
+  response: ServerResponse,
+  plan: Plan,
+  isHead: boolean,
+  healed: AbortSignal,
+): Promise<number> {
   if (plan.isMute) {
     if (plan.ending === "cut") response.destroy();
     return 0;
@@ -216,7 +224,7 @@ export async function send(response: ServerResponse, plan: Plan, isHead: boolean
     response.end();
     return 0;
   }
-  const sent = await sendBody(response, plan.body.subarray(0, plan.until), plan.bytesPerSecond);
+  const sent = await sendBody(response, plan.body.subarray(0, plan.until), plan.bytesPerSecond, healed);
   switch (plan.ending) {
     case "end":
       response.end();
@@ -232,20 +240,26 @@ export async function send(response: ServerResponse, plan: Plan, isHead: boolean
     case "endless": {
       const more = Buffer.alloc(PIECE, "more ");
       let count = sent;
-      while (!response.destroyed) count += await sendBody(response, more, plan.bytesPerSecond);
+      while (!response.destroyed) count += await sendBody(response, more, plan.bytesPerSecond, healed);
       return count;
     }
   }
 }
 
-async function sendBody(response: ServerResponse, body: Buffer, bytesPerSecond: number | undefined): Promise<number> {
-  const size = bytesPerSecond === undefined ? PIECE : Math.max(1, Math.floor(bytesPerSecond / 10));
+async function sendBody(
+  response: ServerResponse,
+  body: Buffer,
+  bytesPerSecond: number | undefined,
+  healed: AbortSignal,
+): Promise<number> {
   let at = 0;
   while (at < body.length && !response.destroyed) {
-    const piece = body.subarray(at, at + size);
+    const rate = healed.aborted ? undefined : bytesPerSecond;
+    const piece = body.subarray(at, at + (rate === undefined ? PIECE : Math.max(1, Math.floor(rate / 10))));
     at += piece.length;
     if (!response.write(piece)) await drained(response);
-    if (bytesPerSecond !== undefined) await pause((piece.length / bytesPerSecond) * 1000, undefined, { ref: false });
+    if (rate === undefined) continue;
+    await pause((piece.length / rate) * 1000, undefined, { ref: false, signal: healed }).catch(() => {});
   }
   return at;
 }

@@ -56,6 +56,7 @@ export class FaultyRegistry implements AsyncDisposable {
   readonly #options: FaultyOptions;
   readonly #server: ReturnType<typeof createServer> | ReturnType<typeof createTlsServer>;
   #faults: Faults;
+  #healed = new AbortController();
   #host = "";
 
   constructor(options: FaultyOptions) {
@@ -99,9 +100,11 @@ export class FaultyRegistry implements AsyncDisposable {
     this.#faults = new Faults(faults);
   }
 
-  /** From now on none. */
+  /** From now on none, and what is being sent slowly goes on as fast as it can. */
   heal(): void {
     this.misbehave();
+    this.#healed.abort();
+    this.#healed = new AbortController();
   }
 
   forget(): void {
@@ -185,7 +188,7 @@ export class FaultyRegistry implements AsyncDisposable {
         (route === undefined ? refusal(404) : this.#protocol.answer(route, { request, url, body, acts, isRefused }));
       spoil(plan, acts, row.path);
       row.status = plan.isMute ? 0 : plan.status;
-      row.sent = await send(response, plan, method === "HEAD");
+      row.sent = await send(response, plan, method === "HEAD", this.#healed.signal);
       if (isEarly) request.socket.end();
     } catch {
       // The client went away in the middle of its request.

@@ -23,7 +23,7 @@ const FORMS: Readonly<Record<string, (entries: readonly TarEntry[]) => SeekableL
 };
 
 /** A layer that a container can be started from, of some megabytes that it doesn't need. */
-function below(seed: string, size = 12 * MB): TarEntry[] {
+function below(seed: string, size = 7 * MB): TarEntry[] {
   return [
     { name: "bin/", type: "directory", mode: 0o755 },
     { name: "bin/busybox", body: BUSYBOX, mode: 0o755 },
@@ -98,8 +98,8 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
     registry.add(`${name}:latest`, imageOf({ layers, editManifest: annotateLayers(layers), ...options }));
   }
 
-  /** Ranges come as they are asked for, whole layers slowly: the rest is on its way for as long as it is not let go. */
-  function slowly(layers: readonly TestLayer[], bytesPerSecond = MB): void {
+  /** The rest is on its way until the registry is healed. */
+  function slowly(layers: readonly TestLayer[], bytesPerSecond = MB / 2): void {
     registry.misbehave(
       ...layers.map(({ digest }) => ({ on: "blob", of: digest, act: { kind: "slow", bytesPerSecond } }) as const),
     );
@@ -219,7 +219,7 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
   }
 
   test("what is killed is followed by another: a container that reads notices a pause", async () => {
-    const seed = randomBytesOf("killed", 12 * MB);
+    const seed = randomBytesOf("killed", 7 * MB);
     const layers = [zstdChunkedLayerOf(below("killed"), { chunkSize: 512 << 10 })];
     put("killed", layers);
     slowly(layers);
@@ -274,14 +274,14 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
     if (copied.code !== 0) assert.match(copied.stderr, /its image .* is not whole yet: /);
     registry.heal();
     const again = await engine.docker("exec", id, "/bin/busybox", "sha256sum", "/big");
-    assert.equal(again.stdout.split(" ")[0], sha256(randomBytesOf("cut", 12 * MB)), again.stderr);
+    assert.equal(again.stdout.split(" ")[0], sha256(randomBytesOf("cut", 7 * MB)), again.stderr);
     await removed();
   });
 
   test("an image that is not what its manifest says loses its names; what runs of it is told of and goes on", async () => {
     const layers = [estargzLayerOf(below("broken"), { chunkSize: 512 << 10 })];
     put("broken", layers, [`sha256:${"0".repeat(64)}`]);
-    slowly(layers, MB);
+    slowly(layers);
     await engine.ok("pull", ref("broken"));
     const id = await started("broken");
     const { json: before } = await engine.request("GET", `/images/${ref("broken")}/json`);
@@ -372,6 +372,8 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
     assert.doesNotMatch(asked.text, /lazily|error/);
     for (const name of [...Object.keys(hostile), "another", "rangeless", "covered", "small", "asked"]) {
       assert.ok(!(await isUnderWay(ref(name))), name);
+      // Of each way that it came.
+      if (!["beyond", "another", "rangeless", "covered"].includes(name)) continue;
       assert.equal(
         await engine.ok("run", "--rm", ref(name), "/bin/busybox", "cat", "/tree/gone"),
         "of the layer below",
@@ -476,7 +478,7 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
     await using guarded = await startFaultyRegistry({ auth: "basic" });
     const layers = [zstdChunkedLayerOf(below("guarded"), { chunkSize: 512 << 10 })];
     guarded.add("guarded:latest", imageOf({ layers, editManifest: annotateLayers(layers) }));
-    guarded.misbehave({ on: "blob", of: layers[0]!.digest, act: { kind: "slow", bytesPerSecond: MB } });
+    guarded.misbehave({ on: "blob", of: layers[0]!.digest, act: { kind: "slow", bytesPerSecond: MB / 2 } });
     const name = `${guarded.host}/guarded:latest`;
     const auth = Buffer.from(JSON.stringify({ username: "joe", password: "secret" })).toString("base64url");
     await engine.restart({ GANTRY_FAILPOINTS: "images.pull.recorded=kill" });
