@@ -182,6 +182,7 @@ function sets(family: 4 | 6): string {
  * other's way out. Who has no address yet asks whether anybody has the one he wants (RFC 4862).
  * input: of the host's addresses an internal network has its bridge's own and no other.
  * forward: into a bridge only what was asked for or published; an accept here does not overrule other tables' drops.
+ * Each packet of each connection passes raw and forward: a look into a set comes after what is cheaper and rules most out.
  */
 function chains(isRespectful: boolean): string {
   const lead = families(
@@ -191,9 +192,9 @@ function chains(isRespectful: boolean): string {
   );
   return `  chain raw {
     type filter hook prerouting priority raw; policy accept;
-    iifname @bridges ip daddr 127.0.0.0/8 drop
-    iifname @bridges ip saddr 127.0.0.0/8 drop
-    iifname != "lo" ip daddr . meta l4proto . th dport @loopback drop
+    ip daddr 127.0.0.0/8 iifname @bridges drop
+    ip saddr 127.0.0.0/8 iifname @bridges drop
+    ip daddr 127.0.0.0/8 iifname != "lo" ip daddr . meta l4proto . th dport @loopback drop
   }
   chain prerouting {
     type nat hook prerouting priority dstnat; policy accept;
@@ -227,17 +228,18 @@ ${lead}  }
     iifname @bridges jump believed
     iifname @internal drop
     oifname @internal drop
-    oifname @bridges ct state established,related accept
-    oifname @bridges ct status dnat accept
-    oifname @bridges ip daddr . meta l4proto . th dport @open4 accept
-    oifname @bridges ip6 daddr . meta l4proto . th dport @open6 accept
+    oifname != @bridges accept
+    ct state established,related accept
+    ct status dnat accept
+    ip daddr . meta l4proto . th dport @open4 accept
+    ip6 daddr . meta l4proto . th dport @open6 accept
     iifname . oifname @trusted ip daddr . meta l4proto . th dport @direct4 accept
     iifname . oifname @trusted ip6 daddr . meta l4proto . th dport @direct6 accept
     oifname @routed4 icmp type echo-request accept
     oifname @routed6 icmpv6 type echo-request accept
     iifname != @bridges meta nfproto ipv4 oifname @unprotected4 accept
     iifname != @bridges meta nfproto ipv6 oifname @unprotected6 accept
-    oifname @bridges drop
+    drop
   }
 `;
 }
