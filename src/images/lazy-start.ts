@@ -1,11 +1,12 @@
 import { isKind, messageOf } from "../base/errors.ts";
+import type { LentLayer, WantedLayer } from "../lazy/lazy-layers.ts";
 import { formatReference, type Reference } from "../oci/reference.ts";
 import type { Credentials } from "../remote/credentials.ts";
 import type { Repository } from "../remote/repository.ts";
 import type { ClaimScope } from "./claims.ts";
 import { storeImage } from "./create.ts";
 import type { FlightProgress } from "./flights.ts";
-import type { ImageContext, LayerWish, LentLayer, WantedLayer } from "./ports.ts";
+import type { ImageContext, LayerWish } from "./ports.ts";
 import { fetchLayers, holdLease, type PulledImage } from "./pull-image.ts";
 import type { ImageRecord, UnderWay } from "./record.ts";
 import { shortId } from "./resolve.ts";

@@ -1,6 +1,7 @@
 import type { Logger } from "../base/log.ts";
 import type { ContentStore } from "../content/content-store.ts";
 import type { EventBus } from "../events/bus.ts";
+import type { LentLayer, WantedLayer } from "../lazy/lazy-layers.ts";
 import type { Descriptor } from "../oci/image.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { Credentials } from "../remote/credentials.ts";
@@ -58,32 +59,6 @@ export interface LayerSource {
       readonly onProgress?: OnLayerProgress;
     },
   ): Promise<LayerRecord>;
-}
-
-/** A layer that is to be served before it is whole. */
-export interface WantedLayer {
-  readonly chainId: string;
-  /** As its manifest has it, annotations included. */
-  readonly blob: Descriptor;
-  /** The name of the repository that has it. */
-  readonly reference: string;
-  /** Undefined of an engine before this one: whoever served it may know them still. */
-  readonly credentials: Credentials | undefined;
-  /** Where the whole blob comes to lie, and where it grows. */
-  readonly blobPath: string;
-  readonly partialPath: string;
-}
-
-export interface LentLayer {
-  readonly chainId: string;
-  /** What it is read from. */
-  readonly blob: Descriptor;
-  /** Shows the layer's files as overlayfs wants them. */
-  readonly folder: string;
-  /** Bytes of the files. */
-  readonly size: number;
-  readonly hasRoot: boolean;
-  readonly credentials: Credentials;
 }
 
 /** Shows files of layers that are not here yet, by tables of contents and ranges of their blobs. */

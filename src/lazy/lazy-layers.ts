@@ -50,10 +50,13 @@ export interface LazyLayersOptions {
 /** A layer to serve before it is whole. */
 export interface WantedLayer {
   readonly chainId: string;
+  /** As its manifest has it, annotations included. */
   readonly blob: Descriptor;
+  /** The name of the repository that has it. */
   readonly reference: string;
   /** Undefined for those of an engine before this one, if they are still known. */
   readonly credentials: Credentials | undefined;
+  /** Where the whole blob comes to lie, and where it grows. */
   readonly blobPath: string;
   readonly partialPath: string;
 }
