@@ -425,7 +425,8 @@ describe("the commands that talk to registries", { skip: registryMissing() }, ()
     shell.type(`${GANTRY} login -u joe ${locked.host}; echo "code $?"\r`);
     await shell.shows(/Password: $/);
     shell.type("\x03");
-    await shell.shows(/code 130/);
+    // What is typed before the shell asks for it is echoed before the prompt.
+    await shell.shows(/code 130\r\n\$ $/);
     shell.type("echo sh''own\r");
     await shell.shows(/echo sh''own\r\nshown/);
     shell.type("exit\r");

@@ -132,6 +132,7 @@ SetEnv PATH=${folder}:${BIN}:${process.env.PATH} ${["DOCKER", "GANTRY"].map((too
       ...environment(),
       TERM: "xterm",
     });
+    await terminal.shows(/# /);
     terminal.type("stty size\r");
     await terminal.shows(/30 100/);
     terminal.resize(70, 20);
