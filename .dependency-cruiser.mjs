@@ -3,6 +3,7 @@ const rows = {
   base: [],
   oci: ["base"],
   api: ["base"],
+  dockerfile: ["base", "oci"],
   kernel: ["base"],
   state: ["base"],
   events: ["base", "api"],
@@ -16,13 +17,19 @@ const rows = {
   networks: ["base", "api", "kernel", "state", "events"],
   volumes: ["base", "oci", "api", "kernel", "state", "events", "snapshots"],
   containers: ["base", "oci", "api", "kernel", "state", "events", "content", "snapshots", "runtime", "images", "networks", "volumes"],
+  grpc: ["base"],
+  buildkit: ["base", "grpc"],
+  build: [
+    "base", "oci", "api", "kernel", "state", "events", "content", "remote", "snapshots", "runtime",
+    "images", "networks", "dockerfile", "grpc", "buildkit",
+  ],
   doctor: ["base", "api", "kernel", "trust"],
   engine: [
     "base", "oci", "api", "kernel", "state", "events", "content", "snapshots", "runtime",
-    "remote", "trust", "lazy", "images", "networks", "volumes", "containers", "doctor",
+    "remote", "trust", "lazy", "images", "networks", "volumes", "containers", "build", "grpc", "buildkit", "dockerfile", "doctor",
   ],
   client: ["base", "api"],
-  cli: ["base", "oci", "api", "trust", "client"],
+  cli: ["base", "oci", "api", "trust", "client", "grpc", "buildkit", "dockerfile"],
 };
 
 const folders = Object.keys(rows).join("|");

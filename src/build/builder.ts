@@ -1,0 +1,174 @@
+import type { Duplex } from "node:stream";
+import type { Platform } from "../oci/image.ts";
+import type { Credentials } from "../remote/credentials.ts";
+import type { BuildEvent, OnBuildEvent } from "./progress.ts";
+import type { BuildSession } from "./session.ts";
+
+/** Builds of one engine. */
+export interface Builder {
+  /** Rejects with the failing step's error (kind `invalid`, text as BuildKit's), or when cancelled. */
+  build(request: BuildRequest, options: BuildOptions): Promise<BuildResult>;
+  /** Ends a build of this id (the ref of buildx, `buildid` of the classic request); no error if there is none. */
+  cancel(id: string): void;
+  usage(filters: readonly string[]): Promise<readonly CacheUsage[]>;
+  prune(options: PruneOptions): Promise<{ readonly deleted: readonly string[]; readonly spaceReclaimed: number }>;
+  readonly history: BuildHistory;
+}
+
+export interface BuildOptions {
+  readonly signal: AbortSignal;
+  readonly onEvent: OnBuildEvent;
+}
+
+/** A request in the terms of BuildKit's dockerfile frontend, whichever wire it came by. */
+export interface BuildRequest {
+  /** Unique: 25 letters and digits or whatever the client chose. */
+  readonly id: string;
+  /** Undefined for the classic request without one. */
+  readonly session: BuildSession | undefined;
+  readonly context: ContextSource;
+  /** Path of the Dockerfile in the `dockerfile` source; else its text is given. */
+  readonly dockerfile: { readonly path: string } | { readonly text: string };
+  /** Where the Dockerfile is; undefined: in the context. */
+  readonly dockerfileSource?: ContextSource;
+  readonly target: string;
+  readonly platforms: readonly Platform[];
+  readonly buildArgs: ReadonlyMap<string, string>;
+  readonly labels: ReadonlyMap<string, string>;
+  readonly namedContexts: ReadonlyMap<string, string>;
+  readonly noCache: boolean;
+  /** Stages that are built anew. */
+  readonly noCacheFilter: readonly string[];
+  readonly pull: boolean;
+  /** `default`, `none`, `host` or a network's name. */
+  readonly network: string;
+  readonly extraHosts: readonly { readonly name: string; readonly address: string }[];
+  readonly entitlements: readonly string[];
+  readonly limits: StepLimits;
+  /** `build`, or a question: `check`, `outline`, `targets`. */
+  readonly call: "build" | "check" | "outline" | "targets";
+  readonly outputs: readonly BuildOutput[];
+  readonly cacheFrom: readonly CacheReference[];
+  readonly cacheTo: readonly CacheReference[];
+  readonly attestations: ReadonlyMap<"provenance" | "sbom", ReadonlyMap<string, string>>;
+  /** Seconds since 1970; of the build argument SOURCE_DATE_EPOCH. */
+  readonly sourceDateEpoch?: number;
+  readonly explain: boolean;
+  /** Keeps a failed step's root filesystem for `openShell`, until the session ends. */
+  readonly keepFailed: boolean;
+  /** Refuses ADD from URLs and git at these ranges, and private ones if `private`. */
+  readonly denyRanges: readonly string[];
+  readonly squash: boolean;
+  readonly credentialsOf: (registry: string) => Promise<Credentials>;
+  /** Shown in the history. */
+  readonly origin: "docker" | "buildkit" | "gantry";
+}
+
+export type ContextSource =
+  /** A folder of the session's. */
+  | { readonly type: "session"; readonly name: string }
+  /** An archive that came with the request: a tar, plain or compressed. */
+  | { readonly type: "archive"; readonly bytes: AsyncIterable<Uint8Array> }
+  | { readonly type: "git"; readonly url: string }
+  /** A tar, or a Dockerfile's text. */
+  | { readonly type: "http"; readonly url: string }
+  | { readonly type: "none" };
+
+/** As HostConfig has them. */
+export interface StepLimits {
+  readonly memory: number;
+  readonly memorySwap: number;
+  readonly cpuShares: number;
+  readonly cpuPeriod: number;
+  readonly cpuQuota: number;
+  readonly cpusetCpus: string;
+  readonly cpusetMems: string;
+  readonly shmSize: number;
+  readonly cgroupParent: string;
+  readonly ulimits: readonly { readonly name: string; readonly soft: number; readonly hard: number }[];
+}
+
+/** As `--output` has it: `type` and its attributes, unknown ones refused. */
+export interface BuildOutput {
+  readonly type: "image" | "registry" | "local" | "tar" | "oci" | "docker" | "cacheonly";
+  readonly attributes: ReadonlyMap<string, string>;
+}
+
+export interface CacheReference {
+  readonly type: "inline" | "local" | "registry";
+  readonly attributes: ReadonlyMap<string, string>;
+}
+
+export interface BuildResult {
+  /** The exporter's answer, as `--metadata-file` has it: `containerimage.digest`, `containerimage.config.digest`, … */
+  readonly metadata: ReadonlyMap<string, string>;
+  /** Id of the image that is in the store now; undefined for other outputs. */
+  readonly imageId: string | undefined;
+  readonly warnings: number;
+  /** Of `call` other than `build`: the answer for people and as JSON. */
+  readonly answer?: { readonly text: string; readonly json: string; readonly code: number };
+}
+
+export interface CacheUsage {
+  readonly id: string;
+  readonly parents: readonly string[];
+  /** As the API has it: `regular`, `source.local`, `source.git.checkout`, `exec.cachemount`, `internal`. */
+  readonly type: string;
+  readonly description: string;
+  readonly inUse: boolean;
+  readonly shared: boolean;
+  readonly size: number;
+  readonly createdAt: number;
+  readonly lastUsedAt: number;
+  readonly usageCount: number;
+}
+
+export interface PruneOptions {
+  readonly all: boolean;
+  /** Bytes; 0 is not set. */
+  readonly reservedSpace: number;
+  readonly maxUsedSpace: number;
+  readonly minFreeSpace: number;
+  readonly filters: readonly string[];
+}
+
+/** What was built, kept over restarts within a budget. */
+export interface BuildHistory {
+  list(): readonly BuildRecord[];
+  get(id: string): BuildRecord | undefined;
+  /** What it told, in order. */
+  events(id: string): AsyncIterable<BuildEvent>;
+  remove(id: string): Promise<void>;
+  /** Called with each record that is new or changed. */
+  watch(listener: (record: BuildRecord, kind: "started" | "complete" | "deleted") => void): Disposable;
+}
+
+export interface BuildRecord {
+  readonly id: string;
+  readonly name: string;
+  readonly createdAt: number;
+  readonly completedAt?: number;
+  readonly error?: string;
+  readonly target: string;
+  readonly platforms: readonly string[];
+  readonly steps: number;
+  readonly cachedSteps: number;
+  readonly warnings: number;
+  /** Names of secrets and values of arguments are here, values of secrets never. */
+  readonly attributes: Readonly<Record<string, string>>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** A terminal in a step that failed. */
+export interface FailedSteps {
+  /** Opens a shell with the failed step's file system, environment, user, mounts; resolves with its exit code. */
+  openShell(buildId: string, request: ShellRequest, socket: Duplex): Promise<number>;
+}
+
+export interface ShellRequest {
+  /** Empty: the step's own shell. */
+  readonly args: readonly string[];
+  readonly terminal: boolean;
+  readonly rows: number;
+  readonly columns: number;
+}
