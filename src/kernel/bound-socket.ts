@@ -39,7 +39,8 @@ const ZERO = Buffer.alloc(4);
 
 /**
  * A socket bound to a host address and port, listening if it is of a stream kind; IPv6 sockets take no IPv4 unless
- * `both` is wanted, with which "::" is all addresses of both families. Returns its descriptor, which the caller owns.
+ * `both` is wanted, with which "::" is all addresses of both families. `backlog` is how many connections may wait to be
+ * accepted. Returns its descriptor, which the caller owns.
  * Throws SyscallError: EADDRINUSE, EADDRNOTAVAIL, EACCES, and EPROTONOSUPPORT or EAFNOSUPPORT where the kernel lacks
  * the protocol.
  */
@@ -47,7 +48,7 @@ export function bindSocket(
   kind: "tcp" | "udp" | "sctp",
   address: string,
   port: number,
-  options: { readonly both?: boolean } = {},
+  options: { readonly both?: boolean; readonly backlog?: number } = {},
 ): number {
   const raw = addressBytes(address);
   const family = raw.length === 4 ? AF.inet : AF.inet6;
@@ -63,7 +64,8 @@ export function bindSocket(
     const name = socketAddress(family, raw, port);
     if (bind(fd, name, name.length) !== 0) throw errnoError("bind", `${address} port ${port}`);
     // Two sockets with SO_REUSEADDR may both be bound; only one may listen.
-    if (kind !== "udp" && listen(fd, BACKLOG) !== 0) throw errnoError("listen", `${address} port ${port}`);
+    if (kind !== "udp" && listen(fd, options.backlog ?? BACKLOG) !== 0)
+      throw errnoError("listen", `${address} port ${port}`);
     return fd;
   } catch (error) {
     closeSync(fd);
@@ -135,6 +137,22 @@ export function receiveFrom(fd: number, into: Buffer, peer: Peer): number | unde
   if (size >= 0) return size;
   if (isForLater()) return undefined;
   throw errnoError("recvfrom");
+}
+
+/** Takes what a stream has, as far as there is room. Returns its size, 0 at its end; undefined if nothing is there now. */
+export function receiveSome(fd: number, into: Uint8Array): number | undefined {
+  const size = Number(recvfrom(fd, into, into.length, MSG_DONTWAIT, null, null));
+  if (size >= 0) return size;
+  if (isForLater()) return undefined;
+  throw errnoError("recvfrom");
+}
+
+/** Gives a stream what it takes now. Returns how much that is. Throws SyscallError where nobody takes it any more. */
+export function sendSome(fd: number, bytes: Uint8Array): number {
+  const size = Number(sendto(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL, null, 0));
+  if (size >= 0) return size;
+  if (isForLater()) return 0;
+  throw errnoError("sendto");
 }
 
 /** Sends one datagram; one that can't go now, or not there, is lost. */

@@ -1,6 +1,4 @@
 import { closeSync } from "node:fs";
-import { Socket } from "node:net";
-import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import {
@@ -16,9 +14,8 @@ import {
 } from "../kernel/bound-socket.ts";
 import { inNetns } from "../kernel/namespace.ts";
 import { Nftables } from "../kernel/nftables.ts";
-import { Readiness } from "../kernel/readiness.ts";
 import { Allowance } from "./allowance.ts";
-import { forwardQuery, framed, type Transport, Upstreams } from "./dns-forward.ts";
+import { forwardQuery, type Transport, Upstreams } from "./dns-forward.ts";
 import {
   cutTo,
   type DnsAnswer,
@@ -33,6 +30,8 @@ import {
 import type { Endpoint } from "./endpoint.ts";
 import type { Upstream } from "./host-dns.ts";
 import type { Names } from "./names.ts";
+import { QueryStream } from "./query-stream.ts";
+import { type Gate, Turnstile } from "./turnstile.ts";
 
 /** The host's own name, as seen from any container. */
 export const HOST_NAME = "host.docker.internal";
@@ -43,17 +42,13 @@ export const RESOLVER_ADDRESS = "127.0.0.11";
 const DNS_PORT = 53;
 /** Queries of one sandbox that wait for other servers; more are refused. */
 const MOST_FORWARDS = 256;
+/** Open at once; so many more wait in the kernel, which turns away the rest. */
 const MOST_CONNECTIONS = 32;
-const CONNECTION_IDLE_MS = 10_000;
 const MAX_MESSAGE = 65_535;
 const TABLE = "gantry-dns";
 /** Of the event loop's time: what the questions of one sandbox may take, and those of all. Beyond it they wait. */
 const SHARE = { share: 0.2, mostMs: 8 };
 const SHARE_OF_ALL = { share: 0.4, mostMs: 20 };
-/** What others wait for at most while questions are answered. */
-const SLICE_MS = 1;
-/** No descriptor is free, or the like: it is not asked again at once. */
-const FAILED_MS = 1000;
 /** Datagrams that wait; more are lost, as anywhere. */
 const RECEIVE_ROOM = 1 << 20;
 
@@ -85,21 +80,31 @@ export interface ResolverPorts {
  */
 export class Resolver {
   readonly #ports: ResolverPorts;
-  readonly #allowance: Allowance;
-  readonly #udp: Doorway;
-  readonly #tcp: Doorway;
-  readonly #clients = new Set<Socket>();
+  readonly #turnstile: Turnstile;
+  readonly #udp: number;
+  readonly #tcp: number;
+  readonly #datagrams: Gate;
+  readonly #connections: Gate;
+  readonly #clients = new Set<QueryStream>();
   readonly #ended = new AbortController();
   readonly #servers = new Upstreams();
   #forwards = 0;
 
   constructor(ports: ResolverPorts) {
     this.#ports = ports;
-    this.#allowance = new Allowance({ ...SHARE, whole: ports.allowance });
+    const allowance = new Allowance({ ...SHARE, whole: ports.allowance });
+    this.#turnstile = new Turnstile(allowance, (error) => this.#complain(error));
     const { udp, tcp } = inNetns(ports.sandbox, bindBoth);
-    const complain = (error: unknown) => this.#complain(error);
-    this.#udp = new Doorway(udp, this.#allowance, () => this.#takeDatagram(), complain);
-    this.#tcp = new Doorway(tcp, this.#allowance, () => this.#takeConnection(), complain);
+    this.#udp = udp;
+    this.#tcp = tcp;
+    this.#datagrams = this.#turnstile.admit(udp, { step: () => this.#takeDatagram(), awaits: "reading" });
+    const isFull = () => this.#clients.size >= MOST_CONNECTIONS;
+    this.#connections = this.#turnstile.admit(tcp, {
+      step: () => !isFull() && this.#takeConnection(),
+      get awaits() {
+        return isFull() ? "nothing" : "reading";
+      },
+    });
     try {
       this.#leadPorts();
     } catch (error) {
@@ -111,13 +116,14 @@ export class Resolver {
   close(): void {
     if (this.#ended.signal.aborted) return;
     this.#ended.abort();
-    this.#udp.close();
-    this.#tcp.close();
-    for (const client of this.#clients) client.destroy();
+    this.#turnstile.close();
+    this.#datagrams.close();
+    this.#connections.close();
+    for (const client of this.#clients) client.close();
   }
 
   #leadPorts(): void {
-    const own = rules(boundPort(this.#udp.fd), boundPort(this.#tcp.fd));
+    const own = rules(boundPort(this.#udp), boundPort(this.#tcp));
     // The kernel takes 12 ms to be done with a deletion, even of what was not there.
     const script = this.#ports.isInherited ? `add table ip ${TABLE}\ndelete table ip ${TABLE}\n${own}` : own;
     inNetns(this.#ports.sandbox, () => {
@@ -131,67 +137,37 @@ export class Resolver {
   }
 
   #takeDatagram(): boolean {
-    const size = receiveFrom(this.#udp.fd, incoming, sender);
+    const size = receiveFrom(this.#udp, incoming, sender);
     if (size === undefined) return false;
     // Nobody is at port 0: whoever says so made the packet up.
     if (portOf(sender) === 0) return true;
     const bytes = incoming.subarray(0, size);
     const answer = this.#answerNow(bytes, "udp");
     if (answer === "forward") void this.#forwardDatagram(Buffer.from(bytes), copyOf(sender));
-    else if (answer !== undefined) sendTo(this.#udp.fd, answer, sender);
+    else if (answer !== undefined) sendTo(this.#udp, answer, sender);
     return true;
   }
 
   async #forwardDatagram(bytes: Buffer, peer: Peer): Promise<void> {
     const reply = await this.#forward(bytes, "udp");
-    if (!this.#ended.signal.aborted) sendTo(this.#udp.fd, reply, peer);
+    if (!this.#ended.signal.aborted) sendTo(this.#udp, reply, peer);
   }
 
   #takeConnection(): boolean {
-    const fd = acceptSocket(this.#tcp.fd);
+    const fd = acceptSocket(this.#tcp);
     if (fd === undefined) return false;
-    if (this.#clients.size >= MOST_CONNECTIONS) {
-      closeSync(fd);
-      return true;
-    }
-    const socket = new Socket({ fd, allowHalfOpen: true });
-    this.#clients.add(socket);
-    socket.unref();
-    socket.setTimeout(CONNECTION_IDLE_MS, () => socket.destroy());
-    socket.on("error", () => {});
-    socket.once("close", () => this.#clients.delete(socket));
-    void this.#serve(socket).catch(() => socket.destroy());
+    const client = new QueryStream(fd, this.#turnstile, {
+      answer: (query) => {
+        const now = this.#answerNow(query, "tcp");
+        return now === "forward" ? this.#forward(query, "tcp") : now;
+      },
+      onClose: () => {
+        this.#clients.delete(client);
+        if (this.#clients.size === MOST_CONNECTIONS - 1) this.#connections.call();
+      },
+    });
+    this.#clients.add(client);
     return true;
-  }
-
-  /** One query after the other: a client that sends more than it reads waits. */
-  async #serve(socket: Socket): Promise<void> {
-    let rest = Buffer.alloc(0);
-    for await (const piece of socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      rest = Buffer.concat([rest, piece]);
-      while (rest.length >= 2 && rest.length >= 2 + rest.readUInt16BE(0)) {
-        const end = 2 + rest.readUInt16BE(0);
-        const query = rest.subarray(2, end);
-        rest = rest.subarray(end);
-        await this.#turn();
-        const now = this.#allowance.spend(() => this.#answerNow(query, "tcp"));
-        const reply = now === "forward" ? await this.#forward(query, "tcp") : now;
-        if (reply === undefined) continue;
-        if (!socket.write(framed(reply)))
-          await new Promise((resolve) => socket.once("drain", resolve).once("close", resolve));
-        if (socket.destroyed) return;
-      }
-    }
-    socket.end();
-  }
-
-  /** Lets others have their turn, and waits while too much was asked. */
-  async #turn(): Promise<void> {
-    const { signal } = this.#ended;
-    await turn();
-    for (let ms = this.#allowance.waitMs(); ms > 0; ms = this.#allowance.waitMs()) {
-      await delay(ms, undefined, { signal, ref: false });
-    }
   }
 
   /** The answer to what can be answered at once, none for what deserves none. */
@@ -252,62 +228,6 @@ export class Resolver {
   }
 }
 
-/**
- * Takes what comes to a socket, one thing after the other, for no longer at a time than others can wait and for no more
- * than its allowance; meanwhile the kernel keeps what comes, or loses it. Owns the descriptor.
- */
-class Doorway {
-  readonly fd: number;
-  readonly #allowance: Allowance;
-  /** Takes one; false if none is there. */
-  readonly #take: () => boolean;
-  readonly #complain: (error: unknown) => void;
-  readonly #readiness: Readiness;
-  #rest: NodeJS.Timeout | undefined;
-
-  constructor(fd: number, allowance: Allowance, take: () => boolean, complain: (error: unknown) => void) {
-    this.fd = fd;
-    this.#allowance = allowance;
-    this.#take = take;
-    this.#complain = complain;
-    this.#readiness = new Readiness(fd, () => this.#takeSome());
-    this.#open();
-  }
-
-  close(): void {
-    clearTimeout(this.#rest);
-    this.#readiness.close();
-    closeSync(this.fd);
-  }
-
-  #open(): void {
-    this.#readiness.watch(true);
-    this.#readiness.unref();
-  }
-
-  #takeSome(): void {
-    let wait = this.#allowance.waitMs();
-    if (wait === 0) {
-      const isWell = this.#allowance.spend(() => this.#takeSlice());
-      wait = isWell ? this.#allowance.waitMs() : FAILED_MS;
-    }
-    if (wait === 0) return;
-    this.#readiness.watch(false);
-    this.#rest = setTimeout(() => this.#open(), wait).unref();
-  }
-
-  #takeSlice(): boolean {
-    const end = performance.now() + SLICE_MS;
-    try {
-      while (this.#take() && performance.now() < end);
-      return true;
-    } catch (error) {
-      this.#complain(error);
-      return false;
-    }
-  }
-}
-
 /** Nothing runs between the receiving of a datagram and the use, or a copy, of it. */
 const incoming = Buffer.allocUnsafe(MAX_MESSAGE);
 const sender = newPeer();
@@ -320,7 +240,7 @@ function bindBoth(): { udp: number; tcp: number } {
   const udp = bindSocket("udp", RESOLVER_ADDRESS, 0);
   try {
     setReceiveRoom(udp, RECEIVE_ROOM);
-    return { udp, tcp: bindSocket("tcp", RESOLVER_ADDRESS, 0) };
+    return { udp, tcp: bindSocket("tcp", RESOLVER_ADDRESS, 0, { backlog: MOST_CONNECTIONS }) };
   } catch (error) {
     closeSync(udp);
     throw error;
