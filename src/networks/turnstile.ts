@@ -59,7 +59,7 @@ export class Turnstile {
       wait = this.#allowance.waitMs();
     }
     if (this.#queue.size === 0) return;
-    if (wait === 0) this.#turn = setImmediate(() => this.#serveSome()).unref();
+    if (wait === 0) this.#turn = setImmediate(() => this.#serveSome());
     else this.#timer = setTimeout(() => this.#serveSome(), wait).unref();
   }
 
