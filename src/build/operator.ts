@@ -1,6 +1,6 @@
 import type { BuildRequest } from "./builder.ts";
 import type { InputIndex, Operation, Vertex } from "./graph.ts";
-import type { BuildEvent } from "./progress.ts";
+import type { OnBuildEvent } from "./progress.ts";
 import type { Root } from "./root.ts";
 
 /** What one kind of operation does. Sources have `resolve`; what changes a root has `run`. */
@@ -41,6 +41,11 @@ export interface Work {
   readonly root: string;
   /** The vertex's inputs; undefined is an empty root. */
   readonly inputs: readonly (Root | undefined)[];
+  /**
+   * Keeps `root` mounted as it is, also after a rejection, until the result is disposed of: for a shell in a step that
+   * failed. The inputs are for who calls to share.
+   */
+  hold(): AsyncDisposable;
 }
 
 export interface OperatorContext {
@@ -48,7 +53,7 @@ export interface OperatorContext {
   readonly vertex: Vertex;
   readonly signal: AbortSignal;
   /** `status`, `log` and `warning` events of the vertex; its `vertex` events are the solver's. */
-  readonly onEvent: (event: BuildEvent) => void;
+  readonly onEvent: OnBuildEvent;
 }
 
 export type Operators = {

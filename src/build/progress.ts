@@ -63,4 +63,5 @@ export interface Explanation {
   readonly diff: readonly string[];
 }
 
-export type OnBuildEvent = (event: BuildEvent) => void;
+/** May resolve when there is room for more: what prints much waits for it. */
+export type OnBuildEvent = (event: BuildEvent) => void | Promise<void>;
