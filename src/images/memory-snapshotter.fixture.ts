@@ -38,6 +38,15 @@ export function memorySnapshotter(): Snapshotter {
       snapshots.set(name, { ...get(key), id: name, kind: "committed" });
       snapshots.delete(key);
     },
+    rename: async (name, to) => {
+      if (snapshots.has(to)) throw new GantryError("conflict", `snapshot ${to} exists`);
+      snapshots.set(to, { ...get(name), id: to });
+      snapshots.delete(name);
+      for (const [id, one] of snapshots) if (one.parent === name) snapshots.set(id, { ...one, parent: to });
+    },
+    rebase: async (source, name, parent) => {
+      snapshots.set(name, { ...get(source), id: name, parent });
+    },
     remove: async (id) => {
       if ([...snapshots.values()].some(({ parent }) => parent === id))
         throw new GantryError("conflict", `${id} has children`);

@@ -19,11 +19,16 @@ export interface Found {
 export class Below {
   readonly #folders: readonly number[];
   readonly #marks: boolean;
+  readonly #furniture: number | undefined;
 
-  /** The descriptors stay the caller's. */
-  constructor(folders: readonly number[], marks: boolean) {
+  /**
+   * The descriptors stay the caller's. `furniture` is one of them: what is in it is found, but where it is missing
+   * nobody has removed it.
+   */
+  constructor(folders: readonly number[], marks: boolean, furniture?: number) {
     this.#folders = folders;
     this.#marks = marks;
+    this.#furniture = furniture;
   }
 
   find(base: string): Found | undefined {
@@ -34,10 +39,12 @@ export class Below {
     return undefined;
   }
 
+  /** Without those that only the furniture has. */
   names(): Set<string> {
     const seen = new Set<string>();
     const hidden = new Set<string>();
     for (const dir of this.#folders) {
+      if (dir === this.#furniture) continue;
       for (const base of namesIn(dir)) {
         if (seen.has(base) || hidden.has(base)) continue;
         const stat = this.#marks ? statIfThere(dir, base) : undefined;
@@ -50,6 +57,7 @@ export class Below {
   /** The folder of this name in it, empty if there is none. To be disposed of. */
   open(base: string): Below & Disposable {
     const folders: number[] = [];
+    let furniture: number | undefined;
     const close = () => {
       for (const fd of folders) closeSync(fd);
     };
@@ -60,13 +68,14 @@ export class Below {
         if (!isFolderStat(stat)) break;
         const fd = openat(dir, base, FOLDER);
         folders.push(fd);
+        if (dir === this.#furniture) furniture = fd;
         if (this.#marks && isOpaque(fd)) break;
       }
     } catch (error) {
       close();
       throw error;
     }
-    return Object.assign(new Below(folders, this.#marks), { [Symbol.dispose]: close });
+    return Object.assign(new Below(folders, this.#marks, furniture), { [Symbol.dispose]: close });
   }
 }
 

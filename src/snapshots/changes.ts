@@ -87,7 +87,8 @@ export function* treeChanges(before: Below, after: number): Generator<Change> {
       }
       const path = pathIn(level.path, base);
       const stat = statIfThere(dir, base);
-      const was = old.delete(base) ? beneath.find(base) : undefined;
+      old.delete(base);
+      const was = beneath.find(base);
       if (stat === undefined) {
         if (was === undefined) continue;
         yield* untold(levels);

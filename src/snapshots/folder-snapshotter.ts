@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync } from "node:fs";
 import { join } from "node:path";
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { cancelOnAbort } from "../base/abort.ts";
 import { Breath } from "../base/breath.ts";
 import { GantryError } from "../base/errors.ts";
@@ -11,6 +11,7 @@ import { Below } from "./below.ts";
 import { type Change, type PathChange, pathChanges, sizeOf } from "./changes.ts";
 import { extractLayer } from "./extract-layer.ts";
 import type { Whiteouts } from "./extractor.ts";
+import { linkLayer } from "./link-layer.ts";
 import { mountPointsFolder } from "./mount-points.ts";
 import { packLayer } from "./pack-layer.ts";
 import type {
@@ -136,6 +137,47 @@ export class FolderSnapshotter implements Snapshotter {
     });
   }
 
+  async rename(name: string, to: string): Promise<void> {
+    await this.#lock.run(to, async () => {
+      await this.#table.rename(name, to);
+      const targets = this.#targets.get(name);
+      this.#targets.delete(name);
+      if (targets !== undefined) this.#targets.set(to, targets);
+    });
+  }
+
+  async rebase(source: string, name: string, parent: string | undefined, options: ApplyOptions = {}): Promise<void> {
+    await this.#lock.run(name, async () => {
+      this.#table.check(name, parent);
+      const row = this.#table.need(source);
+      if (row.kind !== "committed") throw new GantryError("invalid", `snapshot ${source} is not committed`);
+      if (this.#layout.marks && (await this.#rebaseByLinks(row, name, parent, options))) return;
+      await this.#applyNew(name, parent, Readable.from(this.diff(row.id), { objectMode: false }), options);
+    });
+  }
+
+  /** False if the files have as many names as they can have. */
+  async #rebaseByLinks(row: Row, name: string, parent: string | undefined, options: ApplyOptions): Promise<boolean> {
+    if (this.#table.ancestors({ parent }).length > MOST_LAYERS) throw new GantryError("invalid", "max depth exceeded");
+    const folder = this.#table.allocate(parent);
+    try {
+      const isWhole = await linkLayer(this.#table.path(row, "fs"), this.#table.path({ folder }, "fs"), {
+        hides: row.parent !== undefined,
+        signal: options.signal,
+      });
+      if (!isWhole) {
+        await this.#table.discard(folder);
+        return false;
+      }
+      failpoint("snapshots.rebase.linked");
+      await this.#table.commit(name, { parent, folder, ...(row.size !== undefined && { size: row.size }) });
+      return true;
+    } catch (error) {
+      await this.#table.discard(folder);
+      throw error;
+    }
+  }
+
   async remove(nameOrKey: string, options: { readonly after?: Promise<void> } = {}): Promise<void> {
     this.#targets.delete(nameOrKey);
     await this.#table.remove(this.#table.need(nameOrKey), options.after);
@@ -152,19 +194,28 @@ export class FolderSnapshotter implements Snapshotter {
         await drain(layer, options.signal);
         return { size: await this.usage(name) };
       }
-      this.#table.check(name, parent);
-      const folder = this.#table.allocate(parent);
-      try {
-        await this.#furnish(folder, parent, "layer");
-        const size = await extractLayer(this.#table.path({ folder }, "fs"), layer, this.#layout.whiteouts, options);
-        failpoint("snapshots.apply.extracted");
-        await this.#table.commit(name, { parent, folder, size });
-        return { size };
-      } catch (error) {
-        await this.#table.discard(folder);
-        throw error;
-      }
+      return this.#applyNew(name, parent, layer, options);
     });
+  }
+
+  async #applyNew(
+    name: string,
+    parent: string | undefined,
+    layer: Readable,
+    options: ApplyOptions,
+  ): Promise<{ size: number }> {
+    this.#table.check(name, parent);
+    const folder = this.#table.allocate(parent);
+    try {
+      await this.#furnish(folder, parent, "layer");
+      const size = await extractLayer(this.#table.path({ folder }, "fs"), layer, this.#layout.whiteouts, options);
+      failpoint("snapshots.apply.extracted");
+      await this.#table.commit(name, { parent, folder, size });
+      return { size };
+    } catch (error) {
+      await this.#table.discard(folder);
+      throw error;
+    }
   }
 
   async extract(key: string, layer: Readable, options: ApplyOptions = {}): Promise<{ size: number }> {
@@ -213,8 +264,10 @@ export class FolderSnapshotter implements Snapshotter {
   }
 
   async *diff(nameOrKey: string): AsyncGenerator<Uint8Array> {
-    using open = this.#open(this.#table.need(nameOrKey));
-    yield* packLayer(this.#layout.changes(open.fs, open.below));
+    const row = this.#table.need(nameOrKey);
+    using open = this.#open(row);
+    const changes = this.#layout.changes(open.fs, open.below);
+    yield* packLayer(row.parent === undefined ? withoutMarks(changes) : changes);
   }
 
   async *changes(nameOrKey: string): AsyncGenerator<PathChange> {
@@ -271,8 +324,13 @@ export class FolderSnapshotter implements Snapshotter {
       throw error;
     }
     const [fs = -1, ...below] = fds;
-    return { fs, below: new Below(below, this.#layout.marks), [Symbol.dispose]: close };
+    return { fs, below: new Below(below, this.#layout.marks, below.at(-1)), [Symbol.dispose]: close };
   }
+}
+
+/** What stands on nothing hides nothing: overlayfs marks new folders all the same. */
+function* withoutMarks(changes: Iterable<Change>): Generator<Change> {
+  for (const change of changes) if (change.stat !== undefined) yield change;
 }
 
 async function drain(layer: Readable, signal: AbortSignal | undefined): Promise<void> {

@@ -577,5 +577,82 @@ export function snapshotterSuite(name: string, open: (root: string) => Snapshott
       );
       assert.equal(readdirSync(join(base, "root/l")).length, 2);
     });
+
+    it("gives a snapshot another name, under those that stand on it and those that are about to", async () => {
+      await snapshots.apply("base", undefined, layerOf(["a"]));
+      await snapshots.apply("top", "base", layerOf(["b"]));
+      await snapshots.prepare("key", "top");
+      await snapshots.mount("top", target);
+      const about = snapshots.prepare("late", "top");
+      const committing = snapshots.commit("third", "key");
+      await Promise.all([snapshots.rename("base", "x"), snapshots.rename("top", "y"), about, committing]);
+      await snapshots.unmount(target);
+      assert.equal(snapshots.has("top"), false);
+      for (const [id, parent] of [
+        ["y", "x"],
+        ["third", "y"],
+        ["late", "y"],
+      ] as const)
+        assert.equal(snapshots.info(id)?.parent, parent);
+      await assert.rejects(snapshots.rename("y", "x"), (error) => isKind(error, "conflict"));
+      await assert.rejects(snapshots.rename("top", "z"), (error) => isKind(error, "not-found"));
+      await assert.rejects(snapshots.rename("late", "z"), (error) => isKind(error, "conflict"));
+      await assert.rejects(snapshots.remove("x"), (error) => isKind(error, "conflict"));
+      const before = snapshots.list().sort((one, other) => (one.id < other.id ? -1 : 1));
+      snapshots = open(join(base, "root"));
+      await snapshots.recover(new Set(["late"]));
+      assert.deepEqual(
+        snapshots.list().sort((one, other) => (one.id < other.id ? -1 : 1)),
+        before,
+      );
+      const third = await tree("third");
+      for (const name of ["a", "b"]) assert.ok(third.includes(name), name);
+      // The former name is free.
+      await snapshots.apply("top", "x", layerOf(["c"]));
+      assert.deepEqual(await tree("top"), ["a", "c"]);
+      for (const id of ["top", "late", "third", "y", "x"]) await snapshots.remove(id);
+    });
+
+    it("lays what one snapshot adds on another parent", async () => {
+      await snapshots.apply("base", undefined, layerOf(["etc/", { name: "etc/old", text: "old" }, "gone"]));
+      await snapshots.apply("below", undefined, layerOf(["gone", "kept"]));
+      await snapshots.apply("hides", "below", layerOf([".wh.gone", { name: "new", text: "new" }]));
+      await snapshots.prepare("key", undefined);
+      await inside("key", (root) => {
+        mkdirSync(join(root, "etc/deep"), { recursive: true, mode: 0o750 });
+        writeFileSync(join(root, "etc/deep/file"), "text");
+        linkSync(join(root, "etc/deep/file"), join(root, "etc/again"));
+        symlinkSync("file", join(root, "etc/deep/link"));
+      });
+      await snapshots.commit("alone", "key");
+      await snapshots.rebase("alone", "laid", "base");
+      assert.deepEqual(snapshots.info("laid"), { id: "laid", kind: "committed", parent: "base" });
+      await inside("laid", (root) => {
+        assert.equal(readFileSync(join(root, "etc/old"), "utf8"), "old");
+        assert.equal(readFileSync(join(root, "etc/deep/link"), "utf8"), "text");
+        assert.equal(lstatSync(join(root, "etc/deep")).mode & 0o7777, 0o750);
+        assert.equal(lstatSync(join(root, "etc/again")).ino, lstatSync(join(root, "etc/deep/file")).ino);
+      });
+      assert.equal(await snapshots.usage("laid"), 4);
+      const expected = ["etc/", "etc/again", "etc/deep/", "etc/deep/file", "etc/deep/link"];
+      // Mount points, too, are there of what stands on nothing.
+      assert.deepEqual(
+        (await diffOf("laid")).filter((name) => name.startsWith("etc/") && !/host|resolv/.test(name)),
+        expected,
+      );
+      assert.deepEqual(
+        (await diffOf("alone")).filter((name) => name.includes(".wh.")),
+        [],
+      );
+      await snapshots.rebase("hides", "hidden", "base");
+      assert.deepEqual(
+        (await tree("hidden")).filter((name) => !name.startsWith("etc")),
+        ["new"],
+      );
+      await assert.rejects(snapshots.rebase("alone", "laid", "base"), (error) => isKind(error, "conflict"));
+      await assert.rejects(snapshots.rebase("alone", "z", "none"), (error) => isKind(error, "not-found"));
+      await snapshots.remove("alone");
+      assert.equal(await inside("laid", (root) => readFileSync(join(root, "etc/again"), "utf8")), "text");
+    });
   });
 }

@@ -41,6 +41,20 @@ export interface Snapshotter {
   lend(name: string, loan: SnapshotLoan): Disposable;
 
   commit(name: string, key: string): Promise<void>;
+
+  /**
+   * Gives a committed snapshot another name, on the disk when this resolves; its children stand on it as before. Who
+   * began something on the former name meanwhile comes to its end all the same.
+   */
+  rename(name: string, to: string): Promise<void>;
+
+  /**
+   * Makes what the committed snapshot `source` adds to its parent the snapshot `name` over another parent, the files
+   * shared with it where that can be done. What stands on nothing hides nothing: it is laid over, folders merged. The
+   * caller keeps `source` meanwhile.
+   */
+  rebase(source: string, name: string, parent: string | undefined, options?: ApplyOptions): Promise<void>;
+
   /** It does not exist any more when the call returns; its files go after `after`, or at once. */
   remove(nameOrKey: string, options?: { readonly after?: Promise<void> }): Promise<void>;
 

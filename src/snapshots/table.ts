@@ -7,6 +7,7 @@ import {
   readdirSync,
   readlinkSync,
   renameSync,
+  rmSync,
   type Stats,
   statSync,
   symlinkSync,
@@ -36,6 +37,11 @@ export interface Row {
   readonly refusal?: string;
 }
 
+/** What `meta` of a snapshot says that is being renamed: children that name the former name mean it. */
+interface Renamed extends Row {
+  readonly formerly?: string;
+}
+
 /**
  * Which snapshots there are: a folder each, described by the target of the symbolic link `meta` in it. A link appears
  * whole with one call and lies in the file system's journal, not in its data: that is durable in order with whatever
@@ -47,6 +53,10 @@ export class SnapshotTable {
   readonly #rows = new Map<string, Row>();
   readonly #children = new Map<string, number>();
   readonly #lent = new Map<string, Row>();
+  /** What snapshots were called before, for those who began with that name. */
+  readonly #formerly = new Map<string, string>();
+  /** On the disk soon, and no snapshots before. */
+  readonly #nameless = new Set<Row>();
   #last = 0;
   readonly #synced: FreshFlight;
   readonly #renamed: FreshFlight;
@@ -58,10 +68,19 @@ export class SnapshotTable {
     this.#synced = new FreshFlight(() => withFolder(this.#folders, syncfs));
     this.#renamed = new FreshFlight(() => flushFolder(this.#folders));
     for (const path of [this.#folders, this.#trash]) mkdirSync(path, { recursive: true, mode: 0o710 });
+    const renamed: Renamed[] = [];
     for (const folder of readdirSync(this.#folders)) {
       this.#last = Math.max(this.#last, Number.parseInt(folder, 36) || 0);
       const row = this.#read(folder);
-      if (row !== undefined) this.#add(row);
+      if (row === undefined) continue;
+      this.#add(row);
+      if (row.formerly !== undefined) renamed.push(row);
+    }
+    // A crash came between.
+    for (const { id } of renamed) {
+      const { formerly = "", ...row }: Renamed = this.need(id);
+      this.#rows.set(id, row);
+      this.#finishRename(row, formerly);
     }
     for (const folder of readdirSync(this.#trash)) this.#last = Math.max(this.#last, Number.parseInt(folder, 36) || 0);
   }
@@ -118,7 +137,7 @@ export class SnapshotTable {
   }
 
   #below(name: string): Row {
-    return this.#rows.get(name) ?? this.#lent.get(name) ?? this.need(name);
+    return this.#rows.get(name) ?? this.#lent.get(name) ?? this.need(this.#formerly.get(name) ?? name);
   }
 
   /**
@@ -128,14 +147,14 @@ export class SnapshotTable {
   check(id: string, parent: string | undefined, use: "active" | "layer" = "layer"): void {
     if (this.#rows.has(id)) throw new GantryError("conflict", `snapshot ${id} already exists`);
     if (parent === undefined) return;
-    const row = use === "active" ? this.#below(parent) : this.need(parent);
+    const row = use === "active" ? this.#below(parent) : this.need(this.#nameNow(parent));
     if (row.kind !== "committed")
       throw new GantryError("invalid", `cannot use snapshot ${parent} as a parent: it is not committed`);
   }
 
   /** Makes the root of a folder look as the parent's does. */
   dressRoot(folder: string, parent: string): void {
-    const like = statSync(this.path(this.need(parent), "fs"));
+    const like = statSync(this.path(this.need(this.#nameNow(parent)), "fs"));
     const fs = this.path({ folder }, "fs");
     chownSync(fs, like.uid, like.gid);
     chmodSync(fs, like.mode & 0o7777);
@@ -155,7 +174,7 @@ export class SnapshotTable {
 
   /** Makes an active snapshot of an allocated folder. */
   activate(key: string, parent: string | undefined, folder: string): void {
-    const row: Row = { id: key, kind: "active", parent, folder };
+    const row: Row = { id: key, kind: "active", parent: this.#nameNow(parent), folder };
     symlinkSync(encode(row), this.path(row, "meta"));
     this.#add(row);
   }
@@ -173,31 +192,83 @@ export class SnapshotTable {
     name: string,
     from: Pick<Row, "parent" | "folder" | "size"> & { readonly id?: string; readonly synced?: boolean },
   ): Promise<void> {
-    const { parent, folder, size } = from;
-    const row: Row = { id: name, kind: "committed", parent, folder, ...(size !== undefined && { size }) };
+    const { folder, size } = from;
     if (from.synced !== true) await this.sync();
     failpoint("snapshots.commit.synced");
     // Others had their turn meanwhile.
+    const parent = this.#nameNow(from.parent);
+    const row: Row = { id: name, kind: "committed", parent, folder, ...(size !== undefined && { size }) };
     this.check(name, parent);
     if (from.id !== undefined) this.need(from.id);
-    const temp = this.path(row, "meta.new");
-    symlinkSync(encode(row), temp);
-    renameSync(temp, this.path(row, "meta"));
+    this.#write(row);
     failpoint("snapshots.commit.renamed");
     const active = from.id === undefined ? undefined : this.need(from.id);
     if (active !== undefined) this.#drop(active);
     // Nobody sees the name until it is on the disk, and nobody may remove what it stands on meanwhile.
     this.#countChild(parent, 1);
+    this.#nameless.add(row);
     try {
       await Promise.all([flushFolder(this.path(row, "fs")), flushFolder(this.path(row)), this.#renamed.run()]);
     } catch (error) {
-      if (active !== undefined) this.#add(active);
+      if (active !== undefined) this.#add({ ...active, parent: this.#nameNow(active.parent) });
       throw error;
     } finally {
-      this.#countChild(parent, -1);
+      this.#nameless.delete(row);
+      this.#countChild(this.#nameNow(parent), -1);
     }
     failpoint("snapshots.commit.durable");
-    this.#add(row);
+    this.#add({ ...row, parent: this.#nameNow(parent) });
+  }
+
+  /** Nobody sees the new name until it is on the disk. The caller lets nobody else take it meanwhile. */
+  async rename(name: string, to: string): Promise<void> {
+    const row = this.need(name);
+    if (row.kind !== "committed") throw new GantryError("conflict", `snapshot ${name} is not committed`);
+    this.check(to, undefined);
+    this.#write({ ...row, id: to, formerly: name });
+    failpoint("snapshots.rename.begun");
+    await flushFolder(this.path(row));
+    failpoint("snapshots.rename.durable");
+    // Others had their turn meanwhile; what was removed has no name.
+    const now = this.need(name);
+    const next = { ...now, id: to };
+    // Its parent was renamed as well: that told this one, under its former name.
+    if (now !== row) this.#write({ ...next, formerly: name });
+    this.#rows.delete(name);
+    this.#rows.set(to, next);
+    for (const [former, is] of this.#formerly) if (is === name) this.#formerly.set(former, to);
+    this.#formerly.set(name, to);
+    this.#finishRename(next, name);
+  }
+
+  /** Tells the children, then forgets the former name. */
+  #finishRename(row: Row, formerly: string): void {
+    for (const child of [...this.#rows.values(), ...this.#nameless]) {
+      if (child.parent !== formerly) continue;
+      const told = { ...child, parent: row.id };
+      this.#write(told);
+      if (this.#rows.get(child.id) === child) this.#rows.set(child.id, told);
+      failpoint("snapshots.rename.child");
+    }
+    const children = this.#children.get(formerly) ?? 0;
+    this.#children.delete(formerly);
+    this.#children.set(row.id, (this.#children.get(row.id) ?? 0) + children);
+    this.#write(row);
+  }
+
+  /** The name that a parent has by now. */
+  #nameNow<T extends string | undefined>(name: T): T | string {
+    if (name === undefined || this.#rows.has(name)) return name;
+    return this.#formerly.get(name) ?? name;
+  }
+
+  /** In one step. */
+  #write(row: Renamed): void {
+    const temp = this.path(row, "meta.new");
+    // What a crash has left there.
+    rmSync(temp, { force: true });
+    symlinkSync(encode(row), temp);
+    renameSync(temp, this.path(row, "meta"));
   }
 
   /** Gone at once by a rename; what was in the folder goes by and by. Conflict while others build on it. */
@@ -246,6 +317,7 @@ export class SnapshotTable {
 
   #drop(row: Row): void {
     this.#rows.delete(row.id);
+    for (const [former, is] of this.#formerly) if (is === row.id) this.#formerly.delete(former);
     this.#countChild(row.parent, -1);
   }
 
@@ -253,9 +325,10 @@ export class SnapshotTable {
     if (parent !== undefined) this.#children.set(parent, (this.#children.get(parent) ?? 0) + by);
   }
 
-  #read(folder: string): Row | undefined {
+  #read(folder: string): Renamed | undefined {
     try {
-      const { id, kind, parent, size } = JSON.parse(readlinkSync(join(this.#folders, folder, "meta"))) as Partial<Row>;
+      const meta = readlinkSync(join(this.#folders, folder, "meta"));
+      const { id, kind, parent, size, formerly } = JSON.parse(meta) as Partial<Renamed>;
       if (typeof id !== "string" || (kind !== "active" && kind !== "committed")) return undefined;
       return {
         id,
@@ -263,6 +336,7 @@ export class SnapshotTable {
         parent: typeof parent === "string" ? parent : undefined,
         folder,
         ...(typeof size === "number" && { size }),
+        ...(typeof formerly === "string" && { formerly }),
       };
     } catch (error) {
       if (error instanceof SyntaxError || hasCode(error, "ENOENT", "EINVAL", "ENOTDIR")) return undefined;
@@ -280,6 +354,6 @@ async function withFolder(path: string, act: (fd: number) => Promise<void>): Pro
   }
 }
 
-function encode({ id, kind, parent, size }: Row): string {
-  return JSON.stringify({ id, kind, parent, size });
+function encode({ id, kind, parent, size, formerly }: Renamed): string {
+  return JSON.stringify({ id, kind, parent, size, formerly });
 }
