@@ -8,8 +8,11 @@ import { NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
 
 const FLOOD_MS = 2000;
 const MOST_ROUNDS = 4;
-/** What names may take of a processor: a fifth, and what it costs to be asked. Without a bound it is nearly all. */
-const MOST_SHARE = 0.5;
+/**
+ * What names may take of a processor while the API is asked every few milliseconds: a fifth, more in the moments in which
+ * nobody waits, and what it costs to be asked. Without a bound it is 0.7 at the very least by tcp.
+ */
+const MOST_SHARE = 0.6;
 
 /** Asks for the name of a container that is there as fast as it can: by datagrams, or by connections that don't read. */
 const FLOOD = `
@@ -88,7 +91,7 @@ describe("a container that floods its name server", { skip: NO_DOCKER }, () => {
         response.resume();
         await once(response, "end");
         times.push(performance.now() - at);
-        await new Promise((resolve) => setTimeout(resolve, 5));
+        await new Promise((resolve) => setTimeout(resolve, 2));
       }
       const [used, ms] = [cpuMs() - cpu, Date.now() - begun];
       times.sort((a, b) => a - b);
