@@ -3,6 +3,7 @@ import { extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { messageOf } from "../base/errors.ts";
 import type { Logger, LogLevel } from "../base/log.ts";
+import { type BuilderSettings, type OpenBuilder, openBuilder } from "../build/open-builder.ts";
 import { Containers } from "../containers/containers.ts";
 import type { ContainerSettings } from "../containers/ports.ts";
 import { ShippedLogs } from "../containers/shipped-logs.ts";
@@ -123,12 +124,13 @@ export async function startEngine(
   };
   await using undo = new AsyncDisposableStack();
   const parts = await openParts(standing, undo);
-  const { containers, events, images, trust } = parts;
+  const { build, containers, events, images, trust } = parts;
   let isUp = false;
   undo.defer(async () => {
     if (!isUp && isIdle(containers)) await takeDown(standing, parts);
   });
   await images.resume();
+  await build.recover();
   await containers.boot();
   await images.recover();
   images.continuePulls();
@@ -222,8 +224,9 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
   if (config.lazyPull && lazy.refusal !== undefined) {
     log.warn(`images are pulled whole before they start, in spite of lazy-pull: ${lazy.refusal}`);
   }
-  // Images and volumes ask the containers who uses them, and the containers are made of both.
+  // Images and volumes ask the containers who uses them, and the containers are made of both; so with the builder.
   let containers: Containers | undefined;
+  let build: OpenBuilder | undefined;
   const trust = new ImageTrust({ store, policy: standing.policy, images: () => images });
   const images: ImageStore = new ImageStore({
     content,
@@ -239,6 +242,7 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
     maxUploads: () => standing.config().maxConcurrentUploads,
     takesForeignLayers: (domain) => registries.isAmong(domain, standing.config().allowNondistributableArtifacts),
     inUse: () => containers?.imageUses() ?? new Map(),
+    keep: () => build?.keep() ?? [],
     bootstrap: {
       aptRoot: "/etc/apt",
       mmdebstrap: "/usr/bin/mmdebstrap",
@@ -288,7 +292,13 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
   });
   containers = made;
   const volumeCare = new VolumeCare({ local, volumes, users: made.volumeUsers() });
+  build = openBuilder({
+    ...{ dataRoot, execRoot, content, snapshots, store, events, images, registries, log },
+    settings: () => builderSettings(standing.config()),
+  });
+  undo.defer(() => build?.close());
   return {
+    build,
     events,
     snapshots,
     networks,
@@ -302,6 +312,10 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
     shipper,
     containers: made,
   };
+}
+
+function builderSettings(config: EngineConfig): BuilderSettings {
+  return { maxParallelism: config.builderMaxParallelism };
 }
 
 function policyOf({ signaturePolicy }: EngineConfig): Policy | undefined {
@@ -331,7 +345,7 @@ function networksConfig(config: EngineConfig, engineId: string, execRoot: string
 async function makeHandlers(standing: Standing, parts: Parts, initPath: string | undefined): Promise<Handlers> {
   const { engineId, metrics, config, settings } = standing;
   const { dataRoot, execRoot } = standing.roots;
-  const { containers, images, networks, volumes, volumeCare, registries, snapshots, events, runtime } = parts;
+  const { build, containers, images, networks, volumes, volumeCare, registries, snapshots, events, runtime } = parts;
   const host = readHost();
   const system = engineSystem({
     engineId,
@@ -365,6 +379,8 @@ async function makeHandlers(standing: Standing, parts: Parts, initPath: string |
     volumes,
     volumeCare,
     registries,
+    builder: build.builder,
+    failedSteps: build.failedSteps,
     doctor: engineDoctor(config, { dataRoot, execRoot }, doctorView(containers, networks, runtime, images)),
     events,
     system,

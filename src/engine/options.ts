@@ -84,6 +84,8 @@ export interface EngineConfig {
   /** Times its size that a pulled layer may unpack to. */
   readonly maxUnpackRatio: number;
   readonly allowNondistributableArtifacts: readonly string[];
+  /** Steps of builds that run at a time; 0 for twice as many as there are processors. */
+  readonly builderMaxParallelism: number;
   /** Folders of volume plugins; empty for the usual ones. */
   readonly pluginDirs: readonly string[];
   /** Empty: the environment's. */
@@ -212,6 +214,9 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
   maxConcurrentUploads: intOption("max-concurrent-uploads", 5, [1, 256], { help: "Layers pushed at once" }),
   maxDownloadAttempts: intOption("max-download-attempts", 5, [1, 1000], {
     help: "Tries in a row of a layer that bring nothing",
+  }),
+  builderMaxParallelism: intOption("builder-max-parallelism", 0, [0, 1024], {
+    help: "Steps of builds at once; 0 is twice the number of processors",
   }),
   pluginDirs: listOption(
     "plugin-dir",

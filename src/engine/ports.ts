@@ -1,4 +1,5 @@
 import type { SystemInfo, VersionInfo } from "../api/system.ts";
+import type { Builder, FailedSteps } from "../build/builder.ts";
 import type { ContainerController } from "../containers/controller.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { ImageRegistry } from "../images/image.ts";
@@ -24,6 +25,8 @@ export interface EnginePorts {
   readonly volumes: VolumeStore;
   readonly volumeCare: VolumeCare;
   readonly registries: Registries;
+  readonly builder: Builder;
+  readonly failedSteps: FailedSteps;
   readonly doctor: Doctor;
   readonly events: EventBus;
   readonly system: EngineSystem;

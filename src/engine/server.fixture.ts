@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { GantryError } from "../base/errors.ts";
 import { Logger } from "../base/log.ts";
+import type { Builder, FailedSteps } from "../build/builder.ts";
 import type { ContainerController, HijackedConnection } from "../containers/controller.ts";
 import { EventBus } from "../events/bus.ts";
 import type { ImageRegistry } from "../images/image.ts";
@@ -92,6 +93,8 @@ export async function startTestServer(
       images,
       networks: { list: () => [] } as unknown as NetworkController,
       registries: {} as Registries,
+      builder: {} as Builder,
+      failedSteps: {} as FailedSteps,
       doctor: async () => ({ Version: "0.0.0", Healthy: true, Checks: [] }),
       volumes,
       volumeCare: new VolumeCare({ local, volumes, users: { of: () => [], pause: noPause, renamed: () => () => {} } }),

@@ -1,0 +1,105 @@
+import { join } from "node:path";
+import { GantryError } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
+import type { ContentStore } from "../content/content-store.ts";
+import type { EventBus } from "../events/bus.ts";
+import type { ImageStore } from "../images/image-store.ts";
+import type { Registries } from "../remote/registry.ts";
+import type { Snapshotter } from "../snapshots/snapshotter.ts";
+import type { Store } from "../state/store.ts";
+import type { Builder, FailedSteps } from "./builder.ts";
+import { Builds } from "./builds.ts";
+import type { BuildFiles, BuildResults, BuildSources, BuildSteps, CacheHolder } from "./parts.ts";
+import { Roots } from "./roots.ts";
+
+/** What a builder stands on. */
+export interface BuilderPorts {
+  readonly dataRoot: string;
+  readonly execRoot: string;
+  readonly content: ContentStore;
+  readonly snapshots: Snapshotter;
+  readonly store: Store;
+  readonly events: EventBus;
+  readonly images: ImageStore;
+  readonly registries: Registries;
+  readonly log: Logger;
+  readonly settings: () => BuilderSettings;
+}
+
+/** What of the engine's configuration is the builder's. */
+export interface BuilderSettings {
+  /** Steps that run at a time, of all builds. */
+  readonly maxParallelism: number;
+}
+
+/** A builder and what the engine does with it. */
+export interface OpenBuilder {
+  readonly builder: Builder;
+  readonly failedSteps: FailedSteps;
+  /** Blobs and snapshots that images must leave here. */
+  keep(): Iterable<string>;
+  /** Removes what a crash left. Before snapshots and images recover. */
+  recover(): Promise<void>;
+  /** Ends what runs. */
+  close(): Promise<void>;
+}
+
+/** Puts a builder together. */
+export function openBuilder(ports: BuilderPorts): OpenBuilder {
+  const { execRoot, snapshots } = ports;
+  const roots = new Roots({ snapshots, folder: join(execRoot, "build/roots") });
+  const sources = missingSources();
+  const files = missingFiles();
+  const steps = missingSteps();
+  const results = missingResults();
+  const builds = new Builds({ ...ports, roots, sources, files, steps, results });
+  return {
+    builder: builds,
+    failedSteps: steps.failed,
+    keep: () => roots.held(),
+    recover: async () => {
+      await steps.recover();
+      roots.recover();
+      await sources.recover();
+    },
+    close: async () => {
+      await builds.close();
+      await steps.close();
+    },
+  };
+}
+
+/** Stands for a part that isn't there yet. */
+function missing(part: string): never {
+  throw new GantryError("unsupported", `this builder has no ${part} yet`);
+}
+
+const EMPTY: CacheHolder = { usage: async () => [], remove: async () => undefined };
+
+function missingSources(): BuildSources {
+  const operator = { resolve: () => missing("sources") };
+  return {
+    operators: { image: operator, layout: operator, local: operator, git: operator, http: operator },
+    open: () => missing("contexts"),
+    cache: EMPTY,
+    recover: async () => {},
+  };
+}
+
+function missingFiles(): BuildFiles {
+  return { operator: { run: () => missing("files") }, digest: () => missing("digests") };
+}
+
+function missingSteps(): BuildSteps {
+  return {
+    operator: { run: () => missing("steps") },
+    cache: EMPTY,
+    failed: { openShell: () => missing("shells") },
+    recover: async () => {},
+    close: async () => {},
+  };
+}
+
+function missingResults(): BuildResults {
+  return { export: () => missing("results"), imports: async () => [] };
+}

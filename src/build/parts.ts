@@ -1,0 +1,105 @@
+import type { BuildOptions, BuildRequest, CacheUsage, FailedSteps } from "./builder.ts";
+import type { ExecOperation, FilesOperation, PlannedTarget } from "./graph.ts";
+import type { Operator, Operators, SelectionDigest } from "./operator.ts";
+import type { IgnorePatterns, PlanPorts } from "./plan/types.ts";
+import type { Root } from "./root.ts";
+
+/** The parts of a builder, as the orchestrator sees them; `open-builder.ts` puts them together. */
+
+/** Contexts and base images. */
+export interface BuildSources {
+  readonly operators: Pick<Operators, "image" | "layout" | "local" | "git" | "http">;
+  /** What a build asks of its contexts before it has a plan. Disposed of when the build has ended. */
+  open(request: BuildRequest, options: BuildOptions): BuildInputs;
+  /** Folders of clients, clones, files that were fetched. */
+  readonly cache: CacheHolder;
+  /** Removes what a crash left. Before any build. */
+  recover(): Promise<void>;
+}
+
+export interface BuildInputs extends AsyncDisposable {
+  /** Reads the Dockerfile and the main context's ignore file; told as the vertices `[internal] load …`. */
+  dockerfile(): Promise<LoadedDockerfile>;
+  readonly ports: PlanPorts;
+}
+
+export interface LoadedDockerfile {
+  readonly text: string;
+  /** Its name in messages. */
+  readonly file: string;
+  readonly ignore: IgnorePatterns | undefined;
+}
+
+/** COPY, ADD, WORKDIR. */
+export interface BuildFiles {
+  readonly operator: Operator<FilesOperation>;
+  /** As `Selection.digest`, of all that is in a root. */
+  digest(root: Root | undefined, signal: AbortSignal): Promise<SelectionDigest>;
+}
+
+/** RUN. */
+export interface BuildSteps {
+  readonly operator: Operator<ExecOperation>;
+  /** Cache mounts. */
+  readonly cache: CacheHolder;
+  readonly failed: FailedSteps;
+  /** Takes down what a crash left. Before any build, and before snapshots recover. */
+  recover(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Something that is kept between builds beside the layers: it has records of its own and is pruned with the rest. */
+export interface CacheHolder {
+  usage(): Promise<readonly CacheUsage[]>;
+  /** Resolves with the bytes that are free by it; undefined if there is none of this id or it is in use. */
+  remove(id: string): Promise<number | undefined>;
+}
+
+/** What becomes of the roots of a build. */
+export interface BuildResults {
+  export(input: ExportInput): Promise<Exported>;
+  /** The caches that the request names in `cacheFrom`. What can't be read is a warning. */
+  imports(request: BuildRequest, options: BuildOptions): Promise<readonly CacheImport[]>;
+}
+
+export interface SolvedTarget {
+  readonly target: PlannedTarget;
+  /**
+   * Undefined is an empty root. Of its layers the last ones are those of the history's rows that have a vertex, in
+   * order: each such row has exactly one, if an empty one; those before them are the base image's.
+   */
+  readonly root: Root | undefined;
+}
+
+export interface ExportInput {
+  readonly request: BuildRequest;
+  readonly targets: readonly SolvedTarget[];
+  /** What was solved, for `cacheTo`: inputs come before what was made of them. */
+  readonly steps: () => readonly CachedStep[];
+  readonly signal: AbortSignal;
+  readonly onEvent: BuildOptions["onEvent"];
+}
+
+export interface Exported {
+  readonly metadata: ReadonlyMap<string, string>;
+  readonly imageId: string | undefined;
+}
+
+/** A step whose result is cached, by its key. */
+export interface CachedStep {
+  /** `sha256:…`, the same on all machines for equal work on equal contents. */
+  readonly key: string;
+  /** Keys of its inputs; those of sources have no step. */
+  readonly inputs: readonly string[];
+  /** What it made, with all layers below: a snapshot's name. Undefined if it isn't here any more. */
+  readonly snapshot: string | undefined;
+  readonly description: string;
+  /** Unix milliseconds. */
+  readonly createdAt: number;
+}
+
+/** A cache from elsewhere. */
+export interface CacheImport {
+  /** Fetches what has this key, as `CachedStep.key`, if the cache has it. What is damaged is not there. */
+  lookup(key: string, options: BuildOptions): Promise<Root | undefined>;
+}
