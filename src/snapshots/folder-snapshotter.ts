@@ -103,7 +103,7 @@ export class FolderSnapshotter implements Snapshotter {
       const readonly = row.kind === "committed" || options.readonly === true;
       // Two overlays of one upper folder would not see what the other does.
       const other = row.kind === "active" ? [...targets].find(isMountPoint) : undefined;
-      const mountPoints = row.kind === "active" ? this.#mountPoints : undefined;
+      const mountPoints = row.kind === "active" && options.bare !== true ? this.#mountPoints : undefined;
       if (other !== undefined) bindMount(other, target, { readonly });
       else {
         const [refused] = this.#table.ancestors(row).flatMap(({ refusal }) => refusal ?? []);
@@ -127,11 +127,12 @@ export class FolderSnapshotter implements Snapshotter {
     }
   }
 
-  async commit(name: string, key: string): Promise<void> {
+  async commit(name: string, key: string, options: { readonly durable?: boolean } = {}): Promise<void> {
     await this.#lock.run(name, async () => {
       const row = this.#table.need(key);
       if (row.kind !== "active") throw new GantryError("conflict", `snapshot ${key} is already committed`);
       this.#table.check(name, row.parent);
+      if (options.durable === false) return this.#table.commitAtOnce(name, row);
       const size = await this.usage(key);
       await this.#table.commit(name, { ...row, size });
     });

@@ -21,6 +21,7 @@ const layout: Layout = {
     const lower = mountPoints === undefined ? ancestors : [...ancestors, mountPoints];
     const upper = join(folder, "fs");
     const work = join(folder, "work");
+    if (!readonly && lower.length > 0) mkdirSync(work, { recursive: true, mode: 0o700 });
     // The kernel leaves this mark so that a volatile mount that a power loss cut off is not taken for whole. Here it is
     // a restart: what volatile snapshots hold is forgotten with the boot that follows a power loss.
     if (volatile) rmSync(join(work, "work/incompat"), { recursive: true, force: true });

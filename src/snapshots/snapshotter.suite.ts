@@ -106,6 +106,27 @@ export function snapshotterSuite(name: string, open: (root: string) => Snapshott
       assert.deepEqual(snapshots.list(), []);
     });
 
+    it("commits at once what counts only later, with its mount points or without", async () => {
+      for (const [key, name, parent] of [
+        ["one", "base", undefined],
+        ["two", "top", "base"],
+      ] as const) {
+        await snapshots.prepare(key, parent, { bare: true });
+        await snapshots.mount(key, target, { bare: true, volatile: true });
+        assert.deepEqual(readdirSync(target), parent === undefined ? [] : ["base"]);
+        writeFileSync(join(target, name), "text");
+        await snapshots.unmount(target);
+        await snapshots.commit(name, key, { durable: false });
+        assert.deepEqual(snapshots.info(name), { id: name, kind: "committed", parent });
+        assert.equal(snapshots.has(key), false);
+        assert.equal(await snapshots.usage(name), 4);
+      }
+      await snapshots.sync();
+      await assert.rejects(snapshots.remove("base"), (error) => isKind(error, "conflict"));
+      await snapshots.remove("top");
+      await snapshots.remove("base");
+    });
+
     it("shows committed snapshots read-only", async () => {
       await snapshots.apply("base", undefined, layerOf(["file"]));
       await snapshots.apply("top", "base", layerOf(["other"]));

@@ -40,7 +40,11 @@ export interface Snapshotter {
    */
   lend(name: string, loan: SnapshotLoan): Disposable;
 
-  commit(name: string, key: string): Promise<void>;
+  /**
+   * With `durable: false` at once: a power loss may leave it with files that aren't whole, until `sync` has resolved.
+   * For names that count only by a record which is written after that.
+   */
+  commit(name: string, key: string, options?: { readonly durable?: boolean }): Promise<void>;
 
   /**
    * Gives a committed snapshot another name, on the disk when this resolves; its children stand on it as before. Who
@@ -105,6 +109,8 @@ export interface MountOptions {
   readonly readonly?: boolean;
   /** Nothing that is written need outlive a power loss: an fsync inside does nothing, and unmounting writes nothing. */
   readonly volatile?: boolean;
+  /** Without a container's mount points, for what was prepared so. */
+  readonly bare?: boolean;
 }
 
 export interface SnapshotLoan {

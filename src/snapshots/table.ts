@@ -220,6 +220,15 @@ export class SnapshotTable {
     this.#add({ ...row, parent: this.#nameNow(parent) });
   }
 
+  /** Makes an active snapshot the committed one `name`, which a power loss may damage until the next `sync`. */
+  commitAtOnce(name: string, active: Row): void {
+    const row: Row = { id: name, kind: "committed", parent: active.parent, folder: active.folder };
+    this.#write(row);
+    failpoint("snapshots.commit.renamed");
+    this.#drop(active);
+    this.#add(row);
+  }
+
   /** Nobody sees the new name until it is on the disk. The caller lets nobody else take it meanwhile. */
   async rename(name: string, to: string): Promise<void> {
     const row = this.need(name);
