@@ -1,0 +1,176 @@
+import { closeSync, constants, mkdirSync, openSync } from "node:fs";
+import { GantryError } from "../../base/errors.ts";
+import type { FileReceiver, FileStat } from "../session.ts";
+import { kindOf } from "./file-mode.ts";
+import { stageFile, stageOther } from "./staging.ts";
+import { IndexWriter, linkTarget, RecordEncoder, StatIndex } from "./stat-index.ts";
+
+/** More than any folder that is built from: beyond it, what is kept of them in memory would not be little. */
+const MOST_FILES = 4_000_000;
+
+/** How a folder differs from what was known of it; offsets are those of records. */
+export interface Difference {
+  readonly former: StatIndex;
+  readonly index: StatIndex;
+  /** Of the former index: gone, or replaced by another kind. What is in a folder that is gone is left out. */
+  readonly removed: readonly number[];
+  /** Of the new index, in its order: new or changed. */
+  readonly put: readonly Put[];
+  /** Bytes that came. */
+  readonly bytes: number;
+}
+
+export interface Put {
+  readonly offset: number;
+  /** Attributes of a folder: only those are set later. */
+  readonly xattrs: FileStat["xattrs"];
+  /** The name it has in the folder of what came; undefined for folders and hard links. */
+  readonly staged: string | undefined;
+}
+
+/**
+ * Compares what a client tells of a folder with what is known of it, and takes what is new into a folder aside: what
+ * is known stays as it is.
+ */
+export class SyncReceiver implements FileReceiver {
+  readonly #former: StatIndex;
+  readonly #writer: IndexWriter;
+  readonly #encoder = new RecordEncoder();
+  readonly #staging: number;
+  readonly #removed: number[] = [];
+  readonly #put: Put[] = [];
+  readonly #pending = new Map<string, { offset: number; staged: string }>();
+  /** Files that are new or changed where there was something before: links to them are made anew. */
+  readonly #changed = new Set<string>();
+  /** The folders that the last file was in, each with a slash behind it. */
+  readonly #parents: string[] = [""];
+  #at = 0;
+  #gone = "";
+  #count = 0;
+  #bytes = 0;
+  #difference: Difference | undefined;
+
+  /** `staging` is made; it is the caller's to remove. */
+  constructor(former: StatIndex, staging: string) {
+    this.#former = former;
+    this.#writer = new IndexWriter(former);
+    mkdirSync(staging, { mode: 0o700 });
+    this.#staging = openSync(staging, constants.O_RDONLY | constants.O_DIRECTORY);
+  }
+
+  file(stat: FileStat): boolean {
+    const kind = kindOf(stat.mode);
+    this.#refuse(stat, kind);
+    // Nothing that is built from: clients leave them out, too.
+    if (kind === "socket") return false;
+    this.#encoder.encode(stat);
+    if (kind === "folder") this.#parents.push(`${stat.path}/`);
+    const same = this.#advance(kind === "folder");
+    const isLink = kind === "file" && stat.linkname !== "";
+    if (same !== undefined && !(isLink && this.#changed.has(linkTarget(stat.linkname)))) {
+      this.#writer.keep(same);
+      return false;
+    }
+    const offset = this.#writer.add(this.#encoder);
+    if (++this.#count > MOST_FILES) throw new GantryError("invalid", "the context has too many files");
+    if (kind === "file" && this.#former.bytes.length > 0) this.#changed.add(stat.path);
+    if (kind === "folder" || isLink) {
+      this.#put.push({ offset, xattrs: stat.xattrs, staged: undefined });
+      return false;
+    }
+    const staged = String(offset);
+    this.#put.push({ offset, xattrs: stat.xattrs, staged });
+    if (kind === "file" && stat.size > 0) {
+      this.#pending.set(stat.path, { offset, staged });
+      return true;
+    }
+    stageOther(this.#staging, staged, stat);
+    if (kind === "file") this.#writer.setDigest(offset, EMPTY);
+    return false;
+  }
+
+  async contents(stat: FileStat, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+    const wanted = this.#pending.get(stat.path);
+    if (wanted === undefined) {
+      throw new GantryError("invalid", `cannot take ${JSON.stringify(stat.path)} of the context: nobody asked for it`);
+    }
+    const { size, digest } = await stageFile(this.#staging, wanted.staged, stat, bytes);
+    this.#pending.delete(stat.path);
+    this.#bytes += size;
+    this.#writer.setDigest(wanted.offset, digest);
+  }
+
+  async end(): Promise<void> {
+    const [missing] = this.#pending.keys();
+    if (missing !== undefined) {
+      throw new GantryError("invalid", `cannot take ${JSON.stringify(missing)} of the context: it was not sent`);
+    }
+    const { bytes } = this.#former;
+    while (this.#at < bytes.length) this.#remove();
+    const index = this.#writer.finish();
+    this.#difference = { former: this.#former, index, removed: this.#removed, put: this.#put, bytes: this.#bytes };
+  }
+
+  /** What was found; the sync must have come to its end. */
+  get difference(): Difference {
+    if (this.#difference === undefined) {
+      throw new GantryError("invalid", "cannot take the context: the client ended before it had sent all of it");
+    }
+    return this.#difference;
+  }
+
+  close(): void {
+    closeSync(this.#staging);
+  }
+
+  /** Throws for what no walk of a folder tells. The order is checked where the record is made. */
+  #refuse({ path, mode, size, linkname }: FileStat, kind: ReturnType<typeof kindOf>): void {
+    const parents = this.#parents;
+    while (!path.startsWith(parents.at(-1)!)) parents.pop();
+    const base = path.slice(parents.at(-1)!.length);
+    const isName = base !== "" && base !== "." && base !== ".." && !base.includes("/") && !base.includes("\0");
+    if (!isName) throw refused(path, "it is no path of a file in a folder that was told before");
+    if (kind === "unknown") throw refused(path, `no file has the mode ${mode}`);
+    if (!Number.isSafeInteger(size) || size < 0) throw refused(path, `no file has the size ${size}`);
+    if (linkname.includes("\0")) throw refused(path, "what it links to contains NUL");
+    if (kind === "file" && linkname !== "" && linkTarget(linkname) === path) throw refused(path, "it links to itself");
+  }
+
+  /** The record of the former index that says the same; what comes before it there is gone. */
+  #advance(isFolder: boolean): number | undefined {
+    const { bytes } = this.#former;
+    while (this.#at < bytes.length) {
+      const order = this.#encoder.compare(this.#former, this.#at);
+      if (order > 0) return undefined;
+      if (order < 0) {
+        this.#remove();
+        continue;
+      }
+      const offset = this.#at;
+      if (this.#encoder.equals(this.#former, offset)) {
+        this.#at = this.#former.after(offset);
+        return offset;
+      }
+      const wasFolder = kindOf(this.#former.at(offset).mode) === "folder";
+      // What takes another's place by its name alone needs no removal before it.
+      if (wasFolder !== isFolder) this.#remove();
+      else this.#at = this.#former.after(offset);
+      return undefined;
+    }
+    return undefined;
+  }
+
+  #remove(): void {
+    const record = this.#former.at(this.#at);
+    this.#at = this.#former.after(this.#at);
+    if (this.#gone !== "" && record.path.startsWith(this.#gone)) return;
+    this.#removed.push(record.offset);
+    this.#gone = kindOf(record.mode) === "folder" ? `${record.path}/` : "";
+  }
+}
+
+const EMPTY = Buffer.from("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "hex");
+
+function refused(path: string, why: string): GantryError {
+  return new GantryError("invalid", `cannot take ${JSON.stringify(path.slice(0, 200))} of the context: ${why}`);
+}
