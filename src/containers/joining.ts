@@ -16,8 +16,8 @@ export interface Joined {
 
 /** Makes the sandbox, joins it to each network of the record and publishes its ports; `undo` takes all of it back. */
 export async function joinNetworks(
-  ports: ContainerPorts,
-  record: ContainerRecord,
+  ports: Pick<ContainerPorts, "networks" | "settings">,
+  record: Pick<ContainerRecord, "id" | "name" | "config" | "hostConfig" | "endpoints">,
   undo: AsyncDisposableStack,
 ): Promise<Joined> {
   const { id, hostConfig, config } = record;
@@ -53,13 +53,16 @@ export async function joinNetworks(
 }
 
 /** The name servers that the user chose for it; empty for the host's. */
-export function chosenDns(ports: ContainerPorts, { hostConfig }: ContainerRecord): readonly string[] {
+export function chosenDns(
+  ports: Pick<ContainerPorts, "settings">,
+  { hostConfig }: Pick<ContainerRecord, "hostConfig">,
+): readonly string[] {
   const own = hostConfig.Dns ?? [];
   return own.length > 0 ? own : ports.settings().dns.servers;
 }
 
 /** The name of the network that the mode names, be it by its id; the mode itself where there is none. */
-function mainNetwork(ports: ContainerPorts, mode: string): string {
+function mainNetwork(ports: Pick<ContainerPorts, "networks">, mode: string): string {
   try {
     return ports.networks.find(mode).name;
   } catch (error) {
@@ -69,7 +72,10 @@ function mainNetwork(ports: ContainerPorts, mode: string): string {
 }
 
 /** The network that the mode names gives eth0, the others follow in the order given. */
-function firstIsMain({ endpoints }: ContainerRecord, main: string): (readonly [string, Partial<EndpointSettings>])[] {
+function firstIsMain(
+  { endpoints }: Pick<ContainerRecord, "endpoints">,
+  main: string,
+): (readonly [string, Partial<EndpointSettings>])[] {
   const rows = Object.entries(endpoints);
   const isMain = ([name]: readonly [string, unknown]) => name === main;
   return [...rows.filter(isMain), ...rows.filter((row) => !isMain(row))];

@@ -106,8 +106,8 @@ const WHY: readonly (readonly [string, string])[] = [
   ["ENAMETOOLONG", "file name too long"],
 ];
 
-/** Mounts the very thing that was found at a path of its own: whatever the name leads to from now on. */
-function place(fd: number, path: string, undo: AsyncDisposableStack): string {
+/** Mounts the very thing that `fd` is open on at a path of its own: whatever the name leads to from now on. */
+export function place(fd: number, path: string, undo: AsyncDisposableStack): string {
   const isFolder = fstatSync(fd).isDirectory();
   if (isFolder) mkdirSync(path, { mode: 0o700 });
   else closeSync(openSync(path, constants.O_CREAT | constants.O_EXCL | constants.O_RDONLY, 0o600));

@@ -73,7 +73,8 @@ export function joinedNames(
   return { Hostname, Domainname };
 }
 
-function defaultsOf(settings: ContainerSettings): EngineDefaults {
+/** What the engine's configuration says of all containers. */
+export function defaultsOf(settings: ContainerSettings): EngineDefaults {
   return {
     ulimits: settings.defaultUlimits,
     initPath: settings.initPath,

@@ -1,0 +1,166 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { throwIfAborted, untilAborted } from "../base/abort.ts";
+import { GantryError, isKind } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
+import type { RuntimeSpec } from "../oci/runtime-spec.ts";
+import { CompiledSeccomp } from "../runtime/compiled-seccomp.ts";
+import type { OciRuntime, ProcessExit } from "../runtime/process.ts";
+import type { Step, StepEnd, StepOptions, StepRunner } from "../runtime/step.ts";
+import { bundleFolder } from "./bundle.ts";
+import { newId } from "./create.ts";
+import { etcFilesIn, writeEtcFiles } from "./files.ts";
+import { joinNetworks } from "./joining.ts";
+import { makeFolders } from "./mount-stubs.ts";
+import { sourcesFolder } from "./mounts.ts";
+import type { ContainerPorts } from "./ports.ts";
+import { makeMountPoints, openStepMounts } from "./step-mounts.ts";
+import { TakenOutput } from "./step-output.ts";
+import { stepShape, stepSpec } from "./step-spec.ts";
+
+const SIGKILL = 9;
+
+/**
+ * Steps of builds: processes in the same jails as containers, with ids, bundles, networks and cgroups of the same kind
+ * but without records, so that boot takes down what a crash left of them as it does with what nobody was told of.
+ */
+export class Steps implements StepRunner {
+  readonly #ports: Pick<ContainerPorts, "networks" | "runtime" | "settings">;
+  readonly #seccomp: CompiledSeccomp;
+  readonly #running = new Map<string, (exit: ProcessExit) => void>();
+  #isListening = false;
+
+  constructor(ports: Pick<ContainerPorts, "networks" | "runtime" | "settings">) {
+    this.#ports = ports;
+    this.#seccomp = new CompiledSeccomp(ports.settings().execRoot);
+  }
+
+  async run(step: Step, options: StepOptions): Promise<StepEnd> {
+    const { signal, output } = options;
+    throwIfAborted(signal);
+    this.#listen();
+    const id = newId();
+    const settings = this.#ports.settings();
+    await using undo = new AsyncDisposableStack();
+    const terminal = output.kind === "terminal" ? output : undefined;
+    const shape = stepShape(step, terminal, settings);
+
+    const bundle = bundleFolder(settings.execRoot, id);
+    mkdirSync(bundle, { recursive: true, mode: 0o711 });
+    undo.defer(() => rm(bundle, { recursive: true, force: true }));
+    const { mounts, sources } = openStepMounts(sourcesFolder(settings.execRoot, id), step.mounts, undo);
+    failpoint("containers.step.mounted");
+    const { hostConfig, config } = shape;
+    const mode = hostConfig.NetworkMode;
+    const network = await joinNetworks(
+      this.#ports,
+      {
+        id,
+        name: `build-${id.slice(0, 12)}`,
+        config,
+        hostConfig,
+        endpoints: mode === "host" || mode === "none" ? {} : { [mode]: {} },
+      },
+      undo,
+    );
+    failpoint("containers.step.networked");
+    const files = etcFilesIn(bundle);
+    writeEtcFiles(files, {
+      ...shape,
+      networks: network.networks,
+      hasResolver: network.hasResolver,
+      links: [],
+      engineDns: settings.dns,
+      hostGateways: this.#ports.networks.hostGateways(),
+    });
+    const netns = network.path;
+    const spec = stepSpec({ ...shape, id, rootfs: step.root, mounts, files, netns, settings });
+    const { uid, gid } = spec.process.user;
+    makeFolders(step.root, step.cwd, { uid, gid });
+    undo.use(makeMountPoints(spec, step.root, sources));
+    const runtime = settings.runtimes.get(hostConfig.Runtime ?? settings.defaultRuntime);
+    if (runtime === undefined) throw new GantryError("invalid", "unknown or invalid runtime name");
+    writeFileSync(join(bundle, "config.json"), JSON.stringify(this.#seccomp.use(spec, runtime)), { mode: 0o600 });
+    throwIfAborted(signal);
+    return await this.#jailed({ id, bundle, spec, runtime, options });
+  }
+
+  async #jailed({ id, bundle, spec, runtime, options }: Bundled): Promise<StepEnd> {
+    const { signal, output } = options;
+    const ports = this.#ports;
+    await using undo = new AsyncDisposableStack();
+    const exited = Promise.withResolvers<ProcessExit>();
+    this.#running.set(id, exited.resolve);
+    undo.defer(() => void this.#running.delete(id));
+    const taken = output.kind === "streams" ? undo.use(new TakenOutput(output)) : undefined;
+    const request =
+      output.kind === "streams"
+        ? { socket: taken!.socket, head: new Uint8Array(), stdin: false, multiplexed: true }
+        : { socket: output.socket, head: output.head, preamble: output.preamble, stdin: true, multiplexed: false };
+    const attached = ports.runtime.attach({
+      ...request,
+      id,
+      execId: undefined,
+      stdout: true,
+      stderr: true,
+      detachKeys: new Uint8Array(),
+    });
+    attached.ready.catch(() => taken?.[Symbol.dispose]());
+    const terminal = output.kind === "terminal";
+    await ports.runtime.create({
+      ...{ id, bundle, runtime, terminal },
+      openStdin: terminal,
+      stdinOnce: false,
+      log: undefined,
+    });
+    // Whatever comes now: killed with all that it started, and its cgroup gone.
+    undo.defer(() => ports.runtime.delete(id).catch(unlessGone));
+    this.#seccomp.learn(spec, runtime, id);
+    failpoint("containers.step.created");
+    throwIfAborted(signal);
+    if (terminal && output.rows > 0) await ports.runtime.resize(id, undefined, output.rows, output.columns);
+    await ports.runtime.start(id);
+    failpoint("containers.step.started");
+    const kill = () => void ports.runtime.kill(id, SIGKILL, { all: true }).catch(() => {});
+    signal.addEventListener("abort", kill, { once: true });
+    try {
+      let isLost = false;
+      const sent = attached.done.then((end) => {
+        isLost = end !== "exited";
+        // A shell goes with who typed in it, a command with who took its output.
+        if (isLost) kill();
+      });
+      const exit = await exited.promise;
+      await untilAborted(Promise.all([sent, taken?.ended]), signal);
+      if (isLost && taken !== undefined) {
+        throw new GantryError("unavailable", "the output of the step was lost: the supervisor has gone");
+      }
+      if (exit.code === undefined) throw new GantryError("unavailable", "the exit code could not be learnt");
+      return { code: exit.code, oomKilled: exit.oomKilled };
+    } finally {
+      signal.removeEventListener("abort", kill);
+    }
+  }
+
+  /** Only when there is one to listen for: exits that nobody heard of yet are first of all the containers'. */
+  #listen(): void {
+    if (this.#isListening) return;
+    this.#isListening = true;
+    this.#ports.runtime.onExit((exit) => {
+      if (exit.execId === undefined) this.#running.get(exit.id)?.(exit);
+    });
+  }
+}
+
+function unlessGone(error: unknown): void {
+  if (!isKind(error, "not-found")) throw error;
+}
+
+interface Bundled {
+  readonly id: string;
+  readonly bundle: string;
+  readonly spec: RuntimeSpec;
+  readonly runtime: OciRuntime;
+  readonly options: StepOptions;
+}

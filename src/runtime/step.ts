@@ -1,0 +1,108 @@
+import type { Duplex } from "node:stream";
+
+/**
+ * Runs commands over root filesystems that somebody else has mounted, jailed as containers are. Nothing of them is
+ * recorded: a crash takes them along.
+ */
+export interface StepRunner {
+  /**
+   * Resolves when the command has ended, its output was taken, and nothing is left of its jail. An abort kills it with
+   * all that it started and rejects with `cancelled`. Rejects with `invalid` and the runtime's words for what can't be
+   * started.
+   */
+  run(step: Step, options: StepOptions): Promise<StepEnd>;
+}
+
+export interface Step {
+  /** Where its root filesystem is mounted, read-write; nobody else changes it meanwhile. */
+  readonly root: string;
+  readonly args: readonly string[];
+  /** PATH, HOME and HOSTNAME are added where they are missing. */
+  readonly env: readonly string[];
+  /** Made if it is missing. */
+  readonly cwd: string;
+  /** `user[:group]`, names or numbers; empty is root. */
+  readonly user: string;
+  readonly hostname: string;
+  /** `none`, `host`, or a network's name; `default` is the default bridge. */
+  readonly network: string;
+  readonly extraHosts: readonly { readonly name: string; readonly address: string }[];
+  /** All capabilities and devices, no filter. */
+  readonly privileged: boolean;
+  readonly limits: StepResources;
+  /** Of targets one below another the upper comes first. What is made in `root` to mount on is taken away again. */
+  readonly mounts: readonly StepMount[];
+}
+
+/** As HostConfig has them; 0 and empty are no limit. */
+export interface StepResources {
+  readonly memory: number;
+  readonly memorySwap: number;
+  readonly cpuShares: number;
+  readonly cpuPeriod: number;
+  readonly cpuQuota: number;
+  readonly cpusetCpus: string;
+  readonly cpusetMems: string;
+  readonly shmSize: number;
+  readonly cgroupParent: string;
+  readonly ulimits: readonly { readonly name: string; readonly soft: number; readonly hard: number }[];
+}
+
+export type StepMount =
+  | {
+      readonly type: "bind";
+      readonly target: string;
+      /** A descriptor of the very file or folder, which stays the caller's. */
+      readonly source: number;
+      readonly readonly: boolean;
+    }
+  /** Bytes; 0 is the kernel's limit. */
+  | { readonly type: "tmpfs"; readonly target: string; readonly size: number }
+  /** A file that is in memory only, and that nobody writes to. */
+  | {
+      readonly type: "file";
+      readonly target: string;
+      readonly bytes: Uint8Array;
+      readonly mode: number;
+      readonly uid: number;
+      readonly gid: number;
+    }
+  /** A Unix socket whose connections are handed to `connected`. */
+  | {
+      readonly type: "socket";
+      readonly target: string;
+      readonly mode: number;
+      readonly uid: number;
+      readonly gid: number;
+      readonly connected: (connection: Duplex) => void;
+    };
+
+export interface StepOptions {
+  readonly signal: AbortSignal;
+  readonly output: StepOutput | StepTerminal;
+}
+
+export interface StepOutput {
+  readonly kind: "streams";
+  /** What the command printed, in order within each stream. It waits while a promise that was returned is pending. */
+  take(stream: 1 | 2, bytes: Uint8Array): void | Promise<void>;
+}
+
+/** The command has a terminal, which is joined to a client. */
+export interface StepTerminal {
+  readonly kind: "terminal";
+  readonly socket: Duplex;
+  /** What came of the client already. */
+  readonly head: Uint8Array;
+  /** Written to the client before anything of the command. */
+  readonly preamble: Uint8Array;
+  readonly rows: number;
+  readonly columns: number;
+}
+
+export interface StepEnd {
+  /** 128 + n for a signal. */
+  readonly code: number;
+  /** The kernel killed it, or some of it, for want of memory. */
+  readonly oomKilled: boolean;
+}
