@@ -13,10 +13,10 @@ const rows = {
   snapshots: ["base", "oci", "kernel"],
   runtime: ["base", "oci", "kernel"],
   lazy: ["base", "oci", "kernel", "remote", "runtime"],
-  images: ["base", "oci", "api", "state", "events", "content", "remote", "snapshots", "lazy"],
+  images: ["base", "oci", "api", "dockerfile", "state", "events", "content", "remote", "snapshots", "lazy"],
   networks: ["base", "api", "kernel", "state", "events"],
   volumes: ["base", "oci", "api", "kernel", "state", "events", "snapshots"],
-  containers: ["base", "oci", "api", "kernel", "state", "events", "content", "snapshots", "runtime", "images", "networks", "volumes"],
+  containers: ["base", "oci", "api", "dockerfile", "kernel", "state", "events", "content", "snapshots", "runtime", "images", "networks", "volumes"],
   grpc: ["base"],
   buildkit: ["base", "grpc"],
   build: [

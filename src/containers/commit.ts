@@ -1,7 +1,7 @@
 import type { ContainerConfig } from "../api/container.ts";
 import { GantryError, isKind } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
-import { applyChanges } from "../oci/config-change.ts";
+import { applyChanges } from "../dockerfile/config-change.ts";
 import type { ImageProcess } from "../oci/image.ts";
 import { familiarString, parseNormalized, type Reference, tagNameOnly, withTag } from "../oci/reference.ts";
 import { refuseLeaving } from "./archive.ts";

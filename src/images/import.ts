@@ -1,8 +1,8 @@
 import { Readable } from "node:stream";
 import { cancelOnAbort } from "../base/abort.ts";
 import { GantryError } from "../base/errors.ts";
+import { applyChanges } from "../dockerfile/config-change.ts";
 import { decompress } from "../oci/compression.ts";
-import { applyChanges } from "../oci/config-change.ts";
 import { type ImageConfig, MEDIA_TYPE } from "../oci/image.ts";
 import { hostPlatform, parsePlatform } from "../oci/platform.ts";
 import { parseNormalized, type Reference, tagNameOnly } from "../oci/reference.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { ImageProcess } from "../oci/image.ts";
 import { applyChanges } from "./config-change.ts";
-import type { ImageProcess } from "./image.ts";
 
 const change = (...changes: string[]): ImageProcess => applyChanges({}, changes);
 
@@ -38,11 +38,11 @@ test("ENV is read in the new form and the old, quoted, escaped and with variable
 
 test("ports are exposed alone, as ranges, and by protocol", () => {
   assert.deepEqual(Object.keys(change("EXPOSE 80 8000-8002/udp 53/UDP", "EXPOSE 80/tcp").ExposedPorts ?? {}), [
+    "53/udp",
     "80/tcp",
     "8000/udp",
     "8001/udp",
     "8002/udp",
-    "53/udp",
   ]);
   assert.deepEqual(Object.keys(change('ENV P="1 2"', "EXPOSE $P").ExposedPorts ?? {}), ["1/tcp", "2/tcp"]);
 });
@@ -60,7 +60,7 @@ test("the other instructions set what they name", () => {
     "HEALTHCHECK --interval=1m30s --retries=3 CMD curl -f x",
   );
   assert.deepEqual(
-    { ...config, Labels: { ...config.Labels } },
+    { ...config, Labels: { ...config.Labels }, Volumes: { ...config.Volumes } },
     {
       Labels: { a: "1", "b.c": "x y" },
       User: "nobody:nogroup",
@@ -95,9 +95,12 @@ test("what is wrong is refused in Docker's words", () => {
     ["WORKDIR", "WORKDIR requires exactly one argument"],
     ["VOLUME", "VOLUME requires at least one argument"],
     ['VOLUME [""]', "VOLUME specified can not be an empty string"],
-    ["HEALTHCHECK wrong", 'Unknown type "wrong" in HEALTHCHECK (try CMD)'],
-    [`ENV A="x`, "unexpected end of statement while looking for matching double-quote"],
-    [`ENV A=${"${B:-".repeat(50)}`, "substitutions are nested too deeply"],
+    ["HEALTHCHECK wrong", 'Unknown type "WRONG" in HEALTHCHECK (try CMD)'],
+    [
+      `ENV A="x`,
+      String.raw`failed to process "\"x": unexpected end of statement while looking for matching double-quote`,
+    ],
+    [`ENV A=${"${B:-".repeat(50)}`, `failed to process "${"${B:-".repeat(50)}": substitutions are nested too deeply`],
   ];
   for (const [text, message] of table) assert.throws(() => change(text), { kind: "invalid", message }, text);
 });

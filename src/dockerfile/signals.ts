@@ -1,0 +1,17 @@
+/** Linux' signals by name, as Docker has them. */
+const NAMES: ReadonlySet<string> = new Set(
+  (
+    "ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STKFLT STOP SYS TERM TRAP " +
+    "TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ"
+  ).split(" "),
+);
+/** Of the real-time signals those up to the middle are counted from below, the others from above. */
+const REAL_TIME = /^RT(?:MIN(?:\+(?:[1-9]|1[0-5]))?|MAX(?:-(?:[1-9]|1[0-4]))?)$/;
+const HIGHEST = 64;
+
+/** True for a signal's number or name, with or without "SIG". */
+export function isSignal(text: string): boolean {
+  if (/^[0-9]{1,9}$/.test(text)) return Number(text) >= 1 && Number(text) <= HIGHEST;
+  const name = text.toUpperCase().replace(/^SIG/, "");
+  return NAMES.has(name) || REAL_TIME.test(name);
+}
