@@ -1,0 +1,239 @@
+import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from "node:http2";
+import type { Duplex } from "node:stream";
+import { type KeepAlive, keepAlive, openHttp2 } from "./connection.ts";
+import { Incoming, writeMessage } from "./messages.ts";
+import { type Metadata, NO_METADATA, statusOf, toHeaders, writeTimeout } from "./metadata.ts";
+import type { Method } from "./method.ts";
+import { GrpcError, STATUS } from "./status.ts";
+
+export interface CallOptions {
+  readonly metadata?: Metadata;
+  readonly signal?: AbortSignal;
+  readonly timeoutMs?: number;
+}
+
+export interface ClientOptions {
+  /** Bytes of a message that is received. Default 16 MiB. */
+  readonly maxMessageBytes?: number;
+  readonly keepAlive?: KeepAlive;
+}
+
+/** A call under way. Whoever opened it reads it to its end or cancels it. */
+export interface ClientCall<I, O> {
+  /** Sends one. A promise where the other side has to catch up first. Throws or rejects with how the call ended. */
+  send(message: I): Promise<void> | undefined;
+  /** No more is sent. */
+  end(): void;
+  /** What the other side sends, to its end. Rejects with a GrpcError. */
+  messages(): AsyncIterable<O>;
+  /** The same, as many at a time as have come. */
+  batches(): AsyncIterable<readonly O[]>;
+  cancel(): void;
+}
+
+const MAX_MESSAGE = 16 << 20;
+
+/** The calling side of a connection. Calls reject with a GrpcError. */
+export class GrpcClient {
+  readonly #session: ClientHttp2Session;
+  readonly #maxMessageBytes: number;
+  readonly #closed = new AbortController();
+
+  /** Over a connection that is there already, whoever opened it. */
+  constructor(socket: Duplex, options: ClientOptions = {}) {
+    this.#session = openHttp2(socket);
+    this.#maxMessageBytes = options.maxMessageBytes ?? MAX_MESSAGE;
+    if (options.keepAlive !== undefined) keepAlive(this.#session, options.keepAlive);
+    const gone = () => this.#closed.abort(new GrpcError(STATUS.unavailable, "grpc: the connection is closed"));
+    this.#session.once("close", gone);
+    socket.once("close", () => this.#session.destroy());
+    if (socket.destroyed) this.#session.destroy();
+  }
+
+  /** Aborted when the connection has ended, from whichever side. */
+  get closed(): AbortSignal {
+    return this.#closed.signal;
+  }
+
+  /** Ends the connection and all calls. */
+  close(): void {
+    this.#session.destroy();
+  }
+
+  /** One request, one response. */
+  async unary<I, O>(method: Method<I, O>, request: I, options: CallOptions = {}): Promise<O> {
+    const call = this.open(method, options);
+    try {
+      await call.send(request);
+      call.end();
+    } catch {
+      // How it ended is told below.
+    }
+    let response: { readonly message: O } | undefined;
+    for await (const message of call.messages()) response ??= { message };
+    if (response === undefined) throw new GrpcError(STATUS.internal, "grpc: the response is missing");
+    return response.message;
+  }
+
+  /** One request, any number of responses. Leaving the loop cancels the call. */
+  async *serverStream<I, O>(method: Method<I, O>, request: I, options: CallOptions = {}): AsyncIterable<O> {
+    const call = this.open(method, options);
+    try {
+      await call.send(request);
+      call.end();
+    } catch {
+      // As above.
+    }
+    try {
+      yield* call.messages();
+    } finally {
+      call.cancel();
+    }
+  }
+
+  /** Both sides send as they like. */
+  open<I, O>(method: Method<I, O>, { metadata = NO_METADATA, signal, timeoutMs }: CallOptions = {}): ClientCall<I, O> {
+    signal?.throwIfAborted();
+    if (this.#session.destroyed || this.#session.closed) {
+      throw new GrpcError(STATUS.unavailable, "grpc: the connection is closed");
+    }
+    const stream = this.#session.request({
+      ...toHeaders(metadata),
+      ":method": "POST",
+      ":path": method.path,
+      "content-type": "application/grpc",
+      te: "trailers",
+      "user-agent": "gantry",
+      ...(timeoutMs !== undefined && { "grpc-timeout": writeTimeout(timeoutMs) }),
+    });
+    return new Call(stream, method, this.#maxMessageBytes, signal, timeoutMs);
+  }
+}
+
+const CANCEL = 8;
+
+class Call<I, O> implements ClientCall<I, O> {
+  readonly #stream: ClientHttp2Stream;
+  readonly #method: Method<I, O>;
+  readonly #incoming: Incoming;
+  /** How it ended, once it has; null is well. */
+  #end: GrpcError | null | undefined;
+  #release: () => void;
+
+  constructor(
+    stream: ClientHttp2Stream,
+    method: Method<I, O>,
+    limit: number,
+    signal: AbortSignal | undefined,
+    timeoutMs: number | undefined,
+  ) {
+    this.#stream = stream;
+    this.#method = method;
+    this.#incoming = new Incoming(stream, limit);
+    const abort = () => this.#fail(new GrpcError(STATUS.cancelled, "context canceled", { cause: signal?.reason }));
+    const late = () => this.#fail(new GrpcError(STATUS.deadlineExceeded, "context deadline exceeded"));
+    signal?.addEventListener("abort", abort, { once: true });
+    const timer = timeoutMs === undefined ? undefined : setTimeout(late, timeoutMs);
+    this.#release = () => {
+      signal?.removeEventListener("abort", abort);
+      clearTimeout(timer);
+    };
+    stream.on("error", (error) => this.#fail(new GrpcError(STATUS.unavailable, error.message)));
+    stream.once("response", (headers: IncomingHttpHeaders) => this.#onHeaders(headers));
+    stream.once("trailers", (headers: IncomingHttpHeaders) => this.#onTrailers(headers));
+    stream.once("close", () => this.#onClose());
+  }
+
+  send(message: I): Promise<void> | undefined {
+    this.#throwIfOver();
+    const wait = writeMessage(this.#stream, this.#method.request.encode(message));
+    return wait?.catch((error: unknown) => {
+      this.#throwIfOver();
+      throw error;
+    });
+  }
+
+  end(): void {
+    if (!this.#stream.destroyed && !this.#stream.writableEnded) this.#stream.end();
+  }
+
+  async *batches(): AsyncIterable<readonly O[]> {
+    for (;;) {
+      const batch = await this.#incoming.next();
+      if (batch === undefined) break;
+      yield batch.map((bytes) => this.#decode(bytes));
+    }
+    // The end of the messages may come before what says whether it is a good one.
+    if (this.#end === undefined) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#stream.once("close", resolve);
+      if (!this.#stream.destroyed) await promise;
+      else this.#onClose();
+    }
+    if (this.#end instanceof GrpcError) throw this.#end;
+  }
+
+  async *messages(): AsyncIterable<O> {
+    for await (const batch of this.batches()) yield* batch;
+  }
+
+  cancel(): void {
+    this.#fail(new GrpcError(STATUS.cancelled, "context canceled"));
+  }
+
+  #decode(bytes: Buffer): O {
+    try {
+      return this.#method.response.decode(bytes);
+    } catch (error) {
+      const failure = new GrpcError(STATUS.internal, `grpc: error unmarshalling response: ${(error as Error).message}`);
+      this.#fail(failure);
+      throw failure;
+    }
+  }
+
+  #throwIfOver(): void {
+    if (this.#end === undefined) return;
+    throw this.#end ?? new GrpcError(STATUS.unavailable, "grpc: the call is over");
+  }
+
+  #onHeaders(headers: IncomingHttpHeaders): void {
+    const status = statusOf(headers);
+    if (status !== "unset") {
+      this.#over(status ?? null);
+      return;
+    }
+    if (Number(headers[":status"]) !== 200) {
+      this.#fail(new GrpcError(STATUS.unavailable, `grpc: unexpected HTTP status ${headers[":status"]}`));
+    }
+  }
+
+  #onTrailers(headers: IncomingHttpHeaders): void {
+    const status = statusOf(headers);
+    this.#over(status === "unset" ? new GrpcError(STATUS.unknown, "grpc: the status is missing") : (status ?? null));
+  }
+
+  #onClose(): void {
+    if (this.#end === undefined) this.#over(new GrpcError(STATUS.unavailable, "grpc: the connection was lost"));
+    if (this.#end instanceof GrpcError) this.#incoming.fail(this.#end);
+    else this.#incoming.finish();
+  }
+
+  /** The other side told how it ended: what it sent before is still to be read. */
+  #over(end: GrpcError | null): void {
+    if (this.#end !== undefined) return;
+    this.#end = end;
+    this.#release();
+    // There is nobody left to send to.
+    this.end();
+  }
+
+  /** Ends it from this side: what has come is of no use. */
+  #fail(error: GrpcError): void {
+    if (this.#end === undefined) {
+      this.#end = error;
+      this.#release();
+    }
+    this.#incoming.fail(this.#end ?? error);
+    if (!this.#stream.destroyed) this.#stream.close(CANCEL);
+  }
+}

@@ -1,0 +1,253 @@
+import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
+import type { Duplex } from "node:stream";
+import { acceptHttp2, type KeepAlive, keepAlive } from "./connection.ts";
+import { Incoming, writeMessage } from "./messages.ts";
+import { fromHeaders, type Metadata, readTimeout } from "./metadata.ts";
+import type { Method } from "./method.ts";
+import { encodeMessage, encodeStatus, GrpcError, STATUS, toGrpcError } from "./status.ts";
+
+/** A call as its handler sees it. */
+export interface ServerCall<I, O> {
+  /** What came with it. */
+  readonly metadata: Metadata;
+  /** Aborted when the caller has given up or gone, or its time is over. */
+  readonly signal: AbortSignal;
+  /** What the caller sends, until it has sent all. Rejects when the caller has gone. */
+  messages(): AsyncIterable<I>;
+  /** The same, as many at a time as have come: one await for a thousand small ones. */
+  batches(): AsyncIterable<readonly I[]>;
+  /** Sends one. A promise where the caller has to catch up first. Throws or rejects when it has gone. */
+  send(message: O): Promise<void> | undefined;
+}
+
+export type UnaryHandler<I, O> = (request: I, call: ServerCall<I, O>) => Promise<O> | O;
+export type StreamHandler<I, O> = (call: ServerCall<I, O>) => Promise<void>;
+
+export interface ServerOptions {
+  /** Bytes of a message that is received. Default 16 MiB. */
+  readonly maxMessageBytes?: number;
+  readonly keepAlive?: KeepAlive;
+  /** Told of what no caller did wrong. */
+  readonly onError?: (path: string, error: unknown) => void;
+}
+
+type Entry = (call: Call) => Promise<void>;
+
+const MAX_MESSAGE = 16 << 20;
+/** Trailers are headers: a longer text would not get through. */
+const MAX_TEXT = 64 << 10;
+const MAX_DETAILS = 512 << 10;
+
+/** Methods and what answers them; serves any number of connections. */
+export class GrpcServer {
+  readonly #entries = new Map<string, Entry>();
+  readonly #options: ServerOptions;
+
+  constructor(options: ServerOptions = {}) {
+    this.#options = options;
+  }
+
+  /** `/package.Service/Method` of all that is answered. */
+  get methods(): readonly string[] {
+    return [...this.#entries.keys()];
+  }
+
+  /** A method with one request and one response. */
+  unary<I, O>(method: Method<I, O>, handler: UnaryHandler<I, O>): this {
+    return this.#add(method, async (call) => {
+      const request = await call.only();
+      await call.send(await handler(request as I, call as ServerCall<I, O>));
+    });
+  }
+
+  /** A method with one request, after which the handler sends what it wants to. */
+  serverStream<I, O>(method: Method<I, O>, handler: (request: I, call: ServerCall<I, O>) => Promise<void>): this {
+    return this.#add(method, async (call) => handler((await call.only()) as I, call as ServerCall<I, O>));
+  }
+
+  /** A method in which both sides send as they like. It ends with the handler. */
+  stream<I, O>(method: Method<I, O>, handler: StreamHandler<I, O>): this {
+    return this.#add(method, (call) => handler(call as ServerCall<I, O>));
+  }
+
+  /** Serves a connection that is there already. The session ends when either side ends the connection. */
+  serve(socket: Duplex): ServerHttp2Session {
+    const session = acceptHttp2(socket);
+    if (this.#options.keepAlive !== undefined) keepAlive(session, this.#options.keepAlive);
+    session.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _flags: number, raw?: string[]) => {
+      void this.#answer(stream, headers, raw);
+    });
+    return session;
+  }
+
+  #add<I, O>(method: Method<I, O>, entry: Entry): this {
+    this.#entries.set(method.path, (call) => {
+      call.speaks(method as Method<unknown, unknown>);
+      return entry(call);
+    });
+    return this;
+  }
+
+  /** Never rejects. */
+  async #answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, raw: string[] | undefined): Promise<void> {
+    stream.on("error", ignore);
+    const path = String(headers[":path"] ?? "");
+    const type = String(headers["content-type"] ?? "");
+    if (headers[":method"] !== "POST" || !/^application\/grpc(?:[+;]|$)/.test(type)) {
+      stream.respond({ ":status": 415 }, { endStream: true });
+      return;
+    }
+    const call = new Call(stream, headers, raw, this.#options.maxMessageBytes ?? MAX_MESSAGE);
+    try {
+      const entry = this.#entries.get(path);
+      if (entry === undefined) throw unimplemented(path, this.methods);
+      await entry(call);
+      call.finish(undefined);
+    } catch (error) {
+      const told = call.signal.aborted ? new GrpcError(STATUS.cancelled, "context canceled") : toGrpcError(error);
+      if (!call.signal.aborted) this.#options.onError?.(path, error);
+      call.finish(told);
+    }
+  }
+}
+
+function unimplemented(path: string, known: readonly string[]): GrpcError {
+  const [, service = "", method = ""] = /^\/([^/]*)\/(.*)$/.exec(path.slice(0, 500)) ?? [];
+  const text = known.some((one) => one.startsWith(`/${service}/`))
+    ? `unknown method ${method} for service ${service}`
+    : `unknown service ${service}`;
+  return new GrpcError(STATUS.unimplemented, text);
+}
+
+class Call implements ServerCall<unknown, unknown> {
+  readonly metadata: Metadata;
+  readonly #stream: ServerHttp2Stream;
+  readonly #controller = new AbortController();
+  readonly #incoming: Incoming;
+  #method: Method<unknown, unknown> | undefined;
+  #deadline: NodeJS.Timeout | undefined;
+  #timedOut = false;
+  #finished = false;
+
+  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, raw: string[] | undefined, limit: number) {
+    this.#stream = stream;
+    this.metadata = fromHeaders(headers, raw);
+    this.#incoming = new Incoming(stream, limit);
+    stream.once("close", () => this.#abort("the caller has gone"));
+    stream.once("aborted", () => this.#abort("the caller has gone"));
+    const timeout = readTimeout(headers["grpc-timeout"] as string | undefined);
+    // Longer than a timer can be is no deadline.
+    if (timeout !== undefined && timeout < 2 ** 31 - 1) {
+      this.#deadline = setTimeout(() => {
+        this.#timedOut = true;
+        this.#abort("the caller's time is over");
+        this.finish(new GrpcError(STATUS.deadlineExceeded, "context deadline exceeded"));
+      }, timeout);
+    }
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  speaks(method: Method<unknown, unknown>): void {
+    this.#method = method;
+  }
+
+  async *batches(): AsyncIterable<readonly unknown[]> {
+    for (;;) {
+      const batch = await this.#incoming.next();
+      if (batch === undefined) return;
+      yield batch.map((bytes) => this.#decode(bytes));
+    }
+  }
+
+  async *messages(): AsyncIterable<unknown> {
+    for await (const batch of this.batches()) yield* batch;
+  }
+
+  /** The one request of a call that has one. */
+  async only(): Promise<unknown> {
+    const batch = await this.#incoming.next();
+    if (batch === undefined) throw new GrpcError(STATUS.internal, "grpc: the request is missing");
+    return this.#decode(batch[0]!);
+  }
+
+  send(message: unknown): Promise<void> | undefined {
+    if (this.#finished) throw new GrpcError(STATUS.cancelled, "grpc: the call is over");
+    this.#respond();
+    return writeMessage(this.#stream, this.#method!.response.encode(message));
+  }
+
+  /** Tells how it ended, once. */
+  finish(error: GrpcError | undefined): void {
+    if (this.#finished) return;
+    this.#finished = true;
+    clearTimeout(this.#deadline);
+    const stream = this.#stream;
+    if (stream.destroyed || stream.closed) return;
+    const trailers = trailersOf(error);
+    if (!stream.headersSent && error !== undefined) {
+      stream.respond({ ":status": 200, "content-type": "application/grpc", ...trailers }, { endStream: true });
+      this.#hangUp();
+      return;
+    }
+    this.#respond();
+    stream.once("wantTrailers", () => {
+      stream.sendTrailers(trailers);
+      this.#hangUp();
+    });
+    stream.end();
+  }
+
+  /** Who goes on sending is told that nobody listens, once it has the answer. */
+  #hangUp(): void {
+    const stream = this.#stream;
+    if (stream.readableEnded) return;
+    stream.resume();
+    const close = () => {
+      if (!stream.destroyed && !stream.closed) stream.close(0);
+    };
+    if (stream.writableFinished) setImmediate(close);
+    else stream.once("finish", () => setImmediate(close));
+  }
+
+  #respond(): void {
+    if (this.#stream.headersSent) return;
+    this.#stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
+  }
+
+  #abort(why: string): void {
+    clearTimeout(this.#deadline);
+    if (this.#finished && !this.#timedOut) {
+      this.#incoming.fail(new GrpcError(STATUS.cancelled, why));
+      return;
+    }
+    const error = new GrpcError(STATUS.cancelled, why);
+    this.#incoming.fail(error);
+    this.#controller.abort(error);
+  }
+
+  #decode(bytes: Buffer): unknown {
+    try {
+      return this.#method!.request.decode(bytes);
+    } catch (error) {
+      throw new GrpcError(STATUS.internal, `grpc: error unmarshalling request: ${(error as Error).message}`);
+    }
+  }
+}
+
+function trailersOf(error: GrpcError | undefined): Record<string, string> {
+  if (error === undefined) return { "grpc-status": "0" };
+  const trailers: Record<string, string> = {
+    "grpc-status": String(error.code),
+    "grpc-message": encodeMessage(error.message.slice(0, MAX_TEXT)),
+  };
+  if (error.details.length > 0) {
+    const packed = Buffer.from(encodeStatus(error)).toString("base64");
+    if (packed.length <= MAX_DETAILS) trailers["grpc-status-details-bin"] = packed.replace(/=+$/, "");
+  }
+  return trailers;
+}
+
+function ignore(): void {}
