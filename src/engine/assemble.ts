@@ -327,7 +327,7 @@ function networksConfig(config: EngineConfig, engineId: string, execRoot: string
     engineId: engineId.slice(0, 8),
     execRoot,
     bridgeName: config.bridge === "" ? "gantry0" : config.bridge,
-    bip: config.bip === "" ? undefined : config.bip,
+    defaultAddresses: config,
     defaultAddressPools: config.defaultAddressPools,
     hostGatewayIPs: config.hostGatewayIPs,
     mtu: config.mtu,

@@ -111,6 +111,11 @@ test("what can't be a flag's value is refused in one sentence", () => {
     [["--default-registry=quay"], /quay is no registry: give host\[:port\]/],
     [["--max-concurrent-downloads=0"], /a whole number from 1 to 256/],
     [["--bip=10.0.0.1/8", "-b", "br0"], /exclude each other/],
+    [["--fixed-cidr=10.0.0.0"], /^invalid argument "10\.0\.0\.0" for "--fixed-cidr" flag: invalid CIDR address/],
+    [["--default-gateway-v6=x"], /^invalid argument "x" for "--default-gateway-v6" flag: x is not an ip address$/],
+    [["--bip=10.0.0.1/24", "--fixed-cidr=10.1.0.0/24"], /^invalid --fixed-cidr 10\.1\.0\.0\/24: it does not lie in/],
+    [["--bip6=fd00::1/64"], /^invalid --bip6 fd00::1\/64: the default network has no IPv6 without --ipv6$/],
+    [["--ipv6", "--mtu=1000"], /^invalid --mtu 1000: IPv6 \(--ipv6\) needs 1280 at least$/],
     [["--tlsverify"], /TLS needs --tlscacert/],
     [["--config-file=/nowhere.json"], /with file \/nowhere\.json: open \/nowhere\.json: no such file or directory/],
   ];
@@ -125,6 +130,13 @@ test("the file takes the same settings, and refuses what it doesn't know or the 
     "default-ulimits": { nofile: { Name: "nofile", Soft: 1, Hard: 2 } },
     "default-address-pools": [{ base: "10.0.0.0/8", size: 24 }],
     "shutdown-timeout": 3,
+    ipv6: true,
+    bip: "10.9.0.1/16",
+    "fixed-cidr": "10.9.4.0/24",
+    "default-gateway": "10.9.0.2",
+    bip6: "fd00:9::1/64",
+    "fixed-cidr-v6": "fd00:9::4:0/112",
+    "default-gateway-v6": "fd00:9::2",
     registries: {
       "index.docker.io/team": { mirrors: ["https://m.example/x"], onlyMirrors: true },
       "[::1]:5000": { insecure: true },
@@ -135,6 +147,9 @@ test("the file takes the same settings, and refuses what it doesn't know or the 
   assert.deepEqual(config.runtimes, { kata: { path: "/k", args: ["--x"] } });
   assert.deepEqual(config.defaultUlimits.nofile, { Name: "nofile", Soft: 1, Hard: 2 });
   assert.equal(config.shutdownTimeout, 3);
+  const { bip, fixedCidr, defaultGateway, ipv6, bip6, fixedCidr6, defaultGateway6 } = config;
+  assert.deepEqual([bip, fixedCidr, defaultGateway], ["10.9.0.1/16", "10.9.4.0/24", "10.9.0.2"]);
+  assert.deepEqual([ipv6, bip6, fixedCidr6, defaultGateway6], [true, "fd00:9::1/64", "fd00:9::4:0/112", "fd00:9::2"]);
   assert.deepEqual(config.registries, {
     "docker.io/team": { mirrors: ["https://m.example/x/"], insecure: false, onlyMirrors: true },
     "[::1]:5000": { mirrors: [], insecure: true, onlyMirrors: false },

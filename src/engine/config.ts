@@ -2,6 +2,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import { checkLogOptions } from "../containers/log-options.ts";
+import { readAddressWishes } from "../networks/default-addresses.ts";
+import { LEAST_IPV6_MTU } from "../networks/driver-options.ts";
 import { flagTitle, type GivenFlags } from "./flags.ts";
 import type { Option } from "./option.ts";
 import { type EngineConfig, OPTIONS } from "./options.ts";
@@ -143,6 +145,10 @@ function settle(config: EngineConfig): EngineConfig {
       "invalid",
       "you specified --bridge and --bip, which exclude each other: the address of an existing bridge is its own",
     );
+  }
+  readAddressWishes(config);
+  if (config.ipv6 && config.mtu !== 0 && config.mtu < LEAST_IPV6_MTU) {
+    throw new GantryError("invalid", `invalid --mtu ${config.mtu}: IPv6 (--ipv6) needs ${LEAST_IPV6_MTU} at least`);
   }
   try {
     checkLogOptions(config.logDriver, config.logOpts);

@@ -54,7 +54,14 @@ export interface EngineConfig {
   readonly dnsOptions: readonly string[];
   readonly dnsSearch: readonly string[];
   readonly hostGatewayIPs: readonly string[];
+  /** Of the default bridge's addresses, with the next six. */
   readonly bip: string;
+  readonly fixedCidr: string;
+  readonly defaultGateway: string;
+  readonly ipv6: boolean;
+  readonly bip6: string;
+  readonly fixedCidr6: string;
+  readonly defaultGateway6: string;
   readonly bridge: string;
   readonly defaultAddressPools: readonly AddressPool[];
   readonly defaultUlimits: Readonly<Record<string, DefaultUlimit>>;
@@ -143,7 +150,23 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
     { key: "host-gateway-ips", help: "Address of the host as containers see it, one a family" },
     address,
   ),
-  bip: textOption("bip", "", { help: "Address and prefix of the default bridge" }, (text) => text && cidr(text)),
+  bip: textOption("bip", "", { help: "Address and prefix of the default bridge" }, optional(cidr)),
+  fixedCidr: textOption("fixed-cidr", "", { help: "IPv4 range of the default network's containers" }, optional(cidr)),
+  defaultGateway: textOption("default-gateway", "", { help: "IPv4 way out of the default network" }, optional(address)),
+  ipv6: switchOption("ipv6", false, { help: "Give the default network IPv6" }),
+  bip6: textOption("bip6", "", { help: "IPv6 address and prefix of the default bridge" }, optional(cidr)),
+  fixedCidr6: textOption(
+    "fixed-cidr-v6",
+    "",
+    { help: "IPv6 range of the default network's containers" },
+    optional(cidr),
+  ),
+  defaultGateway6: textOption(
+    "default-gateway-v6",
+    "",
+    { help: "IPv6 way out of the default network" },
+    optional(address),
+  ),
   bridge: textOption("bridge", "", { short: "b", help: "Interface of the default network" }, (text) => {
     if (text === "none") throw new Error("there is always a default network; give a container --network none");
     if (text !== "" && !/^[^\s/:]{1,15}$/.test(text)) throw new Error(`${text} can't be an interface's name`);
@@ -296,6 +319,11 @@ function metricsAddress(text: string): string {
 function address(text: string): string {
   if (isIP(text) === 0) throw new Error(`${text} is not an ip address`);
   return text;
+}
+
+/** "" for "not given", as in files where a value is made empty. */
+function optional(check: (text: string) => string): (text: string) => string {
+  return (text) => text && check(text);
 }
 
 function cidr(text: string): string {

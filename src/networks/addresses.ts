@@ -8,6 +8,8 @@ import { contains, type Family, parseAddress, parseSubnet, type Subnet } from ".
 export interface SubnetAddresses {
   readonly subnet: Subnet;
   readonly gateway: string;
+  /** The members' way out, where it is not `gateway`. */
+  readonly router?: string;
   readonly range?: Subnet;
   readonly reserved: readonly string[];
 }
@@ -34,10 +36,10 @@ export class NetworkAddresses {
   readonly #isCutOff: boolean;
 
   constructor({ ipv4, ipv6, network, isCutOff }: AddressesOptions) {
-    const placeOf = ({ subnet, gateway, range, reserved }: SubnetAddresses): Place => ({
-      pool: new AddressPool(subnet, { range, network, reserved: gateway === "" ? reserved : [gateway, ...reserved] }),
-      gateway,
-    });
+    const placeOf = ({ subnet, gateway, router = gateway, range, reserved }: SubnetAddresses): Place => {
+      const others = [gateway, router, ...reserved].filter((address) => address !== "");
+      return { pool: new AddressPool(subnet, { range, network, reserved: others }), gateway: router };
+    };
     this.#places = { 4: ipv4.map(placeOf), 6: ipv6.map(placeOf) };
     this.#isCutOff = isCutOff;
   }
@@ -113,6 +115,7 @@ export function subnetAddresses(record: AddressesRecord): SubnetAddresses {
   return {
     subnet: parseSubnet(record.subnet),
     gateway: record.gateway,
+    router: record.router,
     reserved: record.reserved ?? [],
     ...(record.range === undefined ? {} : { range: parseSubnet(record.range) }),
   };

@@ -1,3 +1,4 @@
+import type { DefaultAddressSettings } from "./default-addresses.ts";
 import type { PublishMode } from "./filter-rules.ts";
 import type { AddressPoolConfig } from "./subnet.ts";
 
@@ -18,8 +19,8 @@ export interface NetworksConfig {
   readonly execRoot: string;
   /** The default bridge's interface, unless another engine has one of that name. */
   readonly bridgeName: string;
-  /** `--bip`: the default bridge's address in CIDR. */
-  readonly bip?: string;
+  /** Of the default bridge. */
+  readonly defaultAddresses?: DefaultAddressSettings;
   /** Settings of the default bridge alone; missing: containers reach each other and go out behind the host's address. */
   readonly defaultBridge?: DefaultBridgeSettings;
   /** `--default-address-pool`; empty or missing: Docker's own. */

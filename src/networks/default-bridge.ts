@@ -1,15 +1,17 @@
 import { createHash } from "node:crypto";
 import { GantryError, hasCode } from "../base/errors.ts";
 import type { Link, Netlink } from "../kernel/netlink.ts";
-import { writeSysctl } from "./sandbox.ts";
+import { type AddressWish, routerComplaint } from "./default-addresses.ts";
+import type { AddressesRecord, BridgeRecord } from "./record.ts";
+import { allowIPv6, writeSysctl } from "./sandbox.ts";
 import {
   type AddressPoolConfig,
+  containsSubnet,
+  familyOf,
   formatAddress,
   formatSubnet,
   freeSubnets,
-  lastOf,
   overlaps,
-  parseAddress,
   parseSubnet,
   type Subnet,
 } from "./subnet.ts";
@@ -20,12 +22,14 @@ export interface DefaultBridgeWish {
   readonly engineId: string;
   /** The interface's name, if no other engine has it. */
   readonly bridgeName: string;
-  /** Address of the bridge with its prefix; else a free subnet of the pools is taken. */
-  readonly bip: string | undefined;
+  /** What a family has no choice of is taken from the pools. */
+  readonly ipv4: AddressWish;
+  /** None: the bridge has no IPv6. */
+  readonly ipv6: AddressWish | undefined;
   readonly pools: readonly AddressPoolConfig[];
   readonly mtu: number;
   /** What it was in an earlier life; kept if it is still free. */
-  readonly remembered: { readonly interface: string; readonly subnet: string; readonly gateway: string } | undefined;
+  readonly remembered: BridgeRecord | undefined;
   /** Of this engine's other networks. */
   readonly reserved: readonly Subnet[];
 }
@@ -33,8 +37,8 @@ export interface DefaultBridgeWish {
 export interface DefaultBridge {
   readonly index: number;
   readonly interface: string;
-  readonly subnet: Subnet;
-  readonly gateway: string;
+  readonly ipv4: AddressesRecord;
+  readonly ipv6: AddressesRecord | undefined;
 }
 
 /**
@@ -42,10 +46,19 @@ export interface DefaultBridge {
  * it succeeds, a subnet if nothing else overlaps it after our address is on.
  */
 export function ensureDefaultBridge(netlink: Netlink, wish: DefaultBridgeWish): DefaultBridge {
-  const link = ensureLink(netlink, wish);
-  const { subnet, gateway } = ensureSubnet(netlink, link, wish);
-  netlink.changeLink(link.index, { up: true });
-  return { index: link.index, interface: link.name, subnet, gateway };
+  for (const each of [wish.ipv4, wish.ipv6]) if (each !== undefined) refuseReserved(each, wish);
+  const { link, isMade } = ensureLink(netlink, wish);
+  try {
+    const ipv4 = ensureSubnet(netlink, link, wish.ipv4, wish);
+    if (wish.ipv6 !== undefined) allowIPv6(link.name);
+    else if (wish.remembered?.ipv6 !== undefined) writeSysctl(`net/ipv6/conf/${link.name}/disable_ipv6`, "1");
+    const ipv6 = wish.ipv6 && ensureSubnet(netlink, link, wish.ipv6, wish);
+    netlink.changeLink(link.index, { up: true });
+    return { index: link.index, interface: link.name, ipv4, ipv6 };
+  } catch (error) {
+    if (isMade) netlink.deleteLink(link.index);
+    throw error;
+  }
 }
 
 /** A bridge is known again by its hardware address, which it has from its first instant on. */
@@ -56,11 +69,11 @@ export function bridgeMac(...owner: readonly string[]): string {
   return `02:42:${Array.from(digest.subarray(0, 4), (byte) => byte.toString(16).padStart(2, "0")).join(":")}`;
 }
 
-function ensureLink(netlink: Netlink, wish: DefaultBridgeWish): Link {
+function ensureLink(netlink: Netlink, wish: DefaultBridgeWish): { link: Link; isMade: boolean } {
   const mac = bridgeMac(wish.engineId);
   const own = () => netlink.links().find((link) => link.kind === "bridge" && link.mac === mac);
   const found = own();
-  if (found !== undefined) return found;
+  if (found !== undefined) return { link: found, isMade: false };
   const derived = `gantry-${createHash("sha256").update(wish.engineId).digest("hex").slice(0, 8)}`;
   for (const name of [wish.remembered?.interface, wish.bridgeName, derived]) {
     if (name === undefined) continue;
@@ -73,60 +86,116 @@ function ensureLink(netlink: Netlink, wish: DefaultBridgeWish): Link {
     // Before it is up, so that the kernel gives it no addresses of its own.
     writeSysctl(`net/ipv6/conf/${name}/disable_ipv6`, "1");
     const made = own();
-    if (made !== undefined) return made;
+    if (made !== undefined) return { link: made, isMade: true };
   }
   throw new GantryError("conflict", `cannot make a bridge: the names ${wish.bridgeName} and ${derived} are taken`);
 }
 
-function ensureSubnet(netlink: Netlink, link: Link, wish: DefaultBridgeWish): { subnet: Subnet; gateway: string } {
-  const present = netlink.addresses(link.index).filter((row) => !row.address.includes(":"));
-  const fixed = wish.bip === undefined ? undefined : { cidr: wish.bip, subnet: parseSubnet(wish.bip) };
-  const current = present.find((row) => fixed === undefined || `${row.address}/${row.prefix}` === fixed.cidr);
-  if (current !== undefined) {
-    return { subnet: parseSubnet(`${current.address}/${current.prefix}`), gateway: current.address };
-  }
-  for (const row of present) netlink.deleteAddress(row);
-  if (fixed !== undefined) {
-    const [gateway = ""] = fixed.cidr.split("/");
-    netlink.addAddress({ index: link.index, address: gateway, prefix: fixed.subnet.prefix });
-    return { subnet: fixed.subnet, gateway };
-  }
-  for (const { subnet, gateway } of candidates(netlink, link.index, wish)) {
+/** An address of the bridge's, and the subnet that lies around it. */
+interface Place {
+  readonly subnet: Subnet;
+  readonly gateway: string;
+}
+
+function ensureSubnet(netlink: Netlink, link: Link, wish: AddressWish, context: DefaultBridgeWish): AddressesRecord {
+  const { own, range, router } = wish;
+  const { subnet, gateway } = ensurePlace(netlink, link, wish, context);
+  const complaint = routerComplaint(wish, subnet);
+  if (complaint !== undefined) throw complaint;
+  const isWhole = range === undefined || (own === undefined && formatSubnet(range) === formatSubnet(subnet));
+  return {
+    subnet: formatSubnet(subnet),
+    gateway,
+    ...(isWhole ? {} : { range: formatSubnet(range) }),
+    ...(router === undefined ? {} : { router }),
+  };
+}
+
+function ensurePlace(netlink: Netlink, link: Link, wish: AddressWish, context: DefaultBridgeWish): Place {
+  const { family, own } = wish;
+  const isOwn = (row: Place) =>
+    own !== undefined && row.gateway === own.gateway && formatSubnet(row.subnet) === formatSubnet(own.subnet);
+  const present = netlink
+    .addresses(link.index)
+    .filter(({ address }) => familyOf(address) === family && !address.startsWith("fe80:"))
+    .map((row) => ({ row, gateway: row.address, subnet: parseSubnet(`${row.address}/${row.prefix}`) }));
+  const current = present.find((place) => (own === undefined ? suits(place, wish) : isOwn(place)));
+  if (current !== undefined) return current;
+  for (const { row } of present) netlink.deleteAddress(row);
+  const put = ({ subnet, gateway }: Place) => {
     const row = { index: link.index, address: gateway, prefix: subnet.prefix };
     netlink.addAddress(row);
+    return row;
+  };
+  const fixed = own ?? rangeAlone(wish, context);
+  if (fixed !== undefined) {
+    put(fixed);
+    return fixed;
+  }
+  for (const place of candidates(netlink, link.index, wish, context)) {
+    const row = put(place);
     // Another engine may have taken the same at the same time: whoever sees the other goes on to the next.
-    if (!takenSubnets(netlink, link.index).some((other) => overlaps(subnet, other))) return { subnet, gateway };
+    if (!takenSubnets(netlink, link.index).some((other) => overlaps(place.subnet, other))) return place;
     netlink.deleteAddress(row);
   }
+  const [flag, pools] = [family === 4 ? "--bip" : "--bip6", "--default-address-pool"];
+  const router = wish.router === undefined ? "" : ` around the default gateway ${wish.router}`;
   throw new GantryError(
     "conflict",
-    "all predefined address pools have been fully subnetted: give the bridge an address (--bip) or other pools (--default-address-pool)",
+    `all predefined address pools have been fully subnetted${router}: give the bridge an address (${flag}) or other pools (${pools})`,
   );
 }
 
-function* candidates(
-  netlink: Netlink,
-  index: number,
-  wish: DefaultBridgeWish,
-): Generator<{ subnet: Subnet; gateway: string }> {
-  const { remembered } = wish;
-  const taken = [...takenSubnets(netlink, index), ...wish.reserved];
-  if (remembered !== undefined) {
-    const subnet = parseSubnet(remembered.subnet);
-    if (!taken.some((other) => overlaps(subnet, other))) yield { subnet, gateway: remembered.gateway };
-  }
-  for (const subnet of freeSubnets(4, wish.pools, taken)) {
+/** What may be kept, or chosen, where the bridge's own address is not given. */
+function suits({ subnet, gateway }: Place, wish: AddressWish): boolean {
+  const { range, router } = wish;
+  if (range !== undefined && !containsSubnet(subnet, range)) return false;
+  return router !== gateway && routerComplaint(wish, subnet) === undefined;
+}
+
+function rememberedPlace({ family }: AddressWish, { remembered }: DefaultBridgeWish): Place | undefined {
+  const record = family === 4 ? remembered?.ipv4 : remembered?.ipv6;
+  return record && { subnet: parseSubnet(record.subnet), gateway: record.gateway };
+}
+
+/** A range is the subnet, where the one that the bridge had before lies elsewhere. */
+function rangeAlone(wish: AddressWish, context: DefaultBridgeWish): Place | undefined {
+  const { range, router } = wish;
+  if (range === undefined) return undefined;
+  const before = rememberedPlace(wish, context);
+  if (before !== undefined && suits(before, wish)) return before;
+  const complaint = routerComplaint(wish, range);
+  if (complaint !== undefined) throw complaint;
+  return { subnet: range, gateway: firstBeside(range, router) };
+}
+
+/** What is given is not held against the host's routes, but this engine's networks would be cut off. */
+function refuseReserved({ family, own, range }: AddressWish, { reserved }: DefaultBridgeWish): void {
+  const wanted = own?.subnet ?? range;
+  const other = wanted && reserved.find((one) => overlaps(one, wanted));
+  if (wanted === undefined || other === undefined) return;
+  const flag = own === undefined ? "fixed-cidr" : "bip";
+  const six = { bip: "bip6", "fixed-cidr": "fixed-cidr-v6" }[flag];
+  throw new GantryError(
+    "conflict",
+    `cannot give the default bridge ${formatSubnet(wanted)} (--${family === 4 ? flag : six}): a network of this engine has ${formatSubnet(other)}`,
+  );
+}
+
+function* candidates(netlink: Netlink, index: number, wish: AddressWish, context: DefaultBridgeWish): Generator<Place> {
+  const taken = [...takenSubnets(netlink, index), ...context.reserved];
+  const before = rememberedPlace(wish, context);
+  if (before !== undefined && suits(before, wish) && !taken.some((other) => overlaps(before.subnet, other)))
+    yield before;
+  for (const subnet of freeSubnets(wish.family, context.pools, taken)) {
     // The list is of before the first try; what was seen since is looked at again after the address is on.
-    yield { subnet, gateway: formatAddress({ family: 4, value: subnet.base + 1n }) };
+    const place = { subnet, gateway: firstBeside(subnet, wish.router) };
+    if (suits(place, wish)) yield place;
   }
 }
 
-/** `--bip` as given, or the reason why it can't be used. */
-export function checkBip(bip: string): string {
-  const subnet = parseSubnet(bip);
-  const { value } = parseAddress(bip.split("/")[0] ?? "");
-  if (subnet.family !== 4 || subnet.prefix > 30 || value === subnet.base || value === lastOf(subnet)) {
-    throw new GantryError("invalid", `invalid --bip ${bip}: not an address of a host in ${formatSubnet(subnet)}`);
-  }
-  return bip;
+/** The first address that a host may have, and another one than the router's. */
+function firstBeside(subnet: Subnet, router: string | undefined): string {
+  const first = formatAddress({ family: subnet.family, value: subnet.base + 1n });
+  return first === router ? formatAddress({ family: subnet.family, value: subnet.base + 2n }) : first;
 }

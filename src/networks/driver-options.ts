@@ -35,11 +35,13 @@ export function readMtu(options: Options): number {
   return mtu;
 }
 
-/** Below 1280 the kernel has no IPv6 on a link (RFC 8200, 5). */
+/** Below it the kernel has no IPv6 on a link (RFC 8200, 5). */
+export const LEAST_IPV6_MTU = 1280;
+
 export function refuseMtuBelowIPv6(options: Options): void {
   const mtu = readMtu(options);
-  if (mtu === 0 || mtu >= 1280) return;
-  throw new GantryError("invalid", `invalid MTU number: ${mtu}: IPv6 needs 1280 at least`);
+  if (mtu === 0 || mtu >= LEAST_IPV6_MTU) return;
+  throw new GantryError("invalid", `invalid MTU number: ${mtu}: IPv6 needs ${LEAST_IPV6_MTU} at least`);
 }
 
 /** What interfaces inside are called, with a number at the end. */

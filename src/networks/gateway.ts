@@ -1,4 +1,5 @@
 import type { Endpoint } from "./endpoint.ts";
+import type { AddressesRecord } from "./record.ts";
 import { type Family, familyOf } from "./subnet.ts";
 
 type Candidate = Pick<Endpoint, "network" | "settings">;
@@ -30,12 +31,18 @@ export function hostAddressesOf(endpoints: Iterable<Endpoint>, chosen: readonly 
     const out = gatewayOf(bridged, family);
     if (out !== undefined) {
       const { gateway, ipv6Gateway } = out.address;
-      return chosen.find((address) => familyOf(address) === family) ?? (family === 4 ? gateway : ipv6Gateway);
+      const own = recordOf(out, family);
+      const reached = own?.router === undefined ? (family === 4 ? gateway : ipv6Gateway) : own.gateway;
+      return chosen.find((address) => familyOf(address) === family) ?? reached;
     }
-    const own = bridged.map(({ network }) => (family === 4 ? network.bridge?.ipv4 : network.bridge?.ipv6)?.gateway);
+    const own = bridged.map((endpoint) => recordOf(endpoint, family)?.gateway);
     return own.find((address) => address !== undefined);
   };
   return [addressOf(4), addressOf(6)].flatMap((address) => address || []);
+}
+
+function recordOf({ network: { bridge } }: Candidate, family: Family): AddressesRecord | undefined {
+  return family === 4 ? bridge?.ipv4 : bridge?.ipv6;
 }
 
 function leadsOut({ network }: Candidate, family: Family): boolean {

@@ -4,12 +4,14 @@ import { once } from "node:events";
 import { closeSync, existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { networkCreateRequest } from "../api/network-request.ts";
 import { bindSocket } from "../kernel/bound-socket.ts";
 import { inNetns } from "../kernel/namespace.ts";
 import { Netlink } from "../kernel/netlink.ts";
 import { Nftables } from "../kernel/nftables.ts";
 import { enterPrivateHost } from "../kernel/private-host.fixture.ts";
 import { openMemory } from "../state/memory.ts";
+import type { DefaultAddressSettings } from "./default-addresses.ts";
 import { ask, makeEngine, makeNeighbour, serveTcp, serveUdp, WANTED } from "./lab.fixture.ts";
 import type { Networks } from "./networks.ts";
 
@@ -450,8 +452,85 @@ test("a foreign drop policy is told in the log", { skip: NO_NFT }, async () => {
   engine.remove();
 });
 
+/** The default bridge's configuration in an engine's next life with these settings. */
+async function lifeWith(lab: ReturnType<typeof makeEngine>, defaultAddresses: DefaultAddressSettings) {
+  const engine = lab.open({ defaultAddresses });
+  const { EnableIPv6, IPAM } = engine.inspect("bridge");
+  engine.createSandbox("c");
+  const { IPAddress, Gateway, GlobalIPv6Address, IPv6Gateway } = await engine.connect("c", "bridge", WANTED);
+  await engine.release("c");
+  await engine.shutdown();
+  return { EnableIPv6, rows: IPAM.Config, of: [IPAddress, Gateway, GlobalIPv6Address, IPv6Gateway].join(" ") };
+}
+
+test("the default bridge's ranges and gateways are taken as given, from one life to the next", async () => {
+  const lab = makeEngine("fixed");
+  const before = await hostState();
+  const range = await lifeWith(lab, { fixedCidr: "10.77.4.0/24" });
+  assert.deepEqual(range.rows, [{ Subnet: "10.77.4.0/24", Gateway: "10.77.4.1" }]);
+  assert.equal(range.of, "10.77.4.2 10.77.4.1  ");
+  const routed = await lifeWith(lab, { fixedCidr: "10.77.4.0/24", defaultGateway: "10.77.4.1" });
+  assert.equal(routed.of, "10.77.4.3 10.77.4.1  ", "the bridge has another");
+  assert.deepEqual(routed.rows, [
+    { Subnet: "10.77.4.0/24", Gateway: "10.77.4.2", AuxiliaryAddresses: { DefaultGatewayIPv4: "10.77.4.1" } },
+  ]);
+  const inner = await lifeWith(lab, { bip: "10.77.0.1/16", fixedCidr: "10.77.4.7/30" });
+  assert.deepEqual(inner.rows, [{ Subnet: "10.77.0.0/16", IPRange: "10.77.4.4/30", Gateway: "10.77.0.1" }]);
+  assert.equal(inner.of, "10.77.4.4 10.77.0.1  ");
+  const kept = await lifeWith(lab, { fixedCidr: "10.77.5.0/24" });
+  assert.deepEqual(kept.rows, [{ Subnet: "10.77.0.0/16", IPRange: "10.77.5.0/24", Gateway: "10.77.0.1" }]);
+  const six = await lifeWith(lab, {
+    ...{ ipv6: true, bip6: "fd00:77::5/64", fixedCidr6: "fd00:77::4:0/112", defaultGateway6: "fd00:77::9" },
+  });
+  assert.deepEqual(
+    [six.EnableIPv6, six.rows[1]],
+    [
+      true,
+      {
+        ...{ Subnet: "fd00:77::/64", IPRange: "fd00:77::4:0/112", Gateway: "fd00:77::5" },
+        AuxiliaryAddresses: { DefaultGatewayIPv6: "fd00:77::9" },
+      },
+    ],
+  );
+  assert.match(six.of, /^10\.77\.\d+\.\d+ 10\.77\.0\.1 fd00:77::4:0 fd00:77::9$/);
+  const own = await lifeWith(lab, { ipv6: true });
+  assert.deepEqual([own.rows.length, own.rows[1]?.Subnet], [2, "fd00:77::/64"], "as it was, being free");
+  const fresh = makeEngine("fresh");
+  const chosen = await lifeWith(fresh, { ipv6: true });
+  assert.match(chosen.rows[1]?.Subnet ?? "", /^fd[0-9a-f]{2}:.*::\/64$/, "one of the engine's own");
+  fresh.remove();
+  const four = await lifeWith(lab, {});
+  assert.deepEqual([four.EnableIPv6, four.rows.length], [false, 1]);
+  assert.deepEqual(await hostState(), before);
+  lab.remove();
+});
+
+test("the default bridge's addresses are refused where a network of the engine has them, or no subnet goes with them", async () => {
+  const lab = makeEngine("over");
+  const first = lab.open();
+  await first.create({
+    ...networkCreateRequest.zero(),
+    Name: "mine",
+    IPAM: { Driver: "", Options: null, Config: [{ Subnet: "10.78.4.0/24" }] },
+  });
+  first.detach();
+  const refused = (defaultAddresses: DefaultAddressSettings, message: RegExp) =>
+    assert.throws(() => lab.open({ defaultAddresses }), message);
+  refused(
+    { bip: "10.78.0.1/16" },
+    /^GantryError: cannot give the default bridge 10\.78\.0\.0\/16 \(--bip\): a network of this engine has 10\.78\.4\.0\/24$/,
+  );
+  refused({ fixedCidr: "10.78.4.128/25" }, /\(--fixed-cidr\): a network of this engine has 10\.78\.4\.0\/24$/);
+  refused({ defaultGateway: "8.8.8.8" }, /around the default gateway 8\.8\.8\.8: give the bridge an address \(--bip\)/);
+  refused({ fixedCidr: "10.79.0.0/24", defaultGateway: "10.78.0.1" }, /does not lie in 10\.79\.0\.0\/24/);
+  const last = lab.open();
+  await last.remove("mine");
+  await last.shutdown();
+  lab.remove();
+});
+
 test("--bip and address pools are taken as given", async () => {
-  const given = makeEngine("bip", { bip: "10.77.0.5/24" });
+  const given = makeEngine("bip", { defaultAddresses: { bip: "10.77.0.5/24" } });
   const one = given.open();
   assert.deepEqual(one.inspect("bridge").IPAM.Config, [{ Subnet: "10.77.0.0/24", Gateway: "10.77.0.5" }]);
   const pooled = makeEngine("pool", { defaultAddressPools: [{ base: "10.77.0.0/23", size: 24 }] });
@@ -461,7 +540,7 @@ test("--bip and address pools are taken as given", async () => {
     () => makeEngine("full", { defaultAddressPools: [{ base: "10.77.0.0/24", size: 24 }] }).open(),
     /fully subnetted/,
   );
-  assert.throws(() => makeEngine("bad", { bip: "10.1.0.0/24" }).open(), { kind: "invalid" });
+  assert.throws(() => makeEngine("bad", { defaultAddresses: { bip: "10.1.0.0/24" } }).open(), { kind: "invalid" });
   await one.shutdown();
   await two.shutdown();
   for (const engine of [given, pooled]) engine.remove();

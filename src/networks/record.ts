@@ -56,7 +56,10 @@ export interface BridgeRecord {
 
 export interface AddressesRecord {
   readonly subnet: string;
+  /** The bridge's own address, and its members' way out unless there is a router. */
   readonly gateway: string;
+  /** Its members' way out. */
+  readonly router?: string;
   /** Where containers' addresses are taken from; the whole subnet if it is missing. */
   readonly range?: string;
   /** Addresses of others. */

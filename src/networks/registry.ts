@@ -1,21 +1,24 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import type { NetworkContainer, NetworkInspect } from "../api/network.ts";
+import type { IpamConfig, NetworkContainer, NetworkInspect } from "../api/network.ts";
 import type { NetworkCreateRequest } from "../api/network-request.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import type { Logger } from "../base/log.ts";
 import type { Netlink } from "../kernel/netlink.ts";
 import type { Collection, Store } from "../state/store.ts";
+import { subnetAddresses } from "./addresses.ts";
 import { BridgeDriver } from "./bridge.ts";
 import type { NetworksConfig } from "./config.ts";
-import { checkBip, type DefaultBridge, ensureDefaultBridge } from "./default-bridge.ts";
+import { readAddressWishes } from "./default-addresses.ts";
+import { type DefaultBridge, ensureDefaultBridge } from "./default-bridge.ts";
 import type { NetworkDriver, Plugged } from "./driver.ts";
 import type { Firewall } from "./firewall.ts";
 import { hostDriver, noneDriver, unjoinable } from "./none.ts";
 import { needLinkKind } from "./parent.ts";
 import { planNetwork } from "./plan.ts";
 import {
+  type AddressesRecord,
   defaultBridgeOptions,
   ensureRecord,
   inspectNetwork,
@@ -309,21 +312,23 @@ export class NetworkRegistry {
     const bridge = ensureDefaultBridge(netlink, {
       engineId: config.engineId,
       bridgeName: config.bridgeName,
-      bip: config.bip === undefined || config.bip === "" ? undefined : checkBip(config.bip),
+      ...readAddressWishes(config.defaultAddresses ?? {}),
       pools: this.#pools,
       mtu,
-      remembered: own?.ipv4 === undefined ? undefined : { interface: own.interface, ...own.ipv4 },
+      remembered: own,
       reserved,
     });
-    const subnet = formatSubnet(bridge.subnet);
-    if (own?.ipv4 !== undefined && own.ipv4.subnet !== subnet) {
-      logger.info("the default bridge has a new subnet", { before: own.ipv4.subnet, now: subnet });
+    if (own?.ipv4 !== undefined && own.ipv4.subnet !== bridge.ipv4.subnet) {
+      logger.info("the default bridge has a new subnet", { before: own.ipv4.subnet, now: bridge.ipv4.subnet });
     }
     const current: NetworkRecord = {
       ...record,
+      enableIPv6: bridge.ipv6 !== undefined,
+      ipam: { ...record.ipam, config: [bridge.ipv4, bridge.ipv6].flatMap((addresses) => shownRow(addresses)) },
       options: defaultBridgeOptions(bridge.interface, mtu, settings),
-      bridge: { interface: bridge.interface, ipv4: { subnet, gateway: bridge.gateway } },
+      bridge: { interface: bridge.interface, ipv4: bridge.ipv4, ipv6: bridge.ipv6 },
     };
+    if (bridge.ipv6 !== undefined) this.#enableForwarding6(record.name);
     if (JSON.stringify(current) !== JSON.stringify(record)) this.#stored.put(record.id, current);
     const driver = new BridgeDriver({ netlink, bridge: { ...defaultDriverBridge(current, bridge, mtu), ...settings } });
     this.#register(current, driver);
@@ -362,11 +367,27 @@ function defaultDriverBridge(record: NetworkRecord, bridge: DefaultBridge, mtu: 
     interface: bridge.interface,
     isForeign: false,
     mtu,
-    ipv4: { subnet: bridge.subnet, gateway: bridge.gateway, reserved: [] },
-    ipv6: undefined,
+    ipv4: subnetAddresses(bridge.ipv4),
+    ipv6: bridge.ipv6 && subnetAddresses(bridge.ipv6),
     internal: false,
     insidePrefix: "eth",
   };
+}
+
+/** What `inspect` has to show of a family besides subnet and gateway, as Docker shows it. */
+function shownRow(addresses: AddressesRecord | undefined): IpamConfig[] {
+  if (addresses === undefined) return [];
+  const { subnet, gateway, range, router } = addresses;
+  if (range === undefined && router === undefined) return [];
+  const name = subnet.includes(":") ? "DefaultGatewayIPv6" : "DefaultGatewayIPv4";
+  return [
+    {
+      Subnet: subnet,
+      ...(range === undefined ? {} : { IPRange: range }),
+      Gateway: gateway,
+      ...(router === undefined ? {} : { AuxiliaryAddresses: { [name]: router } }),
+    },
+  ];
 }
 
 /** Unique local addresses (RFC 4193) of this engine, for IPv6 networks that name no subnet. */
