@@ -1,11 +1,5 @@
 import type { ImageProcess } from "../oci/image.ts";
-import {
-  applyToConfig,
-  type ConfigDraft,
-  type ConfigInstruction,
-  type Expander,
-  variablesOf,
-} from "./config-effect.ts";
+import { applyToConfig, type ConfigInstruction, draftOf, type Expander, variablesOf } from "./config-effect.ts";
 import { trimSpace } from "./go-text.ts";
 import type { Node } from "./node.ts";
 import { parseNodes } from "./parse.ts";
@@ -28,7 +22,7 @@ export function applyChanges(config: ImageProcess, changes: readonly string[]): 
   for (const { name } of nodes) {
     if (!ALLOWED.has(name.toLowerCase())) throw invalid(`${name} is not a valid change command`);
   }
-  const draft: ConfigDraft = { config: { ...config }, cmdSet: false };
+  const draft = draftOf(config);
   for (const node of nodes) applyToConfig(draft, change(node), expanderOf(draft.config, escaper));
   return draft.config;
 }

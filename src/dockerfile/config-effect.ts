@@ -6,12 +6,45 @@ import type { CommandLine, Healthcheck, Instruction, NamedValue } from "./instru
 import { isSignal } from "./signals.ts";
 import { invalid } from "./source.ts";
 
-/** An image's config while instructions change it. */
+/** An image's config while instructions change it in place. Its lists and maps are its own. */
 export interface ConfigDraft {
   readonly config: { -readonly [Key in keyof ImageProcess]: ImageProcess[Key] };
-  author?: string;
+  /** Where each variable is in `config.Env`. */
+  readonly places: Map<string, number>;
+  author: string | undefined;
   /** A CMD of this stage outlives a later ENTRYPOINT; an inherited one does not. */
   cmdSet: boolean;
+}
+
+/** A draft that begins as a config is, which stays as it is. */
+export function draftOf(config: ImageProcess, author?: string): ConfigDraft {
+  const env = [...(config.Env ?? [])];
+  return {
+    config: {
+      ...config,
+      ...(config.Env != null && { Env: env }),
+      ...(config.ExposedPorts != null && { ExposedPorts: named(config.ExposedPorts) }),
+      ...(config.Volumes != null && { Volumes: named(config.Volumes) }),
+      ...(config.Labels != null && { Labels: named(config.Labels) }),
+      ...(config.OnBuild != null && { OnBuild: [...config.OnBuild] }),
+    },
+    places: new Map(env.map((row, index) => [nameOf(row), index])),
+    author,
+    cmdSet: false,
+  };
+}
+
+/** Sets one variable, in its place if it has one. */
+export function setVariable({ config, places }: ConfigDraft, name: string, value: string): void {
+  config.Env ??= [];
+  const at = places.get(name) ?? config.Env.length;
+  config.Env[at] = `${name}=${value}`;
+  places.set(name, at);
+}
+
+/** A copy whose keys may be the name of any property: a label named `__proto__` is a label. */
+function named<T>(map: Record<string, T>): Record<string, T> {
+  return Object.assign(Object.create(null), map);
 }
 
 /** Puts variables into arguments. */
@@ -45,21 +78,15 @@ const EFFECTS: Effects = {
     if (!draft.cmdSet) draft.config.Cmd = null;
     return `ENTRYPOINT [${args.map(quote).join(" ")}]`;
   },
-  env: ({ config }, { pairs }, expander) => {
+  env: (draft, { pairs }, expander) => {
     const expanded = expandPairs(pairs, expander);
-    const env = [...(config.Env ?? [])];
-    const places = new Map(env.map((row, index) => [nameOf(row), index]));
-    for (const { name, value } of expanded) {
-      const at = places.get(name) ?? env.length;
-      env[at] = `${name}=${value}`;
-      places.set(name, at);
-    }
-    config.Env = env;
+    for (const { name, value } of expanded) setVariable(draft, name, value);
     return `ENV ${pairsText(expanded)}`;
   },
   expose: ({ config }, { ports }, expander) => {
     const keys = ports.flatMap((port) => expander.words(port)).flatMap(exposedPorts);
-    config.ExposedPorts = withKeys(config.ExposedPorts, keys);
+    config.ExposedPorts ??= named({});
+    for (const key of keys) config.ExposedPorts[key] = {};
     return `EXPOSE [${keys.join(" ")}]`;
   },
   healthcheck: ({ config }, { check }) => {
@@ -68,10 +95,8 @@ const EFFECTS: Effects = {
   },
   label: ({ config }, { pairs }, expander) => {
     const expanded = expandPairs(pairs, expander);
-    // A null prototype keeps a label named __proto__ a label.
-    const labels: Record<string, string> = Object.assign(Object.create(null), config.Labels);
-    for (const { name, value } of expanded) labels[name] = value;
-    config.Labels = labels;
+    config.Labels ??= named({});
+    for (const { name, value } of expanded) config.Labels[name] = value;
     return `LABEL ${pairsText(expanded)}`;
   },
   maintainer: (draft, { maintainer }) => {
@@ -79,7 +104,8 @@ const EFFECTS: Effects = {
     return `MAINTAINER ${maintainer}`;
   },
   onbuild: ({ config }, { expression }) => {
-    config.OnBuild = [...(config.OnBuild ?? []), expression];
+    config.OnBuild ??= [];
+    config.OnBuild.push(expression);
     return undefined;
   },
   shell: ({ config }, { shell }) => {
@@ -99,7 +125,8 @@ const EFFECTS: Effects = {
   volume: ({ config }, instruction, expander) => {
     const paths = instruction.paths.map((path) => trimSpace(expander.text(path)));
     if (paths.includes("")) throw invalid("VOLUME specified can not be an empty string");
-    config.Volumes = withKeys(config.Volumes, paths);
+    config.Volumes ??= named({});
+    for (const path of paths) config.Volumes[path] = {};
     return `VOLUME [${paths.join(" ")}]`;
   },
   workdir: ({ config }, instruction, expander) => {
@@ -110,7 +137,7 @@ const EFFECTS: Effects = {
 
 /**
  * Changes the draft as the instruction says, and gives the row of the image's history (`created_by`) in BuildKit's
- * words; undefined where there is none. Values of the old config are never changed in place. Throws `invalid`.
+ * words; undefined where there is none. Throws `invalid`.
  */
 export function applyToConfig(
   draft: ConfigDraft,
@@ -159,15 +186,6 @@ function expandPairs(pairs: readonly NamedValue[], expander: Expander): { name: 
 
 function pairsText(pairs: readonly { readonly name: string; readonly value: string }[]): string {
   return pairs.map(({ name, value }) => `${name}=${value}`).join(" ");
-}
-
-function withKeys(
-  set: Record<string, Record<string, never>> | null | undefined,
-  keys: readonly string[],
-): Record<string, Record<string, never>> {
-  const next: Record<string, Record<string, never>> = Object.assign(Object.create(null), set);
-  for (const key of keys) next[key] = {};
-  return next;
 }
 
 function healthcheckText(check: Healthcheck): string {
