@@ -28,8 +28,10 @@ const rows = {
     "base", "oci", "api", "kernel", "state", "events", "content", "snapshots", "runtime",
     "remote", "trust", "lazy", "images", "networks", "volumes", "containers", "build", "grpc", "buildkit", "dockerfile", "doctor",
   ],
+  bake: ["base"],
+  bake: ["base"],
   client: ["base", "api"],
-  cli: ["base", "oci", "api", "trust", "client", "grpc", "buildkit", "dockerfile"],
+  cli: ["base", "oci", "api", "trust", "client", "grpc", "buildkit", "dockerfile", "bake"],
 };
 
 const folders = Object.keys(rows).join("|");

@@ -1,0 +1,24 @@
+import { GantryError } from "../../base/errors.ts";
+import type { Source, Span } from "./syntax.ts";
+
+/** What is wrong with a file and where, in the form of HCL's own tools. */
+export class HclError extends GantryError {
+  constructor(source: Source, span: Span, summary: string, detail: string) {
+    super("invalid", `${source.name}:${placeOf(source.text, span)}: ${summary}; ${detail}`);
+    this.name = "HclError";
+  }
+}
+
+/** `3,5-9`, or `3,5-4,1` over lines. */
+function placeOf(text: string, { start, end }: Span): string {
+  const from = lineAndColumn(text, start);
+  const to = lineAndColumn(text, end);
+  const last = to.line === from.line ? `${to.column}` : `${to.line},${to.column}`;
+  return `${from.line},${from.column}-${last}`;
+}
+
+function lineAndColumn(text: string, offset: number): { line: number; column: number } {
+  const before = text.slice(0, offset);
+  const lineStart = before.lastIndexOf("\n") + 1;
+  return { line: before.split("\n").length, column: [...before.slice(lineStart)].length + 1 };
+}
