@@ -159,16 +159,34 @@ export interface BuildRecord {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** A terminal in a step that failed. */
+/** A terminal in a step that failed, with its file system, environment, user and mounts. */
 export interface FailedSteps {
-  /** Opens a shell with the failed step's file system, environment, user, mounts; resolves with its exit code. */
-  openShell(buildId: string, request: ShellRequest, socket: Duplex): Promise<number>;
+  /**
+   * Opens a shell in the last step of a build that failed; resolves with its exit code. `connect` is called once, when
+   * nothing can be refused any more. The step is let go of when the shell has ended.
+   */
+  openShell(buildId: string, request: ShellRequest, connect: () => ShellConnection): Promise<number>;
+  /** Sets the terminal's size. */
+  resize(buildId: string, rows: number, columns: number): Promise<void>;
+  /** Rejects with not-found where nothing is known of one. */
+  shell(buildId: string): ShellState;
 }
+
+/** A client's connection that was taken over. */
+export interface ShellConnection {
+  readonly socket: Duplex;
+  /** What came of the client already. */
+  readonly head: Uint8Array;
+  /** To be written to the client before anything else. */
+  readonly preamble: Uint8Array;
+}
+
+export type ShellState = { readonly status: "kept" | "open" } | { readonly status: "ended"; readonly exitCode: number };
 
 export interface ShellRequest {
   /** Empty: the step's own shell. */
   readonly args: readonly string[];
-  readonly terminal: boolean;
+  /** 0 leaves it to the kernel. */
   readonly rows: number;
   readonly columns: number;
 }

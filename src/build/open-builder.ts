@@ -5,10 +5,12 @@ import type { ContentStore } from "../content/content-store.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { ImageStore } from "../images/image-store.ts";
 import type { Registries } from "../remote/registry.ts";
+import type { StepRunner } from "../runtime/step.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
 import type { Store } from "../state/store.ts";
 import type { Builder, FailedSteps } from "./builder.ts";
 import { Builds } from "./builds.ts";
+import { openSteps } from "./exec/open-steps.ts";
 import type { BuildFiles, BuildResults, BuildSources, BuildSteps, CacheHolder } from "./parts.ts";
 import { Roots } from "./roots.ts";
 
@@ -22,6 +24,7 @@ export interface BuilderPorts {
   readonly events: EventBus;
   readonly images: ImageStore;
   readonly registries: Registries;
+  readonly runner: StepRunner;
   readonly log: Logger;
   readonly settings: () => BuilderSettings;
 }
@@ -50,7 +53,11 @@ export function openBuilder(ports: BuilderPorts): OpenBuilder {
   const roots = new Roots({ snapshots, folder: join(execRoot, "build/roots") });
   const sources = missingSources();
   const files = missingFiles();
-  const steps = missingSteps();
+  const steps = openSteps({
+    ...ports,
+    driver: snapshots.driver,
+    digest: (root, path, { signal }) => files.digest(root, signal, path),
+  });
   const results = missingResults();
   const builds = new Builds({ ...ports, roots, sources, files, steps, results });
   return {
@@ -88,16 +95,6 @@ function missingSources(): BuildSources {
 
 function missingFiles(): BuildFiles {
   return { operator: { run: () => missing("files") }, digest: () => missing("digests") };
-}
-
-function missingSteps(): BuildSteps {
-  return {
-    operator: { run: () => missing("steps") },
-    cache: EMPTY,
-    failed: { openShell: () => missing("shells") },
-    recover: async () => {},
-    close: async () => {},
-  };
 }
 
 function missingResults(): BuildResults {

@@ -33,8 +33,8 @@ export interface LoadedDockerfile {
 /** COPY, ADD, WORKDIR. */
 export interface BuildFiles {
   readonly operator: Operator<FilesOperation>;
-  /** As `Selection.digest`, of all that is in a root. */
-  digest(root: Root | undefined, signal: AbortSignal): Promise<SelectionDigest>;
+  /** As `Selection.digest`, of all that is at a path of a root, links followed inside it; without one of all of it. */
+  digest(root: Root | undefined, signal: AbortSignal, path?: string): Promise<SelectionDigest>;
 }
 
 /** RUN. */
@@ -91,6 +91,8 @@ export interface CachedStep {
   readonly key: string;
   /** Keys of its inputs; those of sources have no step. */
   readonly inputs: readonly string[];
+  /** Further keys of the same, of how its inputs were made: who asks for one need not have made these. */
+  readonly definitions: readonly string[];
   /** What it made, with all layers below: a snapshot's name. Undefined if it isn't here any more. */
   readonly snapshot: string | undefined;
   readonly description: string;
@@ -100,6 +102,6 @@ export interface CachedStep {
 
 /** A cache from elsewhere. */
 export interface CacheImport {
-  /** Fetches what has this key, as `CachedStep.key`, if the cache has it. What is damaged is not there. */
+  /** Fetches what has this key, a `CachedStep`'s or one of its `definitions`, if the cache has it. What is damaged is not there. */
   lookup(key: string, options: BuildOptions): Promise<Root | undefined>;
 }

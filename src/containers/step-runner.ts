@@ -6,7 +6,7 @@ import { GantryError, isKind } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import type { RuntimeSpec } from "../oci/runtime-spec.ts";
 import { CompiledSeccomp } from "../runtime/compiled-seccomp.ts";
-import type { OciRuntime, ProcessExit } from "../runtime/process.ts";
+import type { AttachRequest, OciRuntime, ProcessExit, ProcessRuntime } from "../runtime/process.ts";
 import type { Step, StepEnd, StepOptions, StepRunner } from "../runtime/step.ts";
 import { bundleFolder } from "./bundle.ts";
 import { newId } from "./create.ts";
@@ -94,19 +94,8 @@ export class Steps implements StepRunner {
     this.#running.set(id, exited.resolve);
     undo.defer(() => void this.#running.delete(id));
     const taken = output.kind === "streams" ? undo.use(new TakenOutput(output)) : undefined;
-    const request =
-      output.kind === "streams"
-        ? { socket: taken!.socket, head: new Uint8Array(), stdin: false, multiplexed: true }
-        : { socket: output.socket, head: output.head, preamble: output.preamble, stdin: true, multiplexed: false };
-    const attached = ports.runtime.attach({
-      ...request,
-      id,
-      execId: undefined,
-      stdout: true,
-      stderr: true,
-      detachKeys: new Uint8Array(),
-    });
-    attached.ready.catch(() => taken?.[Symbol.dispose]());
+    const streams = taken && this.#attach(id, { socket: taken.socket, head: new Uint8Array(), multiplexed: true });
+    streams?.ready.catch(() => taken?.[Symbol.dispose]());
     const terminal = output.kind === "terminal";
     await ports.runtime.create({
       ...{ id, bundle, runtime, terminal },
@@ -119,7 +108,11 @@ export class Steps implements StepRunner {
     this.#seccomp.learn(spec, runtime, id);
     failpoint("containers.step.created");
     throwIfAborted(signal);
-    if (terminal && output.rows > 0) await ports.runtime.resize(id, undefined, output.rows, output.columns);
+    const resize = (rows: number, columns: number) => ports.runtime.resize(id, undefined, rows, columns);
+    if (terminal && output.rows > 0) await resize(output.rows, output.columns);
+    const attached =
+      output.kind === "terminal" ? this.#attach(id, { ...output.connect(), multiplexed: false }) : streams!;
+    if (output.kind === "terminal") output.opened?.(resize);
     await ports.runtime.start(id);
     failpoint("containers.step.started");
     const kill = () => void ports.runtime.kill(id, SIGKILL, { all: true }).catch(() => {});
@@ -143,6 +136,14 @@ export class Steps implements StepRunner {
     }
   }
 
+  #attach(id: string, client: Pick<AttachRequest, "socket" | "head" | "preamble" | "multiplexed">): Attached {
+    const isTyped = !client.multiplexed;
+    const wanted = { id, execId: undefined, stdin: isTyped, stdout: true, stderr: true, detachKeys: new Uint8Array() };
+    const attached = this.#ports.runtime.attach({ ...wanted, ...client });
+    attached.ready.catch(() => {});
+    return attached;
+  }
+
   /** Only when there is one to listen for: exits that nobody heard of yet are first of all the containers'. */
   #listen(): void {
     if (this.#isListening) return;
@@ -156,6 +157,8 @@ export class Steps implements StepRunner {
 function unlessGone(error: unknown): void {
   if (!isKind(error, "not-found")) throw error;
 }
+
+type Attached = ReturnType<ProcessRuntime["attach"]>;
 
 interface Bundled {
   readonly id: string;

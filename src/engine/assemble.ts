@@ -7,6 +7,7 @@ import { type BuilderSettings, type OpenBuilder, openBuilder } from "../build/op
 import { Containers } from "../containers/containers.ts";
 import type { ContainerSettings } from "../containers/ports.ts";
 import { ShippedLogs } from "../containers/shipped-logs.ts";
+import { Steps } from "../containers/step-runner.ts";
 import { ContentStore } from "../content/content-store.ts";
 import { EventBus } from "../events/bus.ts";
 import { ImageStore } from "../images/image-store.ts";
@@ -294,6 +295,7 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
   const volumeCare = new VolumeCare({ local, volumes, users: made.volumeUsers() });
   build = openBuilder({
     ...{ dataRoot, execRoot, content, snapshots, store, events, images, registries, log },
+    runner: new Steps({ networks, runtime, settings: standing.settings }),
     settings: () => builderSettings(standing.config()),
   });
   undo.defer(() => build?.close());

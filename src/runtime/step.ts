@@ -91,13 +91,15 @@ export interface StepOutput {
 /** The command has a terminal, which is joined to a client. */
 export interface StepTerminal {
   readonly kind: "terminal";
-  readonly socket: Duplex;
-  /** What came of the client already. */
-  readonly head: Uint8Array;
-  /** Written to the client before anything of the command. */
-  readonly preamble: Uint8Array;
+  /**
+   * Takes the client's connection over, once, when the command is about to run: `head` came of the client already,
+   * `preamble` is written to it before anything of the command.
+   */
+  connect(): { readonly socket: Duplex; readonly head: Uint8Array; readonly preamble: Uint8Array };
   readonly rows: number;
   readonly columns: number;
+  /** Called with what sets the terminal's size. */
+  opened?(resize: (rows: number, columns: number) => Promise<void>): void;
 }
 
 export interface StepEnd {
