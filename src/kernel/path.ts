@@ -44,8 +44,14 @@ export function openOnMount(dir: number, name: string, flags: number): number {
 /**
  * Makes a folder and its missing parents inside `root`, following links as a process in there would, dangling ones
  * too. Returns a descriptor (O_PATH) of the folder, which the caller closes. ENOTDIR if something else is in the way.
+ * `onMade` is told of each folder that was missing, by the folder that it is in and its name.
  */
-export function mkdirInRoot(root: Root, path: string, mode = 0o755): number {
+export function mkdirInRoot(
+  root: Root,
+  path: string,
+  mode = 0o755,
+  onMade: (dir: number, name: string) => void = () => {},
+): number {
   const flags = O_PATH | constants.O_DIRECTORY;
   const pending = split(path).reverse();
   const done: string[] = [];
@@ -57,7 +63,8 @@ export function mkdirInRoot(root: Root, path: string, mode = 0o755): number {
       const target = name === ".." ? undefined : readLinkIfAny(dir, name);
       if (target === undefined) {
         done.push(name);
-        const next = name === ".." ? openInRoot(root, done.join("/"), flags) : openOrMake(dir, name, flags, mode);
+        const next =
+          name === ".." ? openInRoot(root, done.join("/"), flags) : openOrMake(dir, name, flags, mode, onMade);
         closeSync(dir);
         dir = next;
         continue;
@@ -118,7 +125,13 @@ function linkIn(root: Root, folder: string, name: string): string | undefined {
   }
 }
 
-function openOrMake(dir: number, name: string, flags: number, mode: number): number {
+function openOrMake(
+  dir: number,
+  name: string,
+  flags: number,
+  mode: number,
+  onMade: (dir: number, name: string) => void,
+): number {
   const here = flags | constants.O_NOFOLLOW;
   try {
     return openat(dir, name, here);
@@ -127,6 +140,7 @@ function openOrMake(dir: number, name: string, flags: number, mode: number): num
   }
   try {
     mkdirat(dir, name, mode);
+    onMade(dir, name);
   } catch (error) {
     // Somebody else made it just now.
     if (!hasCode(error, "EEXIST")) throw error;
