@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds dist/: the CLI as one executable, the engine, its helpers and its worker thread as one script each for Node.
+# Builds dist/: the CLI as one executable, the engine, its helpers and its worker threads as one script each for Node.
 # `build.sh --check` only says, by its exit code, whether dist/ is newer than all that it is made of.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -41,11 +41,11 @@ bundle() {
 what="the CLI"
 bundle --compile --bytecode --minify --format=esm --splitting src/cli/main.ts --outfile "$work/gantry"
 what="the engine"
-bundle --target=node --external koffi --root src --outdir "$work/js" src/engine/main.ts src/runtime/supervisor/main.ts src/runtime/shipper/main.ts src/lazy/helper/main.ts src/images/layers/worker.ts
+bundle --target=node --external koffi --root src --outdir "$work/js" src/engine/main.ts src/runtime/supervisor/main.ts src/runtime/shipper/main.ts src/lazy/helper/main.ts src/images/layers/worker.ts src/build/files/worker.ts
 
 mv "$work/gantry" dist/gantry
-rm -rf dist/engine dist/runtime dist/images dist/lazy dist/cache
-mv "$work/js/engine" "$work/js/runtime" "$work/js/images" "$work/js/lazy" dist/
+rm -rf dist/engine dist/runtime dist/images dist/lazy dist/build dist/cache
+mv "$work/js/engine" "$work/js/runtime" "$work/js/images" "$work/js/lazy" "$work/js/build" dist/
 # Node keeps the compiled form of the bundles here, made by the first start.
 mkdir -p dist/cache
 NODE_COMPILE_CACHE=dist/cache "$node" dist/engine/main.js --version >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "the engine that was built does not start: see above."; }

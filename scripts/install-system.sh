@@ -18,7 +18,7 @@ rm -rf "$lib.new"
 mkdir -p "$lib.new/node_modules/@koromix" "$lib.new/bin" "$lib.new/dist" "$dest/usr/bin" "$dest/etc/systemd/system"
 cp package.json "$lib.new/"
 cp bin/gantryd "$lib.new/bin/"
-cp -R dist/gantry dist/engine dist/runtime dist/images "$lib.new/dist/"
+cp -R dist/gantry dist/engine dist/runtime dist/images dist/lazy dist/build "$lib.new/dist/"
 cp -R node_modules/koffi "$lib.new/node_modules/"
 cp -R node_modules/@koromix/koffi-linux-* "$lib.new/node_modules/@koromix/"
 for package in node_modules/node-linux-*; do

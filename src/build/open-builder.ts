@@ -4,6 +4,7 @@ import type { Logger } from "../base/log.ts";
 import type { ContentStore } from "../content/content-store.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { ImageStore } from "../images/image-store.ts";
+import { hostPlatform } from "../oci/platform.ts";
 import type { Registries } from "../remote/registry.ts";
 import type { StepRunner } from "../runtime/step.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
@@ -11,7 +12,8 @@ import type { Store } from "../state/store.ts";
 import type { Builder, FailedSteps } from "./builder.ts";
 import { Builds } from "./builds.ts";
 import { openSteps } from "./exec/open-steps.ts";
-import type { BuildFiles, BuildResults, BuildSources, BuildSteps, CacheHolder } from "./parts.ts";
+import { Files } from "./files/build-files.ts";
+import type { BuildResults, BuildSources, CacheHolder } from "./parts.ts";
 import { Roots } from "./roots.ts";
 
 /** What a builder stands on. */
@@ -26,6 +28,8 @@ export interface BuilderPorts {
   readonly registries: Registries;
   readonly runner: StepRunner;
   readonly log: Logger;
+  /** The program of the threads that copy and digest: files/worker.ts, or what it was bundled to. */
+  readonly filesWorker: string;
   readonly settings: () => BuilderSettings;
 }
 
@@ -52,13 +56,23 @@ export function openBuilder(ports: BuilderPorts): OpenBuilder {
   const { execRoot, snapshots } = ports;
   const roots = new Roots({ snapshots, folder: join(execRoot, "build/roots") });
   const sources = missingSources();
-  const files = missingFiles();
+  const files = new Files({ worker: ports.filesWorker });
   const steps = openSteps({
     ...ports,
     driver: snapshots.driver,
     digest: (root, path, { signal }) => files.digest(root, signal, path),
   });
-  const results = missingResults();
+  const results = createResults({
+    images: ports.images,
+    snapshots,
+    roots,
+    rename: async (name, to) => {
+      await snapshots.rename(name, to);
+      roots.renamed(name, to);
+    },
+    tempRoot: join(execRoot, "build/outputs"),
+    platform: hostPlatform(),
+  });
   const builds = new Builds({ ...ports, roots, sources, files, steps, results });
   return {
     builder: builds,
@@ -72,6 +86,7 @@ export function openBuilder(ports: BuilderPorts): OpenBuilder {
     close: async () => {
       await builds.close();
       await steps.close();
+      await files.close();
     },
   };
 }
@@ -91,12 +106,4 @@ function missingSources(): BuildSources {
     cache: EMPTY,
     recover: async () => {},
   };
-}
-
-function missingFiles(): BuildFiles {
-  return { operator: { run: () => missing("files") }, digest: () => missing("digests") };
-}
-
-function missingResults(): BuildResults {
-  return { export: () => missing("results"), imports: async () => [] };
 }

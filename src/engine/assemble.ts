@@ -71,6 +71,9 @@ const LAZY_HELPER = fileURLToPath(
 const LAYER_WORKER = fileURLToPath(
   new URL(`../images/layers/worker${extname(fileURLToPath(import.meta.url))}`, import.meta.url),
 );
+const FILES_WORKER = fileURLToPath(
+  new URL(`../build/files/worker${extname(fileURLToPath(import.meta.url))}`, import.meta.url),
+);
 
 function besideUs(helper: string): string {
   const own = fileURLToPath(import.meta.url);
@@ -296,6 +299,7 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
   build = openBuilder({
     ...{ dataRoot, execRoot, content, snapshots, store, events, images, registries, log },
     runner: new Steps({ networks, runtime, settings: standing.settings }),
+    filesWorker: FILES_WORKER,
     settings: () => builderSettings(standing.config()),
   });
   undo.defer(() => build?.close());
