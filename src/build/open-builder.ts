@@ -13,7 +13,8 @@ import type { Builder, FailedSteps } from "./builder.ts";
 import { Builds } from "./builds.ts";
 import { openSteps } from "./exec/open-steps.ts";
 import { Files } from "./files/build-files.ts";
-import type { BuildResults, BuildSources, CacheHolder } from "./parts.ts";
+import type { BuildSources, CacheHolder } from "./parts.ts";
+import { createResults } from "./results/results.ts";
 import { Roots } from "./roots.ts";
 
 /** What a builder stands on. */

@@ -57,6 +57,8 @@ export interface CacheHolder {
 
 /** What becomes of the roots of a build. */
 export interface BuildResults {
+  /** Throws `invalid` for outputs and caches that can't be: before anything is built. */
+  check(request: BuildRequest): void;
   export(input: ExportInput): Promise<Exported>;
   /** The caches that the request names in `cacheFrom`. What can't be read is a warning. */
   imports(request: BuildRequest, options: BuildOptions): Promise<readonly CacheImport[]>;
@@ -100,8 +102,8 @@ export interface CachedStep {
   readonly createdAt: number;
 }
 
-/** A cache from elsewhere. */
-export interface CacheImport {
+/** A cache from elsewhere. What it brought stays until it is disposed of, at the end of the build. */
+export interface CacheImport extends AsyncDisposable {
   /** Fetches what has this key, a `CachedStep`'s or one of its `definitions`, if the cache has it. What is damaged is not there. */
   lookup(key: string, options: BuildOptions): Promise<Root | undefined>;
 }

@@ -27,10 +27,17 @@ export interface BuildSession {
     headers: Record<string, string>,
     signal: AbortSignal,
   ): Promise<void>;
-  /** Sends a folder to the client: `--output type=local`. */
-  sendFolder(id: string, folder: string, signal: AbortSignal): Promise<void>;
+  /** Sends what is in a folder to the client: `--output type=local`. Several calls lay it over what is there. */
+  sendFolder(id: string, folder: string, signal: AbortSignal, options?: SendFolderOptions): Promise<void>;
   /** Blobs of the client's OCI layouts and of `--cache-from/to type=local`. */
   content(store: string): SessionContent;
+}
+
+export interface SendFolderOptions {
+  /** A folder at the client, one name, that it goes into. */
+  readonly under?: string;
+  /** Unix seconds: every file's time. */
+  readonly modTime?: number;
 }
 
 export interface SyncRequest {

@@ -12,6 +12,8 @@ export interface NewImage {
   readonly layers: readonly LayerRecord[];
   /** The manifest it came with; without one it gets a manifest of the OCI's kind. */
   readonly manifestBytes?: Uint8Array;
+  /** Of the manifest that it gets. */
+  readonly annotations?: Readonly<Record<string, string>>;
   readonly parent?: string;
 }
 
@@ -25,7 +27,7 @@ const OCI_TYPES: Readonly<Record<string, string>> = {
 export async function storeImage(context: ImageContext, scope: ClaimScope, image: NewImage): Promise<ImageRecord> {
   const { content } = context;
   const own = (): Uint8Array =>
-    ownManifest(describe(MEDIA_TYPE.ociConfig, image.configBytes), layerBlobs(image.layers));
+    ownManifest(describe(MEDIA_TYPE.ociConfig, image.configBytes), layerBlobs(image.layers), image.annotations);
   const bytes = image.manifestBytes ?? own();
   const manifest = describe(mediaTypeOf(bytes), bytes);
   const config = await content.writeBytes(image.configBytes, { digest: sha256Of(image.configBytes) });
@@ -38,6 +40,7 @@ export async function storeImage(context: ImageContext, scope: ClaimScope, image
     configSize: config.size,
     manifest,
     layers: image.layers,
+    ...(image.annotations !== undefined && { annotations: image.annotations }),
     ...(image.parent !== undefined && { parent: image.parent }),
   };
 }
@@ -49,7 +52,11 @@ export function layerMediaType(compression: string): string {
 }
 
 /** The manifest of an image that came without one: of the OCI's kind, and of the same content always the same bytes. */
-export function ownManifest(config: Descriptor, layers: readonly Descriptor[]): Buffer {
+export function ownManifest(
+  config: Descriptor,
+  layers: readonly Descriptor[],
+  annotations?: Readonly<Record<string, string>>,
+): Buffer {
   const manifest: Manifest = {
     schemaVersion: 2,
     mediaType: MEDIA_TYPE.ociManifest,
@@ -59,14 +66,15 @@ export function ownManifest(config: Descriptor, layers: readonly Descriptor[]): 
       digest,
       size,
     })),
+    ...(annotations !== undefined && { annotations }),
   };
   return Buffer.from(JSON.stringify(manifest));
 }
 
 /** True for an image whose manifest was made here. */
-export function hasOwnManifest({ id, configSize, layers, manifest }: ImageRecord): boolean {
+export function hasOwnManifest({ annotations, id, configSize, layers, manifest }: ImageRecord): boolean {
   const config = { mediaType: MEDIA_TYPE.ociConfig, digest: id, size: configSize };
-  return sha256Of(ownManifest(config, layerBlobs(layers))) === manifest.digest;
+  return sha256Of(ownManifest(config, layerBlobs(layers), annotations)) === manifest.digest;
 }
 
 function layerBlobs(layers: readonly LayerRecord[]): Descriptor[] {

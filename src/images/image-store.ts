@@ -6,6 +6,7 @@ import { GantryError } from "../base/errors.ts";
 import type { Platform } from "../oci/image.ts";
 import { familiarString, parseNormalized, type Reference, tagNameOnly, withTag } from "../oci/reference.ts";
 import type { ManifestDocument } from "../remote/document.ts";
+import { ImageAssembly } from "./assemble.ts";
 import { BlobSources } from "./blob-sources.ts";
 import { bootstrapBusybox } from "./bootstrap-busybox.ts";
 import { bootstrapDebian } from "./bootstrap-debian.ts";
@@ -45,6 +46,7 @@ import { type ImageRecord, ImageRecords } from "./record.ts";
 import { type RemoveOptions, removeImage } from "./remove.ts";
 import { findImage } from "./resolve.ts";
 import { saveImages } from "./save.ts";
+import { SnapshotLayers } from "./snapshot-layers.ts";
 import { kept } from "./sweep.ts";
 import { UnderWayPulls } from "./under-way-pulls.ts";
 
@@ -69,6 +71,7 @@ export class ImageStore implements ImageRegistry {
       leases: new Leases(store),
       sources: new BlobSources(store),
       packed: new PackedLayers(store),
+      snapshotLayers: new SnapshotLayers(store),
     };
     const { content, maxUploads } = ports;
     this.#blobs = new BlobPusher({ content, maxUploads, sources: own.sources, packed: own.packed });
@@ -117,7 +120,7 @@ export class ImageStore implements ImageRegistry {
 
   /** Removes what a crash left behind: blobs and committed snapshots that no record needs, temporary folders. */
   async recover(): Promise<void> {
-    const { bootstrap, content, leases, packed, records, sources } = this.#context;
+    const { bootstrap, content, leases, packed, records, snapshotLayers, snapshots, sources } = this.#context;
     rmSync(bootstrap.tempRoot, { recursive: true, force: true });
     mkdirSync(bootstrap.tempRoot, { recursive: true, mode: 0o700 });
     leases.dropMany("expired");
@@ -125,6 +128,7 @@ export class ImageStore implements ImageRegistry {
     sources.forget(deleted);
     packed.forget(deleted);
     await this.collectSnapshots();
+    snapshotLayers.retain((name) => snapshots.has(name));
   }
 
   /**
@@ -223,6 +227,17 @@ export class ImageStore implements ImageRegistry {
   async commit(options: CommitOptions): Promise<string> {
     await this.whole(options.parent, "commit", options.signal === undefined ? {} : { signal: options.signal });
     return commitImage(this.#context, options);
+  }
+
+  /** The config and layers of the whole image that a name means, if there is one. */
+  layersOf(name: string): Pick<ImageRecord, "config" | "layers"> | undefined {
+    const image = this.#context.records.named(parseNormalized(name));
+    return image === undefined ? undefined : this.#context.records.whole(image.id);
+  }
+
+  /** For images made of snapshots; the caller disposes of it. */
+  assemble(): Promise<ImageAssembly> {
+    return ImageAssembly.open(this.#context, this.#blobs);
   }
 
   async load(archive: Readable, progress: Progress, options: { platform?: Platform | undefined } = {}): Promise<void> {

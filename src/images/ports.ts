@@ -15,6 +15,7 @@ import type { ImageUse } from "./image.ts";
 import type { Leases } from "./lease.ts";
 import type { PackedLayers } from "./packed-layers.ts";
 import type { ImageRecord, ImageRecords, LayerRecord, UnderWay } from "./record.ts";
+import type { SnapshotLayers } from "./snapshot-layers.ts";
 
 /** What `bootstrap` makes images of. */
 export interface BootstrapConfig {
@@ -150,6 +151,7 @@ export interface ImageContext extends ImagePorts {
   readonly leases: Leases;
   readonly sources: BlobSources;
   readonly packed: PackedLayers;
+  readonly snapshotLayers: SnapshotLayers;
   readonly layers: LayerSource;
   readonly underWay: RestPulls;
 }

@@ -94,7 +94,7 @@ function manifestOf(
   const kept = pushed.filter((layer) => !(skipsForeign && isForeign(layer)));
   return {
     mediaType: image.manifest.mediaType,
-    bytes: layers.some((layer) => layer.isPacked) ? ownManifest(config, pushed) : own,
+    bytes: layers.some((layer) => layer.isPacked) ? ownManifest(config, pushed, image.annotations) : own,
     blobs: [config, ...kept].map(({ digest }) => digest),
   };
 }

@@ -22,6 +22,8 @@ export interface ImageRecord {
   readonly manifest: Descriptor;
   readonly configSize: number;
   readonly layers: readonly LayerRecord[];
+  /** Of a manifest that was made here. */
+  readonly annotations?: Readonly<Record<string, string>>;
   /** Image that this one was built of here, for `Parent` and for the order of removal. */
   readonly parent?: string;
   /** RFC 3339; when a name was last given to it. */

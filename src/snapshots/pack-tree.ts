@@ -88,7 +88,7 @@ interface Level {
  * file the later ones as hard links. Sockets are left out, as an archive can't hold them; what a running container
  * takes away meanwhile, too. The located folder stays open, and the caller's, to the end.
  */
-async function* archiveMembers(thing: Located, { name }: ArchiveOptions): AsyncGenerator<TarOutput> {
+export async function* archiveMembers(thing: Located, { name }: ArchiveOptions): AsyncGenerator<TarOutput> {
   const links = new Map<string, string>();
   const breath = new Breath();
   const levels: Level[] = [];

@@ -1,0 +1,166 @@
+import * as v from "valibot";
+import { checked, parseDocument } from "../../oci/image-config.ts";
+
+/** BuildKit's media type of a cache's table. */
+export const CACHE_CONFIG_TYPE = "application/vnd.buildkit.cacheconfig.v0";
+
+/** Which key has which layers: BuildKit's JSON, with this builder's keys as digests of records. */
+export interface CacheConfig {
+  readonly layers: readonly CacheLayer[];
+  readonly records: readonly CacheRecord[];
+}
+
+export interface CacheLayer {
+  /** Digest of the blob. */
+  readonly blob: string;
+  /** Number of the layer below, -1 is none. */
+  readonly parent: number;
+}
+
+export interface CacheRecord {
+  /** The key. */
+  readonly digest: string;
+  /** Numbers of the records of its inputs. */
+  readonly inputs?: readonly (readonly { readonly selector?: string; readonly link: number }[])[];
+  /** Results: the topmost layer, those below it by `parent`. */
+  readonly layers?: readonly { readonly layer: number; readonly createdAt: string }[];
+  /** Results whose layers are named one by one; -1 is a layer that changes nothing. */
+  readonly chains?: readonly { readonly layers: readonly number[]; readonly createdAt: string }[];
+}
+
+/** More than any build has. */
+const MOST_RECORDS = 100_000;
+const MOST_LAYERS = 10_000;
+const DEEPEST = 500;
+
+const digest = v.pipe(v.string(), v.regex(/^sha256:[a-f0-9]{64}$/, "not a sha256 digest"));
+const number = v.pipe(v.number(), v.safeInteger());
+const record = v.looseObject({
+  digest: v.optional(v.string(), ""),
+  inputs: v.nullish(
+    v.array(v.nullish(v.array(v.looseObject({ selector: v.optional(v.string()), link: number })), [])),
+    [],
+  ),
+  layers: v.nullish(v.array(v.looseObject({ layer: number, createdAt: v.optional(v.string(), "") })), []),
+  chains: v.nullish(v.array(v.looseObject({ layers: v.array(number), createdAt: v.optional(v.string(), "") })), []),
+});
+const records = v.pipe(v.array(record), v.maxLength(MOST_RECORDS, `more than ${MOST_RECORDS} records`));
+const config = v.looseObject({
+  layers: v.nullish(
+    v.pipe(
+      v.array(v.looseObject({ blob: digest, parent: v.optional(number, 0) })),
+      v.maxLength(MOST_LAYERS, `more than ${MOST_LAYERS} layers`),
+    ),
+    [],
+  ),
+  records: v.nullish(records, []),
+});
+
+/** A result as it can be fetched: numbers of layers, bottom first, -1 for one that changes nothing. */
+export interface CachedChain {
+  readonly layers: readonly number[];
+  /** Unix milliseconds; 0 where it isn't told. */
+  readonly createdAt: number;
+}
+
+/** Reads a table; throws `invalid`. */
+export function parseCacheConfig(bytes: Uint8Array): CacheConfig {
+  const { layers, records: rows } = checked(config, parseDocument(bytes, "cache config"), "cache config");
+  return { layers: layers ?? [], records: rowsOf(rows ?? []) };
+}
+
+/** Reads the records that an image's config holds: their layers are the image's. */
+export function parseInlineRecords(bytes: Uint8Array): readonly CacheRecord[] {
+  return rowsOf(checked(records, parseDocument(bytes, "inline cache"), "inline cache"));
+}
+
+function rowsOf(rows: v.InferOutput<typeof records>): CacheRecord[] {
+  return rows.map((row) => ({
+    digest: row.digest,
+    inputs: (row.inputs ?? []).map((links) => (links ?? []).map(({ link }) => ({ link }))),
+    layers: row.layers ?? [],
+    chains: row.chains ?? [],
+  }));
+}
+
+/**
+ * Results by key. A record whose numbers lead nowhere, or in a circle, has none: it is a miss. The first result of a
+ * key is taken.
+ */
+export function chainsOf({ layers, records: rows }: CacheConfig): ReadonlyMap<string, CachedChain> {
+  const found = new Map<string, CachedChain>();
+  for (const row of rows) {
+    if (found.has(row.digest)) continue;
+    const [result] = row.layers ?? [];
+    const [chained] = row.chains ?? [];
+    const numbers = result !== undefined ? below(layers, result.layer) : chained?.layers;
+    if (numbers === undefined || numbers.length === 0 || numbers.length > DEEPEST) continue;
+    if (!numbers.every((each) => each >= -1 && each < layers.length)) continue;
+    const createdAt = Date.parse((result ?? chained)?.createdAt ?? "");
+    found.set(row.digest, { layers: numbers, createdAt: Number.isNaN(createdAt) || createdAt < 0 ? 0 : createdAt });
+  }
+  return found;
+}
+
+function below(layers: readonly CacheLayer[], top: number): number[] | undefined {
+  const numbers: number[] = [];
+  for (let at = top; at !== -1; at = layers[at]!.parent) {
+    if (layers[at] === undefined || numbers.length > DEEPEST) return undefined;
+    numbers.unshift(at);
+  }
+  return numbers;
+}
+
+/** A step's result, as layers that are told apart by `blob`. */
+export interface RecordedStep {
+  readonly key: string;
+  readonly inputs: readonly string[];
+  /** Further keys of the same result: each is a record. */
+  readonly definitions: readonly string[];
+  readonly createdAt: number;
+  /** Digests of blobs, bottom first. */
+  readonly blobs: readonly string[];
+}
+
+/** The table of some steps. Of equal steps it is the same bytes. */
+export function cacheConfigOf(steps: readonly RecordedStep[]): CacheConfig {
+  const layers: CacheLayer[] = [];
+  const known = new Map<string, number>();
+  const numberOf = (blob: string, parent: number): number => {
+    const key = `${blob} ${parent}`;
+    const there = known.get(key);
+    if (there !== undefined) return there;
+    known.set(key, layers.length);
+    return layers.push({ blob, parent }) - 1;
+  };
+  const rows = recordsOf(steps, ({ blobs }) => {
+    let top = -1;
+    for (const blob of blobs) top = numberOf(blob, top);
+    return { top };
+  });
+  return { layers, records: rows };
+}
+
+/** The records of steps whose layers are numbers already: of an image that has its cache in its config. */
+export function recordsOf<S extends Omit<RecordedStep, "blobs">>(
+  steps: readonly S[],
+  place: (step: S) => { readonly top: number } | { readonly chain: readonly number[] },
+): CacheRecord[] {
+  const links = new Map(steps.map(({ key }, index) => [key, index]));
+  const further: CacheRecord[] = [];
+  const rows = steps.map((step): CacheRecord => {
+    const createdAt = new Date(step.createdAt).toISOString();
+    const placed = place(step);
+    const inputs = step.inputs.flatMap((key) => {
+      const link = links.get(key);
+      return link === undefined ? [] : [[{ link }]];
+    });
+    const result =
+      "top" in placed
+        ? { layers: [{ layer: placed.top, createdAt }] }
+        : { chains: [{ layers: placed.chain, createdAt }] };
+    for (const digest of step.definitions) further.push({ ...result, digest });
+    return { ...result, digest: step.key, ...(inputs.length > 0 && { inputs }) };
+  });
+  return [...rows, ...further];
+}

@@ -1,0 +1,363 @@
+import { GantryError } from "../../base/errors.ts";
+import type { ImageAssembly, RenameSnapshot } from "../../images/assemble.ts";
+import type { ImageStore } from "../../images/image-store.ts";
+import type { LayerForm } from "../../images/layer-forms.ts";
+import type { Descriptor, Platform } from "../../oci/image.ts";
+import { formatPlatform } from "../../oci/platform.ts";
+import { formatReference, parseNormalized, type Reference } from "../../oci/reference.ts";
+import type { Snapshotter } from "../../snapshots/snapshotter.ts";
+import type { BuildOptions, BuildRequest } from "../builder.ts";
+import { exportCache, inlineRecords, readCacheTargets, wantsInline } from "../cache-transport/cache-export.ts";
+import { checkCacheSources, importCaches } from "../cache-transport/cache-import.ts";
+import type { BuildResults, CachedStep, CacheImport, Exported, ExportInput, SolvedTarget } from "../parts.ts";
+import type { Roots } from "../roots.ts";
+import type { BuildSession } from "../session.ts";
+import { type ImageFields, type ImageOutput, type Output, readOutputs, type TreeOutput } from "./attributes.ts";
+import { type BuiltImage, buildImage, type InlineCache } from "./built-image.ts";
+import {
+  type Attestation,
+  type AttestedImage,
+  configType,
+  type ImagePackage,
+  manifestFor,
+  packageImages,
+} from "./image-package.ts";
+import { layoutTar, sendLayout } from "./layout.ts";
+import { ResultProgress } from "./result-progress.ts";
+import { sendFolders, type Tree, treeTar } from "./tree-output.ts";
+
+export interface ResultsPorts {
+  readonly images: Pick<ImageStore, "assemble" | "layersOf">;
+  readonly snapshots: Pick<Snapshotter, "info">;
+  readonly roots: Roots;
+  /** Gives a snapshot another name for all who know it by the former. */
+  readonly rename: RenameSnapshot;
+  /** For what is made on the way; a folder of the engine's own, emptied at start. */
+  readonly tempRoot: string;
+  readonly platform: Platform;
+  /** What is said of a result; `image` is undefined where the output is its files. */
+  readonly attest?: (
+    input: ExportInput,
+    target: SolvedTarget,
+    image: AttestedImage | undefined,
+  ) => Promise<readonly Attestation[]>;
+}
+
+const AS_IS: LayerForm = { compression: "uncompressed", force: false };
+const GZIP: LayerForm = { compression: "gzip", force: false };
+
+/** Makes what a build was asked for of its roots: images, archives, folders, caches. */
+export function createResults(ports: ResultsPorts): BuildResults {
+  return {
+    check: (request) => {
+      readOutputs(request);
+      readCacheTargets(request);
+      checkCacheSources(request);
+    },
+    export: (input) => exportResults(ports, input),
+    imports: (request, options) => importsOf(ports, request, options),
+  };
+}
+
+async function importsOf(
+  ports: ResultsPorts,
+  request: BuildRequest,
+  options: BuildOptions,
+): Promise<readonly CacheImport[]> {
+  const { images, platform, roots } = ports;
+  return importCaches(request, options, {
+    assemble: () => images.assemble(),
+    localImage: (name) => images.layersOf(name),
+    hold: (snapshot) => roots.snapshot(snapshot),
+    platform,
+  });
+}
+
+async function exportResults(ports: ResultsPorts, input: ExportInput): Promise<Exported> {
+  const outputs = readOutputs(input.request);
+  const caches = readCacheTargets(input.request);
+  await using assembly = await ports.images.assemble();
+  const exporting = new Exporting(ports, input, assembly);
+  for (const [index, output] of outputs.entries()) await exporting.write(output, String(index));
+  for (const cache of caches) {
+    const told = await exportCache(cache, {
+      request: input.request,
+      steps: input.steps(),
+      snapshots: new Set(input.targets.flatMap(({ root }) => root?.layers.map(({ snapshot }) => snapshot) ?? [])),
+      chainOf: (snapshot) => chainOf(ports.snapshots, snapshot),
+      assembly,
+      onEvent: input.onEvent,
+      signal: input.signal,
+    });
+    for (const [key, value] of told) exporting.metadata.set(key, value);
+  }
+  return { metadata: exporting.metadata, imageId: exporting.imageId };
+}
+
+function chainOf(snapshots: Pick<Snapshotter, "info">, top: string): string[] {
+  const names: string[] = [];
+  for (let next: string | undefined = top; next !== undefined; next = snapshots.info(next)?.parent) names.unshift(next);
+  return names;
+}
+
+/** One build's way out: images are made once for all outputs that want them alike. */
+class Exporting {
+  readonly metadata = new Map<string, string>();
+  imageId: string | undefined;
+  readonly #ports: ResultsPorts;
+  readonly #input: ExportInput;
+  readonly #assembly: ImageAssembly;
+  readonly #images = new Map<string, Promise<BuiltImage>>();
+
+  constructor(ports: ResultsPorts, input: ExportInput, assembly: ImageAssembly) {
+    this.#ports = ports;
+    this.#input = input;
+    this.#assembly = assembly;
+  }
+
+  /** `id` is the output's number. */
+  async write(output: Output, id: string): Promise<void> {
+    const { onEvent, request } = this.#input;
+    const progress = new ResultProgress(onEvent, nameOf(output), `${request.id} ${id}`);
+    if (output.type === "cacheonly") return;
+    await progress.run(async () => {
+      if (output.type === "tree") await this.#writeTree(output, id, progress);
+      else if (output.type === "layout") await this.#writeLayout(output, id, progress);
+      else await this.#writeImage(output, progress);
+    });
+  }
+
+  async #writeImage(output: ImageOutput, progress: ResultProgress): Promise<void> {
+    const { image: fields } = output;
+    const images = await progress.step("exporting layers", () => this.#build(fields, this.#input.targets));
+    if (output.store) await this.#store(output, images, progress);
+    for (const name of output.push ? fields.names : []) await this.#push(output, images, name, progress);
+    if (!output.store && !output.push) {
+      const contents = await this.#package(images, fields, AS_IS);
+      this.#tell(contents.top, contents, fields);
+    }
+  }
+
+  /** Of several platforms the host's is kept under the names; the others stay in the cache alone. */
+  async #store(output: ImageOutput, images: readonly BuiltImage[], progress: ResultProgress): Promise<void> {
+    const { image: fields } = output;
+    const image = ownImage(images, this.#ports.platform);
+    const { signal } = this.#input;
+    const form = fields.form ?? AS_IS;
+    const layers = await Promise.all(
+      image.layers.map(async (layer) => ({ ...layer, blob: await this.#assembly.form(layer, form, { signal }) })),
+    );
+    const config = await this.#assembly.document(configType(fields), image.configBytes);
+    const blobs = layers.map(({ blob }) => blob);
+    const manifest = manifestFor(config, blobs, fields, formatPlatform(image.platform));
+    const { digest } = manifest.descriptor;
+    progress.told(`exporting manifest ${digest}`);
+    progress.told(`exporting config ${config.digest}`);
+    const names = [...fields.names];
+    if (output.nameCanonical) names.push(...fields.names.map((name) => byDigest(name, digest)));
+    if (output.danglingPrefix !== undefined && !(output.danglingEmptyOnly && fields.names.length > 0)) {
+      names.push(byDigest(parseNormalized(output.danglingPrefix), digest));
+    }
+    const { manifest: stored } = await progress.step(`writing image ${config.digest}`, () =>
+      this.#assembly.keep(
+        {
+          config: image.config,
+          configBytes: image.configBytes,
+          layers,
+          manifestBytes: manifest.bytes,
+          annotations: annotationsOf(manifest.bytes),
+          names,
+        },
+        this.#ports.rename,
+      ),
+    );
+    for (const name of names) progress.told(`naming to ${formatReference(name)}`);
+    this.imageId = config.digest;
+    this.metadata.set("containerimage.config.digest", config.digest);
+    this.metadata.set("containerimage.digest", stored.digest);
+    this.#describe({ ...stored, ...platformed(image) }, fields);
+    this.#name(fields.names);
+  }
+
+  async #push(
+    output: ImageOutput,
+    images: readonly BuiltImage[],
+    name: Reference,
+    progress: ResultProgress,
+  ): Promise<void> {
+    const { image: fields } = output;
+    const { request, signal } = this.#input;
+    let contents: ImagePackage | undefined;
+    const shared = images.flatMap(({ baseCount, layers }) => layers.slice(0, baseCount).map(({ blob }) => blob.digest));
+    const top = await progress.step("pushing layers", async () =>
+      this.#assembly.push(
+        name,
+        {
+          credentials: await request.credentialsOf(name.domain),
+          insecure: output.insecure,
+          byDigest: output.pushByDigest,
+          shared,
+          isImage: true,
+          onManifest: () => progress.told(`pushing manifest for ${formatReference(name)}`),
+        },
+        { signal, onProgress: () => {} },
+        async (isThere) => {
+          contents = await this.#package(images, fields, GZIP, isThere);
+          return contents;
+        },
+      ),
+    );
+    const own = contents?.images.find(({ image }) => image === ownImage(images, this.#ports.platform));
+    if (output.store && own !== undefined) {
+      this.#assembly.nameByDigest(own.config.digest, name, own.manifest.digest);
+    }
+    if (contents !== undefined) this.#tell({ ...contents.top, digest: top.digest }, contents, fields);
+    this.#name(fields.names);
+  }
+
+  async #writeLayout(output: Extract<Output, { type: "layout" }>, id: string, progress: ResultProgress): Promise<void> {
+    const session = this.#session(`an output of type ${output.variant}`);
+    const { image: fields, variant } = output;
+    const { signal, targets } = this.#input;
+    const images = await progress.step("exporting layers", () => this.#build(fields, targets));
+    const contents = await this.#package(images, fields, GZIP);
+    if (variant === "docker" && contents.manifests.length > 1) {
+      throw new GantryError("invalid", "docker exporter does not currently support exporting manifest lists");
+    }
+    for (const { descriptor } of contents.manifests) progress.told(`exporting manifest ${descriptor.digest}`);
+    for (const { config } of contents.images) progress.told(`exporting config ${config.digest}`);
+    this.#tell(contents.top, contents, fields);
+    this.#name(fields.names);
+    const top = { ...contents.top, annotations: { ...contents.top.annotations, ...this.#created(fields) } };
+    if (!output.tar) {
+      await progress.step("sending layout", () =>
+        sendLayout(this.#assembly, contents, session.content("export"), signal),
+      );
+      return;
+    }
+    const tar = layoutTar(this.#assembly, contents, top, { names: fields.names, docker: variant === "docker" });
+    await progress.step("sending tarball", () => session.sendFile(id, tar, Object.fromEntries(this.metadata), signal));
+  }
+
+  async #writeTree(output: TreeOutput, id: string, progress: ResultProgress): Promise<void> {
+    const session = this.#session(`an output of type ${output.as}`);
+    const { signal, targets } = this.#input;
+    const trees: Tree[] = [];
+    for (const solved of targets) {
+      const attestations = (await this.#ports.attest?.(this.#input, solved, undefined)) ?? [];
+      trees.push({ solved, attestations });
+    }
+    const options = { output, tempRoot: this.#ports.tempRoot, signal };
+    if (output.as === "local") {
+      await progress.step("copying files", () => sendFolders(session, id, trees, options));
+    } else {
+      await progress.step("sending tarball", () =>
+        session.sendFile(id, treeTar(trees, options), Object.fromEntries(this.metadata), signal),
+      );
+    }
+  }
+
+  #session(what: string): BuildSession {
+    const { session } = this.#input.request;
+    if (session === undefined) {
+      throw new GantryError("invalid", `${what} needs a client with a session: this request came without one`);
+    }
+    return session;
+  }
+
+  async #build(fields: ImageFields, targets: readonly SolvedTarget[]): Promise<readonly BuiltImage[]> {
+    const images: BuiltImage[] = [];
+    for (const [index, solved] of targets.entries()) {
+      const { epoch, rewriteTimestamps } = fields;
+      const key = JSON.stringify([index, epoch ?? "", rewriteTimestamps]);
+      let image = this.#images.get(key);
+      if (image === undefined) {
+        image = buildImage(this.#assembly, solved, {
+          epoch,
+          rewriteTimestamps,
+          request: this.#input.request,
+          inlineCache: this.#inlineCache(),
+          signal: this.#input.signal,
+        });
+        this.#images.set(key, image);
+      }
+      images.push(await image);
+    }
+    return images;
+  }
+
+  #inlineCache(): InlineCache | undefined {
+    if (!wantsInline(this.#input.request)) return undefined;
+    const chain = (snapshot: string): readonly string[] => chainOf(this.#ports.snapshots, snapshot);
+    return (layers, empty) => {
+      const steps: readonly CachedStep[] = this.#input.steps();
+      return inlineRecords(steps, layers, chain, (snapshot) => empty.has(snapshot));
+    };
+  }
+
+  #package(
+    images: readonly BuiltImage[],
+    fields: ImageFields,
+    defaultForm: LayerForm,
+    isThere?: (digest: string) => Promise<boolean>,
+  ): Promise<ImagePackage> {
+    const { attest } = this.#ports;
+    return packageImages(this.#assembly, images, {
+      fields,
+      defaultForm,
+      signal: this.#input.signal,
+      ...(isThere !== undefined && { isThere }),
+      attest: async (one) => (await attest?.(this.#input, one.image.target, one)) ?? [],
+    });
+  }
+
+  #tell(top: Descriptor, contents: ImagePackage, fields: ImageFields): void {
+    const [first] = contents.images;
+    this.metadata.set("containerimage.digest", top.digest);
+    if (contents.manifests.length === 1 && first !== undefined) {
+      this.metadata.set("containerimage.config.digest", first.config.digest);
+    }
+    this.#describe(top, fields);
+  }
+
+  #describe(top: Descriptor, fields: ImageFields): void {
+    const described = { ...top, annotations: { ...top.annotations, ...this.#created(fields) } };
+    this.metadata.set("containerimage.descriptor", Buffer.from(JSON.stringify(described)).toString("base64"));
+  }
+
+  #created({ epoch }: ImageFields): Record<string, string> {
+    const time = epoch === undefined ? Date.now() : epoch * 1000;
+    return { "org.opencontainers.image.created": new Date(time).toISOString().replace(/\.\d+Z$/, "Z") };
+  }
+
+  #name(names: readonly Reference[]): void {
+    if (names.length > 0) this.metadata.set("image.name", names.map(formatReference).join(","));
+  }
+}
+
+function nameOf(output: Output): string {
+  if (output.type === "image") return "exporting to image";
+  if (output.type === "layout") return `exporting to ${output.variant} image format`;
+  return output.type === "tree" && output.as === "tar"
+    ? "exporting to client tarball"
+    : "exporting to client directory";
+}
+
+/** The image for the machine, or else the first. */
+function ownImage(images: readonly BuiltImage[], platform: Platform): BuiltImage {
+  const own = formatPlatform(platform);
+  return images.find((image) => formatPlatform(image.platform) === own) ?? images[0]!;
+}
+
+function byDigest({ domain, path }: Reference, digest: string): Reference {
+  return { domain, path, digest };
+}
+
+function annotationsOf(manifest: Uint8Array): Readonly<Record<string, string>> | undefined {
+  return (JSON.parse(Buffer.from(manifest).toString()) as { annotations?: Record<string, string> }).annotations;
+}
+
+function platformed({ config }: BuiltImage): Pick<Descriptor, "platform"> {
+  const { architecture, os, variant } = config;
+  return { platform: { architecture, os, ...(variant !== undefined && { variant }) } };
+}
