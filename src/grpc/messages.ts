@@ -130,7 +130,7 @@ export class Incoming {
       const messages = this.#parser.feed(chunk);
       if (messages.length === 0) return;
       this.#queue = this.#queue.length === 0 ? messages : this.#queue.concat(messages);
-      this.#queued += chunk.length;
+      for (const message of messages) this.#queued += message.length;
       if (this.#queued > BUFFERED) this.#stream.pause();
       this.#wake?.();
     } catch (error) {

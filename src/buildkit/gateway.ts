@@ -1,0 +1,24 @@
+import { LLBBridge } from "./generated/gateway_pb.ts";
+import { methodsOf } from "./methods.ts";
+
+/** `moby.buildkit.v1.frontend.LLBBridge`: how a client takes part in a build that it has asked for. */
+export const BRIDGE = methodsOf(LLBBridge);
+
+export {
+  APICapSchema,
+  EvaluateRequestSchema,
+  EvaluateResponseSchema,
+  InputsRequestSchema,
+  InputsResponseSchema,
+  PingRequestSchema,
+  PongResponseSchema,
+  type Result,
+  ResultSchema,
+  type ReturnRequest,
+  ReturnRequestSchema,
+  ReturnResponseSchema,
+  type SolveRequest,
+  SolveRequestSchema,
+  SolveResponseSchema,
+  WarnResponseSchema,
+} from "./generated/gateway_pb.ts";
