@@ -44,6 +44,8 @@ export interface CallOptions {
   readonly upload?: AsyncIterable<Uint8Array>;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
+  /** What is spoken on a connection that is taken over; `tcp` is no protocol in particular. */
+  readonly protocol?: "tcp" | "h2c";
 }
 
 /** A connection taken over after `attach` or `exec start`; the socket is paused and belongs to the caller. */
@@ -85,14 +87,14 @@ export class EngineClient {
 
   /** A call with a JSON answer; undefined when the answer is empty. */
   async json<T>(method: string, path: string, options: CallOptions = {}): Promise<T> {
-    const response = await this.#send(method, path, options, false);
+    const response = await this.#send(method, path, options);
     const text = await response.body.text();
     return (text === "" ? undefined : JSON.parse(text)) as T;
   }
 
   /** A call whose answer doesn't matter; true unless the engine says 304. */
   async done(method: string, path: string, options: CallOptions = {}): Promise<boolean> {
-    const response = await this.#send(method, path, options, false);
+    const response = await this.#send(method, path, options);
     response.body.cancel();
     return response.status !== 304;
   }
@@ -103,12 +105,12 @@ export class EngineClient {
     path: string,
     options: CallOptions = {},
   ): Promise<{ readonly body: ResponseBody; readonly headers: Readonly<Record<string, string>> }> {
-    return await this.#send(method, path, options, false);
+    return await this.#send(method, path, options);
   }
 
   /** Takes the connection over. */
   async hijack(path: string, options: CallOptions = {}): Promise<Hijacked> {
-    const response = await this.#send("POST", path, options, true);
+    const response = await this.#send("POST", path, options, options.protocol ?? "tcp");
     if (response.stream === undefined) {
       throw new EngineError(response.status, `unable to upgrade to tcp, received ${response.status}`);
     }
@@ -130,7 +132,7 @@ export class EngineClient {
     return response.headers;
   }
 
-  async #send(method: string, path: string, options: CallOptions, hijack: boolean): Promise<WireResponse> {
+  async #send(method: string, path: string, options: CallOptions, hijack?: "tcp" | "h2c"): Promise<WireResponse> {
     if (options.upload !== undefined) await this.negotiated();
     const response = await this.#once(method, path, options, hijack);
     if (response.status < 400) return response;
@@ -148,7 +150,7 @@ export class EngineClient {
     if (newest !== undefined && isOlder(newest, this.#version)) this.#version = newest;
   }
 
-  async #once(method: string, path: string, options: CallOptions, hijack: boolean): Promise<WireResponse> {
+  async #once(method: string, path: string, options: CallOptions, hijack?: "tcp" | "h2c"): Promise<WireResponse> {
     const headers = {
       ...this.#headers,
       ...options.headers,
@@ -159,7 +161,7 @@ export class EngineClient {
       method,
       path: `/v${this.#version}${path}${queryText(options.query)}`,
       headers,
-      hijack,
+      ...(hijack === undefined ? {} : { hijack }),
       ...(body === undefined ? {} : { body }),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });

@@ -75,7 +75,7 @@ test("a granted hijack gives the socket with what came behind the head, and eith
     assert.match(request, /\r\nUpgrade: tcp\r\n/);
     socket.end("HTTP/1.1 101 UPGRADED\r\n\r\nearly");
   };
-  const { stream } = await exchange(endpoint, { method: "POST", path: "/x", hijack: true });
+  const { stream } = await exchange(endpoint, { method: "POST", path: "/x", hijack: "tcp" });
   assert.ok(stream);
   assert.equal(stream.head.toString(), "early");
   assert.equal(stream.socket.destroyed, false);

@@ -15,8 +15,8 @@ export interface WireRequest {
   readonly headers?: Readonly<Record<string, string>>;
   /** An iterable is sent in chunks, as fast as the engine takes it. */
   readonly body?: string | AsyncIterable<Uint8Array>;
-  /** Asks for the connection itself: `Upgrade: tcp`. */
-  readonly hijack?: boolean;
+  /** Asks for the connection itself, to speak this on it: `tcp` for no protocol in particular. */
+  readonly hijack?: "tcp" | "h2c";
   readonly signal?: AbortSignal;
 }
 
@@ -61,7 +61,8 @@ function headText(endpoint: Endpoint, request: WireRequest): string {
       : `${endpoint.host.includes(":") ? `[${endpoint.host}]` : endpoint.host}:${endpoint.port}`;
   let text = `${request.method} ${request.path} HTTP/1.1\r\nHost: ${host}\r\nUser-Agent: Gantry-Client/${VERSION} (linux)\r\n`;
   for (const [name, value] of Object.entries(request.headers ?? {})) text += `${name}: ${value}\r\n`;
-  text += request.hijack ? "Connection: Upgrade\r\nUpgrade: tcp\r\n" : "Connection: close\r\n";
+  text +=
+    request.hijack === undefined ? "Connection: close\r\n" : `Connection: Upgrade\r\nUpgrade: ${request.hijack}\r\n`;
   if (typeof request.body === "object") return `${text}Transfer-Encoding: chunked\r\n\r\n`;
   if (typeof request.body === "string")
     return `${text}Content-Length: ${Buffer.byteLength(request.body)}\r\n\r\n${request.body}`;
@@ -127,7 +128,7 @@ function readHead(socket: Connection, request: WireRequest, endpoint: Endpoint):
       }
       socket.pause();
       stop();
-      if (request.hijack && (head.status === 101 || head.status === 200)) {
+      if (request.hijack !== undefined && (head.status === 101 || head.status === 200)) {
         const none = new ResponseBody(new UnusedSocket() as unknown as Connection, { kind: "none" }, Buffer.alloc(0));
         resolve({ ...head, body: none, stream: { socket, head: rest } });
         return;
