@@ -1,6 +1,7 @@
 import type { Duplex } from "node:stream";
 import type { Platform } from "../oci/image.ts";
 import type { Credentials } from "../remote/credentials.ts";
+import type { Graph } from "./graph.ts";
 import type { BuildEvent, OnBuildEvent } from "./progress.ts";
 import type { BuildSession } from "./session.ts";
 
@@ -18,6 +19,16 @@ export interface Builder {
 export interface BuildOptions {
   readonly signal: AbortSignal;
   readonly onEvent: OnBuildEvent;
+  /** Told once, before the first step, if there is anything to build. */
+  readonly onPlan?: (plan: PlannedBuild) => void;
+}
+
+/** What a build is about to do. */
+export interface PlannedBuild {
+  /** The Dockerfile, and its name in the source ranges of the graph. */
+  readonly text: string;
+  readonly file: string;
+  readonly graph: Graph;
 }
 
 /** A request in the terms of BuildKit's dockerfile frontend, whichever wire it came by. */
@@ -124,11 +135,15 @@ export interface CacheUsage {
 }
 
 export interface PruneOptions {
+  /** Also what images share and what the builder itself needs. */
   readonly all: boolean;
   /** Bytes; 0 is not set. */
   readonly reservedSpace: number;
   readonly maxUsedSpace: number;
   readonly minFreeSpace: number;
+  /** What was used within so long stays; 0 is not set. */
+  readonly keepForMs?: number;
+  /** As BuildKit's clients write them: `type==regular,id~=abc`; of several any must match. */
   readonly filters: readonly string[];
 }
 
