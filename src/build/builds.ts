@@ -1,5 +1,6 @@
-import { GantryError } from "../base/errors.ts";
-import type { EventBus } from "../events/bus.ts";
+import { cancelled } from "../base/abort.ts";
+import { GantryError, messageOf } from "../base/errors.ts";
+import { hostPlatform } from "../oci/platform.ts";
 import type {
   Builder,
   BuildHistory,
@@ -9,52 +10,127 @@ import type {
   CacheUsage,
   PruneOptions,
 } from "./builder.ts";
-import type { BuildFiles, BuildResults, BuildSources, BuildSteps } from "./parts.ts";
-import type { Roots } from "./roots.ts";
+import type { Upkeep } from "./cache/upkeep.ts";
+import { describeRequest } from "./history/describe-request.ts";
+import type { History } from "./history/history.ts";
+import type { BuildResults, BuildSources } from "./parts.ts";
+import type { Plan, PlanInput } from "./plan/types.ts";
+import type { OnBuildEvent } from "./progress.ts";
+import type { Solver } from "./solver/solver.ts";
+import { Solving } from "./solver/solving.ts";
 
 export interface BuildsPorts {
-  readonly events: EventBus;
-  readonly roots: Roots;
   readonly sources: BuildSources;
-  readonly files: BuildFiles;
-  readonly steps: BuildSteps;
+  readonly plan: (input: PlanInput) => Promise<Plan>;
+  readonly solver: Solver;
   readonly results: BuildResults;
+  readonly history: History;
+  readonly upkeep: Upkeep;
 }
 
-/** The builds of one engine. */
+interface UnderWay {
+  readonly controller: AbortController;
+  readonly done: Promise<unknown>;
+}
+
+/** The builds of one engine: from a request to its results. */
 export class Builds implements Builder {
-  readonly history: BuildHistory = {
-    list: () => [],
-    get: () => undefined,
-    events: async function* () {},
-    remove: async (id) => {
-      throw new GantryError("not-found", `no build ${id}`);
-    },
-    watch: () => ({ [Symbol.dispose]: () => {} }),
-  };
   readonly #ports: BuildsPorts;
+  readonly #underWay = new Map<string, UnderWay>();
 
   constructor(ports: BuildsPorts) {
     this.#ports = ports;
   }
 
+  get history(): BuildHistory {
+    return this.#ports.history;
+  }
+
   async build(request: BuildRequest, options: BuildOptions): Promise<BuildResult> {
-    await using inputs = this.#ports.sources.open(request, options);
-    await inputs.dockerfile();
-    throw new GantryError("unsupported", "this builder has no solver yet");
+    const { history, results, upkeep } = this.#ports;
+    results.check(request);
+    if (this.#underWay.has(request.id)) throw new GantryError("conflict", `a build ${request.id} is under way`);
+    const recording = history.begin(describeRequest(request));
+    const controller = new AbortController();
+    const stop = () => controller.abort();
+    options.signal.addEventListener("abort", stop, { once: true });
+    if (options.signal.aborted) stop();
+    let warnings = 0;
+    const onEvent: OnBuildEvent = (event) => {
+      if (event.type === "warning") warnings++;
+      return both(recording.add(event), options.onEvent(event));
+    };
+    const counts = { steps: 0, cachedSteps: 0 };
+    const building = this.#run(request, { signal: controller.signal, onEvent }, counts);
+    this.#underWay.set(request.id, { controller, done: building.catch(() => {}) });
+    try {
+      const result = { ...(await building), warnings };
+      recording.end({ ...counts, warnings, metadata: Object.fromEntries(result.metadata) });
+      return result;
+    } catch (error) {
+      const failure = controller.signal.aborted ? cancelled() : error;
+      recording.end({ ...counts, warnings, error: messageOf(failure) });
+      throw failure;
+    } finally {
+      this.#underWay.delete(request.id);
+      options.signal.removeEventListener("abort", stop);
+      upkeep.collectSoon();
+    }
   }
 
-  cancel(_id: string): void {}
-
-  async usage(_filters: readonly string[]): Promise<readonly CacheUsage[]> {
-    return [];
+  cancel(id: string): void {
+    this.#underWay.get(id)?.controller.abort();
   }
 
-  async prune(
-    _options: PruneOptions,
-  ): Promise<{ readonly deleted: readonly string[]; readonly spaceReclaimed: number }> {
-    return { deleted: [], spaceReclaimed: 0 };
+  usage(filters: readonly string[]): Promise<readonly CacheUsage[]> {
+    return this.#ports.upkeep.usage(filters);
   }
 
-  async close(): Promise<void> {}
+  prune(options: PruneOptions): Promise<{ readonly deleted: readonly string[]; readonly spaceReclaimed: number }> {
+    return this.#ports.upkeep.prune(options);
+  }
+
+  /** Ends all builds. */
+  async close(): Promise<void> {
+    const all = [...this.#underWay.values()];
+    for (const { controller } of all) controller.abort();
+    await Promise.all(all.map(({ done }) => done));
+  }
+
+  async #run(
+    request: BuildRequest,
+    { onEvent, signal }: BuildOptions,
+    counts: { steps: number; cachedSteps: number },
+  ): Promise<Omit<BuildResult, "warnings">> {
+    const { plan: makePlan, results, solver, sources } = this.#ports;
+    await using inputs = sources.open(request, { signal, onEvent });
+    const { file, ignore, text } = await inputs.dockerfile();
+    const plan = await makePlan({
+      ...{ text, file, request, ignore, signal, ports: inputs.ports },
+      hostPlatform: hostPlatform(),
+    });
+    for (const warning of plan.warnings) await onEvent({ type: "warning", warning });
+    if (plan.answer !== undefined) return { metadata: new Map(), imageId: undefined, answer: plan.answer };
+    await using solving = new Solving(solver, {
+      graph: plan.graph,
+      request,
+      signal,
+      onEvent,
+      imports: () => results.imports(request, { signal, onEvent }),
+    });
+    const ids = plan.targets.map(({ root }) => root);
+    try {
+      const roots = await solving.roots(ids);
+      const targets = plan.targets.map((target, index) => ({ target, root: roots[index] }));
+      return await results.export({ request, targets, steps: () => solving.steps(ids), signal, onEvent });
+    } finally {
+      counts.steps = solving.counts.steps;
+      counts.cachedSteps = solving.counts.cached;
+    }
+  }
+}
+
+function both(one: void | Promise<void>, other: void | Promise<void>): void | Promise<void> {
+  if (one === undefined) return other;
+  return other === undefined ? one : Promise.all([one, other]).then(() => {});
 }

@@ -1,3 +1,4 @@
+import { statfsSync } from "node:fs";
 import { join } from "node:path";
 import { GantryError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
@@ -11,11 +12,16 @@ import type { Snapshotter } from "../snapshots/snapshotter.ts";
 import type { Store } from "../state/store.ts";
 import type { Builder, FailedSteps } from "./builder.ts";
 import { Builds } from "./builds.ts";
+import { StepCache } from "./cache/step-cache.ts";
+import { Upkeep } from "./cache/upkeep.ts";
 import { openSteps } from "./exec/open-steps.ts";
 import { Files } from "./files/build-files.ts";
+import { type GcConfig, gcPolicy } from "./gc-config.ts";
+import { History, type HistoryLimits } from "./history/history.ts";
 import type { BuildSources, CacheHolder } from "./parts.ts";
 import { createResults } from "./results/results.ts";
 import { Roots } from "./roots.ts";
+import { Solver } from "./solver/solver.ts";
 
 /** What a builder stands on. */
 export interface BuilderPorts {
@@ -38,6 +44,8 @@ export interface BuilderPorts {
 export interface BuilderSettings {
   /** Steps that run at a time, of all builds. */
   readonly maxParallelism: number;
+  readonly gc: GcConfig;
+  readonly history: HistoryLimits;
 }
 
 /** A builder and what the engine does with it. */
@@ -54,7 +62,7 @@ export interface OpenBuilder {
 
 /** Puts a builder together. */
 export function openBuilder(ports: BuilderPorts): OpenBuilder {
-  const { execRoot, snapshots } = ports;
+  const { dataRoot, execRoot, snapshots } = ports;
   const roots = new Roots({ snapshots, folder: join(execRoot, "build/roots") });
   const sources = missingSources();
   const files = new Files({ worker: ports.filesWorker });
@@ -63,33 +71,58 @@ export function openBuilder(ports: BuilderPorts): OpenBuilder {
     driver: snapshots.driver,
     digest: (root, path, { signal }) => files.digest(root, signal, path),
   });
+  const cache = new StepCache({ ...ports, roots });
+  const history = new History({
+    ...ports,
+    folder: join(dataRoot, "build/history"),
+    limits: () => ports.settings().history,
+  });
+  const upkeep = new Upkeep({
+    ...ports,
+    cache,
+    roots,
+    holders: [sources.cache, steps.cache],
+    policy: () => gcPolicy(ports.settings().gc, diskBytes(dataRoot)),
+  });
+  const solver = new Solver({
+    ...{ snapshots, roots, cache },
+    operators: { ...sources.operators, files: files.operator, exec: steps.operator },
+    digest: (root, signal) => files.digest(root, signal),
+    maxParallelism: ports.settings().maxParallelism,
+  });
   const results = createResults({
     images: ports.images,
     snapshots,
     roots,
-    rename: async (name, to) => {
-      await snapshots.rename(name, to);
-      roots.renamed(name, to);
-    },
+    rename: (name, to) => cache.rename(name, to),
     tempRoot: join(execRoot, "build/outputs"),
     platform: hostPlatform(),
   });
-  const builds = new Builds({ ...ports, roots, sources, files, steps, results });
+  const builds = new Builds({ sources, plan: async () => missing("plan"), solver, results, history, upkeep });
   return {
     builder: builds,
     failedSteps: steps.failed,
-    keep: () => roots.held(),
+    keep: () => [...roots.held(), ...cache.snapshots()],
     recover: async () => {
       await steps.recover();
       roots.recover();
       await sources.recover();
+      history.recover();
     },
     close: async () => {
       await builds.close();
+      upkeep.close();
       await steps.close();
+      await cache.settle();
+      await history.close();
       await files.close();
     },
   };
+}
+
+function diskBytes(path: string): number {
+  const { blocks, bsize } = statfsSync(path);
+  return blocks * bsize;
 }
 
 /** Stands for a part that isn't there yet. */

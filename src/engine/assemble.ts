@@ -321,7 +321,15 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
 }
 
 function builderSettings(config: EngineConfig): BuilderSettings {
-  return { maxParallelism: config.builderMaxParallelism };
+  return {
+    maxParallelism: config.builderMaxParallelism,
+    gc: config.builderGc,
+    history: {
+      records: config.builderHistoryMax,
+      ageMs: config.builderHistoryDays * 24 * 60 * 60 * 1000,
+      output: config.builderHistoryOutput,
+    },
+  };
 }
 
 function policyOf({ signaturePolicy }: EngineConfig): Policy | undefined {

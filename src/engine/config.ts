@@ -196,6 +196,10 @@ const RELOADABLE: readonly Name[] = [
   "defaultRuntime",
   "runtimes",
   "shutdownTimeout",
+  "builderGc",
+  "builderHistoryMax",
+  "builderHistoryDays",
+  "builderHistoryOutput",
 ];
 
 /** What SIGHUP changes: the settings that can be taken while running, and the keys of those that wait for a restart. */

@@ -1,6 +1,7 @@
 import { isIP, isIPv4 } from "node:net";
 import { isAbsolute } from "node:path";
 import { parseUlimit } from "../base/units.ts";
+import { DEFAULT_GC, type GcConfig, readGcConfig } from "../build/gc-config.ts";
 import { LOG_DRIVERS, unknownLogDriver } from "../containers/log-options.ts";
 import type { RegistryRules } from "../remote/registry-rules.ts";
 import { parseBindAddress } from "./bind-address.ts";
@@ -93,6 +94,13 @@ export interface EngineConfig {
   readonly allowNondistributableArtifacts: readonly string[];
   /** Steps of builds that run at a time; 0 for twice as many as there are processors. */
   readonly builderMaxParallelism: number;
+  /** What is kept of builds' caches. */
+  readonly builderGc: GcConfig;
+  /** Builds that the history has at most. */
+  readonly builderHistoryMax: number;
+  readonly builderHistoryDays: number;
+  /** Bytes of a build's output that the history keeps. */
+  readonly builderHistoryOutput: number;
   /** Folders of volume plugins; empty for the usual ones. */
   readonly pluginDirs: readonly string[];
   /** Empty: the environment's. */
@@ -241,6 +249,12 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
   builderMaxParallelism: intOption("builder-max-parallelism", 0, [0, 1024], {
     help: "Steps of builds at once; 0 is twice the number of processors",
   }),
+  builderGc: builderGcOption(),
+  builderHistoryMax: intOption("builder-history-max", 100, [0, 100_000], { help: "Builds in the history" }),
+  builderHistoryDays: intOption("builder-history-days", 30, [0, 36_500], { help: "Days that it keeps a build" }),
+  builderHistoryOutput: bytesOption("builder-history-output", 8 * 1024 * 1024, {
+    help: "Output of a build that it keeps",
+  }),
   pluginDirs: listOption(
     "plugin-dir",
     { key: "plugin-dirs", help: "Folder of volume plugins, for the usual" },
@@ -289,6 +303,33 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
   ),
   noNewPrivileges: switchOption("no-new-privileges", false, { help: "Set no_new_privs in every container" }),
 };
+
+/** In the file it is `{"builder": {"gc": …}}`, as dockerd has it. */
+function builderGcOption(): Option<GcConfig> {
+  return {
+    flag: "builder-gc",
+    key: "builder",
+    help: "What is kept of builds: true, false, or as JSON",
+    initial: DEFAULT_GC,
+    isSwitch: false,
+    fromFlag: (given) => {
+      const text = given.at(-1) ?? "";
+      let parsed: unknown;
+      try {
+        parsed = JSON.parse(text);
+      } catch {
+        throw new Error("it is neither true nor false nor an object as JSON");
+      }
+      return readGcConfig(parsed);
+    },
+    fromFile: (given) => {
+      const { gc, ...rest } = asObject(given);
+      const unknown = Object.keys(rest)[0];
+      if (unknown !== undefined) throw new Error(`there is no ${unknown} in it: there is gc`);
+      return gc === undefined ? DEFAULT_GC : readGcConfig(gc);
+    },
+  };
+}
 
 function absolute(path: string): string {
   if (path !== "" && !isAbsolute(path)) throw new Error(`${path} is no absolute path`);

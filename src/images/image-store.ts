@@ -147,7 +147,8 @@ export class ImageStore implements ImageRegistry {
       for (const { id } of free) {
         await claims.exclusively(id, async () => {
           // What an operation made meanwhile has its record since.
-          if (claims.isClaimed(id) || records.chains().has(id) || !snapshots.has(id)) return;
+          if (claims.isClaimed(id) || records.chains().has(id) || kept(this.#context).has(id)) return;
+          if (!snapshots.has(id)) return;
           await snapshots.remove(id);
         });
       }
@@ -179,6 +180,11 @@ export class ImageStore implements ImageRegistry {
 
   async list(options: ImageListOptions): Promise<ImageSummary[]> {
     return listImages(this.#context.records, options, this.#context.inUse());
+  }
+
+  /** The snapshots that images have. */
+  chains(): ReadonlySet<string> {
+    return this.#context.records.chains();
   }
 
   count(): number {

@@ -26,6 +26,7 @@ export function memorySnapshotter(): Snapshotter {
     has: (id) => snapshots.has(id),
     info: (id) => snapshots.get(id),
     list: () => [...snapshots.values()],
+    isIntact: (id) => snapshots.get(id)?.kind === "committed",
     prepare: async (id, parent) => {
       if (parent !== undefined) get(parent);
       snapshots.set(id, { id, kind: "active", parent, size: 0 });

@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { cancelOnAbort } from "../base/abort.ts";
@@ -78,6 +78,14 @@ export class FolderSnapshotter implements Snapshotter {
 
   list(): SnapshotInfo[] {
     return this.#table.list().map(({ id, kind, parent }) => ({ id, kind, parent }));
+  }
+
+  isIntact(name: string): boolean {
+    const row = this.#table.get(name);
+    if (row?.kind !== "committed") return false;
+    if (!existsSync(this.#table.fs(row))) return false;
+    // Of whole trees the parents' are not needed any more.
+    return !this.#layout.marks || row.parent === undefined || this.isIntact(row.parent);
   }
 
   async prepare(key: string, parent: string | undefined, options: { readonly bare?: boolean } = {}): Promise<void> {

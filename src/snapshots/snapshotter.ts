@@ -19,6 +19,8 @@ export interface Snapshotter {
   has(nameOrKey: string): boolean;
   info(nameOrKey: string): SnapshotInfo | undefined;
   list(): SnapshotInfo[];
+  /** Whether a committed snapshot and all below it have their files; not whether these are what they were. */
+  isIntact(name: string): boolean;
 
   /**
    * Makes an active snapshot over a committed parent, or over nothing. Unless it is `bare`, for what is to become a layer

@@ -1,0 +1,205 @@
+import { statfsSync } from "node:fs";
+import { messageOf } from "../../base/errors.ts";
+import type { Logger } from "../../base/log.ts";
+import { SingleFlight } from "../../base/single-flight.ts";
+import type { EventBus } from "../../events/bus.ts";
+import type { ImageStore } from "../../images/image-store.ts";
+import type { Snapshotter } from "../../snapshots/snapshotter.ts";
+import type { CacheUsage, PruneOptions } from "../builder.ts";
+import type { CacheHolder } from "../parts.ts";
+import type { Roots } from "../roots.ts";
+import { cacheFilter } from "./filter.ts";
+import { bytesToKeep, type GcPolicy, type SpaceLimits, staleness } from "./policy.ts";
+import type { StepCache } from "./step-cache.ts";
+
+export interface UpkeepPorts {
+  readonly cache: StepCache;
+  /** What is kept beside the steps: contexts, cache mounts. */
+  readonly holders: readonly CacheHolder[];
+  readonly roots: Roots;
+  readonly snapshots: Snapshotter;
+  readonly images: Pick<ImageStore, "collectSnapshots" | "chains">;
+  readonly events: EventBus;
+  readonly log: Logger;
+  /** Whose disk counts. */
+  readonly dataRoot: string;
+  readonly policy: () => GcPolicy;
+}
+
+/** An entry of the cache and how it is removed. */
+interface Entry {
+  readonly row: CacheUsage;
+  /** Undefined for steps: these go together. */
+  readonly holder: CacheHolder | undefined;
+  readonly key: string;
+}
+
+interface Wish {
+  readonly filters: readonly string[];
+  readonly all: boolean;
+  readonly keepForMs: number;
+  readonly space: SpaceLimits;
+}
+
+export interface Pruned {
+  readonly deleted: readonly string[];
+  readonly spaceReclaimed: number;
+}
+
+/** Collections after builds come no sooner than that after the last one. */
+const COLLECT_AFTER_MS = 1000;
+
+/** What the cache takes up, and what goes of it: when somebody asks, and after builds by the engine's rules. */
+export class Upkeep {
+  readonly #ports: UpkeepPorts;
+  readonly #collecting: SingleFlight<void>;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(ports: UpkeepPorts) {
+    this.#ports = ports;
+    this.#collecting = new SingleFlight(() => this.#collect());
+  }
+
+  async usage(filters: readonly string[]): Promise<readonly CacheUsage[]> {
+    const matches = cacheFilter(filters);
+    return (await this.#entries()).map(({ row }) => row).filter(matches);
+  }
+
+  async prune({ filters, all, keepForMs, ...space }: PruneOptions): Promise<Pruned> {
+    const pruned = await this.#prune({ filters, all, keepForMs: keepForMs ?? 0, space });
+    const reclaimed = String(pruned.spaceReclaimed);
+    this.#ports.events.publish({ type: "builder", action: "prune", id: "", attributes: { reclaimed } });
+    return pruned;
+  }
+
+  /** Looks soon whether there is too much. */
+  collectSoon(): void {
+    if (!this.#ports.policy().enabled) return;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#collecting
+        .run()
+        .catch((error: unknown) => this.#ports.log.error(`cannot keep the build cache small: ${messageOf(error)}`));
+    }, COLLECT_AFTER_MS).unref();
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+
+  async #collect(): Promise<void> {
+    for (const rule of this.#ports.policy().rules) {
+      const { deleted, spaceReclaimed } = await this.#prune(rule);
+      if (deleted.length === 0) continue;
+      this.#ports.log.info("the build cache was made smaller", { entries: deleted.length, bytes: spaceReclaimed });
+    }
+  }
+
+  async #prune({ all, filters, keepForMs, space }: Wish): Promise<Pruned> {
+    const { cache, images } = this.#ports;
+    const matches = cacheFilter(filters);
+    const now = Date.now();
+    const entries = await this.#entries();
+    let used = entries.reduce((sum, { row }) => sum + (row.shared ? 0 : row.size), 0);
+    const keep = bytesToKeep(space, used, this.#free());
+    const mayGo = ({ row }: Entry): boolean =>
+      matches(row) && !row.inUse && (all || !row.shared) && !(keepForMs > 0 && row.lastUsedAt > now - keepForMs);
+    const left = new Set(entries);
+    const children = childrenOf(entries);
+    const chosen: Entry[] = [];
+    const candidates = entries.filter(mayGo).sort((a, b) => staleness(b.row, now) - staleness(a.row, now));
+    // What others stand on goes after them: alone it would free nothing.
+    for (let found = true; found && (keep === undefined || used > keep); ) {
+      found = false;
+      for (const entry of candidates) {
+        if (keep !== undefined && used <= keep) break;
+        if (!left.has(entry) || (children.get(entry.row.id) ?? 0) > 0) continue;
+        left.delete(entry);
+        chosen.push(entry);
+        found = true;
+        if (!entry.row.shared) used -= entry.row.size;
+        for (const parent of entry.row.parents) children.set(parent, (children.get(parent) ?? 1) - 1);
+      }
+    }
+    if (chosen.length === 0) return { deleted: [], spaceReclaimed: 0 };
+    const deleted: string[] = [];
+    let spaceReclaimed = 0;
+    const steps = chosen.filter(({ holder }) => holder === undefined);
+    cache.remove(steps.map(({ key }) => key));
+    for (const { row } of steps) {
+      deleted.push(row.id);
+      if (!row.shared) spaceReclaimed += row.size;
+    }
+    if (steps.length > 0) await images.collectSnapshots();
+    for (const { holder, row } of chosen) {
+      const freed = await holder?.remove(row.id);
+      if (freed === undefined) continue;
+      deleted.push(row.id);
+      spaceReclaimed += freed;
+    }
+    return { deleted, spaceReclaimed };
+  }
+
+  async #entries(): Promise<Entry[]> {
+    const { cache, holders, images, roots, snapshots } = this.#ports;
+    const shared = images.chains();
+    const inUse = new Set<string>();
+    for (const held of roots.held()) {
+      for (
+        let name: string | undefined = held;
+        name !== undefined && !inUse.has(name);
+        name = snapshots.info(name)?.parent
+      ) {
+        inUse.add(name);
+      }
+    }
+    const idBySnapshot = new Map<string, string>();
+    for (const [key, { snapshot }] of cache.all())
+      if (!idBySnapshot.has(snapshot)) idBySnapshot.set(snapshot, idOf(key));
+    const counted = new Set<string>();
+    const entries: Entry[] = [];
+    for (const [key, record] of [...cache.all()]) {
+      const { createdAt, description, lastUsedAt, snapshot, usageCount } = record;
+      const parent = snapshots.info(snapshot)?.parent;
+      const parentId = parent === undefined ? undefined : idBySnapshot.get(parent);
+      // Several keys may have one snapshot: it takes up its place once.
+      const size = counted.has(snapshot) ? 0 : (record.size ?? (await snapshots.usage(snapshot).catch(() => 0)));
+      counted.add(snapshot);
+      const row: CacheUsage = {
+        id: idOf(key),
+        parents: parentId === undefined ? [] : [parentId],
+        type: "regular",
+        description,
+        inUse: inUse.has(snapshot),
+        shared: shared.has(snapshot),
+        size,
+        createdAt,
+        lastUsedAt,
+        usageCount,
+      };
+      entries.push({ row, holder: undefined, key });
+    }
+    for (const holder of holders) {
+      for (const row of await holder.usage()) entries.push({ row, holder, key: row.id });
+    }
+    return entries;
+  }
+
+  #free(): number {
+    const { bavail, bsize } = statfsSync(this.#ports.dataRoot);
+    return bavail * bsize;
+  }
+}
+
+/** How many entries stand on one, by its id. */
+function childrenOf(entries: readonly Entry[]): Map<string, number> {
+  const children = new Map<string, number>();
+  for (const { row } of entries)
+    for (const parent of row.parents) children.set(parent, (children.get(parent) ?? 0) + 1);
+  return children;
+}
+
+/** As the clients show it: letters and digits. */
+function idOf(key: string): string {
+  return key.replace(/^sha256:/, "").slice(0, 25);
+}

@@ -1,0 +1,52 @@
+import { createHash } from "node:crypto";
+import type { Operation } from "../graph.ts";
+
+/** Results of builders with other rules are not taken. */
+const VERSION = "1";
+
+/** What stands for one input of a vertex in its key: how it was made, or what is read of it. */
+export type Ingredient = { readonly key: string } | { readonly digest: string };
+
+/** The key of a source whose contents its `resolve` knows. */
+export function sourceKey(kind: string, key: string): string {
+  return digestOf(["source", kind, key]);
+}
+
+/**
+ * The key of what an operation makes of these inputs. Inputs are in the vertex's order; one of which several selections
+ * are read has several ingredients, in their order.
+ */
+export function stepKey(operation: Operation, inputs: readonly (readonly Ingredient[])[]): string {
+  return digestOf([
+    "step",
+    counted(operation),
+    inputs.map((rows) => rows.map((row) => ("key" in row ? row.key : row.digest))),
+  ]);
+}
+
+/** A key that names the same result as `stepKey`, of how all inputs were made: it needs nothing solved. */
+export function definitionKey(operation: Operation, inputs: readonly string[]): string {
+  return digestOf(["definition", counted(operation), inputs]);
+}
+
+/** The operation without what must not change its key, its fields in one order whoever made it. */
+export function counted(operation: Operation): unknown {
+  if (operation.kind === "exec") {
+    const { proxyEnv: _proxies, ...rest } = operation;
+    return inOrder(rest);
+  }
+  return inOrder(operation);
+}
+
+function digestOf(value: unknown): string {
+  return `sha256:${createHash("sha256")
+    .update(JSON.stringify([VERSION, value]))
+    .digest("hex")}`;
+}
+
+function inOrder(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(inOrder);
+  if (typeof value !== "object" || value === null) return value;
+  const rows = Object.entries(value).filter(([, each]) => each !== undefined);
+  return Object.fromEntries(rows.sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, each]) => [key, inOrder(each)]));
+}
