@@ -169,6 +169,7 @@ export class StepsFixture implements AsyncDisposable {
       createSandbox: (id) => ({ path: this.#sandboxes.create(id) }),
       find: () => ({ id: "", name: "none", driver: "null", isUserDefined: false, isInternal: false }),
       state: () => ({ networks: {}, hasResolver: false }),
+      link: () => {},
       hostGateways: () => ["192.0.2.1"],
       release: async (id) => this.#sandboxes.remove(id),
     };
