@@ -89,9 +89,9 @@ export class ImageAssembly implements AsyncDisposable {
 
   /** The layers of an image that is here, bottom first; waits until it is whole. undefined if it is not here. */
   async base(id: string, options: { readonly signal: AbortSignal }): Promise<readonly AssembledLayer[] | undefined> {
-    const { records, underWay } = this.#context;
+    const { bases, records, underWay } = this.#context;
     await underWay.whole(id, "build on", options);
-    const image = records.get(id);
+    const image = records.get(id) ?? bases.get(id)?.image;
     if (image === undefined) return undefined;
     return image.layers.map(({ blob, chainId: snapshot, diffId }) => {
       this.#scope.claimChain(snapshot);

@@ -7,6 +7,7 @@ import type { Platform } from "../oci/image.ts";
 import { familiarString, parseNormalized, type Reference, tagNameOnly, withTag } from "../oci/reference.ts";
 import type { ManifestDocument } from "../remote/document.ts";
 import { ImageAssembly } from "./assemble.ts";
+import { type BaseRecord, Bases } from "./bases.ts";
 import { BlobSources } from "./blob-sources.ts";
 import { bootstrapBusybox } from "./bootstrap-busybox.ts";
 import { bootstrapDebian } from "./bootstrap-debian.ts";
@@ -14,6 +15,7 @@ import { Claims } from "./claims.ts";
 import { commitImage } from "./commit.ts";
 import { copyImages, putManifest } from "./copy.ts";
 import { publishImageEvent } from "./event.ts";
+import { type BaseOptions, type DescribedBase, describeBase, describeLent } from "./fetch-base.ts";
 import { type FlightProgress, Flights } from "./flights.ts";
 import type {
   CommitOptions,
@@ -40,6 +42,7 @@ import { requirePlatform } from "./platform.ts";
 import type { ImageContext, ImagePorts } from "./ports.ts";
 import { type Pruned, pruneImages } from "./prune.ts";
 import { pullImages, pullKey } from "./pull.ts";
+import type { ImageSource } from "./pull-manifest.ts";
 import { pushImages } from "./push.ts";
 import { BlobPusher } from "./push-blob.ts";
 import { type ImageRecord, ImageRecords } from "./record.ts";
@@ -47,7 +50,7 @@ import { type RemoveOptions, removeImage } from "./remove.ts";
 import { findImage } from "./resolve.ts";
 import { saveImages } from "./save.ts";
 import { SnapshotLayers } from "./snapshot-layers.ts";
-import { kept } from "./sweep.ts";
+import { kept, sweep } from "./sweep.ts";
 import { UnderWayPulls } from "./under-way-pulls.ts";
 
 /**
@@ -69,6 +72,7 @@ export class ImageStore implements ImageRegistry {
       records: new ImageRecords(store),
       claims: new Claims(),
       leases: new Leases(store),
+      bases: new Bases(store),
       sources: new BlobSources(store),
       packed: new PackedLayers(store),
       snapshotLayers: new SnapshotLayers(store),
@@ -80,7 +84,7 @@ export class ImageStore implements ImageRegistry {
       snapshots: ports.snapshots,
       claims: own.claims,
       sizeOf: (chainId) => ports.snapshots.usage(chainId),
-      isRecorded: (digest, diffId) => own.records.hasLayer(digest, diffId),
+      isRecorded: (digest, diffId) => own.records.hasLayer(digest, diffId) || own.bases.hasLayer(digest, diffId),
       settings: ports.layerSettings,
       workerScript: ports.layerWorker,
     });
@@ -185,6 +189,41 @@ export class ImageStore implements ImageRegistry {
   /** The snapshots that images have. */
   chains(): ReadonlySet<string> {
     return this.#context.records.chains();
+  }
+
+  /** What a name is at its registry, for a build to stand on: without its layers, and without a name here. */
+  describeBase(reference: Reference, options: BaseOptions, progress: Progress): Promise<DescribedBase> {
+    return describeBase(this.#context, reference, options, whole(progress));
+  }
+
+  /** The same of what a client lends. */
+  describeLent(
+    source: ImageSource,
+    reference: Reference,
+    platform: Platform,
+    progress: Progress,
+  ): Promise<DescribedBase> {
+    return describeLent(this.#context, source, reference, platform, whole(progress));
+  }
+
+  /** Images that builds fetched and that have no name here. */
+  bases(): readonly BaseRecord[] {
+    return this.#context.bases.all();
+  }
+
+  /** The whole image of an id, with a name or fetched for a build; undefined if it isn't here. */
+  base(id: string): Pick<ImageRecord, "config" | "layers"> | undefined {
+    const { bases, records } = this.#context;
+    return records.whole(id) ?? bases.get(id)?.image;
+  }
+
+  /** Gives up an image that a build fetched, and removes what of it nobody else has. */
+  async removeBase(id: string): Promise<boolean> {
+    const base = this.#context.bases.get(id);
+    if (base === undefined) return false;
+    this.#context.bases.remove(id);
+    await sweep(this.#context, [base.image]);
+    return true;
   }
 
   count(): number {

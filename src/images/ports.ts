@@ -9,6 +9,7 @@ import type { Registries } from "../remote/registry.ts";
 import type { Repository } from "../remote/repository.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
 import type { Store } from "../state/store.ts";
+import type { Bases } from "./bases.ts";
 import type { BlobSources } from "./blob-sources.ts";
 import type { ClaimScope, Claims } from "./claims.ts";
 import type { ImageUse } from "./image.ts";
@@ -149,6 +150,7 @@ export interface ImageContext extends ImagePorts {
   readonly records: ImageRecords;
   readonly claims: Claims;
   readonly leases: Leases;
+  readonly bases: Bases;
   readonly sources: BlobSources;
   readonly packed: PackedLayers;
   readonly snapshotLayers: SnapshotLayers;

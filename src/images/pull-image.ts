@@ -4,13 +4,12 @@ import { chainId } from "../oci/digest.ts";
 import type { Descriptor, ImageConfig } from "../oci/image.ts";
 import { MOST_LAYERS, parseImageConfig } from "../oci/image-config.ts";
 import { familiarString, type Reference } from "../oci/reference.ts";
-import type { Repository } from "../remote/repository.ts";
 import { all } from "./all.ts";
 import type { ClaimScope } from "./claims.ts";
 import { storeImage } from "./create.ts";
 import type { FlightProgress } from "./flights.ts";
 import type { ImageContext, LayerWish, OnLayerProgress, OpenBlob } from "./ports.ts";
-import type { FetchedManifest } from "./pull-manifest.ts";
+import type { FetchedManifest, ImageSource } from "./pull-manifest.ts";
 import { PullRow } from "./pull-rows.ts";
 import type { ImageRecord, LayerRecord } from "./record.ts";
 import { sweepLeases, sweepThings } from "./sweep.ts";
@@ -26,7 +25,7 @@ export interface PulledImage {
 
 /** Fetches an image's config; throws for what can't be an image here. */
 export async function describeImage(
-  repository: Repository,
+  repository: ImageSource,
   fetched: FetchedManifest,
   progress: FlightProgress,
 ): Promise<PulledImage> {
@@ -73,7 +72,7 @@ export function holdLease(
 export async function fetchImage(
   context: ImageContext,
   scope: ClaimScope,
-  repository: Repository,
+  repository: ImageSource,
   reference: Reference,
   pulled: PulledImage,
   progress: FlightProgress,
@@ -98,7 +97,7 @@ async function makeRoom(context: ImageContext, manifest: string): Promise<void> 
 }
 
 /** The config's bytes; a failure is told in Docker's words. */
-async function fetchConfig(repository: Repository, config: Descriptor, progress: FlightProgress): Promise<Buffer> {
+async function fetchConfig(repository: ImageSource, config: Descriptor, progress: FlightProgress): Promise<Buffer> {
   try {
     return await repository.document(config, progress, "image config");
   } catch (error) {
@@ -111,7 +110,7 @@ async function fetchConfig(repository: Repository, config: Descriptor, progress:
 export async function fetchLayers(
   context: ImageContext,
   scope: ClaimScope,
-  repository: Repository,
+  repository: ImageSource,
   wishes: readonly Omit<LayerWish, "parentReady">[],
   progress: FlightProgress,
 ): Promise<LayerRecord[]> {
@@ -136,7 +135,7 @@ export async function fetchLayers(
 async function fetchLayer(
   context: ImageContext,
   scope: ClaimScope,
-  repository: Repository,
+  repository: ImageSource,
   wish: LayerWish,
   row: PullRow,
   signal: AbortSignal,

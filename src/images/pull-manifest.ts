@@ -22,11 +22,14 @@ const CONFIGS: ReadonlySet<string> = new Set([
 ]);
 const LAYER = /^application\/vnd\.(oci\.image\.layer|docker\.image\.rootfs)\./;
 
+/** Where images' documents and layers are had: a registry's repository, or a folder that a client lends. */
+export type ImageSource = Pick<Repository, "manifest" | "document" | "read" | "distrust">;
+
 export type FetchedManifest = Extract<ManifestDocument, { kind: "image" }>;
 
 /** Of an index the image for a platform, of an image itself. Throws `not-found` if there is none. */
 export async function chooseManifest(
-  repository: Repository,
+  repository: Pick<ImageSource, "manifest">,
   document: ManifestDocument,
   wanted: Platform,
   waiting: Waiting,
@@ -53,7 +56,7 @@ export async function chooseManifest(
 }
 
 interface Search {
-  readonly repository: Repository;
+  readonly repository: Pick<ImageSource, "manifest">;
   readonly wanted: string;
   readonly waiting: Waiting;
   /** Of the index and of those in it. */

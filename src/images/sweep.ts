@@ -84,7 +84,7 @@ async function removeSnapshot(context: ImageContext, chainId: string): Promise<b
   }
 }
 
-/** Blobs and snapshots that are needed without a record: unfinished pulls', and what others keep. */
-export function kept({ keep, leases }: Pick<ImageContext, "keep" | "leases">): ReadonlySet<string> {
-  return new Set([...leases.needed(), ...(keep?.() ?? [])]);
+/** Blobs and snapshots that are needed without a record: unfinished pulls', builds', and what others keep. */
+export function kept({ bases, keep, leases }: Pick<ImageContext, "bases" | "keep" | "leases">): ReadonlySet<string> {
+  return new Set([...leases.needed(), ...bases.needed(), ...(keep?.() ?? [])]);
 }
