@@ -1,4 +1,5 @@
-import { chmodSync, closeSync, constants, writev as fsWritev, ftruncateSync, writeSync } from "node:fs";
+import { createHash, type Hash } from "node:crypto";
+import { chmodSync, closeSync, constants, fstatSync, writev as fsWritev, ftruncateSync, writeSync } from "node:fs";
 import { unlink } from "node:fs/promises";
 import { posix } from "node:path";
 import type { Readable } from "node:stream";
@@ -41,6 +42,8 @@ export interface ExtractOptions {
   readonly keepKinds: boolean;
   /** An entry for the folder itself gives it its owner, mode and time; otherwise it stays as it is. */
   readonly dressRoot?: boolean;
+  /** Asks for the digest (sha256) of each file, by its inode; undefined of one with holes. */
+  readonly onFile?: (inode: number, digest: Buffer | undefined) => void;
   readonly signal: AbortSignal;
 }
 
@@ -105,6 +108,7 @@ export async function extractArchive(root: number, archive: Readable, options: E
 interface OpenFile {
   readonly fd: number;
   readonly entry: TarEntry;
+  readonly digester: Hash | undefined;
   batch: Buffer[];
   batched: number;
   /** Where in the file the batch begins. */
@@ -190,7 +194,9 @@ class ArchiveWriter {
     }
     if (entry.type === "file") {
       const fd = openat(dir, base, NEW_FILE, 0o600);
-      this.#file = { fd, entry, batch: [], batched: 0, offset: 0 };
+      const isAsked = this.#options.onFile !== undefined && entry.sparse === undefined;
+      const digester = isAsked ? createHash("sha256") : undefined;
+      this.#file = { fd, entry, digester, batch: [], batched: 0, offset: 0 };
     } else if (entry.type === "hardlink") this.#link(entry, path);
     else {
       if (entry.type === "directory") {
@@ -251,6 +257,7 @@ class ArchiveWriter {
   #data(data: Buffer, at: number): Promise<void> | undefined {
     const file = this.#file;
     if (file === undefined) return undefined;
+    file.digester?.update(data);
     const flushed = file.batched > 0 && at !== file.offset + file.batched ? this.#flush(file) : undefined;
     if (file.batched === 0) file.offset = at;
     file.batch.push(data);
@@ -313,6 +320,7 @@ class ArchiveWriter {
       if (file.entry.sparse !== undefined) ftruncateSync(file.fd, file.entry.size);
       this.#dress(file.fd, file.entry);
       utimensat(file.fd, "", file.entry.mtime, file.entry.mtime);
+      this.#options.onFile?.(fstatSync(file.fd).ino, file.digester?.digest());
     } finally {
       closeSync(file.fd);
     }
