@@ -7,6 +7,7 @@ import { bundleFolder } from "./bundle.ts";
 import { sweepJail } from "./jail.ts";
 import { chosenDns } from "./joining.ts";
 import type { Lifecycle } from "./lifecycle.ts";
+import { linkedPorts } from "./link.ts";
 import { sweepSources } from "./mount-sources.ts";
 import { imagePins } from "./mounts.ts";
 import { refreshFiles } from "./network-files.ts";
@@ -65,7 +66,7 @@ export async function settle(ports: ContainerPorts, table: ContainerTable, lifec
   const live = new Map<string, LiveSandbox>();
   for (const { record } of table.all()) {
     if (record.state.status !== "running") continue;
-    live.set(record.id, liveSandbox(ports, record, record.state));
+    live.set(record.id, liveSandbox(ports, table, record, record.state));
     // It is mounted by the last engine; who mounts it elsewhere must know.
     const rootfs = join(bundleFolder(execRoot, record.id), "rootfs");
     if (isMountPoint(rootfs) && ports.snapshots.has(record.id)) await ports.snapshots.mount(record.id, rootfs);
@@ -118,12 +119,18 @@ export function revive(ports: ContainerPorts, table: ContainerTable, lifecycle: 
   }
 }
 
-function liveSandbox(ports: ContainerPorts, record: ContainerRecord, state: RunningState): LiveSandbox {
+function liveSandbox(
+  ports: ContainerPorts,
+  table: ContainerTable,
+  record: ContainerRecord,
+  state: RunningState,
+): LiveSandbox {
   return {
     containerName: record.name,
     hostname: record.config.Hostname,
     networks: state.networks,
     ports: state.ports,
+    links: linkedPorts(table, record),
     dns: chosenDns(ports, record),
     hasResolver: state.hasResolver,
   };

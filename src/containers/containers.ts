@@ -148,8 +148,8 @@ export class Containers implements ContainerController {
   }
 
   async removeLink(name: string): Promise<void> {
-    const gone = removeLink(this.#table, name);
-    if (gone !== undefined) forgetLink(this.#ports, gone.parent, gone.hostNames);
+    const { parent, hostNames } = removeLink(this.#table, name);
+    forgetLink(this.#ports, this.#table, parent, hostNames);
   }
 
   async pause(id: string): Promise<void> {

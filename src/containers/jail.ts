@@ -8,7 +8,7 @@ import type { CompiledSeccomp } from "../runtime/compiled-seccomp.ts";
 import { bundleFolder } from "./bundle.ts";
 import { etcFilesIn, writeEtcFiles } from "./files.ts";
 import { type Joined, joinNetworks } from "./joining.ts";
-import { resolveLinks } from "./link.ts";
+import { linkedPorts, resolveLinks } from "./link.ts";
 import { logTargetOf } from "./log.ts";
 import { openSources } from "./mount-sources.ts";
 import type { ContainerPorts } from "./ports.ts";
@@ -54,6 +54,7 @@ export async function makeJail(
 
   const links = resolveLinks(table, record);
   const network = await joinNetworks(ports, record, undo);
+  ports.networks.link(id, linkedPorts(table, record));
   failpoint("containers.start.networked");
 
   const folder = containerFolder(settings.dataRoot, id);

@@ -1,4 +1,5 @@
 import { GantryError, isKind, messageOf } from "../base/errors.ts";
+import type { ContainerLink } from "../networks/network.ts";
 import type { ContainerRecord } from "./record.ts";
 import type { ContainerTable, Entry } from "./table.ts";
 
@@ -90,13 +91,14 @@ export function findLinked(table: ContainerTable, nameOrId: string): Entry {
 }
 
 /**
- * Takes the link `parent/alias` away; the containers stay. Resolves with what the parent's hosts file has had of it.
+ * Takes the link `parent/alias` away; the containers stay. Returns who had it, and what their hosts file has of it:
+ * nothing if the other container is gone.
  * Throws not-found if there is neither such a link nor such a container, and Docker's refusal for a container's own name.
  */
 export function removeLink(
   table: ContainerTable,
   name: string,
-): { readonly parent: ContainerRecord; readonly hostNames: string } | undefined {
+): { readonly parent: ContainerRecord; readonly hostNames: string | undefined } {
   const link = findLink(table, name);
   if (link === undefined) {
     table.find(name);
@@ -108,7 +110,7 @@ export function removeLink(
   const Links = (hostConfig.Links ?? []).filter((text) => parseLink(text).alias !== alias);
   table.update(parent, { hostConfig: { ...hostConfig, Links } });
   const other = table.get(child)?.record;
-  return other && { parent: parent.record, hostNames: linkHostNames(other, alias) };
+  return { parent: parent.record, hostNames: other && linkHostNames(other, alias) };
 }
 
 /** What the links of a container that starts come to now. Throws where one of the others does not run. */
@@ -127,6 +129,16 @@ export function resolveLinks(table: ContainerTable, record: ContainerRecord): Re
       addresses: [endpoint.IPAddress, endpoint.GlobalIPv6Address].filter((address) => address !== ""),
       environment: linkEnvironment(record.name, alias, other, endpoint.IPAddress),
     };
+  });
+}
+
+/** What the links of a container let it call: ports that the others expose. */
+export function linkedPorts(table: ContainerTable, record: ContainerRecord): ContainerLink[] {
+  if (!usesLegacyLinks(record)) return [];
+  return (record.hostConfig.Links ?? []).flatMap((text) => {
+    const other = table.get(parseLink(text).target)?.record;
+    if (other === undefined) return [];
+    return { to: other.id, ports: exposedPorts(other).map(({ port, protocol }) => `${port}/${protocol}`) };
   });
 }
 

@@ -1,7 +1,7 @@
 import { messageOf } from "../base/errors.ts";
 import { etcFilesIn, hostNames, resolvText } from "./files.ts";
 import { replaceUnchanged, setHosts } from "./hosts-file.ts";
-import { linkedFrom } from "./link.ts";
+import { linkedFrom, linkedPorts } from "./link.ts";
 import type { ContainerPorts } from "./ports.ts";
 import type { ContainerRecord } from "./record.ts";
 import type { ContainerTable } from "./table.ts";
@@ -29,10 +29,17 @@ export function refreshFiles(ports: ContainerPorts, record: ContainerRecord): vo
   }
 }
 
-/** Takes the names of a link that is no more out of a running container's hosts file. */
-export function forgetLink(ports: ContainerPorts, parent: ContainerRecord, names: string): void {
+/** Takes what a link gave a running container that has it no more: the names in its hosts file, and the way. */
+export function forgetLink(
+  ports: ContainerPorts,
+  table: ContainerTable,
+  parent: ContainerRecord,
+  names: string | undefined,
+): void {
   if (parent.state.status !== "running") return;
   try {
+    ports.networks.link(parent.id, linkedPorts(table, parent));
+    if (names === undefined) return;
     setHosts(etcFilesIn(containerFolder(ports.settings().dataRoot, parent.id)).hosts, names, []);
   } catch (error) {
     ports.log.warn(`cannot take a link from a container: ${messageOf(error)}`, { container: parent.id });

@@ -21,6 +21,14 @@ export interface OpenPort {
   readonly from: "everywhere" | "trusted";
 }
 
+/** A container's port that another of the same network may call, whose members don't reach each other. */
+export interface LinkedPort {
+  readonly from: string;
+  readonly to: string;
+  readonly protocol: Protocol;
+  readonly port: number;
+}
+
 /**
  * How a network's containers are reached from outside, Docker's words: by host ports alone, by these and by all ports
  * at the containers' own addresses, at the containers' own addresses by what is published, or not at all.
@@ -55,6 +63,7 @@ export interface FirewallNetwork {
 export interface Openings {
   readonly mappings: readonly Mapping[];
   readonly openPorts: readonly OpenPort[];
+  readonly linked?: readonly LinkedPort[];
 }
 
 export const NOTHING: Openings = { mappings: [], openPorts: [] };
@@ -75,6 +84,7 @@ export function elementsOf(publish: PublishMode, networks: Iterable<FirewallNetw
     ...[...networks].flatMap((network) => networkElements(publish, network)),
     ...openings.mappings.flatMap((mapping) => mappingElements(publish, mapping)),
     ...openings.openPorts.map(openPortElement),
+    ...(openings.linked ?? []).map(linkedElement),
   ];
 }
 
@@ -140,6 +150,11 @@ function openPortElement({ protocol, containerIp, containerPort, from }: OpenPor
   return { family: "inet", set, key: `${containerIp} . ${protocol} . ${containerPort}` };
 }
 
+function linkedElement({ from, to, protocol, port }: LinkedPort): Element {
+  const set = `linked${to.includes(":") ? 6 : 4}`;
+  return { family: "inet", set, key: `${from} . ${to} . ${protocol} . ${port}` };
+}
+
 /** The tables with nothing in their sets. */
 export function tableScript(table: string, publish: PublishMode): string {
   const isRespectful = publish === "respect-host-firewall";
@@ -165,6 +180,7 @@ function sets(family: 4 | 6): string {
   set routed${family} { type ifname; }
   set open${family} { type ${address} . inet_proto . inet_service; }
   set direct${family} { type ${address} . inet_proto . inet_service; }
+  set linked${family} { type ${address} . ${address} . inet_proto . inet_service; }
   map exact${family} { type ${address} . inet_proto . inet_service : ${address} . inet_service; }
   map any${family} { type inet_proto . inet_service : ${address} . inet_service; }
 `;
@@ -239,6 +255,8 @@ ${lead}  }
     oifname @routed6 icmpv6 type echo-request accept
     iifname != @bridges meta nfproto ipv4 oifname @unprotected4 accept
     iifname != @bridges meta nfproto ipv6 oifname @unprotected6 accept
+    iifname @bridges ip saddr . ip daddr . meta l4proto . th dport @linked4 accept
+    iifname @bridges ip6 saddr . ip6 daddr . meta l4proto . th dport @linked6 accept
     drop
   }
 `;

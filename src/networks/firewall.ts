@@ -8,6 +8,7 @@ import {
   elementCommands,
   elementsOf,
   type FirewallNetwork,
+  type LinkedPort,
   type Mapping,
   NOTHING,
   type Openings,
@@ -20,6 +21,7 @@ import {
 export type {
   FirewallNetwork,
   GatewayMode,
+  LinkedPort,
   Mapping,
   Openings,
   OpenPort,
@@ -39,6 +41,7 @@ export class Firewall {
   readonly #networks = new Set<FirewallNetwork>();
   readonly #mappings = new Set<Mapping>();
   readonly #openPorts = new Set<OpenPort>();
+  readonly #linked = new Set<LinkedPort>();
   #watch: NftWatch | undefined;
 
   constructor(ports: { table: string; publish?: PublishMode; logger: Logger }) {
@@ -48,11 +51,13 @@ export class Firewall {
   }
 
   /** Puts all tables in place in one transaction, with the networks and just these openings. */
-  install({ mappings, openPorts }: Openings): void {
+  install({ mappings, openPorts, linked = [] }: Openings): void {
     this.#mappings.clear();
     this.#openPorts.clear();
+    this.#linked.clear();
     for (const mapping of mappings) this.#mappings.add(mapping);
     for (const port of openPorts) this.#openPorts.add(port);
+    for (const port of linked) this.#linked.add(port);
     try {
       this.restore();
     } catch (error) {
@@ -101,13 +106,15 @@ export class Firewall {
   add(openings: Openings): void {
     for (const mapping of openings.mappings) this.#mappings.add(mapping);
     for (const port of openings.openPorts) this.#openPorts.add(port);
+    for (const port of openings.linked ?? []) this.#linked.add(port);
     this.#change(elementsOf(this.#publish, [], openings), "add");
   }
 
   remove(openings: Openings): void {
     const mappings = openings.mappings.filter((mapping) => this.#mappings.delete(mapping));
     const openPorts = openings.openPorts.filter((port) => this.#openPorts.delete(port));
-    this.#change(elementsOf(this.#publish, [], { mappings, openPorts }), "delete");
+    const linked = openings.linked?.filter((port) => this.#linked.delete(port));
+    this.#change(elementsOf(this.#publish, [], { mappings, openPorts, linked }), "delete");
   }
 
   /** Where the host's rules decide, the flows of datagrams that they let in and that no container has answered yet. */
@@ -159,7 +166,11 @@ export class Firewall {
   }
 
   #script(): string {
-    const openings = { mappings: [...this.#mappings], openPorts: [...this.#openPorts] };
+    const openings = {
+      mappings: [...this.#mappings],
+      openPorts: [...this.#openPorts],
+      linked: [...this.#linked],
+    };
     const elements = elementsOf(this.#publish, this.#networks, openings);
     return `${withoutTables(this.#table)}
 ${tableScript(this.#table, this.#publish)}

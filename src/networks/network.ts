@@ -32,6 +32,11 @@ export interface NetworkController {
   checkEndpoint(network: string, settings: Partial<EndpointSettings>): void;
   /** Publishes ports of a connected sandbox; "port is already allocated" conflicts undo all of the call. */
   publish(containerId: string, ports: PortRequest): Promise<PortMap>;
+  /**
+   * Which ports of others on the default network the container may call, where its members don't reach each other; in
+   * place of what was said before. Each holds whenever both are there, until `release`.
+   */
+  link(containerId: string, links: readonly ContainerLink[]): void;
   /** Why ports that are published may not be reached by other machines, and what helps; undefined if nothing is known. */
   publishWarning(): string | undefined;
   /** What a sandbox has now: its endpoints by their networks' names, and whether the engine answers its DNS queries. */
@@ -81,6 +86,13 @@ export interface PortRequest {
   readonly publishAll: boolean;
 }
 
+export interface ContainerLink {
+  /** The other container's id. */
+  readonly to: string;
+  /** As `80/tcp`. */
+  readonly ports: readonly string[];
+}
+
 export interface SandboxState {
   readonly networks: Readonly<Record<string, EndpointSettings>>;
   /** It is to ask 127.0.0.11. */
@@ -94,6 +106,7 @@ export interface LiveSandbox {
   readonly hostname?: string;
   readonly networks: Readonly<Record<string, EndpointSettings>>;
   readonly ports: PortMap;
+  readonly links?: readonly ContainerLink[];
   readonly dns?: readonly string[];
   readonly hasResolver?: boolean;
 }

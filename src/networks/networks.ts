@@ -16,8 +16,10 @@ import { Firewall } from "./firewall.ts";
 import { FirewallGuard } from "./firewall-guard.ts";
 import { ForeignRules } from "./foreign-rules.ts";
 import { gatewayOf } from "./gateway.ts";
+import { Links } from "./links.ts";
 import { Members, type Membership } from "./members.ts";
 import type {
+  ContainerLink,
   EndpointRequest,
   LiveSandbox,
   NetworkController,
@@ -63,6 +65,7 @@ export class Networks implements NetworkController {
   readonly #foreignRules: ForeignRules;
   readonly #publications: Publications;
   readonly #surroundings: Surroundings;
+  readonly #links: Links;
 
   constructor({ store, events, logger, config }: NetworksPorts) {
     this.#events = events;
@@ -79,6 +82,15 @@ export class Networks implements NetworkController {
       ports: new HostPorts({ userlandProxy: config.userlandProxy ?? true }),
       logger,
       driverOf: (network) => this.#registry.driver(network),
+    });
+    this.#links = new Links({
+      firewall: this.#firewall,
+      members: this.#members,
+      network: () => {
+        const record = this.#registry.find("bridge");
+        return this.#registry.driver(record).firewall?.neighbours === false ? record : undefined;
+      },
+      logger,
     });
     this.#surroundings = new Surroundings({
       netlink: this.#netlink,
@@ -205,6 +217,7 @@ export class Networks implements NetworkController {
       this.#setGateways(member);
       throw error;
     }
+    if (record.name === "bridge") this.#links.joined(containerId);
     this.#announce("connect", endpoint);
     return settingsOf(endpoint);
   }
@@ -216,6 +229,7 @@ export class Networks implements NetworkController {
     if (member === undefined || endpoint === undefined) {
       throw new GantryError("forbidden", `container ${containerId} is not connected to network ${record.name}`);
     }
+    if (record.name === "bridge") this.#links.left(containerId);
     this.#members.leave(member, endpoint);
     this.#setGateways(member);
     this.#publications.move(member);
@@ -226,6 +240,10 @@ export class Networks implements NetworkController {
 
   async publish(containerId: string, request: PortRequest): Promise<PortMap> {
     return this.#publications.open(this.#members.of(containerId), request);
+  }
+
+  link(containerId: string, links: readonly ContainerLink[]): void {
+    this.#links.set(containerId, links);
   }
 
   publishWarning(): string | undefined {
@@ -270,6 +288,7 @@ export class Networks implements NetworkController {
       member.resolver?.close();
       member.resolver = undefined;
       this.#publications.close(member);
+      this.#links.forget(containerId);
       for (const endpoint of [...member.endpoints.values()]) {
         this.#members.leave(member, endpoint);
         this.#registry.driver(endpoint.network).leave(pluggedOf(endpoint, member));
@@ -289,7 +308,11 @@ export class Networks implements NetworkController {
     const bound = this.#sandboxes.bound();
     for (const [containerId, sandbox] of live) this.#adopt(containerId, sandbox, bound.has(containerId));
     const members = this.#members.all();
-    this.#publications.install(members.flatMap(({ published }) => published ?? []));
+    const linked = this.#links.adopt(new Map(Array.from(live, ([id, { links = [] }]) => [id, links])));
+    this.#publications.install(
+      members.flatMap(({ published }) => published ?? []),
+      linked,
+    );
     for (const containerId of this.#sandboxes.list()) {
       if (this.#members.get(containerId) === undefined) this.#sandboxes.remove(containerId);
     }

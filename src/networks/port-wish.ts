@@ -51,6 +51,11 @@ function normalKey(key: string): string {
   return key.includes("/") ? key.toLowerCase() : `${key}/tcp`;
 }
 
+/** A container's port: `80`, `80/tcp`, `53/UDP`. Throws invalid. */
+export function readContainerPort(text: string): { port: number; protocol: Protocol } {
+  return parseKey(normalKey(text));
+}
+
 function parseKey(key: string): { port: number; protocol: Protocol } {
   const [port = "", protocol = ""] = key.split("/");
   if (protocol !== "tcp" && protocol !== "udp" && protocol !== "sctp") {

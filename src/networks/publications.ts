@@ -5,7 +5,7 @@ import type { Logger } from "../base/log.ts";
 import { forgetUdpFlows } from "../kernel/conntrack.ts";
 import type { NetworkDriver } from "./driver.ts";
 import type { Endpoint } from "./endpoint.ts";
-import type { Firewall, Mapping, Openings, OpenPort } from "./firewall.ts";
+import type { Firewall, LinkedPort, Mapping, Openings, OpenPort } from "./firewall.ts";
 import type { Membership } from "./members.ts";
 import type { PortRequest } from "./network.ts";
 import { processHolding } from "./port-holder.ts";
@@ -104,11 +104,12 @@ export class Publications {
     member.published = { ipv4: place.ipv4, ipv6: place.ipv6, held, claims, openings };
   }
 
-  /** Makes the firewall's tables anew with just these. */
-  install(publications: readonly Publication[]): void {
+  /** Makes the firewall's tables anew with just these, and what links open. */
+  install(publications: readonly Publication[], linked: readonly LinkedPort[]): void {
     this.#firewall.install({
       mappings: publications.flatMap(({ openings }) => openings.mappings),
       openPorts: publications.flatMap(({ openings }) => openings.openPorts),
+      linked,
     });
   }
 

@@ -106,3 +106,49 @@ describe("containers that name others", { skip: NO_DOCKER }, () => {
     await engine.ok("rm", "over");
   });
 });
+
+describe("a link where containers of the default network don't reach each other", { skip: NO_DOCKER }, () => {
+  let engine: TestEngine;
+  before(async () => {
+    engine = await startEngine({ args: ["--icc=false"] });
+  });
+  after(() => engine?.[Symbol.asyncDispose]());
+
+  const LISTENS = "until grep -q ':0050 .* 0A ' /proc/net/tcp /proc/net/tcp6; do :; done";
+  const serve = async (name: string, ...options: string[]) => {
+    const both = "nc -ll -p 81 -e echo closed & exec nc -ll -p 80 -e echo open";
+    await engine.ok("run", "-d", "--init", "--name", name, ...options, "busybox", "sh", "-c", both);
+    await engine.ok("exec", name, "sh", "-c", LISTENS);
+  };
+  /** What nc hears by a name; it gives up after some seconds where no answer is due. */
+  const hears = async (from: string, name: string, port: number, seconds: number) =>
+    (await engine.docker("exec", from, "nc", "-w", String(seconds), name, String(port))).stdout.trim();
+
+  test("leads to the exposed ports of the other, as long as both are there, over the engine's end too", async () => {
+    await serve("db", "--expose", "80");
+    await engine.ok("run", "-d", "--init", "--name", "web", "--link", "db:store", "busybox", "sleep", "600");
+    assert.equal(await hears("web", "store", 80, 20), "open");
+    assert.equal(await hears("web", "store", 81, 1), "", "it is not exposed");
+    const web = await engine.ok("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "web");
+    await serve("other", "--expose", "80");
+    assert.equal(
+      await hears("web", await engine.ok("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "other"), 80, 1),
+      "",
+    );
+    assert.match(await engine.ok("exec", "db", "ip", "route"), new RegExp(`^${web.replaceAll(".", "\\.")} via `, "m"));
+    await engine.kill();
+    await engine.start();
+    assert.equal(await hears("web", "store", 80, 20), "open");
+    await engine.ok("restart", "-t", "0", "db");
+    await engine.ok("exec", "db", "sh", "-c", LISTENS);
+    assert.equal(await hears("web", "store", 80, 20), "open");
+    const db = await engine.ok("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "db");
+    await engine.ok("rm", "--link", "web/store");
+    assert.equal(await hears("web", db, 80, 1), "");
+    assert.doesNotMatch(
+      await engine.ok("exec", "db", "ip", "route"),
+      new RegExp(`^${web.replaceAll(".", "\\.")} via`, "m"),
+    );
+    await engine.ok("rm", "-f", "db", "web", "other");
+  });
+});
