@@ -1,10 +1,9 @@
-import { randomBytes } from "node:crypto";
 import { Readable } from "node:stream";
 import { GantryError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import { decompress } from "../oci/compression.ts";
-import { chainId } from "../oci/digest.ts";
+import { chainId, sha256Of } from "../oci/digest.ts";
 import { type Descriptor, type ImageConfig, MEDIA_TYPE } from "../oci/image.ts";
 import { familiarString, type Reference } from "../oci/reference.ts";
 import type { Credentials } from "../remote/credentials.ts";
@@ -22,8 +21,8 @@ import type { LayerRecord } from "./record.ts";
 import type { SnapshotLayer } from "./snapshot-layers.ts";
 import { sweepThings } from "./sweep.ts";
 
-/** A tar of nothing but its end mark. */
-const EMPTY_LAYER = 1024;
+/** Of a tar of nothing but its end mark. */
+const EMPTY_LAYER = sha256Of(Buffer.alloc(1024));
 /** Two operations that pack one snapshot do it once. */
 const packing = new KeyedLock();
 
@@ -108,7 +107,7 @@ export class ImageAssembly implements AsyncDisposable {
     const { snapshotLayers } = this.#context;
     return packing.run(snapshot(), async () => {
       const plain = await this.#pack(snapshot(), undefined, signal);
-      const isEmpty = plain.diffId === plain.blob.digest && plain.blob.size <= EMPTY_LAYER;
+      const isEmpty = plain.diffId === EMPTY_LAYER;
       const name = snapshot();
       if (latest === undefined || isEmpty) return { ...plain, isEmpty, snapshot: name, isClamped: false };
       const known = snapshotLayers.of(name, latest);
@@ -124,28 +123,9 @@ export class ImageAssembly implements AsyncDisposable {
     this.#context.snapshotLayers.put(snapshot, undefined, { diffId, blob, created });
   }
 
-  /** All changes of some layers as one, over what is below the first of them. */
-  async squash(
-    layers: readonly AssembledLayer[],
-    below: string | undefined,
-    { latest, signal }: PackOptions,
-  ): Promise<AssembledLayer> {
-    const { content, snapshots } = this.#context;
-    const key = `squash-${randomBytes(12).toString("hex")}`;
-    const name = `sha256:${randomBytes(32).toString("hex")}`;
-    await snapshots.prepare(key, below, { bare: true });
-    try {
-      for (const { blob } of layers) {
-        const { stream } = await decompress(content.open(blob.digest, { verify: true }));
-        await snapshots.extract(key, stream, { signal });
-      }
-      this.#scope.claimChain(name);
-      await snapshots.commit(name, key);
-    } catch (error) {
-      if (snapshots.has(key)) await snapshots.remove(key);
-      throw error;
-    }
-    return this.layer(() => name, { latest, signal });
+  /** Keeps a snapshot of this name for as long as the operation. */
+  claim(snapshot: string): void {
+    this.#scope.claimChain(snapshot);
   }
 
   /** A layer's blob in another form; it is in the content store, unless `isThere` says that it need not be. */

@@ -1,6 +1,6 @@
 import { GantryError } from "../../base/errors.ts";
 import { Gate } from "../../base/gate.ts";
-import type { AssembledLayer, ImageAssembly } from "../../images/assemble.ts";
+import type { AssembledLayer, ImageAssembly, PackOptions } from "../../images/assemble.ts";
 import { sha256Of } from "../../oci/digest.ts";
 import type { ImageConfig, Platform } from "../../oci/image.ts";
 import type { BuildRequest } from "../builder.ts";
@@ -30,6 +30,12 @@ export interface BuiltImageOptions {
   readonly request: Pick<BuildRequest, "labels" | "squash">;
   /** Makes the records of an inline cache, once the layers are known; `empty` are snapshots that change nothing. */
   readonly inlineCache?: InlineCache | undefined;
+  /** Makes one layer of several. */
+  readonly squash: (
+    layers: readonly AssembledLayer[],
+    below: string | undefined,
+    options: PackOptions,
+  ) => Promise<AssembledLayer>;
   readonly signal: AbortSignal;
 }
 
@@ -45,7 +51,7 @@ export async function buildImage(
   const plain: ConfigOptions = { base, added, epoch, labels: request.labels };
   if (request.squash && kept.length > 0) {
     const latest = options.rewriteTimestamps ? epoch : undefined;
-    const one = await assembly.squash(kept, base.at(-1)?.snapshot, { latest, signal });
+    const one = await options.squash(kept, base.at(-1)?.snapshot, { latest, signal });
     const config = squashedConfig(solved, plain, one);
     return builtOf(solved, config, one.isEmpty ? base : [...base, one], base.length);
   }

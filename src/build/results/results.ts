@@ -24,11 +24,12 @@ import {
 } from "./image-package.ts";
 import { layoutTar, sendLayout } from "./layout.ts";
 import { ResultProgress } from "./result-progress.ts";
+import { squash } from "./squash.ts";
 import { sendFolders, type Tree, treeTar } from "./tree-output.ts";
 
 export interface ResultsPorts {
   readonly images: Pick<ImageStore, "assemble" | "layersOf">;
-  readonly snapshots: Pick<Snapshotter, "info">;
+  readonly snapshots: Snapshotter;
   readonly roots: Roots;
   /** Gives a snapshot another name for all who know it by the former. */
   readonly rename: RenameSnapshot;
@@ -277,6 +278,7 @@ class Exporting {
           rewriteTimestamps,
           request: this.#input.request,
           inlineCache: this.#inlineCache(),
+          squash: (layers, below, options) => squash(this.#ports, this.#assembly, layers, below, options),
           signal: this.#input.signal,
         });
         this.#images.set(key, image);

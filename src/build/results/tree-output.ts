@@ -35,6 +35,7 @@ export async function sendFolders(
 ): Promise<void> {
   const { output, signal, tempRoot } = options;
   const { epoch } = output;
+  if (trees.length > 1 && output.platformSplit === false) await refuseDuplicates(trees, signal);
   for (const tree of trees) {
     const under = folderOf(tree, trees, output);
     const send = {
@@ -133,6 +134,19 @@ function attestationFiles(
     names.add(name);
     return { name, bytes };
   });
+}
+
+/** Before anything is sent. */
+async function refuseDuplicates(trees: readonly Tree[], signal: AbortSignal): Promise<void> {
+  const seen = new Set<string>();
+  for (const tree of trees) {
+    for await (const { entry } of filesOf(tree)) {
+      signal.throwIfAborted();
+      if (entry.type === "directory") continue;
+      if (seen.has(entry.name)) throw overwritten(entry.name);
+      seen.add(entry.name);
+    }
+  }
 }
 
 function overwritten(name: string): GantryError {
