@@ -24,16 +24,20 @@ function tour(page: string): readonly Step[] {
   );
 }
 
-/** What two runs have in common: ids, times and the machine's own addresses and numbers are named, columns closed up. */
-function shape(text: string): string {
+/**
+ * What two runs have in common: ids, times, versions and the machine's own addresses are named, columns closed up. A page
+ * whose examples choose their addresses has them compared.
+ */
+function shape(text: string, addresses: "named" | "compared" = "named"): string {
   return text
     .replace(/\b[0-9a-f]{64}\b/g, "<id>")
     .replace(/\b[0-9a-f]{12}\b/g, "<short id>")
     .replace(/(Less than a second|About a minute|\d+ (seconds?|minutes?))( ago)?/g, "<time>")
     .replace(/\[::ffff:[\d.]+\]:\d+/g, "<client>")
-    .replace(/\b\d+\.\d+\.\d+\b/g, "<version>")
+    .replace(addresses === "named" ? /\b\d+\.\d+\.\d+\b/g : /(?<![\d.])\d+\.\d+\.\d+(?![\d.])/g, "<version>")
     .replace(/\d+ applets/, "<n> applets")
     .replace(/ {2,}/g, "  ")
+    .replace(/ +$/gm, "")
     .trimEnd();
 }
 
@@ -73,17 +77,32 @@ describe("the pages of docs/ show what their commands print", {
   });
   after(() => engine?.[Symbol.asyncDispose]());
 
+  /** Does in the engine's folder what a page shows, and holds what is printed against it. */
+  async function follow(name: string, on: TestEngine, addresses?: "compared"): Promise<void> {
+    const steps = tour(page(name));
+    assert.ok(steps.length > 0, "the page shows no command");
+    const env = { PATH: `${join(ROOT, "bin")}${delimiter}${process.env.PATH}` };
+    for (const { command, output } of steps) {
+      const words = command.replaceAll("/run/gantry/", `${on.root}/`);
+      const { stdout, stderr } = await on.run("sh", ["-c", `cd ${on.root}\n${words}`], { env });
+      assert.equal(shape(stdout + stderr, addresses), shape(output, addresses), words);
+    }
+  }
+
   for (const name of ["api", "cli", "doctor", "files", "health", "metrics", "volumes"])
-    test(`${name}.md`, async () => {
-      const steps = tour(page(name));
-      assert.ok(steps.length > 0, "the page shows no command");
-      const env = { PATH: `${join(ROOT, "bin")}${delimiter}${process.env.PATH}` };
-      for (const { command, output } of steps) {
-        const words = command.replaceAll("/run/gantry/", `${engine.root}/`);
-        const { stdout, stderr } = await engine.run("sh", ["-c", `cd ${engine.root}\n${words}`], { env });
-        assert.equal(shape(stdout + stderr), shape(output), words);
-      }
-    });
+    test(`${name}.md`, () => follow(name, engine));
+
+  test("network.md, on a host of its own with a link eth0", {
+    skip: findProgram("ip") === undefined && "no ip",
+  }, async (t) => {
+    const links = "ip link set lo up && ip link add eth0 type veth peer name wire && ip link set eth0 up";
+    await using host = await startEngine({ wrap: ["unshare", "-n", "sh", "-c", `${links} && exec "$@"`, "sh"] });
+    const probe = ["-n", "-t", String(host.pid), "ip", "link", "add", "probe", "link", "eth0", "type", "macvlan"];
+    const { code, stderr } = await finish("nsenter", probe, { env: process.env });
+    if (code !== 0) return t.skip(`the page's macvlan can't be had: ${stderr}`);
+    await finish("nsenter", [...probe.slice(0, 5), "delete", "probe"], { env: process.env });
+    await follow("network", host, "compared");
+  });
 });
 
 /** Flags that a text names: `--word`. */
