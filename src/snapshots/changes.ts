@@ -40,35 +40,68 @@ interface Compared<T> extends Level {
   untold: T | undefined;
 }
 
+/** A folder that a walk through marks is in: `was` is what is below it, undefined if nothing is. */
+interface Marked extends Level {
+  readonly was: (Below & Partial<Disposable>) | undefined;
+  untold: Change | undefined;
+}
+
 /**
  * What an overlay's upper folder holds, its marks told in the words of layers. Folders come before what is in them;
- * what has too long a path comes without what is in it.
+ * what has too long a path comes without what is in it. A folder that is there only because something in it was
+ * changed once, and that is as it was in what lies `below`, is not told by itself.
  */
-export function* upperChanges(root: number): Generator<Change> {
-  const levels: Level[] = [levelOf(root, "")];
+export function* upperChanges(root: number, below?: Below): Generator<Change> {
+  const levels: Marked[] = [{ ...levelOf(root, ""), was: below, untold: undefined }];
   try {
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
       const base = level.names[level.at++];
       if (base === undefined) {
-        leave(levels);
+        leaveMarked(levels);
         continue;
       }
-      const { dir } = level;
+      const { dir, was } = level;
       const path = pathIn(level.path, base);
       const stat = statIfThere(dir, base);
       if (stat === undefined) continue;
-      if (isWhiteout(stat)) yield { path: pathIn(level.path, whiteoutName(base)), dir, base: "", stat: undefined };
-      else yield { path, dir, base, stat };
+      if (isWhiteout(stat)) {
+        yield* untold(levels);
+        yield { path: pathIn(level.path, whiteoutName(base)), dir, base: "", stat: undefined };
+        continue;
+      }
+      const self: Change = { path, dir, base, stat };
       const child = isWalked(stat, path) ? openIfThere(dir, base, FOLDER) : undefined;
-      if (child === undefined) continue;
-      const within: Level = { dir: child, path, names: [], at: 0 };
-      levels.push(within);
+      if (child === undefined) {
+        yield* untold(levels);
+        yield self;
+        continue;
+      }
+      const hidesAll = isOpaque(child);
+      const before = hidesAll ? undefined : was?.find(base);
+      levels.push({ dir: child, path, names: [], at: 0, was: belowOf(was, before, base), untold: self });
+      if (before === undefined || !isSameFolder(before, { dir, stat }, base)) yield* untold(levels);
+      const within = levels.at(-1)!;
       within.names = namesIn(child).sort();
-      if (isOpaque(child)) yield { path: pathIn(path, OPAQUE_NAME), dir: child, base: "", stat: undefined };
+      if (hidesAll) yield { path: pathIn(path, OPAQUE_NAME), dir: child, base: "", stat: undefined };
     }
   } finally {
-    while (levels.length > 0) leave(levels);
+    while (levels.length > 0) leaveMarked(levels);
   }
+}
+
+/** What lies below a folder; nothing where there was none. */
+function belowOf(was: Below | undefined, before: Found | undefined, base: string): (Below & Disposable) | undefined {
+  return before === undefined || !isFolderStat(before.stat) ? undefined : was?.open(base);
+}
+
+function leaveMarked(levels: Marked[]): void {
+  leave(levels)?.was?.[Symbol.dispose]?.();
+}
+
+function isSameFolder(was: Found, is: Found, base: string): boolean {
+  if (!isFolderStat(was.stat) || differs(was, is, base)) return false;
+  const [before, after] = [was.stat.mtime, is.stat.mtime];
+  return before.seconds === after.seconds && before.nanoseconds === after.nanoseconds;
 }
 
 /** What differs between two whole trees. A folder also comes when only something in it differs. */
@@ -194,7 +227,7 @@ function entered<T>(child: number, beneath: Below, base: string, enter: (within:
 }
 
 /** The folders that lead to what differs, those that nothing was told of yet. */
-function* untold<T>(levels: readonly Compared<T>[]): Generator<T> {
+function* untold<T>(levels: readonly { untold: T | undefined }[]): Generator<T> {
   let from = levels.length;
   while (from > 0 && levels[from - 1]?.untold !== undefined) from--;
   for (const level of levels.slice(from)) {

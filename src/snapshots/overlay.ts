@@ -30,7 +30,7 @@ const layout: Layout = {
     else mountOverlay(target, { lower, upper, work, options: volatile ? [...OPTIONS, "volatile"] : OPTIONS });
   },
 
-  changes: (fs) => upperChanges(fs),
+  changes: (fs, below) => upperChanges(fs, below),
 
   describe(folder, lower, target) {
     return {
