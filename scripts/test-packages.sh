@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what only tests need: clients of the Docker API by others, shells, a registry and its clients by others, a
-# host's firewall (it stays off), a file system that shares blocks. Tests skip what is not there, so nothing here fails;
-# what could not be had is tried again a day later, or at once after `rm dist/.test-packages`. No service is started.
+# host's firewall (it stays off), a file system that shares blocks; and iperf3, for the bench's throughput. Tests skip
+# what is not there, so nothing here fails; what could not be had is tried again a day later, or at once after
+# `rm dist/.test-packages`. No service is started.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$root"
@@ -9,7 +10,7 @@ cd "$root"
 
 missing=
 [ -e /usr/lib/python3/dist-packages/docker/__init__.py ] || missing="$missing python3-docker"
-for program in docker-compose zsh fish docker-registry skopeo buildah podman; do
+for program in docker-compose zsh fish docker-registry skopeo buildah podman iperf3; do
   command -v "$program" >/dev/null || missing="$missing $program"
 done
 [ -x /usr/sbin/ufw ] || missing="$missing ufw"
@@ -59,6 +60,7 @@ case $missing in
   *podman*) units="$units podman.socket podman.service podman-restart.service podman-auto-update.service podman-auto-update.timer" ;;
 esac
 case $missing in *ufw*) units="$units ufw.service" ;; esac
+case $missing in *iperf3*) units="$units iperf3.service" ;; esac
 for unit in $units; do
   ! command -v systemctl >/dev/null || systemctl --quiet disable "$unit" >"$log" 2>&1 || true
 done
