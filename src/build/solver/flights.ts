@@ -1,4 +1,5 @@
 import { untilAborted } from "../../base/abort.ts";
+import { isKind } from "../../base/errors.ts";
 import type { BuildEvent, OnBuildEvent } from "../progress.ts";
 import type { Root } from "../root.ts";
 
@@ -69,6 +70,15 @@ class Flight {
     this.#followers.add(follower);
     try {
       return (await untilAborted(this.#done, signal)).share();
+    } catch (error) {
+      // Ended for this build, but it may have failed of itself before.
+      if (this.#followers.size > 1) throw error;
+      this.#controller.abort();
+      const failure = await this.#done.then(
+        () => error,
+        (reason: unknown) => reason,
+      );
+      throw isKind(failure, "cancelled") ? error : failure;
     } finally {
       this.#followers.delete(follower);
       if (this.#followers.size === 0) {

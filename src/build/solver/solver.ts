@@ -87,7 +87,12 @@ export class Solver {
     const operator = this.ports.operators[operation.kind] as Operator<typeof operation>;
     const parent = operation.root < 0 ? undefined : inputs[operation.root];
     return this.#workshop.change(parent, { bare: operation.kind === "files" }, async (place) => {
-      await operator.run!(operation, { ...place, inputs }, context);
+      try {
+        await operator.run!(operation, { ...place, inputs }, context);
+      } catch (error) {
+        // What fails because it was ended says nothing.
+        throw context.signal.aborted ? cancelled() : error;
+      }
       if (context.signal.aborted) throw cancelled();
     });
   }

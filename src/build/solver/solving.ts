@@ -1,5 +1,5 @@
 import { cancelled } from "../../base/abort.ts";
-import { GantryError, messageOf } from "../../base/errors.ts";
+import { GantryError, isKind, messageOf } from "../../base/errors.ts";
 import type { BuildRequest } from "../builder.ts";
 import type { Ingredients, InputIngredients } from "../cache/record.ts";
 import { explain } from "../explain.ts";
@@ -39,6 +39,8 @@ interface Node {
   started?: number;
   explanation?: Explanation;
   isTold?: boolean;
+  /** Its own run did, whatever came of the others meanwhile. */
+  hasFailed?: boolean;
 }
 
 /**
@@ -126,6 +128,8 @@ export class Solving implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#end();
     await Promise.all(this.#roots.splice(0).map((root) => root[Symbol.asyncDispose]()));
+    const imports = (await this.#imports?.catch(() => [])) ?? [];
+    await Promise.all(imports.map((cache) => cache[Symbol.asyncDispose]()));
   }
 
   /** Ends all that goes on for this build. */
@@ -174,12 +178,14 @@ export class Solving implements AsyncDisposable {
 
   /** The first step that fails ends the others; what they say then is no failure of their own. */
   #fail(node: Node, error: unknown): void {
-    if (this.#controller.signal.aborted) {
+    const isEnded = this.#controller.signal.aborted;
+    const isOwn = !isEnded || (node.hasFailed === true && !isKind(error, "cancelled"));
+    if (!isOwn) {
       const isRunning = node.started !== undefined && node.isTold !== true;
       if (isRunning) this.#tell(node, { completed: Date.now(), error: cancelled().message });
       return;
     }
-    // It is the failure of what it is made of.
+    // It may be the failure of what it is made of.
     const isOther = [...this.#failures.values()].includes(error);
     if (!isOther) {
       this.#failures.set(node, error);
@@ -395,7 +401,7 @@ export class Solving implements AsyncDisposable {
     const keep = await this.#keep(node);
     if (this.#options.request.explain) node.explanation = this.#explain(node, key);
     this.#begin(node);
-    const root = await this.#solver.run({
+    const run = this.#solver.run({
       vertex: node.vertex,
       request: this.#options.request,
       key,
@@ -404,6 +410,10 @@ export class Solving implements AsyncDisposable {
       keep,
       signal: this.#controller.signal,
       onEvent: (event) => this.#forward(node, event),
+    });
+    const root = await run.catch((error: unknown) => {
+      node.hasFailed = true;
+      throw error;
     });
     this.#roots.push(root);
     this.#tell(node, { completed: Date.now() });
