@@ -30,6 +30,7 @@ export {
   CredentialsResponseSchema,
 } from "./generated/session_pb.ts";
 export {
+  type BytesMessage as AgentBytes,
   BytesMessageSchema as AgentBytesSchema,
   CheckAgentRequestSchema,
   CheckAgentResponseSchema,
