@@ -1,13 +1,7 @@
 import type { ProgressMessage } from "../../api/image.ts";
 import { bar } from "./bar.ts";
+import { Canvas, type CanvasOutput } from "./canvas.ts";
 import { type Standing, Sums, standingOf } from "./sums.ts";
-
-/** A terminal that lines are redrawn on. */
-export interface ScreenOutput {
-  write(text: string): void;
-  /** Asked anew at each drawing: its user may change it. */
-  size(): { readonly columns: number; readonly rows: number };
-}
 
 interface Row {
   readonly id: string;
@@ -22,17 +16,17 @@ const DRAW_EVERY_MS = 50;
  * move are shown, and the rest when all is over: nothing above the first line is ever touched.
  */
 export class Screen implements Disposable {
-  readonly #output: ScreenOutput;
+  readonly #output: CanvasOutput;
+  readonly #canvas: Canvas;
   readonly #sums: Sums | undefined;
   readonly #now: () => number;
   #rows = new Map<string, Row>();
-  /** The lines that the cursor is below of, as they were written. */
-  #drawn: readonly string[] = [];
   #timer: NodeJS.Timeout | undefined;
   #drawnAt = Number.NEGATIVE_INFINITY;
 
-  constructor(output: ScreenOutput, options: { readonly sums?: boolean; readonly now?: () => number } = {}) {
+  constructor(output: CanvasOutput, options: { readonly sums?: boolean; readonly now?: () => number } = {}) {
     this.#output = output;
+    this.#canvas = new Canvas(output);
     this.#now = options.now ?? (() => performance.now());
     this.#sums = options.sums ? new Sums(this.#now) : undefined;
   }
@@ -60,9 +54,9 @@ export class Screen implements Disposable {
   finish(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.#rows.size > 0) this.#draw([...this.#rows.values()].map(({ message }) => this.#line(message)));
+    if (this.#rows.size > 0) this.#canvas.draw([...this.#rows.values()].map(({ message }) => this.#line(message)));
     this.#rows = new Map();
-    this.#drawn = [];
+    this.#canvas.leave();
     this.#drawnAt = Number.NEGATIVE_INFINITY;
   }
 
@@ -81,8 +75,8 @@ export class Screen implements Disposable {
     this.#timer = undefined;
     this.#drawnAt = this.#now();
     const lines = this.#lines();
-    this.#leaveIfChanged();
-    this.#draw(lines);
+    this.#canvas.leaveIfChanged();
+    this.#canvas.draw(lines);
   }
 
   /** As many lines as the terminal has room for, the last row being the cursor's. */
@@ -101,23 +95,6 @@ export class Screen implements Disposable {
     const rest = rows.length - shown.size;
     const last = [`and ${rest} more`, ...(sums === "" ? [] : [sums])].join("; ");
     return [...rows.filter((row) => shown.has(row)).map(({ message }) => this.#line(message)), this.#shorten(last)];
-  }
-
-  /** On a terminal that became too small for what is drawn nobody knows where that is now: it is left, and begun anew. */
-  #leaveIfChanged(): void {
-    const { columns, rows } = this.#output.size();
-    if (this.#drawn.length >= rows || this.#drawn.some((line) => line.length >= columns)) this.#drawn = [];
-  }
-
-  #draw(lines: readonly string[]): void {
-    const before = this.#drawn;
-    let text = before.length === 0 ? "" : `\x1b[${before.length}A\r`;
-    lines.forEach((line, index) => {
-      text += index < before.length && line === before[index] ? "\n" : `\x1b[2K${line}\n`;
-    });
-    if (lines.length < before.length) text += "\x1b[J";
-    this.#output.write(text);
-    this.#drawn = lines;
   }
 
   #line(message: ProgressMessage): string {
