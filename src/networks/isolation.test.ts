@@ -54,7 +54,12 @@ before(async () => {
   await create("right");
   await create("inner", {}, true);
   await create("lonely", { "com.docker.network.bridge.enable_icc": "false" });
-  for (const network of ["left", "right", "inner", "lonely"]) {
+  const sealed = ["gateway_mode_ipv4", "gateway_mode_ipv6"].map((name) => [
+    `com.docker.network.bridge.${name}`,
+    "isolated",
+  ]);
+  await create("sealed", Object.fromEntries(sealed), true);
+  for (const network of ["left", "right", "inner", "lonely", "sealed"]) {
     for (const number of [1, 2]) await join(`${network}-${number}`, network);
     const { bridge } = JSON.parse(JSON.stringify({ bridge: networks.inspect(network).IPAM.Config }));
     gateways.set(
@@ -188,12 +193,14 @@ function tableRows(): Row[] {
       if (from === to) continue;
       rows.push(...rowsOf(from, to, networkOf(from) === networkOf(to) && networkOf(from) !== "lonely"));
     }
-    const leadsOut = networkOf(from) !== "inner";
-    rows.push(...rowsOf(from, "world", leadsOut), ...rowsOf("world", from, false), ...rowsOf("host", from, true));
+    const leadsOut = !["inner", "sealed"].includes(networkOf(from));
+    const knowsHost = networkOf(from) !== "sealed";
+    rows.push(...rowsOf(from, "world", leadsOut), ...rowsOf("world", from, false), ...rowsOf("host", from, knowsHost));
     // By UDP the host answers from the address that is nearest, which is its bridge's.
     rows.push(...rowsOf(from, "host", leadsOut).filter(({ kind }) => kind === "tcp"));
     for (const address of gateways.get(networkOf(from))!) {
-      rows.push({ from, to: "host", address, port: HOSTS, kind: "udp", wanted: "host" });
+      for (const kind of knowsHost ? (["udp"] as const) : (["udp", "tcp"] as const))
+        rows.push({ from, to: "host", address, port: HOSTS, kind, wanted: knowsHost ? "host" : "nobody" });
     }
   }
   return rows;
@@ -319,6 +326,66 @@ test("nobody is believed who sends from an address that is not of its network", 
     heard.filter((text) => !text.includes("fence")),
     [],
   );
+});
+
+test("who is on an isolated network gets at its members alone, also who writes to the bridge itself", async () => {
+  using host = new Netlink();
+  const { Id } = networks.inspect("sealed");
+  const bridge = host.links().find(({ name }) => name === `br-${Id.slice(0, 12)}`)!;
+  assert.deepEqual(host.addresses(bridge.index), [], "the bridge has no address, of the link neither");
+  const [sealed, left] = [wire("sealed-1"), wire("left-1")];
+  const me = place("sealed-1");
+  heard.length = 0;
+  for (const family of [0, 1]) {
+    const isOf = (address: string) => address.includes(":") === (family === 1);
+    const source = me.addresses[family]!;
+    const targets = [
+      ...["host", "world", "left-2", "inner-1"].map((name) => place(name).addresses[family]!),
+      ...[...gateways.values()].flat().filter(isOf),
+    ];
+    for (const destination of targets) {
+      for (const to of [bridge.mac, "ff:ff:ff:ff:ff:ff"]) {
+        for (const port of [SERVED, HOSTS])
+          sealed.send(udpFrame({ from: me.mac, to, source, destination }, port, "in"));
+      }
+    }
+    const other = place("sealed-2");
+    sealed.send(
+      udpFrame({ from: me.mac, to: other.mac, source, destination: other.addresses[family]! }, SERVED, "fence"),
+    );
+    // Those who must have heard nothing have taken what came until now.
+    const from = { from: place("left-1").mac, source: place("left-1").addresses[family]!, to: bridgeMacOf("left") };
+    const own = gateways.get("left")!.find(isOf)!;
+    left.send(udpFrame({ ...from, destination: own }, HOSTS, `fence ${family}`));
+    left.send(udpFrame({ ...from, destination: place("world").addresses[family]! }, SERVED, `fence ${family}`));
+  }
+  const fences = ["host fence 0", "host fence 1", "world fence 0", "world fence 1"];
+  await until(
+    "the fences",
+    () =>
+      fences.every((each) => heard.includes(each)) && heard.filter((each) => each === "sealed-2 fence").length === 2,
+  );
+  assert.deepEqual(
+    heard.filter((text) => !text.includes("fence")),
+    [],
+  );
+  sealed.close();
+  left.close();
+  const ports = await networks.publish("sealed-1", {
+    bindings: { "80/tcp": [{ HostIp: "0.0.0.0", HostPort: "8077" }] },
+    exposed: [],
+    publishAll: false,
+  });
+  assert.deepEqual(ports, {}, "nothing is published there");
+  const row = {
+    from: "world",
+    to: "sealed-1",
+    address: "10.9.0.1",
+    port: 8077,
+    kind: "tcp",
+    wanted: "nobody",
+  } as const;
+  await check([row, { ...row, from: "host" }, { ...row, from: "left-1" }, { ...row, address: "fd09::1" }]);
 });
 
 test("nobody is believed either who sends from another's address what belongs to no connection", async () => {
