@@ -10,6 +10,8 @@ GET /version
 GET /info
 GET /events
 GET /system/df
+POST /build
+POST /build/cancel
 POST /build/prune
 POST /auth
 GET /containers/json
@@ -82,8 +84,6 @@ const ABSENT = `
 GET /containers/{id}/checkpoints
 POST /containers/{id}/checkpoints
 DELETE /containers/{id}/checkpoints/{checkpoint}
-POST /build
-POST /build/cancel
 POST /session
 POST /grpc
 POST /swarm/init

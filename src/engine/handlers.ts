@@ -1,5 +1,8 @@
 import type { EnginePorts } from "./ports.ts";
 import type { Handlers } from "./route-request.ts";
+import { buildRoutes } from "./routes/build.ts";
+import { buildCacheRoutes } from "./routes/build-cache.ts";
+import { buildStepRoutes } from "./routes/build-steps.ts";
 import { containerRoutes } from "./routes/containers.ts";
 import { doctorRoutes } from "./routes/doctor.ts";
 import { execRoutes } from "./routes/exec.ts";
@@ -25,7 +28,10 @@ export function engineHandlers(ports: EnginePorts): Handlers {
     ...systemRoutes(ports.system, ports.events),
     ...containerRoutes(containers),
     ...execRoutes(containers),
+    ...buildCacheRoutes(ports.builder),
+    ...buildStepRoutes(ports.failedSteps, ports.cacheArchives),
     ...imageRoutes(ports.images, ports.registries),
+    ...buildRoutes(ports.builder, { buildkit: undefined }),
     ...networkRoutes(ports.networks, containers),
     ...signatureRoutes(ports.registries),
     ...manifestRoutes(ports.images, ports.registries),

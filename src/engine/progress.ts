@@ -6,23 +6,44 @@ import { type Answer, stream } from "./answer.ts";
 /** Progress that a slow client hasn't read yet; beyond it, messages that only move a bar are left out. */
 const BACKLOG = 1024;
 
+/** Resolves when there is room for more: for who tells much. */
+export type OnProgress = (message: ProgressMessage) => void | Promise<void>;
+
+function failureMessage(error: unknown): ProgressMessage {
+  return { errorDetail: { message: messageOf(error) }, error: messageOf(error) };
+}
+
 /**
  * Runs an act and answers its progress as lines of JSON. What fails before the first line is the answer's status;
  * what fails later is a last line, as clients expect.
  */
 export async function progressAnswer(
-  act: (onProgress: (message: ProgressMessage) => void) => Promise<void>,
+  act: (onProgress: OnProgress) => Promise<void>,
+  tellFailure: (error: unknown) => ProgressMessage = failureMessage,
 ): Promise<Answer> {
   const lines: string[] = [];
   const wake = new EventEmitter();
   const began = Promise.withResolvers<void>();
   let ended = false;
   let failure: unknown;
-  const push = (message: ProgressMessage) => {
-    if (lines.length >= BACKLOG && message.progressDetail?.current !== undefined) return;
+  let room: PromiseWithResolvers<void> | undefined;
+  let isRead = true;
+  const push = (message: ProgressMessage): void | Promise<void> => {
+    if (lines.length >= BACKLOG && message.progressDetail?.current !== undefined) return undefined;
+    // Nobody will read it.
+    if (!isRead) return undefined;
     lines.push(`${JSON.stringify(message)}\r\n`);
     began.resolve();
     wake.emit("line");
+    if (lines.length < BACKLOG) return undefined;
+    room ??= Promise.withResolvers<void>();
+    return room.promise;
+  };
+  const take = (): string => {
+    const batch = lines.splice(0).join("");
+    room?.resolve();
+    room = undefined;
+    return batch;
   };
   const done = act(push).finally(() => {
     ended = true;
@@ -31,19 +52,24 @@ export async function progressAnswer(
   await Promise.race([began.promise, done]);
   const settled = done.catch((error: unknown) => {
     failure = error;
-    push({ errorDetail: { message: messageOf(error) }, error: messageOf(error) });
+    void push(tellFailure(error));
   });
   return { ...stream("application/json", drain()), failure: () => failure };
 
   async function* drain(): AsyncGenerator<string> {
-    for (;;) {
-      const batch = lines.splice(0).join("");
-      if (batch !== "") yield batch;
-      else if (ended) break;
-      else await once(wake, "line");
+    try {
+      for (;;) {
+        const batch = take();
+        if (batch !== "") yield batch;
+        else if (ended) break;
+        else await once(wake, "line");
+      }
+      await settled;
+      const last = take();
+      if (last !== "") yield last;
+    } finally {
+      isRead = false;
+      take();
     }
-    await settled;
-    const last = lines.splice(0).join("");
-    if (last !== "") yield last;
   }
 }

@@ -1,0 +1,119 @@
+import type { ProgressMessage } from "../../api/image.ts";
+import { GantryError, messageOf } from "../../base/errors.ts";
+import type { Builder, BuildRequest } from "../../build/builder.ts";
+import { ClassicOutput, classicFailure, shortImageId } from "../../build/classic-output.ts";
+import { familiarString, parseNormalized } from "../../oci/reference.ts";
+import type { Answer } from "../answer.ts";
+import { classicBuildRequest } from "../build-query.ts";
+import { progressAnswer } from "../progress.ts";
+import type { Handler, Handlers, RouteRequest } from "../route-request.ts";
+
+type Say = (message: ProgressMessage) => void | Promise<void>;
+
+/** Protocols of `POST /build` other than the classic one, by their `version`. */
+export interface BuildProtocols {
+  readonly buildkit: Handler<"buildImage"> | undefined;
+}
+
+export function buildRoutes(
+  builder: Pick<Builder, "build">,
+  { buildkit }: BuildProtocols,
+): Pick<Handlers, "buildImage"> {
+  return {
+    buildImage: (request) => {
+      const version = request.query.version ?? "";
+      if (version === "2" && buildkit !== undefined) return buildkit(request);
+      if (version !== "" && version !== "1") {
+        throw new GantryError("invalid", `invalid version ${JSON.stringify(version.slice(0, 100))}`);
+      }
+      return build(builder, request);
+    },
+  };
+}
+
+function build(builder: Pick<Builder, "build">, request: RouteRequest<"buildImage">): Promise<Answer> {
+  const asked = classicBuildRequest(request);
+  const { query, signal } = request;
+  const act = (say: Say) =>
+    query.q
+      ? buildQuietly(builder, asked, signal, say)
+      : buildTelling(builder, asked, signal, say, {
+          keepsContainers: !query.rm && !query.forcerm,
+          forceRemove: query.forcerm,
+        });
+  return progressAnswer(act, tellFailure);
+}
+
+async function buildTelling(
+  builder: Pick<Builder, "build">,
+  asked: BuildRequest,
+  signal: AbortSignal,
+  say: Say,
+  { forceRemove, keepsContainers }: { readonly forceRemove: boolean; readonly keepsContainers: boolean },
+): Promise<void> {
+  const output = new ClassicOutput(say, { keepsContainers });
+  let imageId: string;
+  try {
+    const built = await builder.build(asked, {
+      signal,
+      onEvent: (event) => output.event(event),
+      onPlan: (plan) => output.plan(plan),
+    });
+    imageId = idOf(built);
+  } catch (error) {
+    output.fail(forceRemove);
+    throw classicError(error);
+  }
+  output.end(imageId);
+  void say({ aux: { ID: imageId } });
+  void say({ stream: `Successfully built ${shortImageId(imageId)}\n` });
+  for (const name of namesOf(asked)) void say({ stream: `Successfully tagged ${name}\n` });
+}
+
+async function buildQuietly(
+  builder: Pick<Builder, "build">,
+  asked: BuildRequest,
+  signal: AbortSignal,
+  say: Say,
+): Promise<void> {
+  try {
+    const built = await builder.build(asked, { signal, onEvent: () => {} });
+    void say({ stream: `${idOf(built)}\n` });
+  } catch (error) {
+    throw classicError(error);
+  }
+}
+
+function idOf({ imageId }: { readonly imageId: string | undefined }): string {
+  if (imageId === undefined) throw new GantryError("internal", "the build has made no image");
+  return imageId;
+}
+
+function namesOf({ outputs }: BuildRequest): string[] {
+  const names = outputs[0]?.attributes.get("name") ?? "";
+  return names === "" ? [] : names.split(",").map((name) => familiarString(parseNormalized(name)));
+}
+
+/** The failure of a command, which the last line tells with its exit code. */
+class CommandError extends GantryError {
+  readonly exitCode: number;
+
+  constructor(message: string, exitCode: number, cause: unknown) {
+    super("invalid", message, { cause });
+    this.exitCode = exitCode;
+  }
+}
+
+/** What went wrong, as the classic builder says it. */
+function classicError(error: unknown): unknown {
+  const { code, message } = classicFailure(messageOf(error));
+  if (code !== undefined) return new CommandError(message, code, error);
+  if (!(error instanceof GantryError) || message === error.message) return error;
+  return new GantryError(error.kind, message, { cause: error });
+}
+
+function tellFailure(error: unknown): ProgressMessage {
+  const message = messageOf(error);
+  const errorDetail = error instanceof CommandError ? { code: error.exitCode, message } : { message };
+  return { errorDetail, error: message };
+}
