@@ -10,7 +10,7 @@ import type { Registries } from "../remote/registry.ts";
 import type { StepRunner } from "../runtime/step.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
 import type { Store } from "../state/store.ts";
-import type { Builder, FailedSteps } from "./builder.ts";
+import type { Builder, CacheArchives, FailedSteps } from "./builder.ts";
 import { Builds } from "./builds.ts";
 import { StepCache } from "./cache/step-cache.ts";
 import { Upkeep } from "./cache/upkeep.ts";
@@ -18,10 +18,11 @@ import { openSteps } from "./exec/open-steps.ts";
 import { Files } from "./files/build-files.ts";
 import { type GcConfig, gcPolicy } from "./gc-config.ts";
 import { History, type HistoryLimits } from "./history/history.ts";
-import type { BuildSources, CacheHolder } from "./parts.ts";
 import { createResults } from "./results/results.ts";
 import { Roots } from "./roots.ts";
 import { Solver } from "./solver/solver.ts";
+import { openSources } from "./sources/open-sources.ts";
+import type { SourceSettings } from "./sources/settings.ts";
 
 /** What a builder stands on. */
 export interface BuilderPorts {
@@ -46,12 +47,14 @@ export interface BuilderSettings {
   readonly maxParallelism: number;
   readonly gc: GcConfig;
   readonly history: HistoryLimits;
+  readonly sources: SourceSettings;
 }
 
 /** A builder and what the engine does with it. */
 export interface OpenBuilder {
   readonly builder: Builder;
   readonly failedSteps: FailedSteps;
+  readonly cacheArchives: CacheArchives;
   /** Blobs and snapshots that images must leave here. */
   keep(): Iterable<string>;
   /** Removes what a crash left. Before snapshots and images recover. */
@@ -64,7 +67,11 @@ export interface OpenBuilder {
 export function openBuilder(ports: BuilderPorts): OpenBuilder {
   const { dataRoot, execRoot, snapshots } = ports;
   const roots = new Roots({ snapshots, folder: join(execRoot, "build/roots") });
-  const sources = missingSources();
+  const sources = openSources({
+    ...ports,
+    ...{ root: join(dataRoot, "build/sources"), roots },
+    settings: () => ports.settings().sources,
+  });
   const files = new Files({ worker: ports.filesWorker });
   const steps = openSteps({
     ...ports,
@@ -102,6 +109,7 @@ export function openBuilder(ports: BuilderPorts): OpenBuilder {
   return {
     builder: builds,
     failedSteps: steps.failed,
+    cacheArchives: steps.archives,
     keep: () => [...roots.held(), ...cache.snapshots()],
     recover: async () => {
       await steps.recover();
@@ -128,16 +136,4 @@ function diskBytes(path: string): number {
 /** Stands for a part that isn't there yet. */
 function missing(part: string): never {
   throw new GantryError("unsupported", `this builder has no ${part} yet`);
-}
-
-const EMPTY: CacheHolder = { usage: async () => [], remove: async () => undefined };
-
-function missingSources(): BuildSources {
-  const operator = { resolve: () => missing("sources") };
-  return {
-    operators: { image: operator, layout: operator, local: operator, git: operator, http: operator },
-    open: () => missing("contexts"),
-    cache: EMPTY,
-    recover: async () => {},
-  };
 }

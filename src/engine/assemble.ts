@@ -329,6 +329,11 @@ function builderSettings(config: EngineConfig): BuilderSettings {
       ageMs: config.builderHistoryDays * 24 * 60 * 60 * 1000,
       output: config.builderHistoryOutput,
     },
+    sources: {
+      ...remoteSettings(config, process.env),
+      denyRanges: config.builderDenyRanges,
+      maxUnpackRatio: config.maxUnpackRatio,
+    },
   };
 }
 
@@ -395,10 +400,11 @@ async function makeHandlers(standing: Standing, parts: Parts, initPath: string |
     registries,
     builder: build.builder,
     failedSteps: build.failedSteps,
+    cacheArchives: build.cacheArchives,
     doctor: engineDoctor(config, { dataRoot, execRoot }, doctorView(containers, networks, runtime, images)),
     events,
     system,
-    diskUsage: new DiskUsageReader({ images, containers, volumes, usersOf }),
+    diskUsage: new DiskUsageReader({ builder: build.builder, images, containers, volumes, usersOf }),
     metrics,
   });
 }

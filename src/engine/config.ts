@@ -200,6 +200,7 @@ const RELOADABLE: readonly Name[] = [
   "builderHistoryMax",
   "builderHistoryDays",
   "builderHistoryOutput",
+  "builderDenyRanges",
 ];
 
 /** What SIGHUP changes: the settings that can be taken while running, and the keys of those that wait for a restart. */

@@ -1,6 +1,7 @@
 import { isIP, isIPv4 } from "node:net";
 import { isAbsolute } from "node:path";
 import { parseUlimit } from "../base/units.ts";
+import { checkDenyRange } from "../build/deny-ranges.ts";
 import { DEFAULT_GC, type GcConfig, readGcConfig } from "../build/gc-config.ts";
 import { LOG_DRIVERS, unknownLogDriver } from "../containers/log-options.ts";
 import type { RegistryRules } from "../remote/registry-rules.ts";
@@ -101,6 +102,8 @@ export interface EngineConfig {
   readonly builderHistoryDays: number;
   /** Bytes of a build's output that the history keeps. */
   readonly builderHistoryOutput: number;
+  /** What no build may fetch from: `private`, an address or a range each. */
+  readonly builderDenyRanges: readonly string[];
   /** Folders of volume plugins; empty for the usual ones. */
   readonly pluginDirs: readonly string[];
   /** Empty: the environment's. */
@@ -252,6 +255,14 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
   builderGc: builderGcOption(),
   builderHistoryMax: intOption("builder-history-max", 100, [0, 100_000], { help: "Builds in the history" }),
   builderHistoryDays: intOption("builder-history-days", 30, [0, 36_500], { help: "Days that it keeps a build" }),
+  builderDenyRanges: listOption(
+    "builder-deny-range",
+    { key: "builder-deny-ranges", help: 'Addresses that builds may not fetch from ("private", a range, an address)' },
+    (text) => {
+      checkDenyRange(text);
+      return text;
+    },
+  ),
   builderHistoryOutput: bytesOption("builder-history-output", 8 * 1024 * 1024, {
     help: "Output of a build that it keeps",
   }),

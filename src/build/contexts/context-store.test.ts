@@ -20,7 +20,7 @@ import { sha256Of } from "../../oci/digest.ts";
 import type { Root } from "../root.ts";
 import type { FileReceiver, FileStat, SyncRequest } from "../session.ts";
 import { ContextStore } from "./context-store.ts";
-import { FakeSession } from "./fake-session.fixture.ts";
+import { FakeSession, folderRoots } from "./fake-session.fixture.ts";
 import { goModeOf } from "./file-mode.ts";
 
 let root = "";
@@ -44,7 +44,7 @@ beforeEach(async () => {
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 async function openStore(boot = "boot"): Promise<ContextStore> {
-  const opened = new ContextStore({ root: join(root, "contexts"), boot });
+  const opened = new ContextStore({ root: join(root, "contexts"), roots: folderRoots(), boot });
   await opened.recover();
   return opened;
 }
@@ -237,10 +237,19 @@ const HOSTILE: readonly (readonly [string, readonly Partial<FileStat>[]])[] = [
   ["a file below a link", [{ path: "a", mode: LINK, linkname: "/etc" }, { path: "a/b" }]],
   ["the same path twice", [{ path: "a" }, { path: "a" }]],
   ["paths out of order", [{ path: "b" }, { path: "a" }]],
-  ["a link that becomes a folder", [{ path: "a", mode: LINK, linkname: "/etc" }, { path: "a", mode: FOLDER }, { path: "a/b" }]],
+  [
+    "a link that becomes a folder",
+    [{ path: "a", mode: LINK, linkname: "/etc" }, { path: "a", mode: FOLDER }, { path: "a/b" }],
+  ],
   ["a hard link to outside", [{ path: "a", linkname: "../../../../etc/passwd" }]],
   ["a hard link to what comes later", [{ path: "a", linkname: "b" }, { path: "b" }]],
-  ["a hard link to a folder", [{ path: "a", mode: FOLDER }, { path: "b", linkname: "a" }]],
+  [
+    "a hard link to a folder",
+    [
+      { path: "a", mode: FOLDER },
+      { path: "b", linkname: "a" },
+    ],
+  ],
   ["a hard link to itself", [{ path: "a", linkname: "a" }]],
   ["NUL in a name", [{ path: "a\0b" }]],
   ["NUL in a link", [{ path: "a", mode: LINK, linkname: "b\0c" }]],

@@ -12,9 +12,9 @@ import { removeTree } from "../../snapshots/remove-tree.ts";
 import type { CacheUsage } from "../builder.ts";
 import type { CacheHolder } from "../parts.ts";
 import type { Root } from "../root.ts";
+import type { Roots } from "../roots.ts";
 import type { BuildSession, SyncRequest } from "../session.ts";
 import { applyDifference } from "./apply.ts";
-import { folderRoot } from "./folder-root.ts";
 import { kindOf } from "./file-mode.ts";
 import { StatIndex } from "./stat-index.ts";
 import { type Difference, SyncReceiver } from "./sync-receiver.ts";
@@ -56,6 +56,18 @@ interface Meta {
   usageCount: number;
 }
 
+export interface ContextPorts {
+  /** A folder of its own. */
+  readonly root: string;
+  readonly roots: Pick<Roots, "folder">;
+  readonly log?: Logger;
+  /** What tells this boot of the machine from others. */
+  readonly boot?: string;
+}
+
+/** Called with the bytes that have come. */
+export type OnBytes = (bytes: number) => void;
+
 /**
  * Folders of clients, kept between builds: of the next only what changed is sent. A state that a build reads never
  * changes; one that nobody reads is brought up to date where it is. A state has an index while it is whole: it is taken
@@ -63,13 +75,15 @@ interface Meta {
  */
 export class ContextStore implements CacheHolder {
   readonly #root: string;
+  readonly #roots: Pick<Roots, "folder">;
   readonly #log: Logger | undefined;
   readonly #entries = new Map<string, Entry>();
   readonly #lock = new KeyedLock();
   readonly #boot: string;
 
-  constructor({ root, log, boot }: { readonly root: string; readonly log?: Logger; readonly boot?: string }) {
+  constructor({ root, roots, log, boot }: ContextPorts) {
     this.#root = root;
+    this.#roots = roots;
     this.#log = log;
     this.#boot = boot ?? readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
   }
@@ -93,13 +107,18 @@ export class ContextStore implements CacheHolder {
    * Brings a folder of the client's up to date; the root that it resolves with is the caller's. Folders of a client
    * without a shared key are not kept.
    */
-  async sync(session: BuildSession, request: SyncRequest, signal: AbortSignal): Promise<Root> {
+  async sync(
+    session: BuildSession,
+    request: SyncRequest,
+    signal: AbortSignal,
+    onBytes: OnBytes = () => {},
+  ): Promise<Root> {
     const isKept = session.sharedKey !== "";
     const key = isKept ? [session.sharedKey, request.name, request.exclude] : [randomBytes(16).toString("hex")];
     const id = sha256Of(JSON.stringify(key)).slice("sha256:".length, "sha256:".length + 32);
     const choice = sha256Of(JSON.stringify([request.include, request.followPaths])).slice(-32);
     const entry = await this.#entry(id, request.name, isKept);
-    const root = await this.#receive(entry, choice, session, request, signal).finally(() => {
+    const root = await this.#receive(entry, choice, session, request, { signal, onBytes }).finally(() => {
       entry.syncs--;
       return isKept && entry.states.length > 0 ? undefined : this.remove(id);
     });
@@ -111,7 +130,7 @@ export class ContextStore implements CacheHolder {
     choice: string,
     session: BuildSession,
     request: SyncRequest,
-    signal: AbortSignal,
+    { signal, onBytes }: { readonly signal: AbortSignal; readonly onBytes: OnBytes },
   ): Promise<Root> {
     const { id, isKept } = entry;
     const folder = join(this.#root, id);
@@ -120,7 +139,7 @@ export class ContextStore implements CacheHolder {
     const base = await this.#lock.run(id, () => this.#hold(entry, choice));
     let held = base;
     try {
-      const receiver = new SyncReceiver(base?.index ?? NOTHING, staging);
+      const receiver = new SyncReceiver(base?.index ?? NOTHING, staging, onBytes);
       try {
         await session.sync(request, receiver, signal);
       } finally {
@@ -131,10 +150,11 @@ export class ContextStore implements CacheHolder {
       held = state;
       if (base !== undefined && state !== base) await this.#release(entry, base);
       this.#touch(entry, state);
-      return folderRoot(this.#tree(entry, state), state.index, async () => {
+      const onEnd = async () => {
         await this.#release(entry, state);
         if (!isKept) await this.remove(id);
-      });
+      };
+      return this.#roots.folder(this.#tree(entry, state), { index: state.index!, onEnd });
     } catch (error) {
       if (held !== undefined) await this.#release(entry, held);
       throw error;
@@ -200,7 +220,9 @@ export class ContextStore implements CacheHolder {
         state.holders++;
         return state;
       } catch (error) {
-        this.#log?.warn("a client's folder is sent anew: what is kept of it can't be read", { cause: messageOf(error) });
+        this.#log?.warn("a client's folder is sent anew: what is kept of it can't be read", {
+          cause: messageOf(error),
+        });
         await this.#drop(entry, state);
       }
     }

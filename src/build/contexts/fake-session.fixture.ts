@@ -1,5 +1,6 @@
 import { closeSync, lstatSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { join } from "node:path";
+import { Roots } from "../roots.ts";
 import type { BuildSession, FileReceiver, FileStat, SyncRequest } from "../session.ts";
 import { goModeOf } from "./file-mode.ts";
 
@@ -33,7 +34,9 @@ export class FakeSession implements BuildSession {
     for (const stat of walk(folder, "", new Map())) {
       const { path } = stat;
       if (request.exclude.includes(path)) continue;
-      const isFollowed = request.followPaths.some((one) => one === path || one.startsWith(`${path}/`) || path.startsWith(`${one}/`));
+      const isFollowed = request.followPaths.some(
+        (one) => one === path || one.startsWith(`${path}/`) || path.startsWith(`${one}/`),
+      );
       if (request.followPaths.length > 0 && !isFollowed) continue;
       if (await receiver.file(stat)) wanted.push(stat);
     }
@@ -76,7 +79,9 @@ export class FakeSession implements BuildSession {
 }
 
 export function* walk(root: string, folder: string, links: Map<bigint, string>): Generator<FileStat> {
-  const names = readdirSync(join(root, folder)).sort((one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other)));
+  const names = readdirSync(join(root, folder)).sort((one, other) =>
+    Buffer.compare(Buffer.from(one), Buffer.from(other)),
+  );
   for (const name of names) {
     const path = folder === "" ? name : `${folder}/${name}`;
     const stat = lstatSync(join(root, path), { bigint: true });
@@ -113,4 +118,9 @@ async function* pieces(path: string): AsyncGenerator<Buffer> {
   } finally {
     closeSync(fd);
   }
+}
+
+/** Roots that are folders alone. */
+export function folderRoots(): Pick<Roots, "folder"> {
+  return new Roots({ snapshots: undefined as never, folder: "/nonexistent" });
 }

@@ -1,11 +1,9 @@
 import { createHash, hash } from "node:crypto";
-import { closeSync, constants, writeSync } from "node:fs";
+import { closeSync, constants, write as fsWrite, writeSync } from "node:fs";
 import { promisify } from "node:util";
-import { write as fsWrite } from "node:fs";
-import { hasCode } from "../../base/errors.ts";
+import { GantryError, hasCode } from "../../base/errors.ts";
 import { fchmod, fchmodat, mknodat, openat, symlinkat, utimensat } from "../../kernel/path.ts";
 import { setXattr } from "../../kernel/xattr.ts";
-import { GantryError } from "../../base/errors.ts";
 import type { FileStat } from "../session.ts";
 import { kindOf, permissionsOf } from "./file-mode.ts";
 

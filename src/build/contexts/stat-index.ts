@@ -91,18 +91,23 @@ export class StatIndex implements ContentIndex {
     const offsets = this.#offsets;
     // Whoever walks the folder asks for one after the other, files alone.
     for (let next = this.#last + 1; next < Math.min(this.#last + 4, offsets.length); next++) {
-      if (comparePaths(this.bytes, offsets[next]!, wanted) === 0) return offsets[(this.#last = next)];
+      if (comparePaths(this.bytes, offsets[next]!, wanted) === 0) return this.#found(next);
     }
     let low = 0;
     let high = offsets.length - 1;
     while (low <= high) {
       const middle = (low + high) >>> 1;
       const order = comparePaths(this.bytes, offsets[middle]!, wanted);
-      if (order === 0) return offsets[(this.#last = middle)];
+      if (order === 0) return this.#found(middle);
       if (order < 0) low = middle + 1;
       else high = middle - 1;
     }
     return undefined;
+  }
+
+  #found(which: number): number {
+    this.#last = which;
+    return this.#offsets![which]!;
   }
 }
 

@@ -1,9 +1,10 @@
 import { closeSync, constants, mkdirSync, openSync } from "node:fs";
+import { Breath } from "../../base/breath.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { FileReceiver, FileStat } from "../session.ts";
 import { kindOf } from "./file-mode.ts";
 import { stageFile, stageOther } from "./staging.ts";
-import { IndexWriter, linkTarget, RecordEncoder, StatIndex } from "./stat-index.ts";
+import { IndexWriter, linkTarget, RecordEncoder, type StatIndex } from "./stat-index.ts";
 
 /** More than any folder that is built from: beyond it, what is kept of them in memory would not be little. */
 const MOST_FILES = 4_000_000;
@@ -37,6 +38,8 @@ export class SyncReceiver implements FileReceiver {
   readonly #writer: IndexWriter;
   readonly #encoder = new RecordEncoder();
   readonly #staging: number;
+  readonly #onBytes: (bytes: number) => void;
+  readonly #breath = new Breath();
   readonly #removed: number[] = [];
   readonly #put: Put[] = [];
   readonly #pending = new Map<string, { offset: number; staged: string }>();
@@ -51,8 +54,9 @@ export class SyncReceiver implements FileReceiver {
   #difference: Difference | undefined;
 
   /** `staging` is made; it is the caller's to remove. */
-  constructor(former: StatIndex, staging: string) {
+  constructor(former: StatIndex, staging: string, onBytes: (bytes: number) => void = () => {}) {
     this.#former = former;
+    this.#onBytes = onBytes;
     this.#writer = new IndexWriter(former);
     mkdirSync(staging, { mode: 0o700 });
     this.#staging = openSync(staging, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -98,6 +102,8 @@ export class SyncReceiver implements FileReceiver {
     this.#pending.delete(stat.path);
     this.#bytes += size;
     this.#writer.setDigest(wanted.offset, digest);
+    this.#onBytes(this.#bytes);
+    if (this.#breath.isDue) await this.#breath.take();
   }
 
   async end(): Promise<void> {
