@@ -1,3 +1,4 @@
+import { throwIfAborted } from "../../base/abort.ts";
 import type { ImageAssembly } from "../../images/assemble.ts";
 import type { Descriptor } from "../../oci/image.ts";
 import { MEDIA_TYPE } from "../../oci/image.ts";
@@ -101,7 +102,7 @@ export async function hasBlob(store: SessionContent, digest: string, signal: Abo
     await store.info(digest, signal);
     return true;
   } catch {
-    signal.throwIfAborted();
+    throwIfAborted(signal);
     return false;
   }
 }

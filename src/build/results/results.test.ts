@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { zstdDecompressSync } from "node:zlib";
 import { gather } from "../../images/image-store.fixture.ts";
 import { chainId, sha256Of } from "../../oci/digest.ts";

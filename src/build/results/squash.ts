@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { throwIfAborted } from "../../base/abort.ts";
 import { Breath } from "../../base/breath.ts";
 import type { AssembledLayer, ImageAssembly, PackOptions } from "../../images/assemble.ts";
 import { decompress } from "../../oci/compression.ts";
@@ -49,7 +50,7 @@ async function apply(
   const breath = new Breath();
   try {
     for await (const piece of stream as AsyncIterable<Buffer>) {
-      signal.throwIfAborted();
+      throwIfAborted(signal);
       writer.write(piece);
       await breath.take();
     }

@@ -1,6 +1,7 @@
 import { closeSync, constants, openSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { throwIfAborted } from "../../base/abort.ts";
 import { GantryError } from "../../base/errors.ts";
 import { fstatat } from "../../kernel/path.ts";
 import { formatPlatform } from "../../oci/platform.ts";
@@ -67,7 +68,7 @@ async function* members(trees: readonly Tree[], { output, signal }: TreeOptions)
       yield { entry: { name: prefix, type: "directory", mode: 0o755, ...(mtime !== undefined && { mtime }) } };
     }
     for await (const { entry, body } of filesOf(tree)) {
-      signal.throwIfAborted();
+      throwIfAborted(signal);
       // Platforms in one folder may share folders and nothing else.
       if (trees.length > 1 && under === undefined) {
         if (seen.has(entry.name) && entry.type === "directory") continue;
@@ -141,7 +142,7 @@ async function refuseDuplicates(trees: readonly Tree[], signal: AbortSignal): Pr
   const seen = new Set<string>();
   for (const tree of trees) {
     for await (const { entry } of filesOf(tree)) {
-      signal.throwIfAborted();
+      throwIfAborted(signal);
       if (entry.type === "directory") continue;
       if (seen.has(entry.name)) throw overwritten(entry.name);
       seen.add(entry.name);
