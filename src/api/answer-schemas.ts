@@ -65,6 +65,11 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     type: "object",
     properties: {
       ID: { type: "string" },
+      Parents: {
+        description: "Ids of rows that it stands on; absent where there are none.",
+        type: "array",
+        items: { type: "string" },
+      },
       Type: { type: "string" },
       Description: { type: "string" },
       InUse: { type: "boolean" },
@@ -76,6 +81,118 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     },
     required: ["ID", "Type", "Description", "InUse", "Shared", "Size", "CreatedAt", "LastUsedAt", "UsageCount"],
   },
+  BuildHistoryEvent: {
+    description:
+      "A line of GET /build/history/{id}/events: what a build told, in BuildKit's terms; one of these fields by its type.",
+    type: "object",
+    properties: {
+      type: { type: "string", enum: ["vertex", "status", "log", "warning"] },
+      vertex: {
+        description: "A step's state, whole, told again with each change.",
+        type: "object",
+        properties: {
+          digest: { type: "string" },
+          inputs: { type: "array", items: { type: "string" } },
+          name: { type: "string" },
+          cached: { type: "boolean" },
+          started: { description: "Unix milliseconds.", type: "integer", format: "int64" },
+          completed: { type: "integer", format: "int64" },
+          error: { type: "string" },
+          explanation: {
+            description: "Why it was not in the cache, where the build was to explain itself.",
+            type: "object",
+            properties: {
+              reason: { type: "string" },
+              text: { type: "string" },
+              diff: { type: "array", items: { type: "string" } },
+            },
+            required: ["reason", "text", "diff"],
+          },
+        },
+        required: ["digest", "inputs", "name", "cached"],
+      },
+      status: {
+        description: "A transfer that was done.",
+        type: "object",
+        properties: {
+          vertex: { type: "string" },
+          id: { type: "string" },
+          name: { type: "string" },
+          current: { type: "integer", format: "int64" },
+          total: { type: "integer", format: "int64" },
+          timestamp: { type: "integer", format: "int64" },
+        },
+        required: ["vertex", "id", "name", "current", "total", "timestamp"],
+      },
+      log: {
+        type: "object",
+        properties: {
+          vertex: { type: "string" },
+          stream: { description: "1 is the standard output, 2 the standard error.", type: "integer", format: "int64" },
+          timestamp: { type: "integer", format: "int64" },
+          text: { type: "string" },
+          base64: { description: "In its place where the bytes are no text.", type: "string" },
+        },
+        required: ["vertex", "stream", "timestamp"],
+      },
+      warning: {
+        type: "object",
+        properties: {
+          vertex: { type: "string" },
+          level: { type: "integer", format: "int64" },
+          short: { type: "string" },
+          detail: { type: "array", items: { type: "string" } },
+          url: { type: "string" },
+        },
+        required: ["vertex", "level", "short", "detail", "url"],
+      },
+    },
+    required: ["type"],
+  },
+  BuildHistoryRow: {
+    description: "A row of GET /build/history: one build.",
+    type: "object",
+    properties: {
+      Id: { description: "Its ref, or what its client chose.", type: "string" },
+      Name: { type: "string" },
+      CreatedAt: { type: "string" },
+      CompletedAt: { description: "null while it runs.", type: ["string", "null"] },
+      Error: { description: "Empty if all went well so far.", type: "string" },
+      Target: { type: "string" },
+      Platforms: { type: "array", items: { type: "string" } },
+      Steps: {
+        description: "Steps that it needed, and those of them that were in the cache.",
+        type: "integer",
+        format: "int64",
+      },
+      CachedSteps: { type: "integer", format: "int64" },
+      Warnings: { type: "integer", format: "int64" },
+      Attributes: {
+        description: "What was asked for, by BuildKit's names. Secrets have their names alone.",
+        type: "object",
+        additionalProperties: { type: "string" },
+      },
+      Metadata: {
+        description: "What became of it, as a metadata file has it.",
+        type: "object",
+        additionalProperties: { type: "string" },
+      },
+    },
+    required: [
+      "Id",
+      "Name",
+      "CreatedAt",
+      "CompletedAt",
+      "Error",
+      "Target",
+      "Platforms",
+      "Steps",
+      "CachedSteps",
+      "Warnings",
+      "Attributes",
+      "Metadata",
+    ],
+  },
   BuildPruneResponse: {
     description: "POST /build/prune.",
     type: "object",
@@ -84,6 +201,19 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       SpaceReclaimed: { description: "Bytes.", type: "integer", format: "int64" },
     },
     required: ["CachesDeleted", "SpaceReclaimed"],
+  },
+  BuildShell: {
+    description: "GET /gantry/build/{id}/shell: the step of a build that failed and was kept.",
+    type: "object",
+    properties: {
+      Status: {
+        description: "`kept` for a shell to come, `open` while there is one, `ended` with it.",
+        type: "string",
+        enum: ["kept", "open", "ended"],
+      },
+      ExitCode: { description: "The shell's; null until it has ended.", type: ["integer", "null"], format: "int64" },
+    },
+    required: ["Status", "ExitCode"],
   },
   ContainerConfig: {
     description: "What the image and the user say about the process; an image's `config` has the same shape.",
@@ -477,7 +607,7 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     },
     required: ["Version", "Healthy", "Checks"],
   },
-  DoctorStatus: { type: "string", enum: ["ok", "note", "warning", "failure"] },
+  DoctorStatus: { type: "string", enum: ["warning", "ok", "note", "failure"] },
   EndpointIpamConfig: {
     type: "object",
     properties: {

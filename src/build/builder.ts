@@ -1,4 +1,4 @@
-import type { Duplex } from "node:stream";
+import type { Duplex, Readable } from "node:stream";
 import type { Platform } from "../oci/image.ts";
 import type { Credentials } from "../remote/credentials.ts";
 import type { Graph } from "./graph.ts";
@@ -151,8 +151,8 @@ export interface PruneOptions {
 export interface BuildHistory {
   list(): readonly BuildRecord[];
   get(id: string): BuildRecord | undefined;
-  /** What it told, in order. */
-  events(id: string): AsyncIterable<BuildEvent>;
+  /** What it told, in order; of one that runs it goes on until that ends. */
+  events(id: string, signal?: AbortSignal): AsyncIterable<BuildEvent>;
   remove(id: string): Promise<void>;
   /** Called with each record that is new or changed. */
   watch(listener: (record: BuildRecord, kind: "started" | "complete" | "deleted") => void): Disposable;
@@ -172,6 +172,14 @@ export interface BuildRecord {
   /** Names of secrets and values of arguments are here, values of secrets never. */
   readonly attributes: Readonly<Record<string, string>>;
   readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** Cache mounts as archives. A mount goes by its own id, or by the id that steps know it by: then the one last used. */
+export interface CacheArchives {
+  /** All that it holds, as a tar. Not-found; conflict while a build uses it. */
+  read(idOrName: string): AsyncIterableIterator<Uint8Array>;
+  /** Puts a tar, plain or compressed, in the place of what it held; makes one where there is none. */
+  write(idOrName: string, archive: Readable, signal: AbortSignal): Promise<void>;
 }
 
 /** A terminal in a step that failed, with its file system, environment, user and mounts. */

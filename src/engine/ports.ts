@@ -1,5 +1,5 @@
 import type { SystemInfo, VersionInfo } from "../api/system.ts";
-import type { Builder, FailedSteps } from "../build/builder.ts";
+import type { Builder, CacheArchives, FailedSteps } from "../build/builder.ts";
 import type { ContainerController } from "../containers/controller.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { ImageRegistry } from "../images/image.ts";
@@ -27,6 +27,7 @@ export interface EnginePorts {
   readonly registries: Registries;
   readonly builder: Builder;
   readonly failedSteps: FailedSteps;
+  readonly cacheArchives: CacheArchives;
   readonly doctor: Doctor;
   readonly events: EventBus;
   readonly system: EngineSystem;

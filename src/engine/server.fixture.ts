@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { GantryError } from "../base/errors.ts";
 import { Logger } from "../base/log.ts";
-import type { Builder, FailedSteps } from "../build/builder.ts";
+import type { Builder, CacheArchives, FailedSteps } from "../build/builder.ts";
 import type { ContainerController, HijackedConnection } from "../containers/controller.ts";
 import { EventBus } from "../events/bus.ts";
 import type { ImageRegistry } from "../images/image.ts";
@@ -95,10 +95,17 @@ export async function startTestServer(
       registries: {} as Registries,
       builder: {} as Builder,
       failedSteps: {} as FailedSteps,
+      cacheArchives: {} as CacheArchives,
       doctor: async () => ({ Version: "0.0.0", Healthy: true, Checks: [] }),
       volumes,
       volumeCare: new VolumeCare({ local, volumes, users: { of: () => [], pause: noPause, renamed: () => () => {} } }),
-      diskUsage: new DiskUsageReader({ images, containers, volumes, usersOf: () => [] }),
+      diskUsage: new DiskUsageReader({
+        builder: { usage: async () => [] },
+        images,
+        containers,
+        volumes,
+        usersOf: () => [],
+      }),
       metrics: engineMetrics(),
       events,
       system: {

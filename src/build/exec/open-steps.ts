@@ -3,7 +3,9 @@ import { join } from "node:path";
 import type { Logger } from "../../base/log.ts";
 import type { StepRunner } from "../../runtime/step.ts";
 import type { Store } from "../../state/store.ts";
+import type { CacheArchives } from "../builder.ts";
 import type { BuildSteps } from "../parts.ts";
+import { cacheArchives } from "./cache-archives.ts";
 import { CacheMounts } from "./cache-mounts.ts";
 import { ExecOperator, type SourceDigest } from "./exec-operator.ts";
 import { KeptSteps } from "./kept-steps.ts";
@@ -21,7 +23,7 @@ export interface StepsPorts {
 }
 
 /** What RUN is made of. */
-export function openSteps(ports: StepsPorts): BuildSteps & { readonly caches: CacheMounts } {
+export function openSteps(ports: StepsPorts): BuildSteps & { readonly archives: CacheArchives } {
   const { dataRoot, execRoot, store, log, runner, digest } = ports;
   const nothing = join(execRoot, "build/nothing");
   const caches = new CacheMounts({ store, log, folder: join(dataRoot, "build/cache-mounts") });
@@ -34,7 +36,7 @@ export function openSteps(ports: StepsPorts): BuildSteps & { readonly caches: Ca
   return {
     operator: new ExecOperator({ runner, caches, copies, nothing, kept, digest }),
     cache: caches,
-    caches,
+    archives: cacheArchives(caches),
     failed: kept,
     recover: async () => {
       mkdirSync(nothing, { recursive: true, mode: 0o755 });
