@@ -29,6 +29,8 @@ export interface BuildPruneResponse {
 /** One row of the builder's cache. */
 export interface BuildCacheRow {
   ID: string;
+  /** Ids of rows that it stands on; absent where there are none. */
+  Parents?: string[];
   Type: string;
   Description: string;
   InUse: boolean;

@@ -107,6 +107,10 @@ const ROWS: readonly Row[] = [
   })),
 
   row<DiskUsage>("diskUsage", "1.48", (usage) => withImages(usage, ({ Descriptor: _, ...image }) => image)),
+  row<DiskUsage>("diskUsage", "1.42", (usage) => ({
+    ...usage,
+    BuildCache: usage.BuildCache?.map(({ Parents, ...cache }) => ({ ...cache, Parent: Parents?.[0] ?? "" })) ?? null,
+  })),
   row<DiskUsage>("diskUsage", "1.44", (usage) => withImages(usage, (image) => ({ ...image, VirtualSize: image.Size }))),
 ];
 

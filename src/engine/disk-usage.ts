@@ -1,6 +1,7 @@
-import type { DiskUsage, DiskUsageType } from "../api/disk-usage.ts";
+import type { BuildCacheRow, DiskUsage, DiskUsageType } from "../api/disk-usage.ts";
 import type { Volume } from "../api/volume.ts";
 import { SingleFlight } from "../base/single-flight.ts";
+import type { Builder, CacheUsage } from "../build/builder.ts";
 import type { ContainerController } from "../containers/controller.ts";
 import type { ImageRegistry } from "../images/image.ts";
 import type { VolumeStore } from "../volumes/volume.ts";
@@ -9,6 +10,7 @@ export interface DiskUsagePorts {
   readonly images: Pick<ImageRegistry, "list" | "layersSize">;
   readonly containers: Pick<ContainerController, "list">;
   readonly volumes: Pick<VolumeStore, "list" | "usage">;
+  readonly builder: Pick<Builder, "usage">;
   /** Ids of the containers that use a volume. */
   readonly usersOf: (volume: string) => readonly string[];
 }
@@ -21,6 +23,7 @@ export class DiskUsageReader {
   readonly #ports: DiskUsagePorts;
   readonly #containers: SingleFlight<NonNullable<DiskUsage["Containers"]>>;
   readonly #volumes: SingleFlight<Volume[]>;
+  readonly #cache: SingleFlight<BuildCacheRow[]>;
 
   constructor(ports: DiskUsagePorts) {
     this.#ports = ports;
@@ -28,21 +31,23 @@ export class DiskUsageReader {
       ports.containers.list({ all: true, limit: undefined, size: true, filters: {} }),
     );
     this.#volumes = new SingleFlight(() => this.#measureVolumes());
+    this.#cache = new SingleFlight(async () => (await ports.builder.usage([])).map(cacheRow));
   }
 
   async read(types: ReadonlySet<DiskUsageType>): Promise<DiskUsage> {
     const { images } = this.#ports;
-    const [Images, Containers, Volumes] = await Promise.all([
+    const [Images, Containers, Volumes, BuildCache] = await Promise.all([
       types.has("image") ? images.list({ sharedSize: true }) : null,
       types.has("container") ? this.#containers.run() : null,
       types.has("volume") ? this.#volumes.run() : null,
+      types.has("build-cache") ? this.#cache.run() : null,
     ]);
     return {
       LayersSize: types.has("image") ? images.layersSize() : 0,
       Images,
       Containers,
       Volumes,
-      BuildCache: types.has("build-cache") ? [] : null,
+      BuildCache,
     };
   }
 
@@ -55,4 +60,19 @@ export class DiskUsageReader {
     }
     return measured;
   }
+}
+
+function cacheRow(usage: CacheUsage): BuildCacheRow {
+  return {
+    ID: usage.id,
+    ...(usage.parents.length > 0 && { Parents: [...usage.parents] }),
+    Type: usage.type,
+    Description: usage.description,
+    InUse: usage.inUse,
+    Shared: usage.shared,
+    Size: usage.size,
+    CreatedAt: new Date(usage.createdAt).toISOString(),
+    LastUsedAt: new Date(usage.lastUsedAt).toISOString(),
+    UsageCount: usage.usageCount,
+  };
 }

@@ -1,13 +1,14 @@
 import { createHash } from "node:crypto";
 import { createReadStream, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { untilAborted } from "../../base/abort.ts";
 import { GantryError, hasCode, messageOf } from "../../base/errors.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Collection, Store } from "../../state/store.ts";
 import type { BuildHistory, BuildRecord } from "../builder.ts";
+import { parseEventLine } from "../event-line.ts";
 import type { BuildEvent } from "../progress.ts";
-import { parseEventLine } from "./event-line.ts";
 import { Recording } from "./recording.ts";
 
 export interface HistoryLimits {
@@ -107,7 +108,7 @@ export class History implements BuildHistory {
     };
   }
 
-  async *events(id: string): AsyncGenerator<BuildEvent> {
+  async *events(id: string, signal?: AbortSignal): AsyncGenerator<BuildEvent> {
     if (!this.#records.has(id)) throw notFound(id);
     const recording = this.#recordings.get(id);
     let offset = 0;
@@ -121,7 +122,7 @@ export class History implements BuildHistory {
         if (event !== undefined) yield event;
       }
       if (isEnded) return;
-      await more;
+      if (more !== undefined) await untilAborted(more, signal);
     }
   }
 

@@ -1,8 +1,8 @@
 import { appendFile } from "node:fs/promises";
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/log.ts";
+import { eventLine } from "../event-line.ts";
 import type { BuildEvent } from "../progress.ts";
-import { eventLine } from "./event-line.ts";
 
 const FLUSH_AFTER_MS = 100;
 const FLUSH_BYTES = 256 << 10;

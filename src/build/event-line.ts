@@ -1,4 +1,4 @@
-import type { BuildEvent } from "../progress.ts";
+import type { BuildEvent } from "./progress.ts";
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
