@@ -1,6 +1,5 @@
 import { statfsSync } from "node:fs";
 import { join } from "node:path";
-import { GantryError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { ContentStore } from "../content/content-store.ts";
 import type { EventBus } from "../events/bus.ts";
@@ -18,6 +17,7 @@ import { openSteps } from "./exec/open-steps.ts";
 import { Files } from "./files/build-files.ts";
 import { type GcConfig, gcPolicy } from "./gc-config.ts";
 import { History, type HistoryLimits } from "./history/history.ts";
+import { plan } from "./plan/plan.ts";
 import { createResults } from "./results/results.ts";
 import { Roots } from "./roots.ts";
 import { Solver } from "./solver/solver.ts";
@@ -105,7 +105,7 @@ export function openBuilder(ports: BuilderPorts): OpenBuilder {
     tempRoot: join(execRoot, "build/outputs"),
     platform: hostPlatform(),
   });
-  const builds = new Builds({ sources, plan: async () => missing("plan"), solver, results, history, upkeep });
+  const builds = new Builds({ sources, plan, solver, results, history, upkeep });
   return {
     builder: builds,
     failedSteps: steps.failed,
@@ -131,9 +131,4 @@ export function openBuilder(ports: BuilderPorts): OpenBuilder {
 function diskBytes(path: string): number {
   const { blocks, bsize } = statfsSync(path);
   return blocks * bsize;
-}
-
-/** Stands for a part that isn't there yet. */
-function missing(part: string): never {
-  throw new GantryError("unsupported", `this builder has no ${part} yet`);
 }
