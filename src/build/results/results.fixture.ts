@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { cp } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -58,6 +59,8 @@ export interface FixtureOptions {
   readonly store?: Store;
   readonly registries?: ImagePorts["registries"];
   readonly attest?: ResultsPorts["attest"];
+  /** Snapshots that the cache keeps. */
+  readonly keep?: () => Iterable<string>;
 }
 
 export function openResults(t: Pick<TestContext, "after">, options: FixtureOptions = {}): ResultsFixture {
@@ -72,11 +75,12 @@ export function openResults(t: Pick<TestContext, "after">, options: FixtureOptio
     events: new EventBus(),
     registries: options.registries ?? { reading: refuse, writing: refuse },
     inUse: () => new Map(),
+    keep: options.keep ?? (() => []),
     bootstrap: { aptRoot: "", mmdebstrap: "", busybox: "", tempRoot: join(root, "bootstrap") },
     ...LAYERS,
   });
   const mounts = join(root, "roots");
-  mkdirSync(mounts);
+  mkdirSync(mounts, { recursive: true });
   const roots = new Roots({ snapshots, folder: mounts });
   t.after(async () => {
     await images.close();
@@ -114,7 +118,7 @@ export function openResults(t: Pick<TestContext, "after">, options: FixtureOptio
         const key = `key-${++count}`;
         await snapshots.prepare(key, names.at(-1), { bare: true });
         await snapshots.extract(key, tarOf(files));
-        const name = `build-${count.toString(16).padStart(24, "0")}`;
+        const name = `build-${randomBytes(12).toString("hex")}`;
         await snapshots.commit(name, key);
         names.push(name);
       }
