@@ -5,7 +5,7 @@ import type { Node } from "./node.ts";
 import { parseNodes } from "./parse.ts";
 import { readInstruction } from "./read-instruction.ts";
 import { invalid } from "./source.ts";
-import { expandText } from "./words.ts";
+import { expandText, expandWords } from "./words.ts";
 
 const ALLOWED: ReadonlySet<string> = new Set(
   "cmd entrypoint env expose healthcheck label onbuild stopsignal user volume workdir".split(" "),
@@ -36,6 +36,6 @@ function expanderOf(config: ImageProcess, escaper: string): Expander {
   const variables = variablesOf(config.Env);
   return {
     text: (text) => expandText(text, variables, { escape: escaper }).text,
-    words: (text) => expandText(text, variables, { escape: escaper }).words,
+    words: (text) => expandWords(text, variables, { escape: escaper }).words,
   };
 }

@@ -1,4 +1,4 @@
-import { expandText } from "./words.ts";
+import { expandWords } from "./words.ts";
 
 /** A document within the file: `<<EOF` … `EOF`. */
 export interface Heredoc {
@@ -19,7 +19,7 @@ const NOTHING: ReadonlyMap<string, string> = new Map();
 export function heredocsOf(line: string): Heredoc[] {
   let words: readonly string[];
   try {
-    words = expandText(line, NOTHING, { keepQuotes: true, keepEscapes: true, keepUnset: true }).words;
+    words = expandWords(line, NOTHING, { keepQuotes: true, keepEscapes: true, keepUnset: true }).words;
   } catch {
     // A line that can't be split opens none; its own error is told by what reads its arguments.
     return [];
@@ -39,9 +39,9 @@ export function heredocOf(word: string): Heredoc | undefined {
   while (at < word.length && "\t\n\f\r ".includes(word[at]!)) at++;
   const rest = word.slice(at);
   if (rest === "" || rest.includes("<")) return undefined;
-  const [name, ...more] = expandText(rest, NOTHING, { keepUnset: true }).words;
+  const [name, ...more] = expandWords(rest, NOTHING, { keepUnset: true }).words;
   if (name === undefined || more.length > 0) return undefined;
-  const [written = ""] = expandText(rest, NOTHING, { keepUnset: true, keepQuotes: true }).words;
+  const [written = ""] = expandWords(rest, NOTHING, { keepUnset: true, keepQuotes: true }).words;
   return { name, descriptor, expand: quotesIn(name) === quotesIn(written), chomp, content: "" };
 }
 

@@ -23,7 +23,7 @@ export interface WordOptions {
 
 export interface Expansion {
   readonly text: string;
-  /** The text split at white space that is neither quoted nor escaped. */
+  /** The text split at white space that is neither quoted nor escaped; of `expandWords` only. */
   readonly words: readonly string[];
   /** Names that were looked up and found. */
   readonly matched: ReadonlySet<string>;
@@ -40,10 +40,25 @@ const DIGIT = /^\p{Nd}$/u;
 
 /** Removes quotes and escapes and puts in variables. Errors name the text: `failed to process "…": …`. */
 export function expandText(text: string, variables: Variables, options: WordOptions = {}): Expansion {
-  if (text.length < 256 && PLAIN.test(text))
+  return expand(text, variables, options, undefined);
+}
+
+/** The same, split into words. */
+export function expandWords(text: string, variables: Variables, options: WordOptions = {}): Expansion {
+  return expand(text, variables, options, new WordSplitter());
+}
+
+function expand(
+  text: string,
+  variables: Variables,
+  options: WordOptions,
+  splitter: WordSplitter | undefined,
+): Expansion {
+  if (text.length < 256 && PLAIN.test(text)) {
     return { text, words: text === "" ? [] : [text], matched: NONE, unmatched: NONE };
+  }
   try {
-    return new Lexer(text, variables, options).expand();
+    return new Lexer(text, variables, options).expand(splitter);
   } catch (error) {
     if (!(error instanceof GantryError)) throw error;
     const shown = text.length > 1000 ? `${text.slice(0, 1000)}…` : text;
@@ -74,10 +89,9 @@ class Lexer {
     this.#keepEscapes = options.keepEscapes === true;
   }
 
-  expand(): Expansion {
-    const words = new WordSplitter();
+  expand(words: WordSplitter | undefined): Expansion {
     const text = this.#until(undefined, words);
-    return { text, words: words.end(), matched: this.#matched, unmatched: this.#unmatched };
+    return { text, words: words?.end() ?? [], matched: this.#matched, unmatched: this.#unmatched };
   }
 
   /** Reads up to `stop`, which is taken, or to the text's end. */

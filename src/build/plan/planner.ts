@@ -11,7 +11,7 @@ import { PatternMatcher } from "../../dockerfile/pattern-matcher.ts";
 import { readInstruction } from "../../dockerfile/read-instruction.ts";
 import { invalid, type SourceRange, withPlace } from "../../dockerfile/source.ts";
 import { suggestion, withSuggestion } from "../../dockerfile/suggest.ts";
-import { expandText } from "../../dockerfile/words.ts";
+import { type Expansion, expandText, expandWords } from "../../dockerfile/words.ts";
 import type { Platform } from "../../oci/image.ts";
 import { formatPlatform, parsePlatform } from "../../oci/platform.ts";
 import { platformArgs, proxyEnv } from "./build-args.ts";
@@ -31,6 +31,7 @@ const COMMENT = "buildkit.dockerfile.v0";
 /** Rows and characters of an image's history that are read again; more would be an image that nobody can load. */
 const MOST_HISTORY = 10_000;
 const LARGEST_HISTORY = 4 << 20;
+const LAYERS: ReadonlySet<Instruction["kind"]> = new Set(["add", "copy", "run", "workdir"]);
 
 export interface PlannerOptions {
   readonly input: PlanInput;
@@ -87,7 +88,7 @@ export class Planner {
     if (target === "" && last !== undefined) return last;
     const found = this.#root.byName.get(target.toLowerCase());
     if (found === undefined) {
-      const names = this.#stages.map(({ label }) => label).filter((name) => name !== "");
+      const names = this.#root.byName.keys();
       throw new GantryError(
         "invalid",
         withSuggestion(`target stage ${quote(target)} could not be found`, target, names),
@@ -397,7 +398,8 @@ export class Planner {
   }
 
   #counter(state: StageState, first: number, triggers: number): PlannedStage["steps"] {
-    const layers = state.stage.instructions.filter(({ kind }) => ["add", "copy", "run", "workdir"].includes(kind));
+    if (state.replacedBy !== undefined) return { done: 0, total: first, onbuild: false };
+    const layers = state.stage.instructions.filter(({ kind }) => LAYERS.has(kind));
     return { done: 0, total: first + layers.length + triggers, onbuild: false };
   }
 
@@ -424,8 +426,7 @@ export class Planner {
     const linter = scope.linter.withComments(instruction.comments);
     const { escape: escaper } = scope.file.dockerfile;
     const site = `${state.label || state.stage.name || "stage-0"}/${index} ${formatPlatform(stage.platform)}`;
-    const expand = (text: string, options: Parameters<typeof expandText>[2]) => {
-      const expansion = expandText(text, stage.env, options);
+    const told = (expansion: Expansion): Expansion => {
       this.#lintUnset(stage, instruction, expansion.unmatched, linter);
       return expansion;
     };
@@ -434,10 +435,10 @@ export class Planner {
       linter,
       escaper,
       expander: {
-        text: (text) => expand(text, { escape: escaper }).text,
-        words: (text) => expand(text, { escape: escaper }).words,
+        text: (text) => told(expandText(text, stage.env, { escape: escaper })).text,
+        words: (text) => told(expandWords(text, stage.env, { escape: escaper })).words,
       },
-      expandDocument: (text) => expand(text, { ignoreQuotes: true }).text,
+      expandDocument: (text) => told(expandText(text, stage.env, { ignoreQuotes: true })).text,
       site,
       proxyEnv: this.#proxyEnv,
       cacheNamespace: request.buildArgs.get("BUILDKIT_CACHE_MOUNT_NS") ?? "",
