@@ -1,4 +1,4 @@
-import { GantryError } from "../../base/errors.ts";
+import { GantryError, messageOf } from "../../base/errors.ts";
 import { draftOf } from "../../dockerfile/config-effect.ts";
 import { cleanPath, quote } from "../../dockerfile/go-text.ts";
 import { invalid } from "../../dockerfile/source.ts";
@@ -65,7 +65,7 @@ export class Sources {
 
   /** An image by the name that is written. A failure begins with that name. */
   image(name: string, platform: Platform): Promise<Origin> {
-    const reference = formatReference(tagNameOnly(parseNormalized(name)));
+    const reference = referenceOf(name);
     const key = `${reference} ${formatPlatform(platform)}`;
     const known = this.#images.get(key) ?? this.#resolveImage(name, reference, platform);
     this.#images.set(key, known);
@@ -228,6 +228,14 @@ function folderOrigin({ vertex, paths }: Folder, platform: Platform): Origin {
 function followed(paths: ReadonlySet<string>): readonly string[] | undefined {
   if (paths.has("/")) return undefined;
   return [...paths].map((path) => path.slice(1)).sort();
+}
+
+function referenceOf(name: string): string {
+  try {
+    return formatReference(tagNameOnly(parseNormalized(name)));
+  } catch (error) {
+    throw invalid(`failed to parse stage name ${quote(name)}: ${messageOf(error)}`);
+  }
 }
 
 /** One spelling for a context's name, which may be an image's. */
