@@ -5,6 +5,8 @@ import { type Answer, stream } from "./answer.ts";
 
 /** Progress that a slow client hasn't read yet; beyond it, messages that only move a bar are left out. */
 const BACKLOG = 1024;
+/** Characters: a line may hold much. */
+const BACKLOG_SIZE = 1 << 20;
 
 /** Resolves when there is room for more: for who tells much. */
 export type OnProgress = (message: ProgressMessage) => void | Promise<void>;
@@ -22,6 +24,7 @@ export async function progressAnswer(
   tellFailure: (error: unknown) => ProgressMessage = failureMessage,
 ): Promise<Answer> {
   const lines: string[] = [];
+  let size = 0;
   const wake = new EventEmitter();
   const began = Promise.withResolvers<void>();
   let ended = false;
@@ -32,15 +35,18 @@ export async function progressAnswer(
     if (lines.length >= BACKLOG && message.progressDetail?.current !== undefined) return undefined;
     // Nobody will read it.
     if (!isRead) return undefined;
-    lines.push(`${JSON.stringify(message)}\r\n`);
+    const line = `${JSON.stringify(message)}\r\n`;
+    size += line.length;
+    lines.push(line);
     began.resolve();
     wake.emit("line");
-    if (lines.length < BACKLOG) return undefined;
+    if (lines.length < BACKLOG && size < BACKLOG_SIZE) return undefined;
     room ??= Promise.withResolvers<void>();
     return room.promise;
   };
   const take = (): string => {
     const batch = lines.splice(0).join("");
+    size = 0;
     room?.resolve();
     room = undefined;
     return batch;
