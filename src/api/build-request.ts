@@ -8,7 +8,18 @@ import * as go from "./shape.ts";
 const arguments_ = go.map(go.optional(go.text) as go.Shape<string | null>);
 const texts = go.list(go.text);
 const labels = go.map(go.text);
+const outputs = go.list(go.struct<BuildOutputRow>("types.ImageBuildOutput", { Type: go.text, Attrs: go.map(go.text) }));
 const ulimits = go.list(go.struct<Ulimit>("units.Ulimit", { Name: go.text, Soft: go.int64, Hard: go.int64 }));
+
+/** Where what is built goes, as BuildKit's clients say it. */
+export interface BuildOutputRow {
+  Type: string;
+  Attrs: Record<string, string> | null;
+}
+
+export function decodeBuildOutputs(document: string | undefined): readonly BuildOutputRow[] {
+  return decode(outputs, document, "invalid outputs specified") ?? [];
+}
 
 /** Arguments with a value. One without has none to give. */
 export function decodeBuildArgs(document: string | undefined): Map<string, string> {

@@ -25,8 +25,8 @@ export interface Route {
   readonly errors?: readonly number[];
   /** The API version that has it first; none for those that were always there. */
   readonly since?: string;
-  /** The answer may take the connection over: bytes as they are, or WebSocket's messages. */
-  readonly hijacks?: true | "websocket";
+  /** The answer may take the connection over: bytes as they are, WebSocket's messages, or HTTP/2. */
+  readonly hijacks?: true | "websocket" | "h2c";
 }
 
 /** From a version on, or up to before one. */
@@ -305,6 +305,27 @@ export const ROUTES = {
     body: { media: TAR },
     answer: { lines: "ProgressMessage" },
     errors: [404, 409],
+  },
+  buildSession: {
+    method: "POST",
+    path: "/session",
+    summary: "Open the session in which a client serves what its builds ask for, in gRPC",
+    access: "write",
+    query: none,
+    answer: { status: 101 },
+    errors: [409],
+    since: "1.39",
+    hijacks: "h2c",
+  },
+  buildControl: {
+    method: "POST",
+    path: "/grpc",
+    summary: "Talk with the builder in the gRPC of BuildKit's clients",
+    access: "write",
+    query: none,
+    answer: { status: 101 },
+    since: "1.39",
+    hijacks: "h2c",
   },
   buildShellStart: {
     method: "POST",

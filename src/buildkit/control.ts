@@ -11,6 +11,7 @@ export {
   BuildHistoryRecordSchema,
   type BuildHistoryRequest,
   BuildHistoryRequestSchema,
+  BytesMessageSchema as ControlBytesSchema,
   type CacheOptionsEntry,
   DiskUsageRequestSchema,
   DiskUsageResponseSchema,

@@ -30,20 +30,11 @@ export {
   CredentialsResponseSchema,
 } from "./generated/session_pb.ts";
 export {
-  type BytesMessage as AgentBytes,
   BytesMessageSchema as AgentBytesSchema,
   CheckAgentRequestSchema,
   CheckAgentResponseSchema,
 } from "./generated/ssh_pb.ts";
 export { BytesMessageSchema as UploadBytesSchema } from "./generated/upload_pb.ts";
-
-/** Header names of a session's request, lower-case. */
-export const SESSION_HEADERS = {
-  id: "x-docker-expose-session-uuid",
-  name: "x-docker-expose-session-name",
-  sharedKey: "x-docker-expose-session-sharedkey",
-  methods: "x-docker-expose-session-grpc-method",
-} as const;
 
 /** Names of calls' metadata on a session. */
 export const SESSION_METADATA = {
@@ -63,3 +54,4 @@ export const SESSION_METADATA = {
 
 /** The name of a build in the metadata of what its client asks meanwhile. */
 export const BUILD_ID = "buildid";
+export { SESSION_HEADERS } from "./session-headers.ts";

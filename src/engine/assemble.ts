@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { messageOf } from "../base/errors.ts";
 import type { Logger, LogLevel } from "../base/log.ts";
 import { type BuilderSettings, type OpenBuilder, openBuilder } from "../build/open-builder.ts";
+import type { BuildWire, WirePorts } from "../build/wire/build-wire.ts";
 import { Containers } from "../containers/containers.ts";
 import type { ContainerSettings } from "../containers/ports.ts";
 import { ShippedLogs } from "../containers/shipped-logs.ts";
@@ -399,6 +400,13 @@ async function makeHandlers(standing: Standing, parts: Parts, initPath: string |
     volumeCare,
     registries,
     builder: build.builder,
+    buildWire: lazyWire({
+      builder: build.builder,
+      engineId,
+      engineVersion: ENGINE_VERSION,
+      hostGateways: () => networks.hostGateways(),
+      log: standing.log,
+    }),
     failedSteps: build.failedSteps,
     cacheArchives: build.cacheArchives,
     doctor: engineDoctor(config, { dataRoot, execRoot }, doctorView(containers, networks, runtime, images)),
@@ -407,6 +415,15 @@ async function makeHandlers(standing: Standing, parts: Parts, initPath: string |
     diskUsage: new DiskUsageReader({ builder: build.builder, images, containers, volumes, usersOf }),
     metrics,
   });
+}
+
+/** Made when the first client speaks it: its messages take a tenth of a second to load. */
+function lazyWire(ports: WirePorts): () => Promise<BuildWire> {
+  let wire: Promise<BuildWire> | undefined;
+  return () => {
+    wire ??= import("../build/wire/build-wire.ts").then((loaded) => new loaded.BuildWire(ports));
+    return wire;
+  };
 }
 
 function isIdle(containers: Containers): boolean {

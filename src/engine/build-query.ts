@@ -68,7 +68,8 @@ function newBuildId(): string {
   return randomBytes(ID_LENGTH).toString("hex").slice(0, ID_LENGTH);
 }
 
-function tagOf(name: string): string {
+/** In its normal form. */
+export function tagOf(name: string): string {
   const reference = parseNormalized(name);
   if (reference.digest !== undefined) throw new GantryError("invalid", "build tag cannot contain a digest");
   return formatReference(tagNameOnly(reference));

@@ -3,6 +3,7 @@ import type { Handlers } from "./route-request.ts";
 import { buildRoutes } from "./routes/build.ts";
 import { buildCacheRoutes } from "./routes/build-cache.ts";
 import { buildStepRoutes } from "./routes/build-steps.ts";
+import { buildkitBuild, buildkitRoutes } from "./routes/buildkit.ts";
 import { containerRoutes } from "./routes/containers.ts";
 import { doctorRoutes } from "./routes/doctor.ts";
 import { execRoutes } from "./routes/exec.ts";
@@ -31,7 +32,8 @@ export function engineHandlers(ports: EnginePorts): Handlers {
     ...buildCacheRoutes(ports.builder),
     ...buildStepRoutes(ports.failedSteps, ports.cacheArchives),
     ...imageRoutes(ports.images, ports.registries),
-    ...buildRoutes(ports.builder, { buildkit: undefined }),
+    ...buildRoutes(ports.builder, { buildkit: buildkitBuild(ports.buildWire) }),
+    ...buildkitRoutes(ports.buildWire),
     ...networkRoutes(ports.networks, containers),
     ...signatureRoutes(ports.registries),
     ...manifestRoutes(ports.images, ports.registries),

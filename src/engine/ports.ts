@@ -1,5 +1,6 @@
 import type { SystemInfo, VersionInfo } from "../api/system.ts";
 import type { Builder, CacheArchives, FailedSteps } from "../build/builder.ts";
+import type { BuildWire } from "../build/wire/build-wire.ts";
 import type { ContainerController } from "../containers/controller.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { ImageRegistry } from "../images/image.ts";
@@ -26,6 +27,8 @@ export interface EnginePorts {
   readonly volumeCare: VolumeCare;
   readonly registries: Registries;
   readonly builder: Builder;
+  /** BuildKit's protocols: loaded by who speaks them. */
+  readonly buildWire: () => Promise<BuildWire>;
   readonly failedSteps: FailedSteps;
   readonly cacheArchives: CacheArchives;
   readonly doctor: Doctor;

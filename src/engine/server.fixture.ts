@@ -94,6 +94,7 @@ export async function startTestServer(
       networks: { list: () => [] } as unknown as NetworkController,
       registries: {} as Registries,
       builder: {} as Builder,
+      buildWire: () => Promise.reject(new Error("no builder")),
       failedSteps: {} as FailedSteps,
       cacheArchives: {} as CacheArchives,
       doctor: async () => ({ Version: "0.0.0", Healthy: true, Checks: [] }),

@@ -110,7 +110,9 @@ export function createEngineServer(options: ServerOptions): Server {
       const { webSocketHijack } = await import("./websocket.ts");
       hijack = webSocketHijack({ message, socket, rest, text: compareVersions(version, "1.28") < 0, onTaken });
     } else {
-      const upgraded = message.headers.upgrade?.toLowerCase() === "tcp";
+      const asked = message.headers.upgrade?.toLowerCase();
+      if (hijacksOf(found) === "h2c") requireHttp2(asked);
+      const upgraded = asked === "tcp" || asked === "h2c" ? asked : undefined;
       hijack = streamHijack({ socket, rest, upgraded, version, headers: upgraded ? common : {}, onTaken });
     }
     response.assignSocket(socket);
@@ -118,6 +120,13 @@ export function createEngineServer(options: ServerOptions): Server {
     await exchanges.serve({ message, response, target, found, document, hijack, taken: () => isTaken });
     if (!isTaken) endConnection(socket);
   }
+}
+
+/** On such a route there is nothing but the protocol that it goes on in. */
+function requireHttp2(asked: string | undefined): void {
+  if (asked === "h2c") return;
+  const text = asked === undefined ? "no upgrade proto in request" : `protocol ${asked.slice(0, 100)} not supported`;
+  throw new GantryError("invalid", text);
 }
 
 /** Ends a connection that no parser reads any more, once the client has had time to stop sending. */

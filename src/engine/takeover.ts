@@ -28,8 +28,8 @@ export interface Taking {
   readonly socket: Socket;
   /** What the client sent after its request and was read already. */
   readonly rest: Buffer;
-  /** The client asked for the upgrade: it is answered 101, else 200. */
-  readonly upgraded: boolean;
+  /** The protocol that the client asked to upgrade to: it is answered 101, else 200. */
+  readonly upgraded: "tcp" | "h2c" | undefined;
   readonly version: string;
   readonly headers: Readonly<Record<string, string>>;
   /** Called before the connection is handed out. */
@@ -39,11 +39,11 @@ export interface Taking {
 export function streamHijack({ socket, rest, upgraded, version, headers, onTaken }: Taking): Hijack {
   return ({ multiplexed }): HijackedConnection => {
     onTaken();
-    const named = upgraded && multiplexed && compareVersions(version, "1.42") >= 0;
+    const named = upgraded !== undefined && multiplexed && compareVersions(version, "1.42") >= 0;
     const lines = [
-      upgraded ? "HTTP/1.1 101 UPGRADED" : "HTTP/1.1 200 OK",
-      `Content-Type: ${named ? MULTIPLEXED_STREAM : RAW_STREAM}`,
-      ...(upgraded ? ["Connection: Upgrade", "Upgrade: tcp"] : []),
+      upgraded === undefined ? "HTTP/1.1 200 OK" : "HTTP/1.1 101 UPGRADED",
+      ...(upgraded === "h2c" ? [] : [`Content-Type: ${named ? MULTIPLEXED_STREAM : RAW_STREAM}`]),
+      ...(upgraded === undefined ? [] : ["Connection: Upgrade", `Upgrade: ${upgraded}`]),
       ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
     ];
     return {

@@ -1,11 +1,10 @@
-import { Duplex } from "node:stream";
+import type { Duplex } from "node:stream";
 import { create } from "@bufbuild/protobuf";
 import { GantryError } from "../../base/errors.ts";
 import { sendFiles } from "../../buildkit/file-send.ts";
 import { receiveFiles } from "../../buildkit/file-sync.ts";
 import { FILE_SYNC, FOLDER_SEND } from "../../buildkit/packet.ts";
 import {
-  type AgentBytes,
   AgentBytesSchema,
   AUTH,
   BytesMessageSchema,
@@ -18,21 +17,15 @@ import {
   SSH_AGENT,
   UPLOAD,
 } from "../../buildkit/session.ts";
-import type { ClientCall, GrpcClient } from "../../grpc/client.ts";
+import type { GrpcClient } from "../../grpc/client.ts";
 import type { Metadata } from "../../grpc/metadata.ts";
 import { GrpcError, STATUS, toGantryError } from "../../grpc/status.ts";
 import { ANONYMOUS, type Credentials } from "../../remote/credentials.ts";
 import type { BuildSession, FileReceiver, SendFolderOptions, SessionContent, SyncRequest } from "../session.ts";
+import { connectionOf } from "./call-connection.ts";
 import { FolderSource } from "./folder-source.ts";
 import { ClientContent } from "./session-content.ts";
-
-/** What a client tells of its session when it opens it. */
-export interface SessionHello {
-  readonly id: string;
-  readonly sharedKey: string;
-  /** Lower-case: `/moby.filesync.v1.filesync/diffcopy`. */
-  readonly methods: ReadonlySet<string>;
-}
+import type { SessionHello } from "./session-hello.ts";
 
 /** BuildKit's own limit of a secret. */
 const SECRET_BYTES = 500 << 10;
@@ -102,7 +95,13 @@ export class ClientSession implements BuildSession {
     this.#need(SSH_AGENT.forwardAgent.path, noAgent(id).message);
     return translated(async () => {
       const metadata = new Map([[SESSION_METADATA.agent, [id]]]);
-      return agentConnection(this.#client.open(SSH_AGENT.forwardAgent, { metadata, signal }));
+      const call = this.#client.open(SSH_AGENT.forwardAgent, { metadata, signal });
+      return connectionOf({
+        messages: () => call.messages(),
+        send: (data) => call.send(create(AgentBytesSchema, { data })),
+        end: () => call.end(),
+        close: () => call.cancel(),
+      });
     });
   }
 
@@ -246,43 +245,4 @@ function isAscii(value: string): boolean {
 /** As Go's url.QueryEscape; a client takes it back. */
 function queryEscape(value: string): string {
   return encodeURIComponent(value.toWellFormed()).replaceAll("%20", "+");
-}
-
-/** A connection to an agent, made of the messages of a call. */
-function agentConnection(stream: ClientCall<AgentBytes, AgentBytes>): Duplex {
-  const incoming = stream.messages()[Symbol.asyncIterator]();
-  let isReading = false;
-  return new Duplex({
-    allowHalfOpen: true,
-    read() {
-      if (isReading) return;
-      isReading = true;
-      incoming.next().then(
-        ({ value, done }) => {
-          isReading = false;
-          if (done === true) this.push(null);
-          else if (value.data.length > 0) this.push(value.data);
-          else this.read(0);
-        },
-        (error: unknown) => this.destroy(toGantryError(error)),
-      );
-    },
-    write(chunk: Buffer, _encoding, done) {
-      try {
-        const wait = stream.send(create(AgentBytesSchema, { data: chunk }));
-        if (wait === undefined) done();
-        else wait.then(() => done(), done);
-      } catch (error) {
-        done(error as Error);
-      }
-    },
-    final(done) {
-      stream.end();
-      done();
-    },
-    destroy(error, done) {
-      stream.cancel();
-      done(error);
-    },
-  });
 }

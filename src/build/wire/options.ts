@@ -160,7 +160,8 @@ function readHosts(text: string): BuildRequest["extraHosts"] {
     if (name === undefined) {
       throw new GantryError("invalid", `failed to parse additional hosts: invalid key-value pair ${field}`);
     }
-    if (isIP(address!) === 0) {
+    // Which of its addresses the host's is, the step's network knows.
+    if (address !== "host-gateway" && isIP(address!) === 0) {
       throw new GantryError("invalid", `failed to parse additional hosts: failed to parse IP ${address}`);
     }
     return { name, address: address! };

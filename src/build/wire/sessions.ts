@@ -1,7 +1,8 @@
 import type { Duplex } from "node:stream";
 import { GantryError } from "../../base/errors.ts";
 import { GrpcClient } from "../../grpc/client.ts";
-import { ClientSession, type SessionHello } from "./client-session.ts";
+import { ClientSession } from "./client-session.ts";
+import type { SessionHello } from "./session-hello.ts";
 
 /** A client that is silent for so long has gone: one behind a network may go without a word. */
 const KEEP_ALIVE = { everyMs: 15_000, withinMs: 45_000 };
@@ -62,10 +63,4 @@ export class Sessions {
   close(): void {
     for (const session of this.#open.values()) session.close();
   }
-}
-
-/** What the headers of a request for a session tell: `methods` come as several values or as one list. */
-export function sessionHello(id: string, sharedKey: string, methods: string): SessionHello {
-  const served = methods.split(",").map((method) => method.trim().toLowerCase());
-  return { id, sharedKey, methods: new Set(served.filter((method) => method !== "")) };
 }

@@ -12,8 +12,26 @@ import {
 import type { SourceRange } from "../graph.ts";
 import type { BuildEvent, BuildWarning } from "../progress.ts";
 
+/** Bytes of log lines in a message; clients take 16 MiB. */
+const MESSAGE_BYTES = 1 << 20;
+
+/** As many messages as the lines need. */
+export function* statusMessages(events: readonly BuildEvent[]): Iterable<StatusResponse> {
+  let from = 0;
+  let bytes = 0;
+  for (let at = 0; at < events.length; at++) {
+    const event = events[at]!;
+    bytes += event.type === "log" ? event.log.data.length : 500;
+    if (bytes < MESSAGE_BYTES) continue;
+    yield statusMessage(events.slice(from, at + 1));
+    from = at + 1;
+    bytes = 0;
+  }
+  if (from < events.length) yield statusMessage(events.slice(from));
+}
+
 /** What a build tells, as its clients are told: any number of events in one message. */
-export function statusMessage(events: readonly BuildEvent[]): StatusResponse {
+function statusMessage(events: readonly BuildEvent[]): StatusResponse {
   const message = create(StatusResponseSchema);
   for (const event of events) {
     switch (event.type) {

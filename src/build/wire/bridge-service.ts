@@ -1,0 +1,131 @@
+import { create } from "@bufbuild/protobuf";
+import { GantryError } from "../../base/errors.ts";
+import {
+  APICapSchema,
+  BRIDGE,
+  EvaluateResponseSchema,
+  InputsResponseSchema,
+  PongResponseSchema,
+  type Result,
+  ReturnResponseSchema,
+  SolveResponseSchema,
+  WarnResponseSchema,
+} from "../../buildkit/gateway.ts";
+import { BUILD_ID } from "../../buildkit/session.ts";
+import type { GrpcServer, ServerCall } from "../../grpc/server.ts";
+import { type WorkerFacts, workerRecord } from "./control-service.ts";
+import type { GatewayBuild } from "./gateway-build.ts";
+import type { Job, Jobs } from "./jobs.ts";
+
+/** What a client may ask of the build it takes part in. What isn't here it can't. */
+const FRONTEND_CAPABILITIES = [
+  "solve.base",
+  "solve.inlinereturn",
+  "return",
+  "returnmap",
+  "importcaches",
+  "proto.refarray",
+  "frontend.inputs",
+  "gateway.solve.metadata",
+  "frontend.caps",
+  "gateway.solve.evaluate",
+  "gateway.evaluate",
+  "gateway.warnings",
+];
+/** Of results: what clients look for before they ask for it. */
+const RESULT_CAPABILITIES = [
+  "exporter.image.annotations",
+  "exporter.image.attestations",
+  "exporter.sourcedateepoch",
+  "exporter.multiple",
+  "gc.freespacefilter",
+  "platform",
+  "constraints",
+  "source.image",
+  "source.local",
+  "source.git",
+  "source.http",
+  "source.ocilayout",
+];
+
+/** Adds the service by which a client takes part in a build that it has asked for, named in the calls' metadata. */
+export function addBridge(server: GrpcServer, jobs: Jobs, worker: WorkerFacts): void {
+  const gatewayOf = async (call: ServerCall<unknown, unknown>): Promise<{ job: Job; gateway: GatewayBuild }> => {
+    const id = call.metadata.get(BUILD_ID)?.[0] ?? "";
+    // The request for the build itself is on its way, on another stream.
+    const job = await jobs.get(id, call.signal);
+    if (job.gateway === undefined) throw new GantryError("not-found", `no such job ${id.slice(0, 512)}`);
+    return { job, gateway: job.gateway };
+  };
+  server
+    .unary(BRIDGE.ping, async (_request, call) => {
+      await gatewayOf(call);
+      return create(PongResponseSchema, {
+        FrontendAPICaps: FRONTEND_CAPABILITIES.map(capability),
+        LLBCaps: RESULT_CAPABILITIES.map(capability),
+        Workers: [workerRecord(worker)],
+      });
+    })
+    .unary(BRIDGE.solve, async (request, call) => {
+      const { gateway } = await gatewayOf(call);
+      const result = await gateway.solve(request);
+      return request.allowResultReturn
+        ? create(SolveResponseSchema, { result: inForm(result, request.allowResultArrayRef) })
+        : create(SolveResponseSchema, { ref: refOf(result) });
+    })
+    .unary(BRIDGE.evaluate, async ({ Ref }, call) => {
+      await (await gatewayOf(call)).gateway.evaluate(Ref);
+      return create(EvaluateResponseSchema);
+    })
+    .unary(BRIDGE.inputs, async (_request, call) => {
+      await gatewayOf(call);
+      return create(InputsResponseSchema);
+    })
+    .unary(BRIDGE.warn, async ({ detail, digest, info, level, ranges, short, url }, call) => {
+      const { job } = await gatewayOf(call);
+      const text = (bytes: Uint8Array) => Buffer.from(bytes).toString("utf8");
+      const [range] = ranges;
+      await job.told.add({
+        type: "warning",
+        warning: {
+          vertex: digest,
+          level: Number(level),
+          short: text(short),
+          detail: detail.map(text),
+          url,
+          ...(info && { text: text(info.data) }),
+          ...(info &&
+            range && {
+              source: { file: info.filename, start: range.start?.line ?? 0, end: range.end?.line ?? 0 },
+            }),
+        },
+      });
+      return create(WarnResponseSchema);
+    })
+    .unary(BRIDGE.return, async (request, call) => {
+      (await gatewayOf(call)).gateway.return(request);
+      return create(ReturnResponseSchema);
+    });
+  for (const method of [BRIDGE.readFile, BRIDGE.readDir, BRIDGE.statFile, BRIDGE.resolveImageConfig] as const) {
+    server.stream<never, never>(method as never, () => {
+      const [, name] = /\/([^/]+)$/.exec(method.path) ?? [];
+      return Promise.reject(
+        new GantryError("unsupported", `${name} is not supported: results are not looked into here`),
+      );
+    });
+  }
+}
+
+function capability(id: string) {
+  return create(APICapSchema, { ID: id, Enabled: true });
+}
+
+function refOf({ result }: Result): string {
+  return result.case === "ref" ? result.value.id : "";
+}
+
+/** Clients of old know results by their names alone. */
+function inForm(result: Result, isNew: boolean): Result {
+  if (!isNew && result.result.case === "ref") result.result = { case: "refDeprecated", value: result.result.value.id };
+  return result;
+}

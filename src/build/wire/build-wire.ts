@@ -1,0 +1,72 @@
+import type { Duplex } from "node:stream";
+import type { Logger } from "../../base/log.ts";
+import { addHealth } from "../../grpc/health.ts";
+import { GrpcServer } from "../../grpc/server.ts";
+import { GrpcError, STATUS } from "../../grpc/status.ts";
+import type { Builder } from "../builder.ts";
+import { addBridge } from "./bridge-service.ts";
+import { addControl, type WorkerFacts } from "./control-service.ts";
+import { Jobs } from "./jobs.ts";
+import type { SessionHello } from "./session-hello.ts";
+import { Sessions } from "./sessions.ts";
+import { Solves } from "./solves.ts";
+import { runnablePlatforms } from "./worker-platforms.ts";
+
+export interface WirePorts {
+  readonly builder: Builder;
+  readonly engineId: string;
+  readonly engineVersion: string;
+  /** Addresses by which steps reach the host. */
+  readonly hostGateways: () => readonly string[];
+  readonly log: Logger;
+}
+
+/** BuildKit's protocols, over connections of the engine's that were taken over. */
+export class BuildWire {
+  readonly jobs: Jobs = new Jobs();
+  readonly solves: Solves;
+  readonly #sessions: Sessions = new Sessions();
+  readonly #server: GrpcServer;
+
+  constructor({ builder, engineId, engineVersion, hostGateways, log }: WirePorts) {
+    const { jobs } = this;
+    const worker: WorkerFacts = {
+      id: engineId,
+      version: engineVersion,
+      platforms: runnablePlatforms,
+      hostGateway: () => hostGateways()[0] ?? "",
+    };
+    this.solves = new Solves(builder, this.#sessions);
+    this.#server = new GrpcServer({
+      keepAlive: { everyMs: 30_000, withinMs: 60_000 },
+      onError: (path, error) => {
+        // What a build fails with is its client's to know.
+        if (error instanceof GrpcError && error.code !== STATUS.internal) return;
+        log.debug("a call failed", { path, error: (error as Error).message });
+      },
+    });
+    addControl(this.#server, { builder, jobs, solves: this.solves, worker });
+    addBridge(this.#server, jobs, worker);
+    addHealth(this.#server);
+  }
+
+  /** Throws for a session that can't be opened; before its connection is taken over. */
+  checkSession(hello: SessionHello): void {
+    this.#sessions.check(hello);
+  }
+
+  /** Takes a connection on which a client serves its session. */
+  openSession(hello: SessionHello, socket: Duplex): void {
+    this.#sessions.add(hello, socket);
+  }
+
+  /** Takes a connection on which a client asks for builds. */
+  serve(socket: Duplex): void {
+    this.#server.serve(socket);
+  }
+
+  /** Ends the sessions. */
+  close(): void {
+    this.#sessions.close();
+  }
+}

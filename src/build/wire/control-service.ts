@@ -1,0 +1,309 @@
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { untilAborted } from "../../base/abort.ts";
+import { GantryError } from "../../base/errors.ts";
+import {
+  type BuildHistoryEvent,
+  BuildHistoryEventSchema,
+  type BuildHistoryRecord,
+  BuildHistoryRecordSchema,
+  type BuildHistoryRequest,
+  CONTROL,
+  DiskUsageResponseSchema,
+  InfoResponseSchema,
+  ListWorkersResponseSchema,
+  type PruneRequest,
+  type SolveRequest,
+  SolveResponseSchema,
+  type StatusResponse,
+  type UpdateBuildHistoryRequest,
+  UpdateBuildHistoryResponseSchema,
+  type UsageRecord,
+  UsageRecordSchema,
+  type WorkerRecord,
+  WorkerRecordSchema,
+} from "../../buildkit/control.ts";
+import type { GrpcServer, ServerCall } from "../../grpc/server.ts";
+import { STATUS } from "../../grpc/status.ts";
+import type { Platform } from "../../oci/image.ts";
+import type { Builder, BuildRecord, CacheUsage } from "../builder.ts";
+import type { BuildEvent } from "../progress.ts";
+import { type FrontendRequest, GatewayBuild } from "./gateway-build.ts";
+import { Job, type Jobs } from "./jobs.ts";
+import type { Named } from "./request.ts";
+import type { Solves } from "./solves.ts";
+import { statusMessages } from "./status-message.ts";
+
+/** What the engine tells of itself as a worker. */
+export interface WorkerFacts {
+  readonly id: string;
+  readonly version: string;
+  readonly platforms: () => readonly Platform[];
+  /** The address by which steps reach the host; empty if there is none. */
+  readonly hostGateway: () => string;
+}
+
+export interface ControlPorts {
+  readonly builder: Builder;
+  readonly jobs: Jobs;
+  readonly solves: Solves;
+  readonly worker: WorkerFacts;
+}
+
+const EVENT = { started: 0, complete: 1, deleted: 2 } as const;
+
+/** Adds the service by which clients ask for builds, follow them, and look after the cache and the history. */
+export function addControl(server: GrpcServer, ports: ControlPorts): void {
+  const { builder, jobs, solves, worker } = ports;
+  server
+    .unary(CONTROL.solve, (request, call) => solve(ports, request, call.signal))
+    .serverStream(CONTROL.status, async ({ Ref }, call) => {
+      for await (const events of await follow(builder, jobs, Ref, call.signal)) await sendStatus(call, events);
+    })
+    .unary(CONTROL.info, () =>
+      create(InfoResponseSchema, { buildkitVersion: { package: "gantry", version: `v${worker.version}` } }),
+    )
+    .unary(CONTROL.listWorkers, () => create(ListWorkersResponseSchema, { record: [workerRecord(worker)] }))
+    .unary(CONTROL.diskUsage, async ({ filter, ageLimit }) => {
+      const oldest = Date.now() - Number(ageLimit) / 1e6;
+      const rows = await builder.usage(filter);
+      const old = ageLimit === 0n ? rows : rows.filter(({ lastUsedAt }) => lastUsedAt <= oldest);
+      return create(DiskUsageResponseSchema, { record: old.map(usageRecord) });
+    })
+    .serverStream(CONTROL.prune, (request, call) => prune(builder, request, call))
+    .serverStream(CONTROL.listenBuildHistory, (request, call) => listen(builder, request, call))
+    .unary(CONTROL.updateBuildHistory, async (request) => {
+      await update(builder, request);
+      return create(UpdateBuildHistoryResponseSchema);
+    })
+    .stream(CONTROL.session, (call) => solves.session(call));
+}
+
+/** The worker as clients ask for it; also what a client that takes part in a build is told. */
+export function workerRecord({ hostGateway, id, platforms, version }: WorkerFacts): WorkerRecord {
+  const gateway = hostGateway();
+  return create(WorkerRecordSchema, {
+    ID: id,
+    Labels: {
+      "org.mobyproject.buildkit.worker.executor": "gantry",
+      // Clients take the name of a snapshotter for the sign that images can be exported, pushed and have attestations.
+      "org.mobyproject.buildkit.worker.snapshotter": "overlayfs",
+      "org.mobyproject.buildkit.worker.network": "bridge",
+      ...(gateway !== "" && { "org.mobyproject.buildkit.worker.moby.host-gateway-ip": gateway }),
+    },
+    platforms: platforms().map(({ architecture, os, variant = "" }) => ({
+      Architecture: architecture,
+      OS: os,
+      Variant: variant,
+    })),
+    BuildkitVersion: { package: "gantry", version: `v${version}` },
+  });
+}
+
+async function solve({ jobs, solves }: ControlPorts, request: SolveRequest, signal: AbortSignal) {
+  refuseUnknown(request);
+  const exporters = exportersOf(request);
+  const base = {
+    id: request.Ref,
+    sessionId: request.Session,
+    entitlements: request.Entitlements,
+    cacheExports: (request.Cache?.Exports ?? []).map(named),
+    cacheImports: importsOf(request),
+    origin: "buildkit" as const,
+  };
+  const job = new Job(request.Ref);
+  if (request.Frontend === "") {
+    const build = (asked: FrontendRequest) =>
+      solves.run({
+        ...base,
+        ...asked,
+        // The result that is returned has the build's name.
+        id: `${request.Ref}-${crypto.randomUUID().slice(0, 8)}`,
+        cacheExports: [],
+        cacheImports: [...base.cacheImports, ...asked.cacheImports],
+        exporters: [{ type: "cacheonly", attributes: {} }],
+        job,
+        signal,
+      });
+    job.gateway = new GatewayBuild({ build });
+  }
+  jobs.start(job);
+  try {
+    const asked =
+      job.gateway === undefined
+        ? { frontend: request.Frontend, options: request.FrontendAttrs, cacheImports: [] }
+        : await untilAborted(job.gateway.returned, signal);
+    // Nothing to build, or a question that was answered on the way.
+    if (asked === undefined) return create(SolveResponseSchema);
+    const result = await solves.run({
+      ...base,
+      ...asked,
+      cacheImports: [...base.cacheImports, ...asked.cacheImports],
+      exporters,
+      job,
+      signal,
+    });
+    return create(SolveResponseSchema, { ExporterResponse: Object.fromEntries(result.metadata) });
+  } finally {
+    jobs.end(job);
+  }
+}
+
+function refuseUnknown(request: SolveRequest): void {
+  const refuse = (what: string) => {
+    throw new GantryError("unsupported", `${what} here`);
+  };
+  if (request.Definition !== undefined && request.Definition.def.length > 0) {
+    refuse("low-level definitions (LLB) are not built: only Dockerfiles are");
+  }
+  if (Object.keys(request.FrontendInputs).length > 0) refuse("results of other builds are no contexts");
+  if (request.SourcePolicy.length > 0 || request.SourcePolicySession !== "") refuse("source policies are not followed");
+  if (request.ProxyNetwork) refuse("there is no proxy network");
+}
+
+function exportersOf(request: SolveRequest): readonly Named[] {
+  if (request.Exporters.length > 0) return request.Exporters.map(named);
+  if (request.ExporterDeprecated === "") return [];
+  return [{ type: request.ExporterDeprecated, attributes: request.ExporterAttrsDeprecated }];
+}
+
+function importsOf({ Cache }: SolveRequest): readonly Named[] {
+  const old = (Cache?.ImportRefsDeprecated ?? []).map((ref) => ({ type: "registry", attributes: { ref } }));
+  return [...(Cache?.Imports ?? []).map(named), ...old];
+}
+
+function named({ Attrs, Type }: { readonly Type: string; readonly Attrs: Named["attributes"] }): Named {
+  return { type: Type, attributes: Attrs };
+}
+
+/** What a build that runs tells, or what one told that has ended. */
+async function follow(
+  builder: Builder,
+  jobs: Jobs,
+  id: string,
+  signal: AbortSignal,
+): Promise<AsyncIterable<readonly BuildEvent[]>> {
+  if (jobs.find(id) === undefined && builder.history.get(id) !== undefined)
+    return grouped(builder.history.events(id, signal));
+  return (await jobs.get(id, signal)).told.listen(signal);
+}
+
+const GROUP = 256;
+
+async function* grouped(events: AsyncIterable<BuildEvent>): AsyncIterable<readonly BuildEvent[]> {
+  let group: BuildEvent[] = [];
+  for await (const event of events) {
+    group.push(event);
+    if (group.length < GROUP && event.type !== "log") continue;
+    yield group;
+    group = [];
+  }
+  if (group.length > 0) yield group;
+}
+
+async function sendStatus(call: ServerCall<unknown, StatusResponse>, events: readonly BuildEvent[]): Promise<void> {
+  for (const message of statusMessages(events)) await call.send(message);
+}
+
+function usageRecord(row: CacheUsage): UsageRecord {
+  return create(UsageRecordSchema, {
+    ID: row.id,
+    Mutable: row.type === "exec.cachemount" || row.type === "source.local",
+    InUse: row.inUse,
+    Size: BigInt(row.size),
+    Parents: [...row.parents],
+    Parent: row.parents[0] ?? "",
+    CreatedAt: timestampFromMs(Math.floor(row.createdAt)),
+    LastUsedAt: timestampFromMs(Math.floor(row.lastUsedAt)),
+    UsageCount: BigInt(row.usageCount),
+    Description: row.description,
+    RecordType: row.type,
+    Shared: row.shared,
+  });
+}
+
+async function prune(
+  builder: Builder,
+  request: PruneRequest,
+  call: ServerCall<PruneRequest, UsageRecord>,
+): Promise<void> {
+  const before = new Map((await builder.usage([])).map((row) => [row.id, row]));
+  const { deleted } = await builder.prune({
+    all: request.all,
+    reservedSpace: Number(request.reservedSpace),
+    maxUsedSpace: Number(request.maxUsedSpace),
+    minFreeSpace: Number(request.minFreeSpace),
+    ...(request.keepDuration > 0n && { keepForMs: Number(request.keepDuration) / 1e6 }),
+    filters: request.filter,
+  });
+  for (const id of deleted) {
+    const row = before.get(id);
+    await call.send(row === undefined ? create(UsageRecordSchema, { ID: id }) : usageRecord(row));
+  }
+}
+
+async function listen(
+  { history }: Builder,
+  request: BuildHistoryRequest,
+  call: ServerCall<BuildHistoryRequest, BuildHistoryEvent>,
+): Promise<void> {
+  const { ActiveOnly, EarlyExit, Filter, Limit, Ref } = request;
+  if (Filter.length > 0) throw new GantryError("unsupported", "filters of the history are not supported");
+  const isAsked = ({ id }: BuildRecord) => Ref === "" || id === Ref;
+  const queue: BuildHistoryEvent[] = [];
+  let wake: (() => void) | undefined;
+  using _watched = history.watch((record, kind) => {
+    if (!isAsked(record) || (ActiveOnly && kind !== "started")) return;
+    queue.push(historyEvent(record, kind));
+    wake?.();
+  });
+  const known = history.list().filter((record) => isAsked(record) && !(ActiveOnly && record.completedAt !== undefined));
+  known.sort((one, other) => other.createdAt - one.createdAt);
+  for (const record of Limit > 0 ? known.slice(0, Limit) : known) {
+    await call.send(historyEvent(record, record.completedAt === undefined ? "started" : "complete"));
+  }
+  if (EarlyExit) return;
+  const stop = () => wake?.();
+  call.signal.addEventListener("abort", stop, { once: true });
+  while (!call.signal.aborted) {
+    for (let event = queue.shift(); event !== undefined; event = queue.shift()) await call.send(event);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    wake = resolve;
+    if (queue.length === 0 && !call.signal.aborted) await promise;
+  }
+}
+
+function historyEvent(record: BuildRecord, kind: keyof typeof EVENT): BuildHistoryEvent {
+  return create(BuildHistoryEventSchema, { type: EVENT[kind], record: historyRecord(record) });
+}
+
+function historyRecord(record: BuildRecord): BuildHistoryRecord {
+  const platforms = record.platforms.join(",");
+  return create(BuildHistoryRecordSchema, {
+    Ref: record.id,
+    Frontend: "dockerfile.v0",
+    FrontendAttrs: { ...record.attributes, ...(platforms !== "" && { platform: platforms }) },
+    ...(record.error !== undefined && { error: { code: STATUS.unknown, message: record.error } }),
+    CreatedAt: timestampFromMs(Math.floor(record.createdAt)),
+    ...(record.completedAt !== undefined && { CompletedAt: timestampFromMs(Math.floor(record.completedAt)) }),
+    ExporterResponse: { ...record.metadata },
+    Generation: record.completedAt === undefined ? 1 : 2,
+    numCachedSteps: record.cachedSteps,
+    numTotalSteps: record.steps,
+    numCompletedSteps: record.completedAt === undefined ? 0 : record.steps,
+    numWarnings: record.warnings,
+  });
+}
+
+async function update({ history }: Builder, request: UpdateBuildHistoryRequest): Promise<void> {
+  if (request.Delete) {
+    await history.remove(request.Ref);
+    return;
+  }
+  if (history.get(request.Ref) === undefined) {
+    throw new GantryError("not-found", `no build ${JSON.stringify(request.Ref.slice(0, 200))} in the history`);
+  }
+  // A record is whole as soon as the build has ended: there is nothing to finalize.
+  if (request.Finalize) return;
+  if (request.Pinned) throw new GantryError("unsupported", "records of the history can't be pinned");
+}

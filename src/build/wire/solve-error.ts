@@ -1,0 +1,60 @@
+import { isKind, messageOf } from "../../base/errors.ts";
+import { DockerfileError } from "../../dockerfile/source.ts";
+import { GrpcError, STATUS, type StatusDetail } from "../../grpc/status.ts";
+import type { PlannedBuild } from "../builder.ts";
+import { StepError } from "../step-error.ts";
+
+interface Place {
+  readonly file: string;
+  readonly text: string;
+  readonly start: number;
+  readonly end: number;
+}
+
+/**
+ * Why a build failed, as BuildKit tells it: clients print the lines of the Dockerfile that the details hold. The
+ * details are JSON, by the names of Go's types.
+ */
+export function solveError(error: unknown, plan: PlannedBuild | undefined): GrpcError {
+  if (error instanceof GrpcError) return error;
+  if (isKind(error, "cancelled")) return new GrpcError(STATUS.cancelled, "context canceled", { cause: error });
+  const details: StatusDetail[] = [];
+  const step = found(error, (one) => (one instanceof StepError ? one : undefined));
+  if (step !== undefined) details.push(detail("errdefs.Vertex+json", { digest: step.vertex.id }));
+  const place = found(error, (one) => placeOf(one, plan));
+  if (place !== undefined) details.push(detail("errdefs.Source+json", sourceOf(place)));
+  return new GrpcError(STATUS.unknown, messageOf(error), { details, cause: error });
+}
+
+/** What `look` finds at the error or at what caused it. */
+function found<T>(error: unknown, look: (error: unknown) => T | undefined): T | undefined {
+  for (let one = error, depth = 0; one instanceof Error && depth < 10; one = one.cause, depth++) {
+    const value = look(one);
+    if (value !== undefined) return value;
+  }
+  return undefined;
+}
+
+function placeOf(error: unknown, plan: PlannedBuild | undefined): Place | undefined {
+  if (error instanceof DockerfileError) {
+    const { source, range } = error.place;
+    return source && { file: source.name, text: source.text, ...range };
+  }
+  if (error instanceof StepError && plan !== undefined) {
+    const { source } = error.vertex;
+    // Of an included file the text isn't kept: the lines would be those of another one.
+    if (source?.file === plan.file) return { text: plan.text, ...source };
+  }
+  return undefined;
+}
+
+function sourceOf({ file, text, start, end }: Place): unknown {
+  return {
+    info: { filename: file, data: Buffer.from(text, "utf8").toString("base64"), language: "Dockerfile" },
+    ranges: [{ start: { line: start, character: 0 }, end: { line: end, character: 0 } }],
+  };
+}
+
+function detail(type: string, value: unknown): StatusDetail {
+  return { typeUrl: `github.com/moby/buildkit/${type}`, value: Buffer.from(JSON.stringify(value), "utf8") };
+}

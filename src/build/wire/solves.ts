@@ -1,0 +1,100 @@
+import { create } from "@bufbuild/protobuf";
+import { CONTROL, ControlBytesSchema } from "../../buildkit/control.ts";
+import { SESSION_HEADERS } from "../../buildkit/session-headers.ts";
+import type { ServerCall } from "../../grpc/server.ts";
+import type { Builder, BuildRequest, BuildResult, PlannedBuild } from "../builder.ts";
+import type { BuildEvent } from "../progress.ts";
+import { connectionOf } from "./call-connection.ts";
+import type { ClientSession } from "./client-session.ts";
+import { Job } from "./jobs.ts";
+import { type Asked, buildRequest, otherSessions } from "./request.ts";
+import { sessionHello } from "./session-hello.ts";
+import type { Sessions } from "./sessions.ts";
+import { solveError } from "./solve-error.ts";
+import { statusMessages } from "./status-message.ts";
+
+/** What is to be built, by the name of the session it is built for. */
+export interface Spec extends Omit<Asked, "session" | "others"> {
+  /** Empty for none. */
+  readonly sessionId: string;
+  readonly job: Job;
+}
+
+/** Builds for clients of BuildKit's kind: finds their sessions, tells them what happens in their terms. */
+export class Solves {
+  readonly #builder: Builder;
+  readonly #sessions: Sessions;
+
+  constructor(builder: Builder, sessions: Sessions) {
+    this.#builder = builder;
+    this.#sessions = sessions;
+  }
+
+  /** Rejects with a GrpcError that has the lines of the Dockerfile where they are known. */
+  async run(spec: Spec): Promise<BuildResult> {
+    let plan: PlannedBuild | undefined;
+    try {
+      return await this.#builder.build(await this.#request(spec), {
+        signal: spec.signal,
+        onEvent: (event) => spec.job.told.add(event),
+        onPlan: (made) => {
+          plan = made;
+        },
+      });
+    } catch (error) {
+      throw solveError(error, plan);
+    }
+  }
+
+  /** The same for a client that has no other stream to follow it: what it tells, as messages, and how it ends. */
+  start(spec: Omit<Spec, "job">): {
+    readonly messages: AsyncIterable<Uint8Array>;
+    readonly result: Promise<BuildResult>;
+  } {
+    const job = new Job(spec.id);
+    const result = this.run({ ...spec, job }).finally(() => job.told.end());
+    // Heard when the messages have been read.
+    result.catch(() => {});
+    return { messages: encoded(job.told.listen(spec.signal)), result };
+  }
+
+  /** A session whose connection is a call itself. It lasts as long as the call does. */
+  async session(call: ServerCall<{ readonly data: Uint8Array }, ReturnType<typeof bytesMessage>>): Promise<void> {
+    const header = (name: string) => call.metadata.get(name)?.join(",") ?? "";
+    const hello = sessionHello(
+      header(SESSION_HEADERS.id),
+      header(SESSION_HEADERS.sharedKey),
+      header(SESSION_HEADERS.methods),
+    );
+    const ended = Promise.withResolvers<void>();
+    const socket = connectionOf({
+      messages: () => call.messages(),
+      send: (data) => call.send(bytesMessage(data)),
+      end: ended.resolve,
+      close: ended.resolve,
+    });
+    const session = this.#sessions.add(hello, socket);
+    call.signal.addEventListener("abort", () => session.close(), { once: true });
+    await ended.promise;
+  }
+
+  async #request(spec: Spec): Promise<BuildRequest> {
+    const { sessionId, signal } = spec;
+    const session = sessionId === "" ? undefined : await this.#sessions.get(sessionId, signal);
+    const others = new Map<string, ClientSession>();
+    for (const id of otherSessions(spec.options)) {
+      if (!others.has(id)) others.set(id, await this.#sessions.get(id, signal));
+    }
+    return buildRequest({ ...spec, session, others });
+  }
+}
+
+async function* encoded(groups: AsyncIterable<readonly BuildEvent[]>): AsyncIterable<Uint8Array> {
+  for await (const group of groups) {
+    for (const message of statusMessages(group)) yield CONTROL.status.response.encode(message);
+  }
+}
+
+function bytesMessage(data: Uint8Array) {
+  return create(ControlBytesSchema, { data });
+}
