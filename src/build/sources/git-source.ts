@@ -39,7 +39,7 @@ export interface GitPorts {
   /** A folder of its own. */
   readonly root: string;
   readonly roots: Pick<Roots, "folder">;
-  readonly settings: () => SourceSettings;
+  readonly settings: () => Pick<SourceSettings, "proxies">;
 }
 
 export interface GitOptions {
@@ -325,35 +325,36 @@ async function findCommit({ repository, surroundings, signal }: Run, remote: str
 
 /** Makes sure of a commit, with as little of the history as the server lets. */
 async function fetchCommit(run: Run, remote: string, { commit, name }: Wanted): Promise<void> {
-  if (await hasCommit(run, commit)) return;
   const { repository, signal, surroundings } = run;
+  const kept = join(repository, "refs/gantry", commit);
+  if (isKept(kept, commit)) return;
   const fetch = ["fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head"];
   for (const what of name === "" ? [commit] : [name, commit]) {
+    const way = [...fetch, "--depth=1", "--", remote, `+${what}:refs/gantry/${commit}`];
     try {
-      await git(
-        [...fetch, "--depth=1", "--", remote, `+${what}:refs/gantry/${commit}`],
-        repository,
-        surroundings,
-        signal,
-      );
+      await git(way, repository, surroundings, signal);
     } catch (error) {
       // A server may refuse commits by their names, or everything but whole histories.
       if (!(error instanceof GitError)) throw error;
     }
+    if (isKept(kept, commit)) return;
+    // A tag's own object, or a branch that moved meanwhile.
     if (await hasCommit(run, commit)) return;
   }
   const isShallow = existsSync(join(repository, "shallow"));
-  const all = [
-    ...fetch,
-    ...(isShallow ? ["--unshallow"] : []),
-    "--",
-    remote,
-    "+refs/heads/*:refs/gantry/heads/*",
-    "+refs/tags/*:refs/gantry/tags/*",
-  ];
-  await git(all, repository, surroundings, signal);
+  const refs = ["+refs/heads/*:refs/gantry/heads/*", "+refs/tags/*:refs/gantry/tags/*"];
+  await git([...fetch, ...(isShallow ? ["--unshallow"] : []), "--", remote, ...refs], repository, surroundings, signal);
   if (!(await hasCommit(run, commit))) {
     throw new GantryError("not-found", `repository does not contain commit ${commit}`);
+  }
+}
+
+/** Whether a reference of the clone is a commit. */
+function isKept(path: string, commit: string): boolean {
+  try {
+    return readFileSync(path, "utf8").trim() === commit;
+  } catch {
+    return false;
   }
 }
 
@@ -375,30 +376,46 @@ async function makeCheckout(run: Run, operation: GitOperation, wanted: Wanted, c
   await fetchCommit(run, remote, wanted);
   const incoming = join(folder, `incoming-${randomBytes(6).toString("hex")}`);
   try {
-    const own = (args: readonly string[]) => git(args, incoming, surroundings, signal);
-    await git(["init", "--quiet", "--template=", "--", incoming], "/", surroundings, signal);
-    // From the clone beside it: the only time that git reads a folder of this machine.
-    const here = { ...surroundings, protocols: "file", config: [] };
-    const bare = { ...here, env: { ...here.env } };
-    await git(
-      ["fetch", "--quiet", "--no-tags", "--depth=1", "--update-shallow", "--", repository, commit],
-      incoming,
-      bare,
-      signal,
-    );
-    await own(["checkout", "--quiet", "--detach", commit]);
-    await own(["remote", "add", "--", "origin", shownRemote(remote)]);
-    if (existsSync(join(incoming, ".gitmodules"))) {
-      await own(["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"]);
+    if (!keepGitDir) {
+      mkdirSync(incoming, { mode: 0o755 });
+      const index = join(surroundings.home, "index");
+      const own = { ...surroundings, env: { ...surroundings.env, GIT_INDEX_FILE: index } };
+      const tree = [`--git-dir=${repository}`, `--work-tree=${incoming}`];
+      await git([...tree, "read-tree", "--reset", "-u", commit], incoming, own, signal);
     }
-    if (keepGitDir) {
-      for (const name of ["FETCH_HEAD", "ORIG_HEAD", "logs", "hooks"])
-        await rm(join(incoming, ".git", name), { recursive: true, force: true });
-    } else await removeGitDirs(incoming, run);
+    // Submodules want a repository around them.
+    if (keepGitDir || existsSync(join(incoming, ".gitmodules"))) {
+      await rm(incoming, { recursive: true, force: true });
+      await makeRepository(run, remote, commit, incoming);
+      if (!keepGitDir) await removeGitDirs(incoming, run);
+    }
     chmodSync(incoming, 0o755);
     await rename(incoming, checkout);
   } finally {
     await rm(incoming, { recursive: true, force: true });
+  }
+}
+
+/** A repository of one commit with its submodules, and nothing in it of how it was made. */
+async function makeRepository(
+  { repository, signal, surroundings }: Run,
+  remote: string,
+  commit: string,
+  folder: string,
+) {
+  const own = (...args: readonly string[]) => git(args, folder, surroundings, signal);
+  await git(["init", "--quiet", "--template=", "--", folder], "/", surroundings, signal);
+  // From the clone beside it: the only time that git reads a folder of this machine.
+  const here = { ...surroundings, protocols: "file", config: [] };
+  const fetch = ["fetch", "--quiet", "--no-tags", "--depth=1", "--update-shallow", "--", repository, commit];
+  await git(fetch, folder, here, signal);
+  await own("checkout", "--quiet", "--detach", commit);
+  await own("remote", "add", "--", "origin", shownRemote(remote));
+  if (existsSync(join(folder, ".gitmodules"))) {
+    await own("submodule", "--quiet", "update", "--init", "--recursive", "--depth=1");
+  }
+  for (const name of ["FETCH_HEAD", "ORIG_HEAD", "logs", "hooks"]) {
+    await rm(join(folder, ".git", name), { recursive: true, force: true });
   }
 }
 
