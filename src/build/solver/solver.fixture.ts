@@ -35,21 +35,25 @@ export interface CommandTools {
  * real builds; what runs them is the tests'.
  */
 export class TestSolver implements AsyncDisposable {
-  readonly root = mkdtempSync(join(tmpdir(), "gantry-solver-"));
-  readonly store: Store = openMemory();
+  readonly root: string;
+  readonly store: Store;
   /** What `RUN name` does; each call is noted in `ran`. */
   readonly commands = new Map<string, Command>();
   readonly ran: string[] = [];
-  readonly folder = join(this.root, "context");
+  readonly folder: string;
   readonly maxParallelism: number;
   snapshots!: Snapshotter;
   roots!: Roots;
   cache!: StepCache;
   solver!: Solver;
 
-  constructor(maxParallelism = 8) {
+  /** In a folder of its own, which its disposal removes, or in one that a test has. */
+  constructor(maxParallelism = 8, root = mkdtempSync(join(tmpdir(), "gantry-solver-")), store = openMemory()) {
     this.maxParallelism = maxParallelism;
-    mkdirSync(this.folder);
+    this.root = root;
+    this.store = store;
+    this.folder = join(root, "context");
+    mkdirSync(this.folder, { recursive: true });
     this.open();
   }
 
