@@ -35,6 +35,15 @@ export function listXattrs(target: XattrTarget): string[] {
   return length === 0 ? [] : buffer.toString("utf8", 0, length - 1).split("\0");
 }
 
+/** Whether an open file has any. */
+export function hasXattrs(fd: number): boolean {
+  const length = c.flistxattr(fd, null, 0) as number;
+  if (length >= 0) return length > 0;
+  const error = errnoError("listxattr", String(fd));
+  if (hasCode(error, "EOPNOTSUPP")) return false;
+  throw error;
+}
+
 /** The value, undefined if there is no such attribute. */
 export function getXattr(target: XattrTarget, name: string): Buffer | undefined {
   const key = cName("getxattr", name);

@@ -276,7 +276,9 @@ export class FolderSnapshotter implements Snapshotter {
     const row = this.#table.need(nameOrKey);
     using open = this.#open(row);
     const changes = this.#layout.changes(open.fs, open.below);
-    yield* packLayer(row.parent === undefined ? withoutMarks(changes) : changes);
+    yield* packLayer(row.parent === undefined ? withoutMarks(changes) : changes, {
+      isStill: row.kind === "committed",
+    });
   }
 
   async *changes(nameOrKey: string): AsyncGenerator<PathChange> {

@@ -155,7 +155,6 @@ function encodeBlock(entry: TarEntry, flag: string): Buffer {
   octal(block, 116, 8, entry.gid);
   octal(block, 124, 12, entry.size);
   octal(block, 136, 12, Math.max(entry.mtime.seconds, 0));
-  block.write("        ", 148, "latin1");
   block.write(flag, 156, "latin1");
   text(block, 157, 100, entry.linkName);
   block.write("ustar\x0000", 257, "latin1");
@@ -164,18 +163,77 @@ function encodeBlock(entry: TarEntry, flag: string): Buffer {
   octal(block, 329, 8, entry.major);
   octal(block, 337, 8, entry.minor);
   text(block, 345, 155, split.prefix);
-  let sum = 0;
-  for (const byte of block) sum += byte;
-  block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
+  seal(block, 0);
   return block;
 }
 
-function text(block: Buffer, at: number, length: number, value: string): void {
-  nameToBytes(value).copy(block, at, 0, length);
+/** A regular file of which a header's one block says everything. */
+export interface PlainFile {
+  readonly name: string;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  /** Whole Unix seconds. */
+  readonly mtime: number;
 }
+
+const LARGEST_ID = 8 ** 7;
+const LARGEST_NUMBER = 8 ** 11;
+
+/**
+ * Writes the header of a plain file where it goes, the same bytes that `encodeHeader` gives: for archives of many small
+ * ones. False, with nothing written, if it takes more than one block.
+ */
+export function writePlainHeader(into: Buffer, at: number, file: PlainFile): boolean {
+  const { gid, mtime, name, size, uid } = file;
+  if (uid >= LARGEST_ID || gid >= LARGEST_ID || size >= LARGEST_NUMBER || mtime < 0 || mtime >= LARGEST_NUMBER)
+    return false;
+  if (name.length > 100) return false;
+  for (let index = 0; index < name.length; index++) {
+    const code = name.charCodeAt(index);
+    if (code === 0 || code > 0x7f) return false;
+  }
+  into.fill(0, at, at + BLOCK);
+  into.write(name, at, "latin1");
+  octal(into, at + 100, 8, file.mode);
+  octal(into, at + 108, 8, uid);
+  octal(into, at + 116, 8, gid);
+  octal(into, at + 124, 12, size);
+  octal(into, at + 136, 12, mtime);
+  into[at + 156] = ZERO;
+  into.write("ustar\x0000", at + 257, "latin1");
+  octal(into, at + 329, 8, 0);
+  octal(into, at + 337, 8, 0);
+  seal(into, at);
+  return true;
+}
+
+/** The sum over the block, counted with blanks in its own place. */
+function seal(block: Buffer, at: number): void {
+  let sum = 8 * BLANK;
+  for (let index = at, end = at + BLOCK; index < end; index++) sum += block[index]!;
+  digits(block, at + 148, 6, sum);
+  block[at + 154] = 0;
+  block[at + 155] = BLANK;
+}
+
+function text(block: Buffer, at: number, length: number, value: string): void {
+  if (value !== "") nameToBytes(value).copy(block, at, 0, length);
+}
+
+const ZERO = 0x30;
+const BLANK = 0x20;
 
 function octal(block: Buffer, at: number, length: number, value: number): void {
   // What does not fit is in a PAX record.
-  const fits = value < 8 ** (length - 1) ? value : 0;
-  block.write(fits.toString(8).padStart(length - 1, "0"), at, "latin1");
+  digits(block, at, length - 1, value < 8 ** (length - 1) ? value : 0);
+}
+
+function digits(block: Buffer, at: number, count: number, value: number): void {
+  let rest = value;
+  for (let index = at + count - 1; index >= at; index--) {
+    block[index] = ZERO + (rest % 8);
+    rest = Math.floor(rest / 8);
+  }
 }
