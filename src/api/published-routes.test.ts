@@ -13,6 +13,8 @@ GET /system/df
 POST /build
 POST /build/cancel
 POST /build/prune
+POST /session
+POST /grpc
 POST /auth
 GET /containers/json
 POST /containers/create
@@ -84,8 +86,6 @@ const ABSENT = `
 GET /containers/{id}/checkpoints
 POST /containers/{id}/checkpoints
 DELETE /containers/{id}/checkpoints/{checkpoint}
-POST /session
-POST /grpc
 POST /swarm/init
 POST /swarm/join
 POST /swarm/leave

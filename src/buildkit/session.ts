@@ -53,5 +53,5 @@ export const SESSION_METADATA = {
 } as const;
 
 /** The name of a build in the metadata of what its client asks meanwhile. */
-export const BUILD_ID = "buildid";
+export const BUILD_ID = "buildkit-controlapi-buildid";
 export { SESSION_HEADERS } from "./session-headers.ts";

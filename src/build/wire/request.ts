@@ -35,8 +35,14 @@ const UPLOADS = "buildkit-session";
 const OWN_SYNTAX = /^(?:docker\.io\/)?docker\/dockerfile(?:-upstream)?(?:[:@]|$)/;
 const OUTPUTS: ReadonlySet<string> = new Set(["image", "registry", "local", "tar", "oci", "docker", "cacheonly"]);
 const CACHES: ReadonlySet<string> = new Set(["inline", "local", "registry"]);
-/** What clients add of themselves, and what means nothing here: image ids and digests are told both, always. */
-const WITHOUT_MEANING: ReadonlySet<string> = new Set(["prefer-image-digest", "buildinfo", "buildinfo-attrs"]);
+/** What is the client's own, as where it puts a result, and what is always so: ids and digests are told both. */
+const WITHOUT_MEANING: ReadonlySet<string> = new Set([
+  "context",
+  "dest",
+  "prefer-image-digest",
+  "buildinfo",
+  "buildinfo-attrs",
+]);
 
 /** The request in the builder's terms. Throws `invalid` or `unsupported`, naming what it is about. */
 export function buildRequest(asked: Asked): BuildRequest {

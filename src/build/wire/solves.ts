@@ -34,12 +34,8 @@ export class Solves {
   async run(spec: Spec): Promise<BuildResult> {
     let plan: PlannedBuild | undefined;
     try {
-      return await this.#builder.build(await this.#request(spec), {
-        signal: spec.signal,
-        onEvent: (event) => spec.job.told.add(event),
-        onPlan: (made) => {
-          plan = made;
-        },
+      return await this.#build(spec, (made) => {
+        plan = made;
       });
     } catch (error) {
       throw solveError(error, plan);
@@ -52,7 +48,7 @@ export class Solves {
     readonly result: Promise<BuildResult>;
   } {
     const job = new Job(spec.id);
-    const result = this.run({ ...spec, job }).finally(() => job.told.end());
+    const result = this.#build({ ...spec, job }).finally(() => job.told.end());
     // Heard when the messages have been read.
     result.catch(() => {});
     return { messages: encoded(job.told.listen(spec.signal)), result };
@@ -76,6 +72,14 @@ export class Solves {
     const session = this.#sessions.add(hello, socket);
     call.signal.addEventListener("abort", () => session.close(), { once: true });
     await ended.promise;
+  }
+
+  async #build(spec: Spec, onPlan?: (plan: PlannedBuild) => void): Promise<BuildResult> {
+    return this.#builder.build(await this.#request(spec), {
+      signal: spec.signal,
+      onEvent: (event) => spec.job.told.add(event),
+      ...(onPlan && { onPlan }),
+    });
   }
 
   async #request(spec: Spec): Promise<BuildRequest> {
