@@ -53,7 +53,8 @@ function needed(stages: readonly Stage[], graph: PlannedBuild["graph"]): Stage[]
   const working = new Set(graph.vertices.map(({ stage }) => stage.toLowerCase()));
   const found = new Set<Stage>();
   for (const [index, stage] of stages.entries()) {
-    if (!working.has(stage.name || String(index)) && !working.has(String(index))) continue;
+    const names = stage.name === "" ? [String(index), `stage-${index}`] : [stage.name, String(index)];
+    if (!names.some((name) => working.has(name))) continue;
     for (let below: Stage | undefined = stage; below !== undefined && !found.has(below); ) {
       found.add(below);
       below = stageBelow(stages, below);
