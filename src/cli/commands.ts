@@ -17,12 +17,14 @@ export interface CommandRow {
 }
 
 export interface GroupRow {
+  /** Of two words: a group within a group. */
   readonly name: string;
   readonly short: string;
 }
 
 export const GROUPS: readonly GroupRow[] = [
-  { name: "builder", short: "Manage the cache of builds" },
+  { name: "builder", short: "Manage builds and their cache" },
+  { name: "builder history", short: "Manage the history of builds" },
   { name: "container", short: "Manage containers" },
   { name: "context", short: "Manage contexts" },
   { name: "healthcheck", short: "Check the health of containers" },
@@ -33,7 +35,15 @@ export const GROUPS: readonly GroupRow[] = [
   { name: "volume", short: "Manage volumes" },
 ];
 
-/** `names`: `group name alias… [=shortcut]`, a `*` at the end for the common ones, a `/` for the hidden. */
+/** The groups within a group; within "", those directly under `gantry`. */
+export function groupsIn(group: string): readonly GroupRow[] {
+  const prefix = group === "" ? "" : `${group} `;
+  return GROUPS.filter(({ name }) => name.startsWith(prefix) && !name.slice(prefix.length).includes(" "))
+    .map(({ name, short }) => ({ name: name.slice(prefix.length), short }))
+    .filter(({ name }) => name !== "");
+}
+
+/** `names`: `group name alias…` [=shortcut]`, a `*` at the end for the common ones, a `/` for the hidden. */
 function row(names: string, short: string, load: () => Promise<Command>): CommandRow {
   const words = names.split(" ");
   const shortcut = words.find((word) => word.startsWith("="))?.slice(1);
@@ -41,7 +51,7 @@ function row(names: string, short: string, load: () => Promise<Command>): Comman
     (word) => !word.startsWith("=") && word !== "*" && word !== "/",
   );
   return {
-    group: group === "-" ? "" : group,
+    group: group === "-" ? "" : group.replace("/", " "),
     name,
     aliases,
     shortcut,
@@ -285,7 +295,54 @@ export const COMMANDS: readonly CommandRow[] = [
     async () => (await import("./commands/dial-stdio.ts")).dialStdio,
   ),
   row("system prune", "Remove unused data", async () => (await import("./commands/system-prune.ts")).pruneSystem),
+  row(
+    "image build =build *",
+    "Build an image from a Dockerfile",
+    async () => (await import("./commands/build.ts")).build,
+  ),
+  row("- bake =bake", "Build what a Bake or Compose file says", async () => (await import("./commands/bake.ts")).bake),
+  row("builder build", "Build an image from a Dockerfile", async () => (await import("./commands/build.ts")).build),
+  row(
+    "builder du",
+    "Show what the builder keeps",
+    async () => (await import("./commands/builder-cache.ts")).builderUsage,
+  ),
   row("builder prune", "Remove build cache", async () => (await import("./commands/prune.ts")).pruneBuilder),
+  row(
+    "builder export-cache",
+    "Export a cache mount as a tar archive",
+    async () => (await import("./commands/builder-cache.ts")).exportCacheMount,
+  ),
+  row(
+    "builder import-cache",
+    "Import a cache mount from a tar archive",
+    async () => (await import("./commands/builder-cache.ts")).importCacheMount,
+  ),
+  row(
+    "builder/history ls list",
+    "List builds",
+    async () => (await import("./commands/builder-history.ts")).listHistory,
+  ),
+  row(
+    "builder/history logs",
+    "Print the log of a build",
+    async () => (await import("./commands/builder-history.ts")).historyLogs,
+  ),
+  row(
+    "builder/history inspect",
+    "Show a build and its steps",
+    async () => (await import("./commands/builder-history.ts")).inspectHistory,
+  ),
+  row(
+    "builder/history open",
+    "Draw a build over time",
+    async () => (await import("./commands/builder-history.ts")).openHistory,
+  ),
+  row(
+    "builder/history rm",
+    "Remove builds from the history",
+    async () => (await import("./commands/builder-history.ts")).removeHistory,
+  ),
   row("context create", "Create a context", async () => (await import("./commands/context.ts")).createContext),
   row(
     "context export",

@@ -1,6 +1,6 @@
 import { isOlder } from "../client/client.ts";
 import type { Command } from "./command.ts";
-import { COMMANDS, type CommandRow, GROUPS } from "./commands.ts";
+import { COMMANDS, type CommandRow, GROUPS, groupsIn } from "./commands.ts";
 import type { FlagSpec } from "./flags/spec.ts";
 import { flagUsages } from "./flags/usage.ts";
 
@@ -36,7 +36,7 @@ export function rootHelp(globals: readonly FlagSpec[]): string {
   return [
     "Usage:  gantry [OPTIONS] COMMAND\n\nA self-sufficient runtime for containers\n",
     `Common Commands:\n${listing(common)}`,
-    `Management Commands:\n${listing(sorted(GROUPS))}`,
+    `Management Commands:\n${listing(sorted(groupsIn("")))}`,
     `Commands:\n${listing(sorted(direct.filter((row) => !row.common)))}`,
     `Global Options:\n${flagUsages(globals, columns())}`,
     "Run 'gantry COMMAND --help' for more information on a command.\n",
@@ -45,7 +45,7 @@ export function rootHelp(globals: readonly FlagSpec[]): string {
 
 export function groupHelp(group: string): string {
   const short = GROUPS.find((row) => row.name === group)?.short ?? "";
-  const rows = COMMANDS.filter((row) => row.group === group && !row.hidden);
+  const rows = [...COMMANDS.filter((row) => row.group === group && !row.hidden), ...groupsIn(group)];
   return [
     `Usage:  gantry ${group} COMMAND\n\n${short}\n`,
     `Commands:\n${listing(sorted(rows))}`,

@@ -1,6 +1,5 @@
 /** Commands of docker's that this version has not, and why: it runs containers on one host. */
 const CLUSTER = "this version manages containers on one host and has no swarm";
-const BUILD = "this version builds no images: use `gantry pull`, `load`, `import` or `image bootstrap`";
 const PLUGINS = "this version has no managed plugins";
 
 const LATER: Readonly<Record<string, string>> = {
@@ -10,10 +9,7 @@ const LATER: Readonly<Record<string, string>> = {
   stack: CLUSTER,
   config: CLUSTER,
   secret: CLUSTER,
-  build: BUILD,
-  "image build": BUILD,
-  "builder build": BUILD,
-  buildx: BUILD,
+  buildx: "see `gantry build`, `gantry bake` and `gantry builder`; `docker buildx` works with its socket",
   trust: "Docker Content Trust is not available: see `gantry image sign` and `gantry image verify`",
   plugin: PLUGINS,
   compose: "this version has no compose: `docker compose` works with its socket",

@@ -1,7 +1,7 @@
 import { VERSION } from "../base/version.ts";
 import { EngineClient, isOlder } from "../client/client.ts";
 import { argumentComplaint, type Call, type Command, ExitError } from "./command.ts";
-import { COMMANDS, type CommandRow, findCommand, GROUPS } from "./commands.ts";
+import { COMMANDS, type CommandRow, findCommand, GROUPS, groupsIn } from "./commands.ts";
 import { engineClient } from "./engine-client.ts";
 import { errorLine } from "./error-line.ts";
 import { FlagError, type ParsedFlags, parseFlags } from "./flags/parse.ts";
@@ -74,28 +74,42 @@ async function dispatch(globals: ParsedFlags, words: readonly string[], wantsHel
     return await unknown(
       "gantry",
       first,
-      COMMANDS.flatMap((row) => row.shortcut ?? []).concat(GROUPS.map((g) => g.name)),
+      COMMANDS.flatMap((row) => row.shortcut ?? []).concat(groupsIn("").map(({ name }) => name)),
     );
   }
-  const second = words[1];
-  if (second === undefined || isHelp(second) || second === "help") {
+  return await dispatchGroup(globals, first, words.slice(1), wantsHelp);
+}
+
+/** A command of a group, or of a group within it. */
+async function dispatchGroup(
+  globals: ParsedFlags,
+  group: string,
+  words: readonly string[],
+  wantsHelp: boolean,
+): Promise<number> {
+  const [name] = words;
+  if (name === undefined || isHelp(name) || name === "help") {
     const { groupHelp } = await import("./help.ts");
     // Asked for, help is what the command prints; else it says what is missing.
-    (second === undefined && !wantsHelp ? complain : printLine)(groupHelp(first).trimEnd());
+    (name === undefined && !wantsHelp ? complain : printLine)(groupHelp(group).trimEnd());
     return 0;
   }
-  const command = findCommand(first, second);
-  if (command !== undefined)
-    return await invoke(globals, command, `gantry ${first} ${second}`, words.slice(2), wantsHelp);
-  if (second.startsWith("-")) {
-    const text = second.startsWith("--")
-      ? `unknown flag: ${second.split("=")[0]}`
-      : `unknown shorthand flag: '${second[1] ?? ""}' in ${second}`;
-    complain(`${text}\n\nUsage:  gantry ${first} COMMAND\n\nRun 'gantry ${first} --help' for more information`);
+  const command = findCommand(group, name);
+  if (command !== undefined) {
+    return await invoke(globals, command, `gantry ${group} ${name}`, words.slice(1), wantsHelp);
+  }
+  if (groupsIn(group).some((inner) => inner.name === name)) {
+    return await dispatchGroup(globals, `${group} ${name}`, words.slice(1), wantsHelp);
+  }
+  if (name.startsWith("-")) {
+    const text = name.startsWith("--")
+      ? `unknown flag: ${name.split("=")[0]}`
+      : `unknown shorthand flag: '${name[1] ?? ""}' in ${name}`;
+    complain(`${text}\n\nUsage:  gantry ${group} COMMAND\n\nRun 'gantry ${group} --help' for more information`);
     return 125;
   }
-  const siblings = COMMANDS.filter((row) => row.group === first).flatMap((row) => [row.name, ...row.aliases]);
-  return await unknown(`gantry ${first}`, second, siblings);
+  const siblings = COMMANDS.filter((row) => row.group === group).flatMap((row) => [row.name, ...row.aliases]);
+  return await unknown(`gantry ${group}`, name, siblings);
 }
 
 async function unknown(parent: string, word: string, candidates: readonly string[]): Promise<number> {

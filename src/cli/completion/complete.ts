@@ -1,4 +1,4 @@
-import { COMMANDS, type CommandRow, findCommand, GROUPS } from "../commands.ts";
+import { COMMANDS, type CommandRow, findCommand, groupsIn } from "../commands.ts";
 import { engineClient } from "../engine-client.ts";
 import { type ParsedFlags, parseFlags } from "../flags/parse.ts";
 import type { FlagSpec } from "../flags/spec.ts";
@@ -54,7 +54,7 @@ async function candidatesOf(words: readonly string[], globals: readonly FlagSpec
     return await flagValue(asked(start), "", value.spec, value.prefix, word);
   if (start.args.length === 0) return word.startsWith("-") ? flagNames(globals) : rootNames();
   const found = commandOf(start.args);
-  if (found === undefined) return start.args.length === 1 ? groupNames(start.args[0] ?? "") : { values: [] };
+  if (found === undefined) return start.args.length <= 2 ? groupNames(start.args.join(" ")) : { values: [] };
   const command = await found.row.load();
   const walk = new FlagWalk(command.flags, found.rest, command.interspersed ?? true);
   const key = `${found.row.group} ${found.row.name}`;
@@ -78,14 +78,16 @@ function commandOf(
   const direct = findCommand("", first);
   if (direct !== undefined) return { row: direct, rest: args.slice(1) };
   const inner = args.length > 1 ? findCommand(first, second) : undefined;
-  return inner === undefined ? undefined : { row: inner, rest: args.slice(2) };
+  if (inner !== undefined) return { row: inner, rest: args.slice(2) };
+  const deeper = args.length > 2 ? findCommand(`${first} ${second}`, args[2] ?? "") : undefined;
+  return deeper === undefined ? undefined : { row: deeper, rest: args.slice(3) };
 }
 
 function rootNames(): Candidates {
   const rows = COMMANDS.filter((row) => row.shortcut !== undefined && !row.hidden);
   const values = [
     ...rows.map((row) => [row.shortcut ?? "", row.short] as const),
-    ...GROUPS.map((group) => [group.name, group.short] as const),
+    ...groupsIn("").map(({ name, short }) => [name, short] as const),
     ["help", "Help about a command"] as const,
   ];
   return { values: values.sort(([a], [b]) => (a < b ? -1 : 1)) };
@@ -94,7 +96,8 @@ function rootNames(): Candidates {
 function groupNames(group: string): Candidates {
   if (group === "help") return rootNames();
   const rows = COMMANDS.filter((row) => row.group === group && !row.hidden);
-  return { values: rows.map((row) => [row.name, row.short] as const).sort(([a], [b]) => (a < b ? -1 : 1)) };
+  const values = [...rows, ...groupsIn(group)].map(({ name, short }) => [name, short] as const);
+  return { values: values.sort(([a], [b]) => (a < b ? -1 : 1)) };
 }
 
 function flagNames(specs: readonly FlagSpec[]): Candidates {

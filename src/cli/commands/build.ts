@@ -1,0 +1,98 @@
+import { writeFileSync } from "node:fs";
+import { askedByFlags, BUILD_FLAGS, progressOf } from "../build/flags.ts";
+import { untilInterrupted } from "../build/interrupt.ts";
+import type { Input } from "../build/request.ts";
+import { BuildFailure, type Built, imageIdOf, metadataOf, printExplanations, runBuild } from "../build/run.ts";
+import { openFailedStep } from "../build/shell.ts";
+import { FolderWatch } from "../build/watch.ts";
+import { type Call, type Command, ExitError } from "../command.ts";
+import { complain, print, printLine } from "../output/print.ts";
+import { isTerminal } from "../streams/terminal.ts";
+
+export const build: Command = {
+  usage: "[OPTIONS] PATH | URL | -",
+  args: { rule: "exactly", count: 1 },
+  flags: BUILD_FLAGS,
+  async run(call) {
+    if (!call.flags.bool("watch")) return buildOnce(call);
+    return watchAndBuild(call);
+  },
+};
+
+/** Standard input, for whoever asks first. */
+export const STDIN: Input = {
+  stream: () => process.stdin,
+  get isTerminal() {
+    return isTerminal(0);
+  },
+};
+
+async function buildOnce(call: Call): Promise<number> {
+  using interrupt = untilInterrupted();
+  const { flags } = call;
+  const asked = askedByFlags(call);
+  const quiet = flags.bool("quiet");
+  const isQuestion = asked.call !== "build";
+  const progress = quiet || isQuestion ? "quiet" : progressOf(flags);
+  const built = await runBuild(call, asked, STDIN, {
+    progress,
+    signal: interrupt.signal,
+    verbose: flags.bool("debug"),
+    ...(asked.keepFailed && {
+      onFailure: async (failure: BuildFailure) => {
+        complain(failure.message);
+        await openFailedStep(call, failure.ref);
+      },
+    }),
+  });
+  if (isQuestion) return answer(built);
+  writeFiles(call, built);
+  if (quiet) printLine(imageIdOf(built));
+  if (asked.explain) await printExplanations(call, built.ref);
+  return 0;
+}
+
+/** What a question about the Dockerfile was answered. */
+function answer({ response }: Built): number {
+  print(response.get("result.txt") ?? "");
+  return Number(response.get("result.statuscode") ?? 0);
+}
+
+function writeFiles({ flags }: Call, built: Built): void {
+  const [iidFile, metadataFile] = [flags.text("iidfile"), flags.text("metadata-file")];
+  if (iidFile !== "") writeFileSync(iidFile, imageIdOf(built));
+  if (metadataFile !== "") writeFileSync(metadataFile, metadataOf(built));
+}
+
+/** Until Ctrl-C. A build that fails is said to have, and the next change begins another. */
+async function watchAndBuild(call: Call): Promise<number> {
+  using interrupt = untilInterrupted();
+  const { flags } = call;
+  const asked = askedByFlags(call);
+  const options = { progress: progressOf(flags), signal: interrupt.signal, verbose: flags.bool("debug") };
+  let watch: FolderWatch | undefined;
+  try {
+    for (;;) {
+      try {
+        const built = await runBuild(call, asked, STDIN, options);
+        if (built.prepared.folder === undefined) {
+          throw new ExitError(1, "--watch needs a folder as the context, since nobody tells of changes elsewhere");
+        }
+        writeFiles(call, built);
+        if (asked.explain) await printExplanations(call, built.ref);
+        watch ??= new FolderWatch([built.prepared.folder]);
+      } catch (error) {
+        if (!(error instanceof BuildFailure) || interrupt.signal.aborted) throw error;
+        complain(error.message);
+        watch ??= new FolderWatch([asked.context]);
+      }
+      complain("\nwatching for changes; Ctrl-C ends it");
+      complain(`${await watch.change(interrupt.signal)} has changed`);
+    }
+  } catch (error) {
+    if (interrupt.signal.aborted) return 130;
+    throw error;
+  } finally {
+    watch?.[Symbol.dispose]();
+  }
+}
