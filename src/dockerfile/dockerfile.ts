@@ -1,7 +1,7 @@
 import { GantryError, messageOf } from "../base/errors.ts";
 import type { ArgInstruction, Dockerfile, IncludeInstruction, Instruction, Stage } from "./instruction.ts";
 import type { Node } from "./node.ts";
-import { parseNodes } from "./parse.ts";
+import { finished, nodesInSteps } from "./parse.ts";
 import { readFrom, readInclude, readInstruction } from "./read-instruction.ts";
 import { DockerfileError, invalid, located, type SourceFile } from "./source.ts";
 
@@ -13,8 +13,18 @@ const MOST_STAGES = 1_000;
  * UTF-8 are the caller's to replace.
  */
 export function parseDockerfile(source: SourceFile): Dockerfile {
-  const { nodes, ...file } = parseNodes(source);
-  const { metaArgs, includes, stages } = new Draft(source, nodes);
+  return finished(dockerfileInSteps(source));
+}
+
+/** The same with a pause after each instruction, for those who must not hold up others. */
+export function* dockerfileInSteps(source: SourceFile): Generator<void, Dockerfile> {
+  const { nodes, ...file } = yield* nodesInSteps(source);
+  const draft = new Draft(source);
+  for (const node of nodes) {
+    draft.add(node);
+    yield;
+  }
+  const { metaArgs, includes, stages } = draft;
   return { source, ...file, metaArgs, includes, stages };
 }
 
@@ -25,12 +35,11 @@ class Draft {
   readonly #source: SourceFile;
   #instructions: Instruction[] | undefined;
 
-  constructor(source: SourceFile, nodes: readonly Node[]) {
+  constructor(source: SourceFile) {
     this.#source = source;
-    for (const node of nodes) this.#add(node);
   }
 
-  #add(node: Node): void {
+  add(node: Node): void {
     const name = node.name.toLowerCase();
     if (name === "from") {
       this.#begin(node);

@@ -17,7 +17,7 @@ export type Flags<Kinds extends FlagKinds> = {
 /** Reads the flags of a node. Throws `invalid` for one that is unknown, given twice or has no fitting value. */
 export function readFlags<const Kinds extends FlagKinds>(words: readonly string[], kinds: Kinds): Flags<Kinds> {
   const values = new Map<string, boolean | string | string[]>();
-  for (const [name, kind] of Object.entries(kinds)) if (kind === "texts") values.set(name, []);
+  for (const name in kinds) if (kinds[name] === "texts") values.set(name, []);
   const used = new Set<string>();
   for (const word of words) {
     const equals = word.indexOf("=");

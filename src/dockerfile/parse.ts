@@ -47,13 +47,26 @@ const WITH_HEREDOCS: ReadonlySet<string> = new Set(["add", "copy", "run"]);
  * lines. Takes time and memory in proportion to the text.
  */
 export function parseNodes(source: SourceFile): ParsedFile {
+  return finished(nodesInSteps(source));
+}
+
+/** The same with a pause after each instruction, for those who must not hold up others. */
+export function nodesInSteps(source: SourceFile): Generator<void, ParsedFile> {
   return new FileParser(source).parse();
+}
+
+/** What a generator returns in the end. */
+export function finished<T>(steps: Generator<void, T>): T {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
 }
 
 /** The instruction of a trigger that an image carries; its lines are those of the FROM that brought it. */
 export function parseTrigger(text: string, source: SourceFile | undefined, range: SourceRange): Node {
   const { nodes } = located({ ...(source !== undefined && { source }), range }, () => {
-    return new FileParser({ name: "ONBUILD", text }).parse();
+    return parseNodes({ name: "ONBUILD", text });
   });
   const [node] = nodes;
   if (node === undefined || nodes.length > 1) throw invalid("onbuild trigger should be a single expression");
@@ -81,8 +94,11 @@ class FileParser {
     this.#text = source.text.startsWith("\ufeff") ? source.text.slice(1) : source.text;
   }
 
-  parse(): ParsedFile {
-    for (let line = this.#next(); line !== undefined; line = this.#next()) this.#instruction(line);
+  *parse(): Generator<void, ParsedFile> {
+    for (let line = this.#next(); line !== undefined; line = this.#next()) {
+      this.#instruction(line);
+      yield;
+    }
     if (this.#nodes.length === 0) {
       throw this.#failAt(this.#line, this.#line, () => {
         throw invalid("file with no instructions");

@@ -1,7 +1,8 @@
 /** Edits between two words from which on they are no longer taken for each other. */
 const TOO_FAR = 3;
-/** Nobody mistypes a longer one. */
+/** Nobody mistypes a longer one, or has more to choose from. */
 const LONGEST = 100;
+const MOST_OPTIONS = 200;
 
 /** The option that was meant by a mistyped word; undefined if none is near or the word is one of them. */
 export function suggestion(
@@ -13,7 +14,9 @@ export function suggestion(
   const wanted = caseSensitive ? word : word.toLowerCase();
   let best: string | undefined;
   let least = TOO_FAR;
+  let count = 0;
   for (const option of options) {
+    if (++count > MOST_OPTIONS) break;
     const candidate = caseSensitive ? option : option.toLowerCase();
     if (candidate === wanted) return undefined;
     if (Math.abs(candidate.length - wanted.length) >= least) continue;

@@ -1,5 +1,6 @@
+import { Breath } from "../../base/breath.ts";
 import { checkDirective, detectSyntax } from "../../dockerfile/directive.ts";
-import { parseDockerfile } from "../../dockerfile/dockerfile.ts";
+import { dockerfileInSteps } from "../../dockerfile/dockerfile.ts";
 import type { Dockerfile, IncludeInstruction } from "../../dockerfile/instruction.ts";
 import { type LintOptions, readLintOptions } from "../../dockerfile/linter.ts";
 import { DockerfileError, invalid, located, type SourceFile, withPlace } from "../../dockerfile/source.ts";
@@ -40,7 +41,7 @@ class Loader {
 
   /** `way`: the files that lead here; none may be among those that it includes. */
   async load(source: SourceFile, context: string, way: readonly string[]): Promise<LoadedFile> {
-    const dockerfile = this.#parse(source);
+    const dockerfile = await this.#parse(source);
     const lint = this.#lint ?? ownLint(source);
     const includes = [];
     for (const instruction of dockerfile.includes) {
@@ -55,7 +56,7 @@ class Loader {
     return { dockerfile, context, lint, includes };
   }
 
-  #parse(source: SourceFile): Dockerfile {
+  async #parse(source: SourceFile): Promise<Dockerfile> {
     if (source.text === "") throw invalid(`the Dockerfile (${source.name}) cannot be empty`);
     const syntax = detectSyntax(source.text);
     if (syntax !== undefined) {
@@ -63,7 +64,15 @@ class Loader {
         requireOwnSyntax(syntax.reference),
       );
     }
-    return parseDockerfile(source);
+    const breath = new Breath();
+    const steps = dockerfileInSteps(source);
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done) return value;
+      if (!breath.isDue) continue;
+      await breath.take();
+      this.#input.signal.throwIfAborted();
+    }
   }
 
   async #include(

@@ -165,7 +165,7 @@ class PlanMaker {
   }
 
   #buildWarnings(planners: readonly Planner[]): BuildWarning[] {
-    const vertex = sha256Of(`[internal] load build definition from ${this.#input.file}`);
+    const vertex = sha256Of(`[internal] load build definition from ${this.#input.file.split("/").at(-1)}`);
     const warnings = this.#linter.warnings.map(({ rule, message, source, range }): BuildWarning => {
       return {
         vertex,
