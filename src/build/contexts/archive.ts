@@ -22,6 +22,8 @@ export type Unpacked =
 export interface UnpackOptions {
   /** Bytes that an archive may unpack to for each of its own. */
   readonly mostRatio: number;
+  /** Bytes that it may unpack to whatever its size. */
+  readonly free?: number;
   readonly signal: AbortSignal;
   readonly onBytes?: (bytes: number) => void;
 }
@@ -175,8 +177,9 @@ class Counter {
 
   #take(piece: Buffer): Buffer {
     this.#unpacked += piece.length;
-    if (this.#unpacked > FREE && this.#unpacked > this.#packed * this.#options.mostRatio) {
-      const why = `it unpacks to more than ${this.#options.mostRatio} times its size`;
+    const { free = FREE, mostRatio } = this.#options;
+    if (this.#unpacked > free && this.#unpacked > this.#packed * mostRatio) {
+      const why = `it unpacks to more than ${mostRatio} times its size`;
       throw new GantryError("invalid", `cannot unpack the context: ${why}`);
     }
     return piece;

@@ -15,6 +15,8 @@ export class FakeSession implements BuildSession {
   readonly secrets = new Map<string, string>();
   /** Paths whose bytes were asked for, of all syncs. */
   readonly sent: string[] = [];
+  /** Sends what a wanted file is a link to as well: its folder's other files. */
+  followLinks = false;
   /** Called before the files' bytes are sent. */
   beforeContents: () => Promise<void> = async () => {};
 
@@ -37,7 +39,7 @@ export class FakeSession implements BuildSession {
       const isFollowed = request.followPaths.some(
         (one) => one === path || one.startsWith(`${path}/`) || path.startsWith(`${one}/`),
       );
-      if (request.followPaths.length > 0 && !isFollowed) continue;
+      if (request.followPaths.length > 0 && !isFollowed && !this.followLinks) continue;
       if (await receiver.file(stat)) wanted.push(stat);
     }
     await this.beforeContents();
