@@ -4,9 +4,11 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { openResults, outputOf, type ResultsFixture } from "../../src/build/results/results.fixture.ts";
 import { registries } from "../../src/remote/registry.fixture.ts";
+import { built } from "../builds.ts";
 import { findProgram, finish } from "../command.ts";
 import { ContainersTools, toolMissing } from "../containers-tools.ts";
 import { NO_DOCKERD, TestDockerd } from "../dockerd.ts";
+import { NO_DOCKER, startEngine } from "../engine.ts";
 import { makeTestRoot, removeTestRoot } from "../leftovers.ts";
 import { registryMissing, startRegistry } from "../registry.ts";
 
@@ -142,4 +144,38 @@ test("sends archives that Docker loads as the same image, and saves again", {
   const other = openResults(t);
   await other.images.load(createReadStream(saved), {});
   assert.equal(other.images.resolve("made:docker").id, imageId);
+});
+
+const DOCKERFILE = `FROM busybox
+ARG SOURCE_DATE_EPOCH
+COPY file /etc/file
+RUN mkdir /made && date > /made/now && touch /made/it && rm /made/now
+RUN true
+CMD ["cat", "/etc/file"]
+LABEL which=both
+`;
+
+test("two engines make the same image of a Dockerfile, some time apart, and Docker runs with it", {
+  skip: NO_DOCKER,
+  timeout: 180_000,
+}, async () => {
+  const ids: string[] = [];
+  for (const turn of ["one", "other"]) {
+    await using engine = await startEngine();
+    const args = ["-t", "made:1", "-t", "made:2", "--build-arg", "SOURCE_DATE_EPOCH=1700000000", "--label", "own=1"];
+    const files = { file: "hello\n" };
+    await built(engine, DOCKERFILE, { args, files });
+    // The same again is the same image, also where the context's files are others by their times.
+    const [first] = JSON.parse(await engine.ok("image", "inspect", "made:1"));
+    await built(engine, DOCKERFILE, { args: [...args, "--no-cache"], files });
+    const [again] = JSON.parse(await engine.ok("image", "inspect", "made:2"));
+    assert.equal(again.Id, first.Id, turn);
+    assert.deepEqual(first.Config.Labels, { ...first.Config.Labels, which: "both", own: "1" });
+    assert.equal(first.Created, "2023-11-14T22:13:20Z");
+    assert.equal(await engine.ok("run", "--rm", "--network", "none", "made:1"), "hello");
+    const shown = await engine.ok("run", "--rm", "--network", "none", "made:1", "ls", "-ld", "--full-time", "/made/it");
+    assert.match(shown, /2023-11-14 22:13:20/);
+    ids.push(first.Id);
+  }
+  assert.equal(ids[0], ids[1]);
 });

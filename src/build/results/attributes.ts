@@ -222,7 +222,8 @@ class Attributes {
 
   refuseOthers(known: readonly string[], { annotations = false } = {}): void {
     for (const name of this.#values.keys()) {
-      if (known.includes(name) || (annotations && name.startsWith("annotation"))) continue;
+      // Where the client puts it is for the client alone; some send it all the same.
+      if (name === "dest" || known.includes(name) || (annotations && name.startsWith("annotation"))) continue;
       const all = [...known, ...(annotations ? ["annotation.KEY"] : [])];
       const offered = all.length === 0 ? "it has none" : `it has ${all.sort().join(", ")}`;
       throw this.error(`unknown attribute ${JSON.stringify(name)} of output type ${this.#type}: ${offered}`);
