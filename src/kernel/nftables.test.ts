@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { Nftables } from "./nftables.ts";
@@ -34,6 +35,31 @@ test("a transaction is done whole or not at all, and the refusal has nft's words
   });
   assert.deepEqual(tables(nft), []);
   nft.close();
+});
+
+test("a signal that comes meanwhile is no failure, and comes afterwards", async () => {
+  const onSignal = () => void signals++;
+  let signals = 0;
+  process.on("SIGWINCH", onSignal);
+  // As fast as this process can take them; it ends with this one.
+  const script = `const rest = new Int32Array(new SharedArrayBuffer(4));
+    for (;;) { process.kill(${process.pid}, "SIGWINCH"); Atomics.wait(rest, 0, 0, 0.05); }`;
+  const sender = spawn(process.execPath, ["-e", script], { stdio: "ignore" });
+  const nft = new Nftables();
+  try {
+    nft.run("add table ip disturbed\nadd set ip disturbed ports { type inet_service; }");
+    // One in some hundreds failed.
+    while (signals < 50) await new Promise(setImmediate);
+    for (let port = 1; port <= 5000; port++) nft.run(`add element ip disturbed ports { ${port} }`);
+    const before = signals;
+    while (signals === before) await new Promise(setImmediate);
+    nft.run("delete table ip disturbed");
+  } finally {
+    sender.kill("SIGKILL");
+    await once(sender, "exit");
+    process.off("SIGWINCH", onSignal);
+    nft.close();
+  }
 });
 
 test("no socket of it is inherited by a process that is started", () => {

@@ -1,6 +1,7 @@
 import koffi from "koffi";
 import { GantryError } from "../base/errors.ts";
 import { closeAllOnExec } from "./descriptor.ts";
+import { withoutSignals } from "./signals.ts";
 
 const lib = koffi.load("libnftables.so.1");
 const newContext = lib.func("void *nft_ctx_new(uint32_t flags)");
@@ -41,7 +42,8 @@ export class Nftables {
    */
   run(commands: readonly NftCommand[] | string): readonly NftCommand[] {
     const script = typeof commands === "string" ? commands : JSON.stringify({ nftables: commands });
-    const failed = runBuffer(this.#context, script) !== 0;
+    // libnftables takes a signal that comes while it looks for answers for a failure of what the kernel has done.
+    const failed = withoutSignals(() => runBuffer(this.#context, script)) !== 0;
     const output = outputBuffer(this.#context) as string | null;
     const words = errorBuffer(this.#context) as string | null;
     if (failed) throw new GantryError("internal", `cannot change the packet filter: ${(words ?? "").trim()}`);
