@@ -196,6 +196,8 @@ export function classicFailure(message: string): { readonly message: string; rea
     const why = `stat ${missing[1]}: file does not exist`;
     return { message: `COPY failed: file not found in build context or excluded by .dockerignore: ${why}` };
   }
+  const target = /^target stage "(.*)" could not be found/.exec(message)?.[1];
+  if (target !== undefined) return { message: `failed to reach build target ${target} in Dockerfile` };
   return { message: message.replace(/^dockerfile parse error on line (\d+)/, "dockerfile parse error line $1") };
 }
 

@@ -14,7 +14,10 @@ export interface ClassicStep {
   readonly isRun: boolean;
   /** The last of its stage. */
   readonly isLast: boolean;
-  /** Stands for the image that the classic builder would have made here: twelve hexadecimal digits. */
+  /**
+   * The base image's, or what stands for the image that the classic builder would have made here: twelve hexadecimal
+   * digits; empty for FROM scratch.
+   */
   readonly id: string;
 }
 
@@ -22,7 +25,9 @@ export interface ClassicStep {
 export function classicSteps({ text, file, graph }: PlannedBuild): ClassicStep[] {
   const { stages } = parseDockerfile({ name: file, text });
   const byLine = new Map<number, VertexId[]>();
-  for (const { id, source } of graph.vertices) {
+  const images = new Map<VertexId, string>();
+  for (const { id, operation, source } of graph.vertices) {
+    if (operation.kind === "image") images.set(id, operation.id.replace(/^sha256:/, "").slice(0, 12));
     if (source?.file !== file) continue;
     const same = byLine.get(source.start);
     if (same === undefined) byLine.set(source.start, [id]);
@@ -35,13 +40,15 @@ export function classicSteps({ text, file, graph }: PlannedBuild): ClassicStep[]
     for (const [index, row] of rows.entries()) {
       const vertices = byLine.get(row.range.start) ?? [];
       id = shortId([id, row.code, ...vertices]);
+      const image = vertices.map((vertex) => images.get(vertex)).find((each) => each !== undefined);
+      const isScratch = index === 0 && stage.base === "scratch";
       steps.push({
         code: row.code,
         vertices,
         isFrom: index === 0,
         isRun: index > 0 && "kind" in row && row.kind === "run",
         isLast: index === rows.length - 1,
-        id,
+        id: isScratch ? "" : index === 0 && image !== undefined ? image : id,
       });
     }
   }

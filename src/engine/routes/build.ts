@@ -8,6 +8,9 @@ import { classicBuildRequest } from "../build-query.ts";
 import { progressAnswer } from "../progress.ts";
 import type { Handler, Handlers, RouteRequest } from "../route-request.ts";
 
+/** Of a quiet build's output so many characters are told if it fails. */
+const MOST_QUIET = 1 << 20;
+
 type Say = (message: ProgressMessage) => void | Promise<void>;
 
 /** Protocols of `POST /build` other than the classic one, by their `version`. */
@@ -35,22 +38,55 @@ function build(builder: Pick<Builder, "build">, request: RouteRequest<"buildImag
   const asked = classicBuildRequest(request);
   const { query, signal } = request;
   const act = (say: Say) =>
-    query.q
-      ? buildQuietly(builder, asked, signal, say)
-      : buildTelling(builder, asked, signal, say, {
-          keepsContainers: !query.rm && !query.forcerm,
-          forceRemove: query.forcerm,
-        });
+    buildTelling(builder, asked, signal, query.q ? new QuietSayer(say) : { say, end: () => {}, fail: () => {} }, {
+      keepsContainers: !query.rm && !query.forcerm,
+      forceRemove: query.forcerm,
+    });
   return progressAnswer(act, tellFailure);
+}
+
+/** Who is told of a build, and of its end: that it is done, or that it has failed. */
+interface Sayer {
+  readonly say: Say;
+  end(imageId: string): void;
+  fail(): void;
+}
+
+/** Keeps what is told until a build fails. Of much only the last. */
+class QuietSayer implements Sayer {
+  readonly #say: Say;
+  #kept: ProgressMessage[] = [];
+  #size = 0;
+
+  constructor(say: Say) {
+    this.#say = say;
+  }
+
+  readonly say = (message: ProgressMessage): void => {
+    if (message.stream === undefined) return;
+    this.#kept.push(message);
+    this.#size += message.stream.length;
+    if (this.#size < 2 * MOST_QUIET) return;
+    while (this.#size > MOST_QUIET) this.#size -= this.#kept.shift()?.stream?.length ?? 0;
+  };
+
+  end(imageId: string): void {
+    void this.#say({ stream: `${imageId}\n` });
+  }
+
+  fail(): void {
+    for (const message of this.#kept) void this.#say(message);
+  }
 }
 
 async function buildTelling(
   builder: Pick<Builder, "build">,
   asked: BuildRequest,
   signal: AbortSignal,
-  say: Say,
+  sayer: Sayer,
   { forceRemove, keepsContainers }: { readonly forceRemove: boolean; readonly keepsContainers: boolean },
 ): Promise<void> {
+  const { say } = sayer;
   const output = new ClassicOutput(say, { keepsContainers });
   let imageId: string;
   try {
@@ -62,26 +98,14 @@ async function buildTelling(
     imageId = idOf(built);
   } catch (error) {
     output.fail(forceRemove);
+    sayer.fail();
     throw classicError(error);
   }
   output.end(imageId);
   void say({ aux: { ID: imageId } });
   void say({ stream: `Successfully built ${shortImageId(imageId)}\n` });
   for (const name of namesOf(asked)) void say({ stream: `Successfully tagged ${name}\n` });
-}
-
-async function buildQuietly(
-  builder: Pick<Builder, "build">,
-  asked: BuildRequest,
-  signal: AbortSignal,
-  say: Say,
-): Promise<void> {
-  try {
-    const built = await builder.build(asked, { signal, onEvent: () => {} });
-    void say({ stream: `${idOf(built)}\n` });
-  } catch (error) {
-    throw classicError(error);
-  }
+  sayer.end(imageId);
 }
 
 function idOf({ imageId }: { readonly imageId: string | undefined }): string {
