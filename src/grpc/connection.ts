@@ -50,6 +50,8 @@ export function openHttp2(socket: Duplex): ClientHttp2Session {
 function prepared<S extends Http2Session>(session: S, socket: Duplex): S {
   session.on("error", ignore);
   socket.on("error", ignore);
+  // A connection that HTTP handed over stays half open: its other half would be kept for ever.
+  socket.once("end", () => socket.destroy());
   // Under Bun a connection whose window was widened stands still after the first 64 KB.
   if (process.versions.bun === undefined) {
     const widen = () => {
