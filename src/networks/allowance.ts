@@ -88,7 +88,7 @@ const PAUSE_MS = 200;
 const WEIGHT = 0.4;
 /** Of the loop: up to this nobody else is taken to want it, and from that on somebody does. */
 const NOBODY = 0.1;
-const SOMEBODY = 0.25;
+const SOMEBODY = 0.2;
 
 /** What all but one use of the event loop. */
 class OthersUse {
