@@ -104,6 +104,22 @@ describe("the default network's addresses, on a host of its own", { skip: SKIP }
     await engine.kill();
     await engine.start();
     assert.equal(await inside("caller", "nc", address, "80"), "hello");
+    // Somebody deletes the bridge: it comes back with all it had.
+    const bridge = () =>
+      at(host, "ip", "-o", "addr", "show", "dev", "gantry0").match(/inet6? [0-9a-f.:]+\/\d+ (brd \S+ )?scope global/g);
+    const before = bridge();
+    assert.equal(before?.length, 2);
+    at(host, "ip", "link", "delete", "gantry0");
+    const deadline = Date.now() + 20_000;
+    const isBack = () => {
+      try {
+        return JSON.stringify(bridge()) === JSON.stringify(before);
+      } catch {
+        return false;
+      }
+    };
+    for (; !isBack(); await new Promise((resolve) => setTimeout(resolve, 20))) assert.ok(Date.now() < deadline);
+    assert.equal(await inside("caller", "nc", "-w", "20", address, "80"), "hello");
     await engine.ok("rm", "-f", "web", "caller");
     await restartWith({});
     await engine.ok("run", "-d", "--name", "four", ...IDLE);
