@@ -293,8 +293,13 @@ export class FolderSnapshotter implements Snapshotter {
   async usage(nameOrKey: string): Promise<number> {
     const row = this.#table.need(nameOrKey);
     if (row.size !== undefined) return row.size;
-    using open = this.#open(row);
-    return await sizeOf(this.#layout.changes(open.fs, open.below), new Breath());
+    let size: number;
+    {
+      using open = this.#open(row);
+      size = await sizeOf(this.#layout.changes(open.fs, open.below), new Breath());
+    }
+    if (row.kind === "committed") this.#table.measured(row, size);
+    return size;
   }
 
   describe(nameOrKey: string): Record<string, string> {

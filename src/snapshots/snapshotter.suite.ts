@@ -122,6 +122,11 @@ export function snapshotterSuite(name: string, open: (root: string) => Snapshott
         assert.equal(await snapshots.usage(name), 4);
       }
       await snapshots.sync();
+      // Measured once: after a restart it is known.
+      const metas = readdirSync(join(base, "root/l")).map((folder) =>
+        readlinkSync(join(base, "root/l", folder, "meta")),
+      );
+      assert.ok(metas.every((meta) => JSON.parse(meta).size === 4));
       await assert.rejects(snapshots.remove("base"), (error) => isKind(error, "conflict"));
       await snapshots.remove("top");
       await snapshots.remove("base");

@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { flushFolder, syncFolder } from "../base/atomic-file.ts";
-import { GantryError, hasCode } from "../base/errors.ts";
+import { GantryError, hasCode, unlessCode } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { FreshFlight } from "../base/fresh-flight.ts";
 import { syncfs } from "../kernel/path.ts";
@@ -227,6 +227,15 @@ export class SnapshotTable {
     failpoint("snapshots.commit.renamed");
     this.#drop(active);
     this.#add(row);
+  }
+
+  /** Remembers the size of one that was committed without. It may have been renamed meanwhile; then it is not worth it. */
+  measured(row: Row, size: number): void {
+    if (this.#rows.get(row.id) !== row) return;
+    const known: Row = { ...row, size };
+    this.#rows.set(row.id, known);
+    // On a full disk it is measured again after the next start.
+    unlessCode(["ENOSPC", "EDQUOT"], () => this.#write(known));
   }
 
   /** Nobody sees the new name until it is on the disk. The caller lets nobody else take it meanwhile. */

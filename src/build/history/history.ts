@@ -100,10 +100,13 @@ export class History implements BuildHistory {
         // Removed while it ran.
         if (now === undefined) return;
         const ended = { ...now, ...change, completedAt: Date.now() };
-        this.#put(ended);
-        failpoint("build.history.ended");
+        // One write for all that changes.
+        this.#write(() => {
+          this.#put(ended);
+          failpoint("build.history.ended");
+          this.#drop();
+        });
         this.#tell(ended, "complete");
-        this.#drop();
       },
     };
   }
