@@ -176,6 +176,7 @@ export interface BuildRecord {
 
 /** Cache mounts as archives. A mount goes by its own id, or by the id that steps know it by: then the one last used. */
 export interface CacheArchives {
+  has(idOrName: string): boolean;
   /** All that it holds, as a tar. Not-found; conflict while a build uses it. */
   read(idOrName: string): AsyncIterableIterator<Uint8Array>;
   /** Puts a tar, plain or compressed, in the place of what it held; makes one where there is none. */

@@ -61,7 +61,7 @@ export class Builds implements Builder {
       return both(recording.add(event), options.onEvent(event));
     };
     const counts = { steps: 0, cachedSteps: 0 };
-    const building = this.#run(request, { signal: controller.signal, onEvent }, counts);
+    const building = this.#run(request, { ...options, signal: controller.signal, onEvent }, counts);
     this.#underWay.set(request.id, { controller, done: building.catch(() => {}) });
     try {
       const result = { ...(await building), warnings };
@@ -99,7 +99,7 @@ export class Builds implements Builder {
 
   async #run(
     request: BuildRequest,
-    { onEvent, signal }: BuildOptions,
+    { onEvent, onPlan, signal }: BuildOptions,
     counts: { steps: number; cachedSteps: number },
   ): Promise<Omit<BuildResult, "warnings">> {
     const { plan: makePlan, results, solver, sources } = this.#ports;
@@ -111,6 +111,7 @@ export class Builds implements Builder {
     });
     for (const warning of plan.warnings) await onEvent({ type: "warning", warning });
     if (plan.answer !== undefined) return { metadata: new Map(), imageId: undefined, answer: plan.answer };
+    onPlan?.({ text, file, graph: plan.graph });
     await using solving = new Solving(solver, {
       graph: plan.graph,
       request,
@@ -122,7 +123,14 @@ export class Builds implements Builder {
     try {
       const roots = await solving.roots(ids);
       const targets = plan.targets.map((target, index) => ({ target, root: roots[index] }));
-      return await results.export({ request, targets, steps: () => solving.steps(ids), signal, onEvent });
+      return await results.export({
+        request,
+        targets,
+        steps: () => solving.steps(ids),
+        graph: plan.graph,
+        signal,
+        onEvent,
+      });
     } finally {
       counts.steps = solving.counts.steps;
       counts.cachedSteps = solving.counts.cached;

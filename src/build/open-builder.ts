@@ -104,6 +104,7 @@ export function openBuilder(ports: BuilderPorts): OpenBuilder {
     rename: (name, to) => cache.rename(name, to),
     tempRoot: join(execRoot, "build/outputs"),
     platform: hostPlatform(),
+    archives: steps.archives,
   });
   const builds = new Builds({ sources, plan, solver, results, history, upkeep });
   return {

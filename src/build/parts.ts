@@ -1,5 +1,5 @@
 import type { BuildOptions, BuildRequest, CacheUsage, FailedSteps } from "./builder.ts";
-import type { ExecOperation, FilesOperation, PlannedTarget } from "./graph.ts";
+import type { ExecOperation, FilesOperation, Graph, PlannedTarget } from "./graph.ts";
 import type { Operator, Operators, SelectionDigest } from "./operator.ts";
 import type { IgnorePatterns, PlanPorts } from "./plan/types.ts";
 import type { Root } from "./root.ts";
@@ -78,6 +78,8 @@ export interface ExportInput {
   readonly targets: readonly SolvedTarget[];
   /** What was solved, for `cacheTo`: inputs come before what was made of them. */
   readonly steps: () => readonly CachedStep[];
+  /** What was planned. */
+  readonly graph?: Graph;
   readonly signal: AbortSignal;
   readonly onEvent: BuildOptions["onEvent"];
 }

@@ -140,6 +140,13 @@ export class ImageAssembly implements AsyncDisposable {
     return { mediaType, digest, size };
   }
 
+  /** Keeps what a stream brings for as long as the operation. */
+  async write(mediaType: string, bytes: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<Descriptor> {
+    const { digest, size } = await this.#context.content.write(bytes, { signal });
+    this.#scope.noteBlob(digest);
+    return { mediaType, digest, size };
+  }
+
   /** A blob's bytes; they are hashed again on the way. */
   read(digest: string): AsyncIterable<Uint8Array> {
     return this.#context.content.open(digest, { verify: true }) as AsyncIterable<Uint8Array>;
@@ -248,7 +255,7 @@ export class ImageAssembly implements AsyncDisposable {
     await claims.exclusively(chain, async () => {
       if (snapshots.has(chain)) return;
       // Another image has it under this name.
-      const isTaken = records.chains().has(layer.snapshot);
+      const isTaken = records.chains().has(layer.snapshot) || this.#context.bases.hasChain(layer.snapshot);
       if (layer.isClamped || isTaken || !snapshots.has(layer.snapshot)) {
         const { stream } = await decompress(content.open(layer.blob.digest, { verify: true }));
         await snapshots.apply(chain, parent, stream);
@@ -289,10 +296,11 @@ export class ImageAssembly implements AsyncDisposable {
     return layer;
   }
 
-  /** A layer of an image that is here. */
+  /** A layer of an image that is here, with a name or for builds alone. */
   #recorded(snapshot: string): SnapshotLayer | undefined {
-    const { records } = this.#context;
-    for (const { layers } of records.all()) {
+    const { bases, records } = this.#context;
+    const images = [...records.all(), ...bases.all().map(({ image }) => image)];
+    for (const { layers } of images) {
       const layer = layers.find((each) => each.chainId === snapshot);
       if (layer !== undefined) return { diffId: layer.diffId, blob: layer.blob, created: 0 };
     }

@@ -56,6 +56,10 @@ export class Bases {
     return this.all().some(({ image }) => image.layers.some(isIt));
   }
 
+  hasChain(chainId: string): boolean {
+    return this.all().some(({ image }) => image.layers.some((layer) => layer.chainId === chainId));
+  }
+
   /** Blobs and chain ids that they have. */
   *needed(): Generator<string> {
     for (const { image } of this.#byId.values()) {

@@ -8,6 +8,15 @@ export const CACHE_CONFIG_TYPE = "application/vnd.buildkit.cacheconfig.v0";
 export interface CacheConfig {
   readonly layers: readonly CacheLayer[];
   readonly records: readonly CacheRecord[];
+  /** This builder's own: what cache mounts held, as tars. */
+  readonly mounts?: readonly CacheMount[];
+}
+
+export interface CacheMount {
+  /** The id that steps know it by. */
+  readonly id: string;
+  /** Digest of the blob. */
+  readonly blob: string;
 }
 
 export interface CacheLayer {
@@ -32,6 +41,7 @@ export interface CacheRecord {
 const MOST_RECORDS = 100_000;
 const MOST_LAYERS = 10_000;
 const DEEPEST = 500;
+const MOST_MOUNTS = 1_000;
 
 const digest = v.pipe(v.string(), v.regex(/^sha256:[a-f0-9]{64}$/, "not a sha256 digest"));
 const number = v.pipe(v.number(), v.safeInteger());
@@ -54,6 +64,13 @@ const config = v.looseObject({
     [],
   ),
   records: v.nullish(records, []),
+  mounts: v.nullish(
+    v.pipe(
+      v.array(v.looseObject({ id: v.pipe(v.string(), v.minLength(1), v.maxLength(4096)), blob: digest })),
+      v.maxLength(MOST_MOUNTS, `more than ${MOST_MOUNTS} cache mounts`),
+    ),
+    [],
+  ),
 });
 
 /** A result as it can be fetched: numbers of layers, bottom first, -1 for one that changes nothing. */
@@ -65,8 +82,8 @@ export interface CachedChain {
 
 /** Reads a table; throws `invalid`. */
 export function parseCacheConfig(bytes: Uint8Array): CacheConfig {
-  const { layers, records: rows } = checked(config, parseDocument(bytes, "cache config"), "cache config");
-  return { layers: layers ?? [], records: rowsOf(rows ?? []) };
+  const read = checked(config, parseDocument(bytes, "cache config"), "cache config");
+  return { layers: read.layers ?? [], records: rowsOf(read.records ?? []), mounts: read.mounts ?? [] };
 }
 
 /** Reads the records that an image's config holds: their layers are the image's. */

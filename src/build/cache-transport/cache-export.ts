@@ -1,10 +1,12 @@
+import { pipeline } from "node:stream";
+import { createGzip } from "node:zlib";
 import { GantryError, messageOf } from "../../base/errors.ts";
 import type { AssembledLayer, ImageAssembly } from "../../images/assemble.ts";
 import type { LayerForm } from "../../images/layer-forms.ts";
 import { type Descriptor, type Index, type Manifest, MEDIA_TYPE } from "../../oci/image.ts";
 import { describe } from "../../oci/image-config.ts";
 import { formatReference, type Reference } from "../../oci/reference.ts";
-import type { BuildOptions, BuildRequest, CacheReference } from "../builder.ts";
+import type { BuildOptions, BuildRequest, CacheArchives, CacheReference } from "../builder.ts";
 import type { CachedStep } from "../parts.ts";
 import { readFlag, readForm } from "../results/attributes.ts";
 import { hasBlob, once } from "../results/layout.ts";
@@ -20,6 +22,8 @@ export interface CacheExportInput {
   /** Names of a snapshot and of those below it, bottom first. */
   readonly chainOf: (snapshot: string) => readonly string[];
   readonly assembly: ImageAssembly;
+  /** Cache mounts that the build's steps have, and what they hold. */
+  readonly mounts: { readonly ids: readonly string[]; readonly archives: CacheArchives } | undefined;
   readonly onEvent: BuildOptions["onEvent"];
   readonly signal: AbortSignal;
 }
@@ -34,6 +38,8 @@ export interface CacheTarget {
   readonly ociTypes: boolean;
   readonly imageManifest: boolean;
   readonly ignoreErrors: boolean;
+  /** With what cache mounts hold. */
+  readonly withMounts: boolean;
 }
 
 const COMMON = [
@@ -44,12 +50,15 @@ const COMMON = [
   "oci-mediatypes",
   "image-manifest",
   "ignore-error",
+  "cache-mounts",
 ];
 const KNOWN: Readonly<Record<CacheReference["type"], readonly string[]>> = {
   registry: [...COMMON, "ref", "registry.insecure"],
   local: [...COMMON, "dest", "tag"],
   inline: ["mode", "ignore-error"],
 };
+/** Of a blob that is what a cache mount held. */
+const MOUNT_ANNOTATION = "gantry.build/cache-mount";
 const GZIP: LayerForm = { compression: "gzip", force: false };
 
 /** Reads where a request wants its cache; throws `invalid`. Inline caches are part of the image. */
@@ -77,12 +86,17 @@ function readCacheTarget({ attributes, type }: CacheReference): CacheTarget | un
       "invalid configuration for remote cache, OCI mediatypes are required for image-manifest cache format",
     );
   }
+  const withMounts = readFlag(kind, attributes, "cache-mounts", false);
+  if (withMounts && mode !== "max") {
+    throw new GantryError("invalid", "cache-mounts=true needs mode=max: they are no part of a result");
+  }
   const common = {
     mode,
     form: readForm(kind, attributes) ?? GZIP,
     ociTypes,
     imageManifest,
     ignoreErrors: readFlag(kind, attributes, "ignore-error", false),
+    withMounts,
   } as const;
   if (type === "registry") {
     const insecure = readFlag(kind, attributes, "registry.insecure", false);
@@ -124,9 +138,10 @@ async function writeCache(
     return new Map();
   }
   const layers = await progress.step("preparing build cache for export", () => layersOf(steps, input));
+  const mounts = target.withMounts ? await mountsOf(input, progress) : [];
   const { to } = target;
   const write = async (isThere?: (digest: string) => Promise<boolean>) => {
-    const table = await tableOf(target, steps, layers, input, isThere);
+    const table = await tableOf(target, { steps, layers, mounts }, input, isThere);
     for (const { digest } of table.layers) progress.told(`writing layer ${digest}`);
     return table;
   };
@@ -181,10 +196,42 @@ async function layersOf(
   return layers;
 }
 
+interface Cached {
+  readonly steps: readonly CachedStep[];
+  readonly layers: ReadonlyMap<string, AssembledLayer>;
+  readonly mounts: readonly { readonly id: string; readonly blob: Descriptor }[];
+}
+
+/** What the steps' cache mounts hold now. One that another build uses at this time is left out. */
+async function mountsOf(
+  { assembly, mounts, signal }: CacheExportInput,
+  progress: ResultProgress,
+): Promise<Cached["mounts"]> {
+  const found: { id: string; blob: Descriptor }[] = [];
+  if (mounts === undefined) return found;
+  const { archives, ids } = mounts;
+  for (const id of ids) {
+    if (!archives.has(id)) continue;
+    let archive: AsyncIterable<Uint8Array>;
+    try {
+      archive = archives.read(id);
+    } catch (error) {
+      progress.warn(`the cache goes without a cache mount: ${messageOf(error)}`);
+      continue;
+    }
+    const packed = pipeline(archive, createGzip({ level: 4 }), () => {
+      // The error reaches whoever reads the packed stream.
+    });
+    const name = `exporting cache mount ${id}`;
+    const blob = await progress.step(name, () => assembly.write(MEDIA_TYPE.ociLayerGzip, packed, signal));
+    found.push({ id, blob: { ...blob, annotations: { [MOUNT_ANNOTATION]: id } } });
+  }
+  return found;
+}
+
 async function tableOf(
   target: CacheTarget,
-  steps: readonly CachedStep[],
-  layers: ReadonlyMap<string, AssembledLayer>,
+  { layers, mounts, steps }: Cached,
   { assembly, chainOf, signal }: CacheExportInput,
   isThere: ((digest: string) => Promise<boolean>) | undefined,
 ): Promise<CacheTable> {
@@ -211,9 +258,14 @@ async function tableOf(
       blobs: chainOf(snapshot!).map((name) => forms.get(name)!.digest),
     })),
   );
+  const table = {
+    ...config,
+    ...(mounts.length > 0 && { mounts: mounts.map(({ blob, id }) => ({ id, blob: blob.digest })) }),
+  };
   const byDigest = new Map([...forms.values()].map((form) => [form.digest, form]));
   const descriptors = [...new Set(config.layers.map(({ blob }) => blob))].map((blob) => byDigest.get(blob)!);
-  const configDescriptor = await assembly.document(CACHE_CONFIG_TYPE, Buffer.from(JSON.stringify(config)));
+  const configDescriptor = await assembly.document(CACHE_CONFIG_TYPE, Buffer.from(JSON.stringify(table)));
+  for (const { blob } of mounts) if (!byDigest.has(blob.digest)) descriptors.push(blob);
   const { descriptor, bytes } = manifestOf(target, configDescriptor, descriptors);
   return { layers: descriptors, config: configDescriptor, manifest: { descriptor, bytes } };
 }

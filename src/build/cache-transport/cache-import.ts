@@ -1,14 +1,15 @@
+import { pipeline } from "node:stream";
 import { GantryError, messageOf } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { ImageAssembly } from "../../images/assemble.ts";
 import type { OpenBlob } from "../../images/ports.ts";
-import { sha256Of } from "../../oci/digest.ts";
+import { DigestStream, sha256Of } from "../../oci/digest.ts";
 import { type Descriptor, type Index, type Manifest, MEDIA_TYPE, type Platform } from "../../oci/image.ts";
 import { MAX_DOCUMENT, parseImageConfig } from "../../oci/image-config.ts";
 import { choosePlatform } from "../../oci/platform.ts";
 import { formatReference } from "../../oci/reference.ts";
 import { readManifest } from "../../remote/document.ts";
-import type { BuildOptions, BuildRequest, CacheReference } from "../builder.ts";
+import type { BuildOptions, BuildRequest, CacheArchives, CacheReference } from "../builder.ts";
 import type { CacheImport } from "../parts.ts";
 import { readFlag } from "../results/attributes.ts";
 import { INLINE_CACHE } from "../results/image-config.ts";
@@ -33,6 +34,7 @@ export interface CacheImportPorts {
   /** A holder of a committed snapshot. */
   readonly hold: (snapshot: string) => Root;
   readonly platform: Platform;
+  readonly archives: CacheArchives | undefined;
 }
 
 /** An image in the store as a cache. */
@@ -57,11 +59,12 @@ interface CacheLayerBlob {
 interface CacheTable {
   readonly layers: readonly CacheLayerBlob[];
   readonly chains: ReadonlyMap<string, CachedChain>;
+  readonly mounts?: readonly { readonly id: string; readonly descriptor: Descriptor }[];
 }
 
 const KNOWN: Readonly<Record<CacheReference["type"], readonly string[]>> = {
-  registry: ["ref", "registry.insecure"],
-  local: ["src", "digest", "tag"],
+  registry: ["ref", "registry.insecure", "cache-mounts"],
+  local: ["src", "digest", "tag", "cache-mounts"],
   inline: ["ref", "registry.insecure"],
 };
 const INDEXES: ReadonlySet<string> = new Set([MEDIA_TYPE.ociIndex, MEDIA_TYPE.dockerManifestList]);
@@ -126,6 +129,7 @@ async function openImport(
   signal: AbortSignal,
 ): Promise<CacheImport> {
   const { attributes, type } = reference;
+  const withMounts = readFlag(`cache ${type}`, attributes, "cache-mounts", false);
   if (type === "local") {
     const { session } = request;
     if (session === undefined) throw new GantryError("invalid", "local cache importer requires session");
@@ -140,6 +144,7 @@ async function openImport(
       ports,
       signal,
     );
+    if (withMounts) await bringMounts(table, source.open, ports, progress, signal);
     return new TableImport(table, source.open, ports, progress, async () => {});
   }
   const name = referenceOf(attributes.get("ref") ?? "");
@@ -170,6 +175,7 @@ async function openImport(
       };
       const { bytes } = await repository.manifest(name.digest ?? name.tag ?? "", { signal });
       const table = await readTable(source, bytes, ports, signal);
+      if (withMounts) await bringMounts(table, source.open, ports, progress, signal);
       opened.resolve(
         new TableImport(table, source.open, ports, progress, async () => {
           closed.resolve();
@@ -229,7 +235,37 @@ function cacheTable(configBytes: Uint8Array, descriptors: Manifest["layers"]): C
     const created = Date.parse(descriptor.annotations?.["buildkit/createdat"] ?? "");
     return { descriptor, diffId, created: Number.isNaN(created) || created < 0 ? 0 : created };
   });
-  return { layers, chains: chainsOf(config) };
+  const mounts = (config.mounts ?? []).flatMap(({ blob, id }) => {
+    const descriptor = known.get(blob);
+    return descriptor === undefined ? [] : [{ id, descriptor }];
+  });
+  return { layers, chains: chainsOf(config), mounts };
+}
+
+/** Fills cache mounts that are not here yet; those that are stay what they are. */
+async function bringMounts(
+  { mounts = [] }: CacheTable,
+  open: OpenBlob,
+  { archives }: CacheImportPorts,
+  progress: ResultProgress,
+  signal: AbortSignal,
+): Promise<void> {
+  if (archives === undefined) return;
+  for (const { descriptor, id } of mounts) {
+    if (archives.has(id)) continue;
+    const name = `importing cache mount ${id}`;
+    try {
+      await progress.step(name, async () => {
+        const verified = pipeline(open(descriptor, 0, signal), new DigestStream(descriptor.digest), () => {
+          // The error reaches whoever reads what was verified.
+        });
+        await archives.write(id, verified, signal);
+      });
+    } catch (error) {
+      if (signal.aborted) throw error;
+      progress.warn(`cannot use the cache mount ${id}: ${messageOf(error)}`);
+    }
+  }
 }
 
 function inlineTable(configBytes: Uint8Array, descriptors: Manifest["layers"]): CacheTable {

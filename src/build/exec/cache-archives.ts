@@ -12,6 +12,7 @@ const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
 /** Cache mounts as tar archives, out of one engine and into another. */
 export function cacheArchives(caches: CacheMounts): CacheArchives {
   return {
+    has: (idOrName) => caches.has(idOrName),
     read: (idOrName) => {
       const held = caches.hold(idOrName);
       let dir: number;

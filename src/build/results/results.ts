@@ -6,9 +6,10 @@ import type { Descriptor, Platform } from "../../oci/image.ts";
 import { formatPlatform } from "../../oci/platform.ts";
 import { formatReference, parseNormalized, type Reference } from "../../oci/reference.ts";
 import type { Snapshotter } from "../../snapshots/snapshotter.ts";
-import type { BuildOptions, BuildRequest } from "../builder.ts";
+import type { BuildOptions, BuildRequest, CacheArchives } from "../builder.ts";
 import { exportCache, inlineRecords, readCacheTargets, wantsInline } from "../cache-transport/cache-export.ts";
 import { checkCacheSources, importCaches } from "../cache-transport/cache-import.ts";
+import type { Graph } from "../graph.ts";
 import type { BuildResults, CachedStep, CacheImport, Exported, ExportInput, SolvedTarget } from "../parts.ts";
 import type { Roots } from "../roots.ts";
 import type { BuildSession } from "../session.ts";
@@ -36,6 +37,8 @@ export interface ResultsPorts {
   /** For what is made on the way; a folder of the engine's own, emptied at start. */
   readonly tempRoot: string;
   readonly platform: Platform;
+  /** What cache mounts hold, for caches that have it. */
+  readonly archives?: CacheArchives;
   /** What is said of a result; `image` is undefined where the output is its files. */
   readonly attest?: (
     input: ExportInput,
@@ -71,6 +74,7 @@ async function importsOf(
     localImage: (name) => images.layersOf(name),
     hold: (snapshot) => roots.snapshot(snapshot),
     platform,
+    archives: ports.archives,
   });
 }
 
@@ -87,12 +91,22 @@ async function exportResults(ports: ResultsPorts, input: ExportInput): Promise<E
       snapshots: new Set(input.targets.flatMap(({ root }) => root?.layers.map(({ snapshot }) => snapshot) ?? [])),
       chainOf: (snapshot) => chainOf(ports.snapshots, snapshot),
       assembly,
+      mounts: ports.archives && { ids: mountIds(input.graph), archives: ports.archives },
       onEvent: input.onEvent,
       signal: input.signal,
     });
     for (const [key, value] of told) exporting.metadata.set(key, value);
   }
   return { metadata: exporting.metadata, imageId: exporting.imageId };
+}
+
+function mountIds(graph: Graph | undefined): string[] {
+  const ids = new Set<string>();
+  for (const { operation } of graph?.vertices ?? []) {
+    if (operation.kind !== "exec") continue;
+    for (const mount of operation.mounts) if (mount.type === "cache") ids.add(mount.id);
+  }
+  return [...ids].sort();
 }
 
 function chainOf(snapshots: Pick<Snapshotter, "info">, top: string): string[] {
