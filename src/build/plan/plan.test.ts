@@ -520,7 +520,6 @@ SHELL ["bash"]
       rootfs: { type: "layers", diff_ids: [] },
       config: {
         Env: ["A=1", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "B=two words"],
-        Cmd: null,
         Entrypoint: ["ash", "-c", "e"],
         User: "u",
         WorkingDir: "/base/sub",

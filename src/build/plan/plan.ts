@@ -2,7 +2,7 @@ import { GantryError, isKind } from "../../base/errors.ts";
 import { Linter, type LintWarning } from "../../dockerfile/linter.ts";
 import { DockerfileError, invalid } from "../../dockerfile/source.ts";
 import { sha256Of } from "../../oci/digest.ts";
-import type { ImageConfig, Platform } from "../../oci/image.ts";
+import type { ImageConfig, ImageProcess, Platform } from "../../oci/image.ts";
 import { formatPlatform } from "../../oci/platform.ts";
 import type { PlannedTarget } from "../graph.ts";
 import type { BuildWarning } from "../progress.ts";
@@ -159,7 +159,7 @@ class PlanMaker {
     return {
       ...(own ? imagePlatform : wished),
       ...(author !== undefined && author !== "" && { author }),
-      config,
+      config: tidied(config),
       rootfs: { type: "layers", diff_ids: [] },
     };
   }
@@ -185,4 +185,18 @@ class PlanMaker {
     const short = `[Warning] One or more build-args [${unused.sort().join(" ")}] were not consumed`;
     return [...warnings, { vertex, level: 1, short, detail: [], url: "" }];
   }
+}
+
+/** Equal configs are written alike: without empty lists, and maps in the order of their keys. */
+function tidied(config: ImageProcess): ImageProcess {
+  const rows = Object.entries(config).flatMap(([key, value]: [string, unknown]): [string, unknown][] => {
+    if (value === undefined || value === null) return [];
+    if (Array.isArray(value)) return value.length === 0 ? [] : [[key, value]];
+    if (typeof value !== "object" || key === "Healthcheck") return [[key, value]];
+    // Keys are users' words: one may be `__proto__`.
+    const sorted: Record<string, unknown> = Object.create(null);
+    for (const [name, row] of Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))) sorted[name] = row;
+    return [[key, sorted]];
+  });
+  return Object.fromEntries(rows);
 }
