@@ -83,7 +83,7 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
   },
   BuildHistoryEvent: {
     description:
-      "A line of GET /build/history/{id}/events: what a build told, in BuildKit's terms; one of these fields by its type.",
+      "A line of GET /gantry/build/history/{id}/events: what a build told, in BuildKit's terms; one of these fields by its type.",
     type: "object",
     properties: {
       type: { type: "string", enum: ["vertex", "status", "log", "warning"] },
@@ -150,7 +150,7 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     required: ["type"],
   },
   BuildHistoryRow: {
-    description: "A row of GET /build/history: one build.",
+    description: "A row of GET /gantry/build/history: one build.",
     type: "object",
     properties: {
       Id: { description: "Its ref, or what its client chose.", type: "string" },

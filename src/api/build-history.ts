@@ -1,4 +1,4 @@
-/** A row of GET /build/history: one build. */
+/** A row of GET /gantry/build/history: one build. */
 export interface BuildHistoryRow {
   /** Its ref, or what its client chose. */
   Id: string;
@@ -20,7 +20,7 @@ export interface BuildHistoryRow {
   Metadata: Record<string, string>;
 }
 
-/** A line of GET /build/history/{id}/events: what a build told, in BuildKit's terms; one of these fields by its type. */
+/** A line of GET /gantry/build/history/{id}/events: what a build told, in BuildKit's terms; one of these fields by its type. */
 export interface BuildHistoryEvent {
   type: "vertex" | "status" | "log" | "warning";
   /** A step's state, whole, told again with each change. */

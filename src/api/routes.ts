@@ -250,7 +250,7 @@ export const ROUTES = {
   },
   buildHistoryList: {
     method: "GET",
-    path: "/build/history",
+    path: "/gantry/build/history",
     summary: "List what was built, the latest first",
     access: "read",
     query: none,
@@ -258,7 +258,7 @@ export const ROUTES = {
   },
   buildHistoryInspect: {
     method: "GET",
-    path: "/build/history/:id",
+    path: "/gantry/build/history/:id",
     summary: "Show a build",
     access: "read",
     query: none,
@@ -267,7 +267,7 @@ export const ROUTES = {
   },
   buildHistoryEvents: {
     method: "GET",
-    path: "/build/history/:id/events",
+    path: "/gantry/build/history/:id/events",
     summary: "Read what a build told, and follow it while it runs",
     access: "read",
     query: none,
@@ -276,7 +276,7 @@ export const ROUTES = {
   },
   buildHistoryRemove: {
     method: "DELETE",
-    path: "/build/history/:id",
+    path: "/gantry/build/history/:id",
     summary: "Forget a build",
     access: "write",
     query: none,

@@ -50,7 +50,7 @@ interface HistoryRow {
 }
 
 async function history(): Promise<readonly HistoryRow[]> {
-  return (await engine.request("GET", "/build/history")).json;
+  return (await engine.request("GET", "/gantry/build/history")).json;
 }
 
 async function until<T>(what: string, ask: () => Promise<T | undefined> | T | undefined): Promise<T> {
@@ -161,13 +161,13 @@ test("the history has what was built and told, and forgets what it is asked to",
   await build("FROM busybox\nRUN echo told; false\n");
   const [{ Id, Error: error } = { Id: "", Error: "" }] = await history();
   assert.match(error, /did not complete successfully: exit code: 1/);
-  const { text } = await engine.request("GET", `/build/history/${Id}/events`);
+  const { text } = await engine.request("GET", `/gantry/build/history/${Id}/events`);
   assert.match(text, /"text":"told\\n"/);
   assert.match(text, /"name":"\[2\/2\] RUN echo told; false"/);
-  const row = (await engine.request("GET", `/build/history/${Id}`)).json;
+  const row = (await engine.request("GET", `/gantry/build/history/${Id}`)).json;
   assert.equal(row.Attributes.filename, "Dockerfile");
-  assert.equal((await engine.request("DELETE", `/build/history/${Id}`)).status, 204);
-  for (const path of [`/build/history/${Id}`, `/build/history/${Id}/events`]) {
+  assert.equal((await engine.request("DELETE", `/gantry/build/history/${Id}`)).status, 204);
+  for (const path of [`/gantry/build/history/${Id}`, `/gantry/build/history/${Id}/events`]) {
     assert.equal((await engine.request("GET", path)).status, 404);
   }
 });
@@ -192,7 +192,7 @@ test("a crash in the midst of a build leaves nothing, and the next build goes on
   await engine.start();
   assert.equal(sleeping(), false);
   assert.deepEqual(stepMounts(), []);
-  const row = (await engine.request("GET", "/build/history/crashed")).json;
+  const row = (await engine.request("GET", "/gantry/build/history/crashed")).json;
   assert.equal(row.Error, "the engine ended while it was building");
   const next = await build(dockerfile.replace(SLEEP, "cat /first >/second"));
   assert.equal(next.error, undefined);

@@ -229,7 +229,7 @@ export function imageIdOf({ response }: Built): string {
 
 /** The explanations of a build's steps, as its history has them. */
 export async function printExplanations(call: Call, ref: string): Promise<void> {
-  const { body } = await call.client.stream("GET", `/build/history/${ref}/events`);
+  const { body } = await call.client.stream("GET", `/gantry/build/history/${ref}/events`);
   interface Event {
     readonly type: string;
     readonly vertex?: {

@@ -23,7 +23,7 @@ export const listHistory: Command = {
     boolFlag("q,quiet", "Only show build ids"),
   ],
   async run({ client, flags }) {
-    const rows = await client.json<BuildHistoryRow[]>("GET", "/build/history");
+    const rows = await client.json<BuildHistoryRow[]>("GET", "/gantry/build/history");
     if (flags.bool("quiet")) for (const { Id } of rows) printLine(Id);
     else if (flags.text("format") === "json") for (const row of rows) printLine(JSON.stringify(row));
     else print(historyTable(rows, flags.bool("no-trunc")));
@@ -175,12 +175,12 @@ export const removeHistory: Command = {
   args: { rule: "at-least", count: 0 },
   flags: [boolFlag("all", "Remove all builds from the history")],
   async run({ client, flags, args }) {
-    const rows = flags.bool("all") ? await client.json<BuildHistoryRow[]>("GET", "/build/history") : [];
+    const rows = flags.bool("all") ? await client.json<BuildHistoryRow[]>("GET", "/gantry/build/history") : [];
     const ids = flags.bool("all") ? rows.filter(({ CompletedAt }) => CompletedAt !== null).map(({ Id }) => Id) : args;
     if (ids.length === 0 && !flags.bool("all"))
       throw new GantryError("invalid", "name the builds to remove, or give --all");
     for (const id of ids) {
-      await client.done("DELETE", `/build/history/${segment(id)}`);
+      await client.done("DELETE", `/gantry/build/history/${segment(id)}`);
       writeAll(1, `${id}\n`);
     }
     return 0;
@@ -189,7 +189,7 @@ export const removeHistory: Command = {
 
 /** The build that the argument names, whole or by its beginning; without one, or by `^`, the latest. */
 async function chosen({ client, args }: Call): Promise<BuildHistoryRow> {
-  const rows = await client.json<BuildHistoryRow[]>("GET", "/build/history");
+  const rows = await client.json<BuildHistoryRow[]>("GET", "/gantry/build/history");
   const [name = "^"] = args;
   if (/^\^+\d*$/.test(name)) {
     const back = name.length > 1 && /\d/.test(name) ? Number(name.slice(1)) : name.length - 1;
@@ -209,7 +209,7 @@ async function chosen({ client, args }: Call): Promise<BuildHistoryRow> {
 }
 
 async function* eventsOf({ client }: Call, id: string): AsyncIterable<BuildHistoryEvent> {
-  const { body } = await client.stream("GET", `/build/history/${segment(id)}/events`);
+  const { body } = await client.stream("GET", `/gantry/build/history/${segment(id)}/events`);
   yield* jsonLines<BuildHistoryEvent>(body);
 }
 
