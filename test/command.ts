@@ -15,6 +15,8 @@ export interface Finished {
 export interface RunOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly input?: string | Uint8Array;
+  /** Where it runs; by default where the test does. */
+  readonly cwd?: string;
   /** Default 60,000. */
   readonly timeoutMs?: number;
 }
@@ -23,7 +25,11 @@ const SIGNALS: Readonly<Record<string, number>> = { SIGHUP: 1, SIGINT: 2, SIGKIL
 
 /** Runs a program to its end. One that does not end in time is killed, and the promise rejects with what it said. */
 export async function finish(program: string, args: readonly string[], options: RunOptions = {}): Promise<Finished> {
-  const child = spawn(program, args, { env: options.env, stdio: ["pipe", "pipe", "pipe"] } satisfies SpawnOptions);
+  const child = spawn(program, args, {
+    env: options.env,
+    cwd: options.cwd,
+    stdio: ["pipe", "pipe", "pipe"],
+  } satisfies SpawnOptions);
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
   child.stdout.on("data", (chunk: Buffer) => stdout.push(chunk));

@@ -28,7 +28,7 @@ import { STATUS } from "../../grpc/status.ts";
 import type { Platform } from "../../oci/image.ts";
 import type { Builder, BuildRecord, CacheUsage } from "../builder.ts";
 import type { BuildEvent } from "../progress.ts";
-import { type FrontendRequest, GatewayBuild } from "./gateway-build.ts";
+import { answerOf, type FrontendRequest, GatewayBuild } from "./gateway-build.ts";
 import { Job, type Jobs } from "./jobs.ts";
 import type { Named } from "./request.ts";
 import type { Solves } from "./solves.ts";
@@ -143,7 +143,9 @@ async function solve({ jobs, solves }: ControlPorts, request: SolveRequest, sign
       job,
       signal,
     });
-    return create(SolveResponseSchema, { ExporterResponse: Object.fromEntries(result.metadata) });
+    return create(SolveResponseSchema, {
+      ExporterResponse: { ...Object.fromEntries(result.metadata), ...answerOf(result) },
+    });
   } finally {
     jobs.end(job);
   }

@@ -123,15 +123,16 @@ function idsOf(result: Result | undefined): string[] {
   }
 }
 
-function answered({ answer }: BuildResult): Result {
-  if (answer === undefined) throw new GantryError("internal", "the question was not answered");
-  const metadata: Record<string, Uint8Array> = {
-    "result.json": Buffer.from(answer.json),
-    "result.txt": Buffer.from(answer.text),
-    "result.statuscode": Buffer.from(String(answer.code)),
-    version: Buffer.from(VERSION),
-  };
-  return create(ResultSchema, { metadata });
+function answered(result: BuildResult): Result {
+  if (result.answer === undefined) throw new GantryError("internal", "the question was not answered");
+  const rows = Object.entries({ ...answerOf(result), version: VERSION });
+  return create(ResultSchema, { metadata: Object.fromEntries(rows.map(([name, text]) => [name, Buffer.from(text)])) });
+}
+
+/** The answer to a question, by the names that BuildKit's clients know; empty for a build. */
+export function answerOf({ answer }: BuildResult): Record<string, string> {
+  if (answer === undefined) return {};
+  return { "result.json": answer.json, "result.txt": answer.text, "result.statuscode": String(answer.code) };
 }
 
 const VERSION = "1.0.0";

@@ -30,7 +30,7 @@ export interface RunOptions {
   readonly signal: AbortSignal;
   /** Warnings with the lines they are about. */
   readonly verbose: boolean;
-  /** Called when a step has failed, which is kept until this resolves. */
+  /** Called when a step has failed, which is kept until this resolves; it says what the failure has to say. */
   readonly onFailure?: (failure: BuildFailure) => Promise<void>;
 }
 
@@ -83,8 +83,10 @@ export async function runBuild(call: Call, asked: Asked, input: Input, options: 
   } catch (error) {
     display.finish(true);
     const failure = failureOf(ref, error, model, options);
-    if (failure instanceof BuildFailure && failure.step !== undefined) await options.onFailure?.(failure);
-    throw failure;
+    if (options.onFailure === undefined || !(failure instanceof BuildFailure) || failure.step === undefined)
+      throw failure;
+    await options.onFailure(failure);
+    throw new BuildFailure(ref, failure.step, "");
   }
 }
 

@@ -184,13 +184,13 @@ function addAgents(server: GrpcServer, agents: Agents): void {
   server.stream(SSH_AGENT.forwardAgent, async (call) => {
     const socket = await agents.connect(call.metadata.get(SESSION_METADATA.agent)?.[0] || "default");
     try {
-      const toClient = (async () => {
-        for await (const data of socket) await call.send(create(AgentBytesSchema, { data: data as Buffer }));
+      const toEngine = (async () => {
+        for await (const { data } of call.messages()) socket.write(data);
+        socket.end();
       })();
-      toClient.catch(() => socket.destroy());
-      for await (const { data } of call.messages()) socket.write(data);
-      socket.end();
-      await toClient;
+      // An agent that hangs up ends the call, whoever still talks to it.
+      toEngine.catch(() => socket.destroy());
+      for await (const data of socket) await call.send(create(AgentBytesSchema, { data: data as Buffer }));
     } finally {
       socket.destroy();
     }

@@ -13,17 +13,19 @@ export async function openFailedStep(call: Call, ref: string): Promise<void> {
   }
   const size = terminalSize();
   complain("\nA shell in the step that failed; what is changed here is not kept. It ends with exit or Ctrl-D.");
-  const hijacked = await call.client.hijack(`/build/${ref}/shell`, {
+  const hijacked = await call.client.hijack(`/gantry/build/${ref}/shell`, {
     query: size === undefined ? {} : { h: size[0], w: size[1] },
   });
   const stop = watchSize((rows, columns) => {
-    void call.client.done("POST", `/build/${ref}/shell/resize`, { query: { h: rows, w: columns } }).catch(() => {});
+    void call.client
+      .done("POST", `/gantry/build/${ref}/shell/resize`, { query: { h: rows, w: columns } })
+      .catch(() => {});
   });
   try {
     await runSession({ hijacked, tty: true, stdin: true, stdout: true, stderr: true, detachKeys: DEFAULT_KEYS });
   } finally {
     stop();
   }
-  const { ExitCode } = await call.client.json<BuildShell>("GET", `/build/${ref}/shell`);
+  const { ExitCode } = await call.client.json<BuildShell>("GET", `/gantry/build/${ref}/shell`);
   if (ExitCode !== null && ExitCode !== 0) complain(`the shell ended with ${ExitCode}`);
 }

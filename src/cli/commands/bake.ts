@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { arch } from "node:os";
 import { type Bake, type BakeFile, type BakeTarget, DEFAULT_FILES, readBake, showBake } from "../../bake/bake.ts";
@@ -7,7 +8,7 @@ import { ramInBytes } from "../../base/units.ts";
 import type { Asked } from "../build/asked.ts";
 import { PROGRESS_FLAGS, progressOf } from "../build/flags.ts";
 import { untilInterrupted } from "../build/interrupt.ts";
-import { type Built, imageIdOf, metadataOf, type RunOptions, runBuild } from "../build/run.ts";
+import { type Built, metadataOf, type RunOptions, runBuild } from "../build/run.ts";
 import type { Call, Command } from "../command.ts";
 import { boolFlag, listFlag, textFlag } from "../flags/spec.ts";
 import { print } from "../output/print.ts";
@@ -129,24 +130,41 @@ async function buildAll(call: Call, { targets }: Bake): Promise<number> {
         .map(targetIn),
     ),
   );
+  // Names by which others find their images, until all is built.
+  const run = randomBytes(6).toString("hex");
+  const temporary = new Map([...needed].map((name) => [name, `gantry-bake-${run}/${name.toLowerCase()}:latest`]));
   for (const [name, one] of targets) {
     const before = Object.entries(one.target.contexts ?? {}).filter(([, place]) => isTarget(place));
-    const run = async (): Promise<Built> => {
+    const start = async (): Promise<Built> => {
       const images = new Map<string, string>();
       for (const [context, place] of before) {
-        images.set(context, imageIdOf(await builds.get(targetIn(place))!));
+        await builds.get(targetIn(place));
+        images.set(context, temporary.get(targetIn(place))!);
       }
-      return await runBuild(call, askedByTarget(call, name, one, images, needed.has(name)), STDIN, options);
+      const asked = askedByTarget(call, name, one, images, needed.has(name));
+      const tag = temporary.get(name);
+      const tags = tag === undefined ? asked.tags : [...asked.tags, tag];
+      return await runBuild(call, { ...asked, tags }, STDIN, options);
     };
-    const built = run();
+    const built = start();
     built.catch(() => {});
     builds.set(name, built);
   }
   const done = new Map<string, Built>();
-  for (const [name, built] of builds) done.set(name, await built);
+  try {
+    for (const [name, built] of builds) done.set(name, await built);
+  } finally {
+    await Promise.allSettled(builds.values());
+    for (const tag of temporary.values()) await forget(call, tag);
+  }
   const file = flags.text("metadata-file");
   if (file !== "") writeFileSync(file, metadataOfAll(done));
   return 0;
+}
+
+/** The image stays where it has another name, or belongs to the cache. */
+async function forget(call: Call, tag: string): Promise<void> {
+  await call.client.done("DELETE", `/images/${tag}`, { query: { noprune: true } }).catch(() => {});
 }
 
 const isTarget = (place: string): boolean => place.startsWith("target:");

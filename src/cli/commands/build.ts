@@ -1,4 +1,5 @@
 import { writeFileSync } from "node:fs";
+import type { Asked } from "../build/asked.ts";
 import { askedByFlags, BUILD_FLAGS, progressOf } from "../build/flags.ts";
 import { untilInterrupted } from "../build/interrupt.ts";
 import type { Input } from "../build/request.ts";
@@ -45,7 +46,7 @@ async function buildOnce(call: Call): Promise<number> {
       },
     }),
   });
-  if (isQuestion) return answer(built);
+  if (isQuestion) return answer(built, asked.call);
   writeFiles(call, built);
   if (quiet) printLine(imageIdOf(built));
   if (asked.explain) await printExplanations(call, built.ref);
@@ -53,8 +54,9 @@ async function buildOnce(call: Call): Promise<number> {
 }
 
 /** What a question about the Dockerfile was answered. */
-function answer({ response }: Built): number {
-  print(response.get("result.txt") ?? "");
+function answer({ response }: Built, call: Asked["call"]): number {
+  const text = response.get("result.txt") ?? "";
+  print(text === "" && call === "check" ? "Check complete, no warnings found.\n" : text);
   return Number(response.get("result.statuscode") ?? 0);
 }
 

@@ -49,7 +49,7 @@ export const exportCacheMount: Command = {
     const output = flags.text("output");
     if (output === "" && isTerminal(1))
       throw new ExitError(1, "cowardly refusing to save to a terminal. Use the -o flag or redirect");
-    const { body } = await client.stream("GET", `/build/cache-mounts/${segment(args[0] ?? "")}`);
+    const { body } = await client.stream("GET", `/gantry/build/cache-mounts/${segment(args[0] ?? "")}`);
     await saveBody(body, output);
     return 0;
   },
@@ -63,7 +63,7 @@ export const importCacheMount: Command = {
     const input = flags.text("input");
     if (input === "" && isTerminal(0)) throw new ExitError(1, "requested import from stdin, but stdin is empty");
     const upload = input === "" ? process.stdin : createReadStream(input, { highWaterMark: 1 << 20 });
-    await client.done("PUT", `/build/cache-mounts/${segment(args[0] ?? "")}`, { upload });
+    await client.done("PUT", `/gantry/build/cache-mounts/${segment(args[0] ?? "")}`, { upload });
     return 0;
   },
 };
