@@ -2,7 +2,6 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join, posix } from "node:path";
-import { throwIfAborted } from "../../base/abort.ts";
 import { GantryError, hasCode } from "../../base/errors.ts";
 import { readIgnoreFile } from "../../dockerfile/ignore-file.ts";
 import { readFileInRoot } from "../../kernel/path.ts";
@@ -174,15 +173,17 @@ export class Inputs implements BuildInputs {
       tell(row, count, 0);
     };
     const mostRatio = this.#ports.maxUnpackRatio();
-    const unpacked = await unpackContext(bytes, tree, { mostRatio, signal, onBytes });
-    throwIfAborted(signal);
-    tell(row, seen, seen, true);
-    if (unpacked.kind === "text") {
+    try {
+      const unpacked = await unpackContext(bytes, tree, { mostRatio, signal, onBytes });
+      tell(row, seen, seen, true);
+      if (unpacked.kind === "folder") return { root: this.#held(tree, unpacked.index) };
       mkdirSync(tree, { mode: 0o755 });
       await writeFile(join(tree, DEFAULT_NAME), unpacked.text, { mode: 0o644 });
       return { root: this.#held(tree, undefined), text: unpacked.text };
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
     }
-    return { root: this.#held(tree, unpacked.index) };
   }
 
   /** A folder of this build's own, which ends with it. */
@@ -217,9 +218,12 @@ export class Inputs implements BuildInputs {
   async #filter(root: Root, folder: string, exclude: readonly string[]): Promise<Root> {
     const place = this.#place();
     const tree = join(place, "tree");
-    if (!(await leaveOut(folder, exclude, tree))) {
-      await rm(place, { recursive: true, force: true });
-      return root;
+    let isLess = false;
+    try {
+      isLess = await leaveOut(folder, exclude, tree);
+      if (!isLess) return root;
+    } finally {
+      if (!isLess) await rm(place, { recursive: true, force: true });
     }
     return this.#held(tree, root.index instanceof ArchiveIndex ? root.index.of(tree) : undefined);
   }
