@@ -45,6 +45,8 @@ export class StepCache {
   readonly #byKey = new Map<string, StepRecord>();
   readonly #byDefinition = new Map<string, string>();
   readonly #bySite = new Map<string, Set<string>>();
+  /** Where a result was found: at the site of its record, and at others. */
+  readonly #sitesOf = new Map<string, Set<string>>();
   /** When what was removed, the latest last. */
   readonly #removedAt: Map<string, number>;
   readonly #used = new Map<string, { at: number; count: number }>();
@@ -93,8 +95,8 @@ export class StepCache {
     return this.#byKey.size;
   }
 
-  /** A holder of what has this key; the caller disposes of it. */
-  take(key: string): Root | undefined {
+  /** A holder of what has this key, for a step at this site; the caller disposes of it. */
+  take(key: string, site: string): Root | undefined {
     const record = this.#byKey.get(key);
     if (record === undefined) return undefined;
     if (!this.#ports.snapshots.isIntact(record.snapshot)) {
@@ -102,6 +104,10 @@ export class StepCache {
       return undefined;
     }
     this.use(key);
+    if (record.site !== site) {
+      this.#byKey.set(key, { ...record, site });
+      this.#addSite(site, key);
+    }
     return this.#ports.roots.snapshot(record.snapshot);
   }
 
@@ -291,9 +297,14 @@ export class StepCache {
         this.#undefine(this.#byDefinition.get(definition)!, other, definition);
       this.#byDefinition.set(definition, key);
     }
-    const site = this.#bySite.get(record.site) ?? new Set();
-    site.delete(key);
-    this.#bySite.set(record.site, site.add(key));
+    this.#addSite(record.site, key);
+  }
+
+  #addSite(site: string, key: string): void {
+    const keys = this.#bySite.get(site) ?? new Set();
+    keys.delete(key);
+    this.#bySite.set(site, keys.add(key));
+    this.#sitesOf.set(key, (this.#sitesOf.get(key) ?? new Set()).add(site));
   }
 
   #undefine(key: string, record: StepRecord, definition: string): void {
@@ -307,9 +318,12 @@ export class StepCache {
     for (const definition of record.definitions) {
       if (this.#byDefinition.get(definition) === key) this.#byDefinition.delete(definition);
     }
-    const site = this.#bySite.get(record.site);
-    site?.delete(key);
-    if (site?.size === 0) this.#bySite.delete(record.site);
+    for (const site of this.#sitesOf.get(key) ?? []) {
+      const keys = this.#bySite.get(site);
+      keys?.delete(key);
+      if (keys?.size === 0) this.#bySite.delete(site);
+    }
+    this.#sitesOf.delete(key);
   }
 
   #erase(keys: readonly string[]): void {

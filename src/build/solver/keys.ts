@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { BuildRequest } from "../builder.ts";
 import type { Operation } from "../graph.ts";
 
 /** Results of builders with other rules are not taken. */
@@ -16,17 +17,31 @@ export function sourceKey(kind: string, key: string): string {
  * The key of what an operation makes of these inputs. Inputs are in the vertex's order; one of which several selections
  * are read has several ingredients, in their order.
  */
-export function stepKey(operation: Operation, inputs: readonly (readonly Ingredient[])[]): string {
+export function stepKey(
+  operation: Operation,
+  inputs: readonly (readonly Ingredient[])[],
+  surroundings: Surroundings,
+): string {
   return digestOf([
     "step",
     counted(operation),
     inputs.map((rows) => rows.map((row) => ("key" in row ? row.key : row.digest))),
+    ...seen(operation, surroundings),
   ]);
 }
 
 /** A key that names the same result as `stepKey`, of how all inputs were made: it needs nothing solved. */
-export function definitionKey(operation: Operation, inputs: readonly string[]): string {
-  return digestOf(["definition", counted(operation), inputs]);
+export function definitionKey(operation: Operation, inputs: readonly string[], surroundings: Surroundings): string {
+  return digestOf(["definition", counted(operation), inputs, ...seen(operation, surroundings)]);
+}
+
+/** What of a build may change what its commands make. */
+export type Surroundings = Pick<BuildRequest, "extraHosts" | "network">;
+
+/** Nothing where it is as usual. */
+function seen({ kind }: Operation, { extraHosts, network }: Surroundings): readonly unknown[] {
+  if (kind !== "exec" || (extraHosts.length === 0 && network === "default")) return [];
+  return [{ network, hosts: extraHosts.map(({ address, name }) => `${name} ${address}`).sort() }];
 }
 
 /** The operation without what must not change its key, its fields in one order whoever made it. */

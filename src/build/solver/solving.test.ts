@@ -366,6 +366,16 @@ describe("solving a graph", () => {
     assert.deepEqual(test.ran, []);
   });
 
+  it("takes no result of a step that saw another network or other hosts", async () => {
+    await using test = new TestSolver();
+    const extraHosts = [{ name: "far", address: "192.0.2.1" }];
+    await test.solve(chain("one").graph());
+    assert.deepEqual((await test.solve(chain("one").graph(), { network: "none" })).done, ["RUN one"]);
+    assert.deepEqual((await test.solve(chain("one").graph(), { extraHosts })).done, ["RUN one"]);
+    assert.deepEqual((await test.solve(chain("one").graph(), { extraHosts })).done, []);
+    assert.deepEqual((await test.solve(chain("one").graph())).done, []);
+  });
+
   it("lays a step's layer on another root, and again when that changes", async () => {
     await using test = new TestSolver();
     const graph = (on: string) => {
@@ -405,6 +415,21 @@ describe("solving a graph", () => {
       ["input", "~ COPY file"],
     ]);
     assert.deepEqual(await why("2", "use", true), [["ignored"]]);
+    // What was found at another place of a Dockerfile is known there from then on.
+    const moved = (env: string) => {
+      const maker = new GraphMaker();
+      maker.run(maker.image("sha256:base"), "move", { env: [env], site: env === "C=1" ? "first" : "second" });
+      return maker.graph();
+    };
+    const movedTo = (site: string) => ({
+      vertices: moved("C=1").vertices.map((vertex) =>
+        vertex.operation.kind === "exec" ? { ...vertex, site } : vertex,
+      ),
+    });
+    await test.solve(moved("C=1"));
+    assert.deepEqual((await test.solve(movedTo("second"))).cached, ["RUN move"]);
+    const last = (await test.solve(moved("C=2"), { explain: true })).vertices.get("RUN move");
+    assert.deepEqual(last!.explanation!.diff, ["- ENV C=1", "+ ENV C=2"]);
     test.cache.remove([...test.cache.all()].map(([key]) => key));
     assert.deepEqual(await why("2"), [["pruned"], ["pruned"]]);
   });

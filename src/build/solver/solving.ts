@@ -240,7 +240,7 @@ export class Solving implements AsyncDisposable {
     }
     const inputs = await this.#all(node.inputs.map((input) => this.#definitionOf(input)));
     const known = inputs.filter((key) => key !== undefined);
-    return known.length < inputs.length ? undefined : definitionKey(operation, known);
+    return known.length < inputs.length ? undefined : definitionKey(operation, known, this.#options.request);
   }
 
   #keyOf(node: Node): Promise<string> {
@@ -270,6 +270,7 @@ export class Solving implements AsyncDisposable {
     return stepKey(
       operation,
       inputs.map(({ counted }) => counted),
+      this.#options.request,
     );
   }
 
@@ -334,12 +335,12 @@ export class Solving implements AsyncDisposable {
   async #find(node: Node): Promise<Root | undefined> {
     const { cache } = this.#solver.ports;
     const known = await this.#knownKeyOf(node);
-    const byDefinition = known === undefined ? undefined : this.#hit(node, known, cache.take(known));
+    const byDefinition = known === undefined ? undefined : this.#hit(node, known, cache.take(known, node.vertex.site));
     if (byDefinition !== undefined) return byDefinition;
     // What was known by its definition turned out to be damaged: the key stays what it is.
     const key = await this.#keyOf(node);
     if (node.isAnew) return undefined;
-    return this.#hit(node, key, cache.take(key)) ?? (await this.#import(node, key));
+    return this.#hit(node, key, cache.take(key, node.vertex.site)) ?? (await this.#import(node, key));
   }
 
   #hit(node: Node, key: string, root: Root | undefined): Root | undefined {
