@@ -57,6 +57,7 @@ export interface KeptImage {
   readonly manifestBytes?: Uint8Array | undefined;
   readonly annotations?: Readonly<Record<string, string>> | undefined;
   readonly names: readonly Reference[];
+  readonly signal: AbortSignal;
 }
 
 /** Gives a committed snapshot another name, for all who hold it. */
@@ -135,7 +136,7 @@ export class ImageAssembly implements AsyncDisposable {
 
   /** Keeps a document for as long as the operation. */
   async document(mediaType: string, bytes: Uint8Array): Promise<Descriptor> {
-    const { digest, size } = await this.#context.content.writeBytes(bytes);
+    const { digest, size } = await this.#context.content.writeBytes(bytes, { digest: sha256Of(bytes) });
     this.#scope.noteBlob(digest);
     return { mediaType, digest, size };
   }
@@ -166,7 +167,7 @@ export class ImageAssembly implements AsyncDisposable {
     for (const [index, layer] of image.layers.entries()) {
       const chain = chains[index]!;
       this.#scope.claimChain(chain);
-      const size = await this.#settle(layer, chain, chains[index - 1], rename);
+      const size = await this.#settle(layer, chain, chains[index - 1], rename, image.signal);
       layers.push({ blob: layer.blob, diffId: layer.diffId, chainId: chain, size });
     }
     failpoint("images.assemble.named");
@@ -179,10 +180,14 @@ export class ImageAssembly implements AsyncDisposable {
     };
     const record = await storeImage(this.#context, this.#scope, made);
     failpoint("images.assemble.stored");
-    records.add(
-      [record],
-      image.names.map((name) => [name, record.id]),
-    );
+    // Naming again what has the name costs no sync.
+    const moved = image.names.filter((name) => records.named(name)?.id !== record.id);
+    if (moved.length > 0 || records.whole(record.id) === undefined) {
+      records.add(
+        [record],
+        moved.map((name) => [name, record.id]),
+      );
+    }
     failpoint("images.assemble.added");
     for (const name of image.names) {
       if (name.tag !== undefined) publishImageEvent(events, "tag", record, familiarString(name));
@@ -250,6 +255,7 @@ export class ImageAssembly implements AsyncDisposable {
     chain: string,
     parent: string | undefined,
     rename: RenameSnapshot,
+    signal: AbortSignal,
   ): Promise<number> {
     const { claims, content, records, snapshotLayers, snapshots } = this.#context;
     await claims.exclusively(chain, async () => {
@@ -258,7 +264,7 @@ export class ImageAssembly implements AsyncDisposable {
       const isTaken = records.chains().has(layer.snapshot) || this.#context.bases.hasChain(layer.snapshot);
       if (layer.isClamped || isTaken || !snapshots.has(layer.snapshot)) {
         const { stream } = await decompress(content.open(layer.blob.digest, { verify: true }));
-        await snapshots.apply(chain, parent, stream);
+        await snapshots.apply(chain, parent, stream, { signal });
       } else {
         await rename(layer.snapshot, chain);
         snapshotLayers.renamed(layer.snapshot, chain);

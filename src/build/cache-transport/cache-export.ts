@@ -1,6 +1,6 @@
 import { pipeline } from "node:stream";
 import { createGzip } from "node:zlib";
-import { GantryError, messageOf } from "../../base/errors.ts";
+import { GantryError, isKind, messageOf } from "../../base/errors.ts";
 import type { AssembledLayer, ImageAssembly } from "../../images/assemble.ts";
 import type { LayerForm } from "../../images/layer-forms.ts";
 import { type Descriptor, type Index, type Manifest, MEDIA_TYPE } from "../../oci/image.ts";
@@ -16,9 +16,9 @@ import { referenceOf, refuseOthers } from "./cache-reference.ts";
 
 export interface CacheExportInput {
   readonly request: BuildRequest;
-  readonly steps: readonly CachedStep[];
+  readonly steps: () => readonly CachedStep[];
   /** Snapshots of the targets' layers: what `mode=min` keeps to. */
-  readonly snapshots: ReadonlySet<string>;
+  readonly snapshots: () => ReadonlySet<string>;
   /** Names of a snapshot and of those below it, bottom first. */
   readonly chainOf: (snapshot: string) => readonly string[];
   readonly assembly: ImageAssembly;
@@ -59,6 +59,7 @@ const KNOWN: Readonly<Record<CacheReference["type"], readonly string[]>> = {
 };
 /** Of a blob that is what a cache mount held. */
 const MOUNT_ANNOTATION = "gantry.build/cache-mount";
+const MOST_TRIES = 5;
 const GZIP: LayerForm = { compression: "gzip", force: false };
 
 /** Reads where a request wants its cache; throws `invalid`. Inline caches are part of the image. */
@@ -112,7 +113,7 @@ export async function exportCache(target: CacheTarget, input: CacheExportInput):
   const name = target.to.type === "registry" ? "exporting cache to registry" : "exporting cache to client directory";
   const progress = new ResultProgress(input.onEvent, name, `${input.request.id} ${placeOf(target)}`);
   try {
-    return await progress.run(() => writeCache(target, input, progress));
+    return await progress.run(() => writeLastingCache(target, input, progress));
   } catch (error) {
     if (!target.ignoreErrors || input.signal.aborted) throw error;
     progress.warn(`cannot export the cache to ${placeOf(target)}: ${messageOf(error)}`);
@@ -124,15 +125,31 @@ function placeOf({ to }: CacheTarget): string {
   return to.type === "registry" ? formatReference(to.reference) : to.folder;
 }
 
+/** Another build may give snapshots other names at any time, as images of its own have them. */
+async function writeLastingCache(
+  target: CacheTarget,
+  input: CacheExportInput,
+  progress: ResultProgress,
+): Promise<ReadonlyMap<string, string>> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await writeCache(target, input, progress);
+    } catch (error) {
+      if (!isKind(error, "not-found") || tries === MOST_TRIES || input.signal.aborted) throw error;
+    }
+  }
+}
+
 async function writeCache(
   target: CacheTarget,
   input: CacheExportInput,
   progress: ResultProgress,
 ): Promise<ReadonlyMap<string, string>> {
   const { assembly, request, signal } = input;
-  const steps = input.steps.filter(
-    ({ snapshot }) => snapshot !== undefined && (target.mode === "max" || input.snapshots.has(snapshot)),
-  );
+  const kept = input.snapshots();
+  const steps = input
+    .steps()
+    .filter(({ snapshot }) => snapshot !== undefined && (target.mode === "max" || kept.has(snapshot)));
   if (steps.length === 0) {
     progress.told("skipping cache export for empty result");
     return new Map();

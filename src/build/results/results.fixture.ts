@@ -17,6 +17,7 @@ import { type TarInput, writeTar } from "../../oci/tar/writer.ts";
 import { ANONYMOUS } from "../../remote/credentials.ts";
 import { OverlaySnapshotter } from "../../snapshots/overlay.ts";
 import type { Snapshotter } from "../../snapshots/snapshotter.ts";
+import { VfsSnapshotter } from "../../snapshots/vfs.ts";
 import { openMemory } from "../../state/memory.ts";
 import type { Store } from "../../state/store.ts";
 import type { BuildOutput, BuildRequest } from "../builder.ts";
@@ -59,6 +60,8 @@ export interface FixtureOptions {
   readonly store?: Store;
   readonly registries?: ImagePorts["registries"];
   readonly attest?: ResultsPorts["attest"];
+  /** Default overlay2. */
+  readonly driver?: "vfs";
   /** Snapshots that the cache keeps. */
   readonly keep?: () => Iterable<string>;
 }
@@ -66,7 +69,10 @@ export interface FixtureOptions {
 export function openResults(t: Pick<TestContext, "after">, options: FixtureOptions = {}): ResultsFixture {
   const root = options.root ?? mkdtempSync(join(tmpdir(), "gantry-results-"));
   const content = new ContentStore({ root: join(root, "content") });
-  const snapshots = new OverlaySnapshotter({ root: join(root, "overlay2") });
+  const snapshots =
+    options.driver === "vfs"
+      ? new VfsSnapshotter({ root: join(root, "vfs") })
+      : new OverlaySnapshotter({ root: join(root, "overlay2") });
   const refuse = () => Promise.reject(new Error("these tests ask no registry"));
   const images = new ImageStore({
     content,

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { zstdDecompressSync } from "node:zlib";
 import { gather } from "../../images/image-store.fixture.ts";
 import { chainId, sha256Of } from "../../oci/digest.ts";
@@ -173,8 +173,11 @@ test("stands on the base image's layers and keeps its history", async (t) => {
   );
 });
 
-test("makes one layer of all steps where it is to squash them", async (t) => {
-  const fixture = openResults(t);
+for (const driver of ["overlay2", "vfs"] as const)
+  test(`makes one layer of all steps where it is to squash them, on ${driver}`, (t) => squashes(t, driver));
+
+async function squashes(t: TestContext, driver: "overlay2" | "vfs"): Promise<void> {
+  const fixture = openResults(t, driver === "vfs" ? { driver } : {});
   const names = await fixture.steps({ a: "1", gone: "x" }, { ".wh.gone": "", b: "2" });
   const { imageId } = await fixture.export([fixture.target(names)], [outputOf("image")], { squash: true });
   const { history, rootfs } = configOf(fixture, imageId!);
@@ -191,7 +194,7 @@ test("makes one layer of all steps where it is to squash them", async (t) => {
     found.filter((name) => !name.startsWith(".wh.")),
     ["a", "b"],
   );
-});
+}
 
 test("makes an image of nothing", async (t) => {
   const fixture = openResults(t);
@@ -483,4 +486,39 @@ test("takes a cache that is broken or lies for one that has nothing, and says so
   const other = await open(new Map([[manifest.config.digest, Buffer.from("{}")]]));
   assert.equal(other.found, false);
   assert.match(other.warnings[0] ?? "", /^cannot use the cache local:there: cache config verification failed/);
+});
+
+test("packs a layer once for builds that end at the same time, and all have the same image", async (t) => {
+  const fixture = openResults(t);
+  const names = await fixture.steps({ a: "1".repeat(100_000) }, { b: "2" }, { c: "3" });
+  const made = await Promise.all(
+    Array.from({ length: 8 }, (_, index) =>
+      fixture.export([fixture.target(names)], [outputOf("image", { name: `made:${index}` })]),
+    ),
+  );
+  assert.equal(new Set(made.map(({ imageId }) => imageId)).size, 1);
+  assert.equal(fixture.images.count(), 1);
+  // Three layers, the config and the manifest.
+  assert.equal((await fixture.content.list()).length, 5);
+  assert.equal(fixture.snapshots.list().length, 3);
+});
+
+test("ends when it is told to, and leaves nothing", async (t) => {
+  const fixture = openResults(t);
+  const names = await fixture.steps({ a: "1" });
+  const controller = new AbortController();
+  const outputs = [outputOf("image", { name: "made" }), outputOf("oci")];
+  const input = {
+    request: requestOf({ session: fixture.session, outputs }),
+    targets: [fixture.target(names)],
+    steps: () => [],
+    signal: controller.signal,
+    onEvent: (event: (typeof fixture.events)[number]) => {
+      if (event.type === "status" && event.status.name === "exporting layers") controller.abort();
+    },
+  };
+  await assert.rejects(fixture.results.export(input), { kind: "cancelled" });
+  assert.equal(fixture.images.count(), 0);
+  assert.deepEqual(await fixture.content.list(), []);
+  assert.ok(fixture.snapshots.has(names[0]!), "the step stays in the cache");
 });

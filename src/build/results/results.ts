@@ -87,8 +87,8 @@ async function exportResults(ports: ResultsPorts, input: ExportInput): Promise<E
   for (const cache of caches) {
     const told = await exportCache(cache, {
       request: input.request,
-      steps: input.steps(),
-      snapshots: new Set(input.targets.flatMap(({ root }) => root?.layers.map(({ snapshot }) => snapshot) ?? [])),
+      steps: input.steps,
+      snapshots: () => new Set(input.targets.flatMap(({ root }) => root?.layers.map(({ snapshot }) => snapshot) ?? [])),
       chainOf: (snapshot) => chainOf(ports.snapshots, snapshot),
       assembly,
       mounts: ports.archives && { ids: mountIds(input.graph), archives: ports.archives },
@@ -182,6 +182,7 @@ class Exporting {
           manifestBytes: manifest.bytes,
           annotations: annotationsOf(manifest.bytes),
           names,
+          signal,
         },
         this.#ports.rename,
       ),
