@@ -1,0 +1,137 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { build, built } from "../builds.ts";
+import { finish } from "../command.ts";
+import { NO_DOCKERD, TestDockerd } from "../dockerd.ts";
+import { NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
+
+/** A client that has BuildKit's protocol of its own: Debian's. */
+const BUILDKIT_CLIENT = "/usr/bin/docker";
+
+/** All that changes a config or a history, but for what BuildKit writes otherwise by now. */
+const DOCKERFILE = `ARG V=latest
+ARG EMPTY
+FROM busybox:$V AS base
+ARG X=\${EMPTY}x
+ARG EMPTY=set
+ENV A=1 B="two  words" C=three\\ w D='$A' E=\${X:-no}
+ENV old style value $A
+LABEL a=b "c d"="e \\"f\\"" g='h'
+VOLUME /v1 /v2
+VOLUME ["/v 3"]
+USER 1000:1000
+WORKDIR /w/x
+WORKDIR ../y
+COPY a d /dest/
+ADD a /w2/
+RUN echo "$A" hi
+RUN ["echo", "x y"]
+SHELL ["/bin/sh", "-ec"]
+RUN true \\
+  && true
+CMD run me
+ENTRYPOINT ["/e", "f g"]
+STOPSIGNAL 9
+MAINTAINER me <a@b>
+ONBUILD COPY a /triggered
+FROM base AS child
+COPY --from=base /dest/a /
+ENTRYPOINT foo
+FROM scratch AS empty
+COPY a /
+CMD []
+`;
+
+describe("a Dockerfile", { skip: NO_DOCKER }, () => {
+  let engine: TestEngine;
+  before(async () => {
+    engine = await startEngine();
+  });
+  after(async () => {
+    await engine[Symbol.asyncDispose]();
+  });
+
+  test("makes the config and the history that BuildKit makes", { skip: NO_DOCKERD || noClient() }, async () => {
+    await using docker = await TestDockerd.start();
+    const archive = join(engine.root, "busybox.tar");
+    await engine.ok("save", "-o", archive, "busybox");
+    const context = mkdtempSync(join(engine.root, "context-"));
+    for (const [name, text] of Object.entries({ Dockerfile: DOCKERFILE, a: "a\n", d: "d\n" })) {
+      writeFileSync(join(context, name), text);
+    }
+    const run = async (socket: string, buildkit: string, ...args: readonly string[]): Promise<string> => {
+      const env = { ...process.env, DOCKER_HOST: `unix://${socket}`, DOCKER_BUILDKIT: buildkit };
+      const { code, stderr, stdout } = await finish(BUILDKIT_CLIENT, args, { env });
+      assert.equal(code, 0, stderr);
+      return stdout.trim();
+    };
+    await run(docker.socket, "0", "load", "-i", archive);
+    const made = async (socket: string, buildkit: string, target: string): Promise<unknown> => {
+      const args = ["--network", "none", "--label", "l=m", "--target", target, "-t", `d:${target}`];
+      await run(socket, buildkit, "build", ...args, context);
+      const [image] = JSON.parse(await run(socket, "0", "image", "inspect", `d:${target}`)) as [
+        { Config: Record<string, unknown>; Author: string },
+      ];
+      const history = await run(socket, "0", "history", "--no-trunc", "--format", "{{.CreatedBy}}", `d:${target}`);
+      const { Image: _, Hostname: __, ...config } = image.Config;
+      return { config, author: image.Author, history: history.split("\n") };
+    };
+    for (const target of ["base", "child", "empty"]) {
+      const wanted = await made(docker.socket, "1", target);
+      for (const buildkit of ["0", "1"]) assert.deepEqual(await made(engine.socket, buildkit, target), wanted, target);
+    }
+  });
+
+  test("is read with heredocs, patterns, triggers and stages of another file", async () => {
+    const files = {
+      "team/Dockerfile":
+        "ARG TAG=latest\nFROM busybox:$TAG AS base\nCOPY team/tool /tool\nONBUILD RUN echo triggered > /trigger\n",
+      "team/tool": "tool\n",
+    };
+    const text = `# syntax=docker/dockerfile:1
+INCLUDE context/team/Dockerfile AS team
+FROM team-base
+ARG FILE=a/b/c.tar.gz
+RUN <<EOF
+echo "\${FILE##*/} \${FILE%%.*}" > /shell
+EOF
+RUN <<PROGRAM
+#!/bin/sh
+echo "$0" > /program
+PROGRAM
+ENV NAME=\${FILE##*/} DASHED=\${FILE//\\//-}
+COPY <<one <<-'two' /made/
+$NAME \${DASHED}
+one
+	$NAME
+two
+`;
+    await built(engine, text, { files, args: ["-t", "features"] });
+    const shown = await engine.ok("run", "--rm", "features", "sh", "-c", "cat /tool /trigger /shell /program /made/*");
+    assert.equal(shown, "tool\ntriggered\nc.tar.gz a/b/c\n/dev/pipes/PROGRAM\nc.tar.gz a-b-c.tar.gz\n$NAME");
+  });
+
+  test("that is wrong is refused with BuildKit's sentence", async () => {
+    const table: readonly (readonly [text: string, message: RegExp])[] = [
+      ["FROM busybox\nRNU x", /line 2: unknown instruction: RNU \(did you mean RUN\?\)/],
+      ["FROM busybox\nCOPY --form=x a b", /line 2: unknown flag: form \(did you mean from\?\)/],
+      ["FROM busybox\nENV A=${B:?is missing}", /Syntax error - can't find = in "missing}"/],
+      ["# syntax=some/frontend\nFROM busybox", /unsupported frontend some\/frontend/],
+      [
+        "FROM busybox AS a\nCOPY --from=b / /\nFROM busybox AS b\nCOPY --from=a / /",
+        /circular dependency detected on stage: a/,
+      ],
+    ];
+    for (const [text, message] of table) {
+      const { code, stderr } = await build(engine, text);
+      assert.notEqual(code, 0, text);
+      assert.match(stderr, message);
+    }
+  });
+});
+
+function noClient(): string | false {
+  return existsSync(BUILDKIT_CLIENT) ? false : `${BUILDKIT_CLIENT} is not installed`;
+}
