@@ -8,6 +8,7 @@ import { openResults, outputOf, type ResultsFixture, requestOf } from "../../src
 import { sha256Of } from "../../src/oci/digest.ts";
 import { registries } from "../../src/remote/registry.fixture.ts";
 import { ContainersTools, toolMissing } from "../containers-tools.ts";
+import { startEngine, type TestEngine } from "../engine.ts";
 import { makeTestRoot, removeTestRoot } from "../leftovers.ts";
 import { registryMissing, startRegistry, type TestRegistry } from "../registry.ts";
 
@@ -182,4 +183,49 @@ test("a cache that is missing, damaged or unreachable is none, and the build hea
   assert.ok(
     two.events.some((event) => event.type === "warning" && /^cannot export the cache/.test(event.warning.short)),
   );
+});
+
+const DOCKERFILE = `FROM busybox AS tools
+RUN --mount=type=cache,target=/cache,id=packages echo fetched >> /cache/log && cp /cache/log /log
+FROM busybox
+COPY --from=tools /log /log
+RUN true
+COPY file /file
+`;
+
+test("a machine that begins with nothing takes steps and cache mounts from a registry and a folder", {
+  skip: registryMissing(),
+  timeout: 180_000,
+}, async (t) => {
+  await using registry = await startRegistry();
+  const root = makeTestRoot();
+  t.after(() => removeTestRoot(root));
+  writeFileSync(join(root, "Dockerfile"), DOCKERFILE);
+  writeFileSync(join(root, "file"), "1");
+  const ref = `type=registry,ref=${registry.host}/cache:1`;
+  const folder = join(root, "cache");
+  writeFileSync(join(root, ".dockerignore"), "cache\n");
+  const buildAt = async (engine: TestEngine, ...args: string[]) => {
+    const done = await engine.gantry("build", "--progress", "plain", ...args, root);
+    assert.equal(done.code, 0, done.stderr);
+    return done.stderr;
+  };
+  const idOf = (engine: TestEngine) => engine.ok("image", "inspect", "--format", "{{.Id}}", "made");
+  await using first = await startEngine();
+  const both = ["--cache-to", `${ref},mode=max,cache-mounts=true`, "--cache-to", `type=local,dest=${folder}`];
+  await buildAt(first, "-t", "made", ...both);
+  const made = await idOf(first);
+  {
+    await using second = await startEngine();
+    const told = await buildAt(second, "-t", "made", "--cache-from", `${ref},cache-mounts=true`);
+    assert.equal(await idOf(second), made, told);
+    // Another change: the cache mount goes on where the other machine's was.
+    await buildAt(second, "-t", "made", "--no-cache");
+    assert.equal(await second.ok("run", "--rm", "--network", "none", "made", "cat", "/log"), "fetched\nfetched");
+  }
+  await using third = await startEngine();
+  writeFileSync(join(root, "file"), "2");
+  const told = await buildAt(third, "-t", "made", "--cache-from", `type=local,src=${folder}`);
+  assert.equal((told.match(/ CACHED$/gm) ?? []).length >= 2, true, told);
+  assert.equal(await third.ok("run", "--rm", "--network", "none", "made", "cat", "/log", "/file"), "fetched\n2");
 });
