@@ -3,6 +3,7 @@ import type { ImageAssembly, RenameSnapshot } from "../../images/assemble.ts";
 import type { ImageStore } from "../../images/image-store.ts";
 import type { LayerForm } from "../../images/layer-forms.ts";
 import type { Descriptor, Platform } from "../../oci/image.ts";
+import { describe } from "../../oci/image-config.ts";
 import { formatPlatform } from "../../oci/platform.ts";
 import { formatReference, parseNormalized, type Reference } from "../../oci/reference.ts";
 import type { Snapshotter } from "../../snapshots/snapshotter.ts";
@@ -162,10 +163,15 @@ class Exporting {
     const layers = await Promise.all(
       image.layers.map(async (layer) => ({ ...layer, blob: await this.#assembly.form(layer, form, { signal }) })),
     );
-    const config = await this.#assembly.document(configType(fields), image.configBytes);
+    const config = describe(configType(fields), image.configBytes);
     const blobs = layers.map(({ blob }) => blob);
     const manifest = manifestFor(config, blobs, fields, formatPlatform(image.platform));
     const { digest } = manifest.descriptor;
+    // Both at once: each is synced.
+    await Promise.all([
+      this.#assembly.document(config.mediaType, image.configBytes),
+      this.#assembly.document(manifest.descriptor.mediaType, manifest.bytes),
+    ]);
     progress.told(`exporting manifest ${digest}`);
     progress.told(`exporting config ${config.digest}`);
     const names = [...fields.names];
