@@ -299,19 +299,36 @@ export function readAttributes(dir: number, base: string): Map<string, Buffer> {
 
 /** Bytes of the regular files among the changes, hard links counted once. */
 export async function sizeOf(changes: Iterable<Change>, breath: { take(): Promise<unknown> }): Promise<number> {
-  const seen = new Set<string>();
-  let size = 0;
-  for (const { stat } of changes) {
+  const count = new SizeCount();
+  for (const change of changes) {
     await breath.take();
-    if (stat === undefined || typeOf(stat) !== constants.S_IFREG) continue;
+    count.add(change);
+  }
+  return count.total;
+}
+
+/** The same for who sees the changes go by. */
+export class SizeCount {
+  readonly #seen = new Set<string>();
+  total = 0;
+
+  add({ stat }: Change): void {
+    if (stat === undefined || typeOf(stat) !== constants.S_IFREG) return;
     if (stat.nlink > 1) {
       const inode = `${stat.dev}/${stat.ino}`;
-      if (seen.has(inode)) continue;
-      seen.add(inode);
+      if (this.#seen.has(inode)) return;
+      this.#seen.add(inode);
     }
-    size += stat.size;
+    this.total += stat.size;
   }
-  return size;
+
+  /** Passes changes on and counts them. */
+  *counted(changes: Iterable<Change>): Generator<Change> {
+    for (const change of changes) {
+      this.add(change);
+      yield change;
+    }
+  }
 }
 
 /** As `openat`; undefined if a running container took it away, or put something else there, while the walk went on. */

@@ -8,7 +8,7 @@ import { failpoint } from "../base/failpoint.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import { bindMount, detachMount, isMountPoint } from "../kernel/mount.ts";
 import { Below } from "./below.ts";
-import { type Change, type PathChange, pathChanges, sizeOf } from "./changes.ts";
+import { type Change, type PathChange, pathChanges, SizeCount, sizeOf } from "./changes.ts";
 import { extractLayer } from "./extract-layer.ts";
 import type { Whiteouts } from "./extractor.ts";
 import { linkLayer } from "./link-layer.ts";
@@ -275,10 +275,13 @@ export class FolderSnapshotter implements Snapshotter {
   async *diff(nameOrKey: string): AsyncGenerator<Uint8Array> {
     const row = this.#table.need(nameOrKey);
     using open = this.#open(row);
-    const changes = this.#layout.changes(open.fs, open.below);
-    yield* packLayer(row.parent === undefined ? withoutMarks(changes) : changes, {
-      isStill: row.kind === "committed",
-    });
+    const isStill = row.kind === "committed";
+    const all = this.#layout.changes(open.fs, open.below);
+    // Who packs it sees all that is to be measured.
+    const count = isStill && row.size === undefined ? new SizeCount() : undefined;
+    const changes = count === undefined ? all : count.counted(all);
+    yield* packLayer(row.parent === undefined ? withoutMarks(changes) : changes, { isStill });
+    if (count !== undefined) this.#table.measured(row, count.total);
   }
 
   async *changes(nameOrKey: string): AsyncGenerator<PathChange> {

@@ -3,6 +3,7 @@ import { messageOf } from "../../base/errors.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import { FreshFlight } from "../../base/fresh-flight.ts";
 import type { Logger } from "../../base/log.ts";
+import { SingleFlight } from "../../base/single-flight.ts";
 import type { Snapshotter } from "../../snapshots/snapshotter.ts";
 import type { Collection, Store } from "../../state/store.ts";
 import type { Root } from "../root.ts";
@@ -52,6 +53,7 @@ export class StepCache {
   readonly #used = new Map<string, { at: number; count: number }>();
   readonly #boot = readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
   readonly #settling: FreshFlight;
+  readonly #measuring: SingleFlight<void>;
   #settleLater: NodeJS.Timeout | undefined;
 
   constructor(ports: StepCachePorts) {
@@ -62,6 +64,7 @@ export class StepCache {
     const removed = this.#removed.list().sort((a, b) => a.value - b.value);
     this.#removedAt = new Map(removed.map(({ key, value }) => [key, value]));
     this.#settling = new FreshFlight(() => this.#settle());
+    this.#measuring = new SingleFlight(() => this.#measure());
     this.#load();
   }
 
@@ -220,15 +223,9 @@ export class StepCache {
   async #settle(): Promise<void> {
     const { snapshots } = this.#ports;
     const unsynced = [...this.#byKey].filter(([, { unsynced }]) => unsynced !== undefined);
-    const sizes = new Map<string, number>();
     if (unsynced.length > 0) {
       await snapshots.sync();
       failpoint("build.cache.synced");
-      for (const [key, { snapshot }] of unsynced) {
-        // One that was removed meanwhile has no record any more.
-        const size = await snapshots.usage(snapshot).catch(() => undefined);
-        if (size !== undefined) sizes.set(key, size);
-      }
     }
     const made = new Map(unsynced);
     const changed = new Set([...made.keys(), ...this.#used.keys()]);
@@ -236,24 +233,47 @@ export class StepCache {
     for (const key of changed) {
       const record = this.#byKey.get(key);
       if (record === undefined) continue;
-      const settled = this.#settledOf(record, made.get(key), sizes.get(key), this.#used.get(key));
+      const settled = this.#settledOf(record, made.get(key), this.#used.get(key));
       this.#byKey.set(key, settled);
       written.push([key, settled]);
     }
     this.#used.clear();
-    if (written.length === 0) return;
-    this.#write("keep what a build used", () =>
+    this.#writeAll("keep what a build used", written);
+    failpoint("build.cache.settled");
+  }
+
+  /** Looks how much each result adds that nobody has looked at yet. */
+  async #measure(): Promise<void> {
+    const sizes = new Map<string, { readonly snapshot: string; readonly size: number }>();
+    for (const [key, { size, snapshot }] of [...this.#byKey]) {
+      if (size !== undefined) continue;
+      // One that was removed meanwhile has no record any more.
+      const measured = await this.#ports.snapshots.usage(snapshot).catch(() => undefined);
+      if (measured !== undefined) sizes.set(key, { snapshot, size: measured });
+    }
+    const written: [string, StepRecord][] = [];
+    for (const [key, { size, snapshot }] of sizes) {
+      const record = this.#byKey.get(key);
+      if (record?.snapshot !== snapshot) continue;
+      const measured = { ...record, size };
+      this.#byKey.set(key, measured);
+      written.push([key, measured]);
+    }
+    this.#writeAll("keep the size of a step", written);
+  }
+
+  #writeAll(what: string, rows: readonly [string, StepRecord][]): void {
+    if (rows.length === 0) return;
+    this.#write(what, () =>
       this.#ports.store.relaxed(() => {
-        for (const [key, record] of written) this.#records.put(key, record);
+        for (const [key, record] of rows) this.#records.put(key, record);
       }),
     );
-    failpoint("build.cache.settled");
   }
 
   #settledOf(
     record: StepRecord,
     synced: StepRecord | undefined,
-    size: number | undefined,
     used: { readonly at: number; readonly count: number } | undefined,
   ): StepRecord {
     // Made anew meanwhile: that one waits for the next sync.
@@ -262,7 +282,6 @@ export class StepCache {
     const { unsynced: _, ...rest } = record;
     return {
       ...(isSynced ? rest : record),
-      ...(isSynced && size !== undefined && { size }),
       ...(used !== undefined && { lastUsedAt: used.at, usageCount: record.usageCount + used.count }),
     };
   }
@@ -270,22 +289,20 @@ export class StepCache {
   #settleSoon(): void {
     this.#settleLater ??= setTimeout(() => {
       this.#settleLater = undefined;
-      this.#settling.run().catch((error: unknown) => {
-        this.#ports.log.error(`cannot put what builds made on the disk: ${messageOf(error)}`);
-      });
+      this.#settling
+        .run()
+        .then(() => this.#measuring.run())
+        .catch((error: unknown) => {
+          this.#ports.log.error(`cannot put what builds made on the disk: ${messageOf(error)}`);
+        });
     }, SETTLE_AFTER_MS).unref();
   }
 
   #change(snapshot: string, change: (record: StepRecord) => StepRecord): void {
     const changed: [string, StepRecord][] = [];
     for (const [key, record] of this.#byKey) if (record.snapshot === snapshot) changed.push([key, change(record)]);
-    if (changed.length === 0) return;
     for (const [key, record] of changed) this.#byKey.set(key, record);
-    this.#write("keep a step's new name", () =>
-      this.#ports.store.relaxed(() => {
-        for (const [key, record] of changed) this.#records.put(key, record);
-      }),
-    );
+    this.#writeAll("keep a step's new name", changed);
   }
 
   #add(key: string, record: StepRecord): void {
