@@ -55,7 +55,10 @@ for (const measure of MEASURES.filter(isWanted)) {
 
 const names = peers.map(({ name }) => name);
 console.log(`\n${tableOf(rows, names)}`);
-if (!values["no-write"] && (values.only === undefined || values.only === "networks")) {
+/** Groups of measures have sections of their own. */
+const SECTIONS = { networks: "Networks", builds: "Builds" } as const;
+const chosen = Object.keys(SECTIONS).filter((group) => values.only === undefined || values.only === group);
+if (!values["no-write"] && chosen.length > 0) {
   const path = join(checkout, "docs/performance.md");
   let text = existsSync(path) ? readFileSync(path, "utf8") : "";
   if (values.only === undefined) {
@@ -64,8 +67,18 @@ if (!values["no-write"] && (values.only === undefined || values.only === "networ
     const ungrouped = rows.filter(({ group }) => group === undefined);
     text = `${page(ungrouped, names, await versions(), loadBefore)}\n${notes}`;
   }
-  const grouped = rows.filter(({ group }) => group === "networks");
-  writeFileSync(path, withTable(text, "Networks", tableOf(grouped, names)));
+  for (const [group, heading] of Object.entries(SECTIONS)) {
+    if (chosen.includes(group))
+      text = withTable(
+        text,
+        heading,
+        tableOf(
+          rows.filter((row) => row.group === group),
+          names,
+        ),
+      );
+  }
+  writeFileSync(path, text);
   console.log("\nbench: wrote docs/performance.md");
 }
 

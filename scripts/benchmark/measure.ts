@@ -9,7 +9,7 @@ export interface Measure {
   /** `×` is a ratio: how many times what it is compared with takes. Of what has a `/s`, more is better. */
   readonly unit: "ms" | "MiB" | "×" | "processes" | "/s" | "Gbit/s";
   /** What `--only` finds it by besides its name. */
-  readonly group?: "networks";
+  readonly group?: "networks" | "builds";
   readonly rounds: number;
   readonly warmUp: number;
   /** Why it can't be measured on this machine; `false` if it can. */

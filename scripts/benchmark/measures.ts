@@ -1,3 +1,4 @@
+import { BUILD_MEASURES } from "./build-measures.ts";
 import { BULK_MEASURES } from "./bulk-measures.ts";
 import { LAZY_MEASURES } from "./lazy-measures.ts";
 import { IMAGE, type Measure } from "./measure.ts";
@@ -128,4 +129,5 @@ export const MEASURES: readonly Measure[] = [
   ...LAZY_MEASURES,
   ...PUSH_MEASURES,
   ...NETWORK_MEASURES,
+  ...BUILD_MEASURES,
 ];

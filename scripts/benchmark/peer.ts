@@ -75,14 +75,20 @@ export class Peer implements AsyncDisposable {
   /**
    * Runs the peer's CLI with these arguments `count` times at once; each must end with 0. Milliseconds until the last
    * has ended. By posix_spawn, and waiting in place: child_process would first copy the bench's own memory, for longer
-   * than some commands take.
+   * than some commands take. `how` takes another program of the same language, and more environment.
    */
-  time(args: readonly string[], count = 1): number {
+  time(
+    args: readonly string[],
+    count = 1,
+    how: { readonly cli?: string; readonly env?: NodeJS.ProcessEnv } = {},
+  ): number {
     const nothing = openSync("/dev/null", "r+");
     const words = openSync(join(this.root, "words"), "w+");
     try {
-      const env = Object.fromEntries(Object.entries(this.env).filter(([, value]) => value !== undefined));
-      const request = { file: this.cli, args: [this.cli, ...args], env: env as Record<string, string>, cwd: "/" };
+      const given = { ...this.env, ...how.env };
+      const env = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+      const cli = how.cli ?? this.cli;
+      const request = { file: cli, args: [cli, ...args], env: env as Record<string, string>, cwd: "/" };
       const began = process.hrtime.bigint();
       const pids = Array.from({ length: count }, () => spawnProcess({ ...request, stdio: [nothing, nothing, words] }));
       const codes = pids.map(ended);

@@ -1,0 +1,199 @@
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { findProgram } from "../../test/command.ts";
+import { IMAGE, type Measure } from "./measure.ts";
+import type { Peer } from "./peer.ts";
+
+/** Docker's client of before buildx, which has BuildKit's in it. */
+const OLD_CLIENT = oldClient();
+const SMALL_FILES = 50_000;
+const MANY_FILES = 100_000;
+const BULK = 10_000;
+
+const STEPS = `FROM ${IMAGE}
+WORKDIR /app
+COPY package /app/
+RUN echo installed > /app/installed
+COPY src /app/src
+RUN cat /app/src/* > /app/built
+CMD cat /app/built
+`;
+const WORK = "i=0; while [ $i -lt 150000 ]; do i=$((i+1)); done; echo $i";
+const WORKS = 8;
+const STAGES = ["a", "b", "c", "d"];
+
+/** Folders that are built, made once for all peers. */
+const folders = new Map<string, string>();
+
+function folder(name: string, fill: (path: string) => void): string {
+  const known = folders.get(name);
+  if (known !== undefined) return known;
+  const path = mkdtempSync(`/tmp/gantry-bench-context-`);
+  folders.set(name, path);
+  process.once("exit", () => rmSync(path, { recursive: true, force: true }));
+  fill(path);
+  return path;
+}
+
+const service = (): string =>
+  folder("service", (path) => {
+    mkdirSync(join(path, "src"));
+    writeFileSync(join(path, "Dockerfile"), STEPS);
+    writeFileSync(join(path, "package"), "{}\n");
+    for (let n = 0; n < 200; n++) writeFileSync(join(path, "src", `file-${n}`), `${"line\n".repeat(200)}${n}\n`);
+  });
+
+/** A file is what it never was before: time and a count. */
+let edits = 0;
+const edit = (file: string): void => writeFileSync(file, `${Date.now()} ${++edits}\n`);
+
+const build = (peer: Peer, path: string, ...more: readonly string[]): number =>
+  peer.time(["build", "-q", "-t", "built", ...more, path], 1, { env: { DOCKER_BUILDKIT: "0" } });
+
+/** The same engine's BuildKit, where Docker is the peer. */
+const buildKit = (peer: Peer, path: string, ...more: readonly string[]): number =>
+  peer.name === "docker"
+    ? peer.time(["build", "-q", "-t", "built", ...more, path], 1, { cli: OLD_CLIENT!, env: { DOCKER_BUILDKIT: "1" } })
+    : build(peer, path, ...more);
+
+const cleaned = (peer: Peer): Promise<string> => peer.output("builder", "prune", "-af");
+
+const noBuildKit = OLD_CLIENT === undefined ? "no docker client with BuildKit in it is installed" : false;
+
+function pair(
+  measure: Omit<Measure, "once"> & { once(peer: Peer, how: typeof build): Promise<number> },
+): readonly Measure[] {
+  const { name, once, ...rest } = measure;
+  return [
+    { ...rest, group: "builds", name: `${name}, beside Docker's classic builder`, once: (peer) => once(peer, build) },
+    {
+      ...rest,
+      group: "builds",
+      name: `${name}, beside BuildKit`,
+      skip: noBuildKit,
+      once: (peer) => once(peer, buildKit),
+    },
+  ];
+}
+
+/** Builds of Dockerfiles by the command. */
+export const BUILD_MEASURES: readonly Measure[] = [
+  ...pair({
+    name: "`build` of five steps, all of them cached",
+    unit: "ms",
+    rounds: 15,
+    warmUp: 3,
+    once: async (peer, how) => how(peer, service()),
+    after: cleaned,
+  }),
+  ...pair({
+    name: "`build` of five steps, one source file changed",
+    unit: "ms",
+    rounds: 9,
+    warmUp: 2,
+    once: async (peer, how) => {
+      edit(join(service(), "src/file-7"));
+      return how(peer, service());
+    },
+    after: cleaned,
+  }),
+  ...pair({
+    name: `\`build\` of ${WORKS} RUN steps, none cached: times what the commands take in one container`,
+    unit: "×",
+    rounds: 5,
+    warmUp: 1,
+    once: async (peer, how) => {
+      const path = folder("work", (made) => {
+        writeFileSync(join(made, "Dockerfile"), `FROM ${IMAGE}\n${`RUN ${WORK}\n`.repeat(WORKS)}`);
+      });
+      const bare = peer.time(["run", "--rm", IMAGE, "sh", "-c", Array(WORKS).fill(WORK).join("; ")]);
+      return how(peer, path, "--no-cache") / bare;
+    },
+    after: cleaned,
+  }),
+  ...pair({
+    name: "`build` of four stages that need nothing of each other, each of 2 s",
+    unit: "ms",
+    rounds: 3,
+    warmUp: 0,
+    once: async (peer, how) => {
+      const path = folder("stages", (made) => {
+        const stages = STAGES.map((name) => `FROM ${IMAGE} AS ${name}\nRUN sleep 2; echo ${name} > /${name}\n`);
+        const copies = STAGES.map((name) => `COPY --from=${name} /${name} /${name}\n`);
+        writeFileSync(join(made, "Dockerfile"), `${stages.join("")}FROM ${IMAGE}\n${copies.join("")}`);
+      });
+      return how(peer, path, "--no-cache");
+    },
+    after: cleaned,
+  }),
+  ...pair({
+    name: `\`build\` with a context of 1 GB in ${MANY_FILES.toLocaleString("en")} files of which one changed`,
+    unit: "ms",
+    rounds: 3,
+    warmUp: 1,
+    once: async (peer, how) => {
+      const path = manyFiles();
+      edit(join(path, "d7/f7"));
+      return how(peer, path);
+    },
+    after: cleaned,
+  }),
+  ...pair({
+    name: `a layer of ${SMALL_FILES.toLocaleString("en")} small files: what its \`build\` takes beyond the command that makes them`,
+    unit: "ms",
+    rounds: 3,
+    warmUp: 0,
+    before: async (peer) => {
+      const path = folder("archive", (made) => {
+        const files = join(made, "files");
+        for (let n = 0; n < SMALL_FILES; n++) {
+          if (n % 500 === 0) mkdirSync(join(files, `d${n / 500}`), { recursive: true });
+          writeFileSync(join(files, `d${Math.floor(n / 500)}/f${n}`), `${n}\n`.repeat(20));
+        }
+        execFileSync("tar", ["-C", made, "-cf", join(made, "files.tar"), "files"]);
+        rmSync(files, { recursive: true });
+        writeFileSync(join(made, "Dockerfile"), `FROM ${IMAGE}\nCOPY files.tar /\n`);
+      });
+      peer.time(["build", "-q", "-t", "archive", path], 1, { env: { DOCKER_BUILDKIT: "0" } });
+    },
+    once: async (peer, how) => {
+      const command = "mkdir /out && tar -xf /files.tar -C /out";
+      const path = folder("small", (made) => writeFileSync(join(made, "Dockerfile"), `FROM archive\nRUN ${command}\n`));
+      const bare = peer.time(["run", "--rm", "archive", "sh", "-c", command]);
+      return how(peer, path, "--no-cache") - bare;
+    },
+    after: async (peer) => {
+      await peer.output("rmi", "-f", "built", "archive");
+      await cleaned(peer);
+    },
+  }),
+];
+
+/** The Dockerfile needs one folder of it. */
+function manyFiles(): string {
+  return folder("many", (path) => {
+    const bytes = Buffer.alloc(BULK, "context ");
+    for (let n = 0; n < MANY_FILES; n++) {
+      if (n % 1000 === 0) mkdirSync(join(path, `d${n / 1000}`));
+      writeFileSync(join(path, `d${Math.floor(n / 1000)}/f${n % 1000}`), bytes);
+    }
+    writeFileSync(join(path, "Dockerfile"), `FROM ${IMAGE}\nCOPY . /context\n`);
+    // What is built of it is a layer of one folder: a gigabyte's own time would hide the context's.
+    writeFileSync(
+      join(path, "Dockerfile"),
+      `FROM ${IMAGE}\nRUN --mount=type=bind,target=/context cat /context/d7/f7\n`,
+    );
+  });
+}
+
+function oldClient(): string | undefined {
+  for (const path of ["/usr/bin/docker", findProgram("docker") ?? ""]) {
+    try {
+      if (/ 20\.10\./.test(execFileSync(path, ["--version"], { encoding: "utf8" }))) return path;
+    } catch {
+      // It isn't there.
+    }
+  }
+  return undefined;
+}
