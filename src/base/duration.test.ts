@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseDuration } from "./duration.ts";
+import { formatDuration, parseDuration } from "./duration.ts";
 
 test("durations are read as Go reads them", () => {
   const table: readonly (readonly [string, number])[] = [
@@ -28,4 +28,19 @@ test("what is no duration is refused in Go's words", () => {
     ["3000000h", 'time: invalid duration "3000000h"'],
   ];
   for (const [text, message] of table) assert.throws(() => parseDuration(text), { kind: "invalid", message }, text);
+});
+
+test("durations are written as Go writes them", () => {
+  const table: readonly (readonly [number, string])[] = [
+    [0, "0s"],
+    [1, "1ns"],
+    [1500, "1.5µs"],
+    [2_000_000, "2ms"],
+    [1_500_000_000, "1.5s"],
+    [90e9, "1m30s"],
+    [3600e9, "1h0m0s"],
+    [5_400_000_000_001, "1h30m0.000000001s"],
+    [-3e6, "-3ms"],
+  ];
+  for (const [nanoseconds, text] of table) assert.equal(formatDuration(nanoseconds), text);
 });

@@ -1,4 +1,5 @@
 import type { ContainerConfig, ContainerState } from "../api/container.ts";
+import { formatDuration } from "../base/duration.ts";
 
 /** Docker's values for what nobody asked. */
 const DEFAULT_INTERVAL_MS = 30_000;
@@ -111,14 +112,5 @@ export function onFailureOf(labels: Readonly<Record<string, string>> | null): On
 
 /** Milliseconds as Go writes a duration: `1m30s`, `1.5s`, `250ms`. */
 export function goDuration(ms: number): string {
-  if (ms < 1000) return `${trimmed(ms)}ms`;
-  const hours = Math.floor(ms / 3_600_000);
-  const minutes = Math.floor(ms / 60_000) % 60;
-  const seconds = `${trimmed((ms % 60_000) / 1000)}s`;
-  if (hours > 0) return `${hours}h${minutes}m${seconds}`;
-  return minutes > 0 ? `${minutes}m${seconds}` : seconds;
-}
-
-function trimmed(value: number): string {
-  return String(Number(value.toFixed(9)));
+  return formatDuration(Math.round(ms * 1e6));
 }

@@ -1,6 +1,6 @@
+import { formatDuration } from "../base/duration.ts";
 import { exposedPorts } from "../oci/exposed-port.ts";
 import type { ImageProcess } from "../oci/image.ts";
-import { durationText } from "./go-duration.ts";
 import { cleanPath, quote, trimSpace } from "./go-text.ts";
 import type { CommandLine, Healthcheck, Instruction, NamedValue } from "./instruction.ts";
 import { isSignal } from "./signals.ts";
@@ -191,6 +191,6 @@ function pairsText(pairs: readonly { readonly name: string; readonly value: stri
 function healthcheckText(check: Healthcheck): string {
   const { Test = [], Interval = 0, Timeout = 0, StartPeriod = 0, StartInterval = 0, Retries = 0 } = check;
   const times = { Interval, Timeout, StartPeriod, StartInterval };
-  const rows = Object.entries(times).map(([name, nanoseconds]) => `${name}:${durationText(nanoseconds)}`);
+  const rows = Object.entries(times).map(([name, nanoseconds]) => `${name}:${formatDuration(nanoseconds)}`);
   return `{Test:[${Test.join(" ")}] ${rows.join(" ")} Retries:${Retries}}`;
 }

@@ -1,3 +1,5 @@
+import { editDistance } from "../base/edit-distance.ts";
+
 /** Edits between two words from which on they are no longer taken for each other. */
 const TOO_FAR = 3;
 /** Nobody mistypes a longer one, or has more to choose from. */
@@ -20,7 +22,7 @@ export function suggestion(
     const candidate = caseSensitive ? option : option.toLowerCase();
     if (candidate === wanted) return undefined;
     if (Math.abs(candidate.length - wanted.length) >= least) continue;
-    const edits = editsBetween(wanted, candidate);
+    const edits = editDistance(wanted, candidate);
     if (edits >= least) continue;
     least = edits;
     best = caseSensitive ? option : inCaseOf(word, option);
@@ -42,23 +44,4 @@ export function withSuggestion(
 function inCaseOf(word: string, option: string): string {
   if (word === word.toLowerCase()) return option.toLowerCase();
   return word === word.toUpperCase() ? option.toUpperCase() : option;
-}
-
-/** Levenshtein's distance, but neighbours that changed places count as one. */
-function editsBetween(from: string, to: string): number {
-  const a = [...from];
-  const b = [...to];
-  let before: number[] = [];
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const change = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
-      const swap = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1] ? before[j - 2]! + 1 : change;
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, change, swap));
-    }
-    before = row;
-    row = next;
-  }
-  return row[b.length]!;
 }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { excerptOf } from "../../dockerfile/excerpt.ts";
 import { DockerfileError } from "../../dockerfile/source.ts";
@@ -677,6 +678,49 @@ describe("named contexts", () => {
       file: "Dockerfile",
     });
   });
+});
+
+test("every published Dockerfile is planned, or refused for what its arguments or texts lack", async () => {
+  const table = new URL("../../dockerfile/testdata/dockerfiles.jsonl", import.meta.url);
+  const rows = readFileSync(table, "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { name: string; text: string; parseErr: string; instrErr?: string })
+    .filter((row) => row.parseErr === "" && row.instrErr === "");
+  const refused: string[] = [];
+  for (const { name, text } of rows) {
+    try {
+      const { graph, targets } = await plan(planInput(text, { anyImage: true }));
+      const known = new Set<string>();
+      for (const { id, inputs } of graph.vertices) {
+        assert.equal(
+          inputs.every((input) => known.has(input)),
+          true,
+          name,
+        );
+        known.add(id);
+      }
+      assert.equal(
+        targets.every(({ root }) => root === undefined || known.has(root)),
+        true,
+        name,
+      );
+    } catch (error) {
+      assert.ok(error instanceof DockerfileError, `${name}: ${error}`);
+      refused.push(name);
+    }
+  }
+  assert.deepEqual(refused, [
+    // Quotes that don't end.
+    "bkdf/frontend/dockerfile/parser/testfiles/env/Dockerfile",
+    "bkdf/frontend/dockerfile/parser/testfiles/escapes/Dockerfile",
+    // `--mount=…,z` is podman's.
+    "podman/test/e2e/build/cache/Dockerfilecacheread",
+    "podman/test/e2e/build/cache/Dockerfilecachewrite",
+    // FROM an argument that has to be given.
+    "testcontainers-node/packages/testcontainers/fixtures/docker/dockerfile-parser/buildargs.Dockerfile",
+  ]);
+  assert.equal(rows.length > 200, true);
 });
 
 describe("a Dockerfile that asks for another frontend", () => {
