@@ -113,11 +113,13 @@ export class Steps implements StepRunner {
     const attached =
       output.kind === "terminal" ? this.#attach(id, { ...output.connect(), multiplexed: false }) : streams!;
     if (output.kind === "terminal") output.opened?.(resize);
-    await ports.runtime.start(id);
-    failpoint("containers.step.started");
     const kill = () => void ports.runtime.kill(id, SIGKILL, { all: true }).catch(() => {});
     signal.addEventListener("abort", kill, { once: true });
     try {
+      await ports.runtime.start(id);
+      failpoint("containers.step.started");
+      // It may have come before there was anything to kill.
+      if (signal.aborted) kill();
       let isLost = false;
       const sent = attached.done.then((end) => {
         isLost = end !== "exited";

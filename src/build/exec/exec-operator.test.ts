@@ -175,8 +175,10 @@ test("an agent is reached by a socket that goes with the step", async () => {
     mounts,
     signal: abort.signal,
   });
-  running.catch(() => {});
-  const client = connect(await socketOf(ssh.target), () => client.write("hello"));
+  running.catch(answered.reject);
+  const client = connect(await Promise.race([socketOf(ssh.target, abort.signal), answered.promise]), () =>
+    client.write("hello"),
+  );
   client.on("data", (bytes) => answered.resolve(String(bytes)));
   client.on("error", answered.reject);
   assert.equal(await answered.promise, "hello");
@@ -187,8 +189,8 @@ test("an agent is reached by a socket that goes with the step", async () => {
 });
 
 /** Where a file of the step that runs can be reached, once it can be. */
-async function socketOf(path: string): Promise<string> {
-  for (;;) {
+async function socketOf(path: string, signal: AbortSignal): Promise<string> {
+  for (; ; signal.throwIfAborted()) {
     for (const pid of cgroupProcesses(cgroupAt(fixture.steps.cgroup))) {
       if (existsSync(`/proc/${pid}/root${path}`)) return `/proc/${pid}/root${path}`;
     }
@@ -225,7 +227,7 @@ test("what needs an entitlement is refused without it", async () => {
   assert.match(await fixture.run("grep CapEff /proc/self/status", { security: "insecure" }), /0000[0-9a-f]{4}[^0]/);
   fixture.request = { network: "host" };
   await assert.rejects(fixture.run("true", { network: "default" }), { message: "network.host is not allowed" });
-  fixture.request = { network: "host", origin: "docker" };
+  fixture.request = { network: "host", entitlements: ["network.host"] };
   assert.match(await fixture.run("ls /sys/class/net", { network: "default" }), /lo/);
 });
 

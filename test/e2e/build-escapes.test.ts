@@ -1,0 +1,139 @@
+import assert from "node:assert/strict";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, beforeEach, test } from "node:test";
+import { build, built } from "../builds.ts";
+import { NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
+
+const options = { skip: NO_DOCKER, timeout: 40_000 };
+const PRIZE = "prize-of-the-host";
+let engine: TestEngine;
+/** A folder of the host's that no build may see or change. */
+let victim = "";
+before(async () => {
+  if (NO_DOCKER === false) engine = await startEngine();
+});
+after(() => engine?.[Symbol.asyncDispose]());
+beforeEach(() => {
+  victim = join(engine.root, "victim");
+  mkdirSync(join(victim, "sub"), { recursive: true });
+  writeFileSync(join(victim, "prize"), PRIZE);
+  writeFileSync(join(victim, "empty"), "");
+});
+
+function assertUntouched(): void {
+  assert.deepEqual(readdirSync(victim).sort(), ["empty", "prize", "sub"]);
+  assert.deepEqual(readdirSync(join(victim, "sub")), []);
+  assert.equal(readFileSync(join(victim, "prize"), "utf8"), PRIZE);
+  assert.equal(readFileSync(join(victim, "empty"), "utf8"), "");
+}
+
+test("CVE-2024-1753: a link of a stage as a mount's source stays in the stage", options, async () => {
+  for (const link of ["/", victim, `../../../../../../../..${victim}`, "/proc/self/root", "/proc/1/root"]) {
+    for (const mode of ["", ",rw"]) {
+      const { stdout, stderr } = await build(
+        engine,
+        `FROM busybox AS trap
+RUN mkdir /deep && ln -s ${link} /deep/link
+FROM busybox
+RUN --mount=type=bind,from=trap,source=/deep/link,target=/m${mode} cat /m/prize /m${victim}/prize; echo x > /m/new; echo x > /m${victim}/new; echo reached
+`,
+      );
+      assert.doesNotMatch(stdout + stderr, new RegExp(PRIZE), link);
+      if (link === "/") assert.match(stdout, /reached$/m);
+      assertUntouched();
+    }
+  }
+});
+
+test("CVE-2024-1753: a link of a context as a mount's or a cache's source stays in the context", options, async () => {
+  const files = { "src/file": "in\n" };
+  const made = `FROM busybox AS trap\nRUN ln -s ${victim} /link\n`;
+  for (const mount of [
+    `type=cache,target=/m,from=trap,source=/link`,
+    `type=bind,target=/m,from=trap,source=link/../../../../${victim}`,
+    `type=bind,target=/m,source=../../../../../../${victim}`,
+  ]) {
+    const { code, stdout, stderr } = await build(engine, `${made}FROM busybox\nRUN --mount=${mount} ls /m\n`, {
+      files,
+    });
+    assert.doesNotMatch(stdout, /^prize$/m);
+    assert.notEqual(code, 0);
+    assert.match(stderr, /not found/);
+  }
+  assertUntouched();
+});
+
+test("CVE-2024-9407: a mount's options are those that are known", options, async () => {
+  for (const key of ["bind-propagation=shared", "bind-propagation=rshared,z", "Z=true", "options=dev"]) {
+    const { code, stderr } = await build(engine, `FROM busybox\nRUN --mount=type=bind,target=/m,${key} true\n`);
+    assert.notEqual(code, 0);
+    assert.match(stderr, /unexpected key '|invalid field '/);
+  }
+});
+
+test(
+  "CVE-2024-23651, CVE-2024-11218: steps that swap folders for links under others' mounts gain nothing",
+  options,
+  async () => {
+    const swap = `i=0; while [ $i -lt 300 ]; do rm -rf /c/d; ln -s ${victim} /c/d; rm -rf /c/d; mkdir /c/d; i=$((i+1)); done`;
+    // What is mounted in the shared cache needs a mount point there, just where the other one plays its game.
+    const look = "ls -A /c/d/ /c/d/sub 2>/dev/null; cat /c/d/prize 2>/dev/null; touch /c/d/new 2>/dev/null; true";
+    const cache = "--mount=type=cache,id=swap,target=/c";
+    const stages = [...Array(8).keys()].map(
+      (number) => `FROM busybox AS s${number}
+RUN --network=none touch /s${number}
+RUN --network=none ${cache} --mount=type=tmpfs,target=/c/d/sub ${look}
+`,
+    );
+    const copies = [...stages.keys()].map((number) => `COPY --from=s${number} /s${number} /\n`);
+    const { stdout, stderr } = await build(
+      engine,
+      `FROM busybox AS swapper\nRUN ${cache} touch /swapped; ${swap}\n${stages.join("")}FROM scratch
+COPY --from=swapper /swapped /\n${copies.join("")}`,
+    );
+    assert.doesNotMatch(stdout + stderr, new RegExp(PRIZE));
+    assertUntouched();
+  },
+);
+
+test("CVE-2024-23652: what is put in the place of a mount point is not followed when that goes", options, async () => {
+  for (const trick of [
+    `mv /a /b; ln -s ${victim} /a`,
+    `mkdir /other; mv /a /other/a; ln -s ${victim} /a; ln -s ${victim} /other/a/up`,
+    `ln -s ${victim}/empty /a/file2; mv /a/sub2 /a/sub3; ln -s ${victim}/sub /a/sub2`,
+  ]) {
+    const mounts = "--mount=type=tmpfs,target=/a/sub --mount=type=bind,source=file,target=/a/empty";
+    const { code, stderr } = await build(engine, `FROM busybox\nRUN ${mounts} ${trick}; true\n`, {
+      files: { file: "x" },
+      args: ["--no-cache"],
+    });
+    assert.equal(code, 0, stderr);
+    assertUntouched();
+  }
+});
+
+test("a root whose own links lead out is no way out for what the engine mounts or makes in it", options, async () => {
+  await built(
+    engine,
+    `FROM busybox
+RUN rm -rf /run && ln -s ${victim} /run && ln -s ${victim}/made /made
+RUN --mount=type=tmpfs,target=/run/secrets/deep --mount=type=bind,source=file,target=/made/file,rw true
+WORKDIR /made/work
+RUN pwd
+`,
+    { files: { file: "x" } },
+  );
+  assertUntouched();
+});
+
+test("CVE-2024-23653: what asks for all rights needs leave for it", options, async (t) => {
+  const text = "FROM busybox\nRUN --security=insecure grep CapEff /proc/self/status\n";
+  const { code, stderr } = await build(engine, text, { program: "/usr/bin/docker" });
+  if (/version=2|no builder of BuildKit/.test(stderr)) {
+    t.skip("no client of BuildKit");
+    return;
+  }
+  assert.notEqual(code, 0);
+  assert.match(stderr, /security\.insecure is not allowed/);
+});
