@@ -65,7 +65,12 @@ class Flight {
   }
 
   async follow({ onEvent, signal }: FlightOptions): Promise<Root> {
-    const follower: OnBuildEvent = (event) => onEvent(event);
+    // Nobody waits for a reader that has left.
+    const left = Promise.withResolvers<void>();
+    const follower: OnBuildEvent = (event) => {
+      const wait = onEvent(event);
+      return wait === undefined ? undefined : Promise.race([wait, left.promise]);
+    };
     for (const event of this.#told) void follower(event);
     this.#followers.add(follower);
     try {
@@ -81,6 +86,7 @@ class Flight {
       throw isKind(failure, "cancelled") ? error : failure;
     } finally {
       this.#followers.delete(follower);
+      left.resolve();
       if (this.#followers.size === 0) {
         this.#leave();
         this.#controller.abort();

@@ -13,7 +13,7 @@ import { StepCache } from "../cache/step-cache.ts";
 import type { ExecOperation, FilesOperation, Graph, Operation, Vertex } from "../graph.ts";
 import type { Operators } from "../operator.ts";
 import type { CacheImport } from "../parts.ts";
-import type { BuildEvent, VertexState } from "../progress.ts";
+import type { BuildEvent, OnBuildEvent, VertexState } from "../progress.ts";
 import type { Root } from "../root.ts";
 import { Roots } from "../roots.ts";
 import { Solver } from "./solver.ts";
@@ -85,7 +85,7 @@ export class TestSolver implements AsyncDisposable {
   }
 
   /** Begins to solve. */
-  begin(graph: Graph, options: Partial<BuildRequest> & { readonly imports?: readonly CacheImport[] } = {}): Begun {
+  begin(graph: Graph, options: BeginOptions = {}): Begun {
     return new Begun(this.solver, graph, options);
   }
 
@@ -161,6 +161,11 @@ export interface Solved {
   readonly files: readonly string[];
 }
 
+export type BeginOptions = Partial<BuildRequest> & {
+  readonly imports?: readonly CacheImport[];
+  readonly onEvent?: OnBuildEvent;
+};
+
 /** One build of the tests. */
 export class Begun implements AsyncDisposable {
   readonly events: BuildEvent[] = [];
@@ -168,17 +173,16 @@ export class Begun implements AsyncDisposable {
   readonly controller = new AbortController();
   readonly solving: Solving;
 
-  constructor(
-    solver: Solver,
-    graph: Graph,
-    options: Partial<BuildRequest> & { readonly imports?: readonly CacheImport[] },
-  ) {
-    const { imports = [], ...rest } = options;
+  constructor(solver: Solver, graph: Graph, options: BeginOptions) {
+    const { imports = [], onEvent, ...rest } = options;
     this.solving = new Solving(solver, {
       graph,
       request: requestOf(rest),
       signal: this.controller.signal,
-      onEvent: (event) => void this.events.push(event),
+      onEvent: (event) => {
+        this.events.push(event);
+        return onEvent?.(event);
+      },
       imports: async () => imports,
     });
     this.done = this.solving.roots([graph.vertices.at(-1)!.id]).then(([root]) => root);

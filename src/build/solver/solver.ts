@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { cancelled } from "../../base/abort.ts";
-import { Gate } from "../../base/gate.ts";
 import type { Snapshotter } from "../../snapshots/snapshotter.ts";
 import type { BuildRequest } from "../builder.ts";
 import type { NewStep, StepCache } from "../cache/step-cache.ts";
@@ -12,6 +11,7 @@ import type { OnBuildEvent } from "../progress.ts";
 import type { Root } from "../root.ts";
 import type { Roots } from "../roots.ts";
 import { Flights } from "./flights.ts";
+import { Places } from "./places.ts";
 import { Workshop } from "./workshop.ts";
 
 export interface SolverPorts {
@@ -43,12 +43,12 @@ export interface StepRun {
 export class Solver {
   readonly ports: SolverPorts;
   readonly #flights = new Flights();
-  readonly #gate: Gate;
+  readonly #places: Places;
   readonly #workshop: Workshop;
 
   constructor(ports: SolverPorts) {
     this.ports = ports;
-    this.#gate = new Gate(ports.maxParallelism > 0 ? ports.maxParallelism : 2 * availableParallelism());
+    this.#places = new Places(ports.maxParallelism > 0 ? ports.maxParallelism : 2 * availableParallelism());
     this.#workshop = new Workshop(ports);
   }
 
@@ -66,8 +66,7 @@ export class Solver {
     // Whoever began it may leave before it is done.
     const held = step.inputs.map((root) => root?.share());
     try {
-      return await this.#gate.run(async () => {
-        if (signal.aborted) throw cancelled();
+      return await this.#places.run(signal, async () => {
         const root = await this.#make(
           { ...step, inputs: held },
           { request: step.request, vertex: step.vertex, signal, onEvent },

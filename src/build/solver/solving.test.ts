@@ -122,6 +122,24 @@ describe("solving a graph", () => {
     assert.deepEqual(test.ran, ["slow"]);
   });
 
+  it("waits for who reads its output, until that one leaves", async () => {
+    await using test = new TestSolver();
+    const printed = Promise.withResolvers<void>();
+    test.commands.set("prints", async (_root, { print }) => {
+      const waits = print("much");
+      printed.resolve();
+      await waits;
+    });
+    await using first = test.begin(chain("prints").graph(), { onEvent: () => new Promise<void>(() => {}) });
+    await using second = test.begin(chain("prints").graph());
+    await printed.promise;
+    await new Promise((resolve) => setImmediate(resolve));
+    first.controller.abort();
+    await assert.rejects(first.done);
+    assert.ok((await second.done)!.snapshot);
+    assert.equal(second.log, "much");
+  });
+
   it("begins a step again for the other build when it failed for want of the first one's client", async () => {
     await using test = new TestSolver();
     const gate = gated();
@@ -290,6 +308,22 @@ describe("solving a graph", () => {
       test.snapshots.list().map(({ kind }) => kind),
       ["committed"],
     );
+  });
+
+  it("gives up at once what waits for its turn when the build is cancelled", async () => {
+    await using test = new TestSolver(1);
+    const gate = gated();
+    test.commands.set("waits", gate.run);
+    await using first = test.begin(chain("waits").graph());
+    await gate.begun;
+    await using second = test.begin(chain("queued").graph());
+    await new Promise((resolve) => setImmediate(resolve));
+    second.controller.abort();
+    await assert.rejects(second.done, (error) => isKind(error, "cancelled"));
+    await using third = test.begin(chain("third").graph());
+    gate.go();
+    await Promise.all([first.done, third.done]);
+    assert.deepEqual(test.ran, ["waits", "third"]);
   });
 
   it("finds its results after a restart, but none that a power loss may have cut", async () => {
