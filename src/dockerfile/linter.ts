@@ -21,6 +21,9 @@ export interface LintOptions {
   readonly error: boolean;
 }
 
+/** Nobody reads more. */
+const MOST_WARNINGS = 1_000;
+
 export const DEFAULT_LINT: LintOptions = { skip: new Set(), experimental: new Set(), error: false };
 
 /** Reads `skip=A,B;error=true;experimental=all`. Throws `invalid`. */
@@ -48,7 +51,7 @@ export function readLintOptions(text: string): LintOptions {
   return { skip, experimental, error };
 }
 
-/** Collects warnings of the rules that hold, each once. */
+/** Collects warnings of the rules that hold, each once, the first thousand. */
 export class Linter {
   readonly #source: SourceFile;
   readonly #options: LintOptions;
@@ -100,7 +103,7 @@ export class Linter {
       : !contains(this.#options.skip, rule.name);
     if (!holds) return;
     const key = [this.#source.name, rule.name, range.start, range.end, message].join("\0");
-    if (this.#warnings.has(key)) return;
+    if (this.#warnings.has(key) || this.#warnings.size >= MOST_WARNINGS) return;
     const warning = { rule, message, source: this.#source, range };
     this.#warnings.set(key, offending === undefined ? warning : { ...warning, offending });
   }

@@ -672,6 +672,12 @@ describe("named contexts", () => {
       (await failure("FROM scratch\nINCLUDE context/b", twice)).message,
       "INCLUDE has to stand before the first FROM",
     );
+    const many = { files: { "context/b": "FROM scratch\n".repeat(600), "context/c": "FROM scratch\n".repeat(600) } };
+    assert.deepEqual(await failure("INCLUDE context/b AS b\nINCLUDE context/c AS c\nFROM scratch", many), {
+      message: "a build can have at most 1000 stages",
+      line: 401,
+      file: "c",
+    });
     assert.deepEqual(await failure("INCLUDE none\nFROM scratch"), {
       message: "no Dockerfile in none",
       line: 1,

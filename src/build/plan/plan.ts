@@ -16,6 +16,8 @@ import type { PlannedStage } from "./stage-state.ts";
 import type { Plan, PlanInput } from "./types.ts";
 
 const NO_GRAPH = { vertices: [] };
+/** Characters of a file that goes to the client with each warning. */
+const LARGEST_SHOWN = 64 << 10;
 
 /**
  * Instructions → the graph of what the target needs, for each platform; or the answer to a question about the
@@ -174,7 +176,7 @@ class PlanMaker {
         detail: [rule.description],
         url: rule.url,
         source: { file: source.name, ...range },
-        text: source.text,
+        ...(source.text.length <= LARGEST_SHOWN && { text: source.text }),
       };
     });
     const declared = new Set(planners.flatMap((planner) => [...planner.declared]));

@@ -31,6 +31,8 @@ const COMMENT = "buildkit.dockerfile.v0";
 /** Rows and characters of an image's history that are read again; more would be an image that nobody can load. */
 const MOST_HISTORY = 10_000;
 const LARGEST_HISTORY = 4 << 20;
+/** Of all files together. */
+const MOST_STAGES = 1_000;
 const LAYERS: ReadonlySet<Instruction["kind"]> = new Set(["add", "copy", "run", "workdir"]);
 
 export interface PlannerOptions {
@@ -148,6 +150,7 @@ export class Planner {
 
   #addStage(scope: FileScope, stage: Stage, index: number, prefix: string): void {
     try {
+      if (this.#stages.length >= MOST_STAGES) throw invalid(`a build can have at most ${MOST_STAGES} stages`);
       const linter = scope.linter.withComments(stage.comments);
       const { text: baseName, matched } = expandFrom(scope, stage, stage.base, linter);
       if (baseName === "") throw invalid(`base name (${stage.base}) should not be blank`);
