@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
-import { createReadStream, writeFileSync } from "node:fs";
+import { createReadStream, createWriteStream, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { test } from "node:test";
 import { openResults, outputOf, type ResultsFixture } from "../../src/build/results/results.fixture.ts";
+import { ANONYMOUS } from "../../src/remote/credentials.ts";
 import { registries } from "../../src/remote/registry.fixture.ts";
 import { built } from "../builds.ts";
 import { findProgram, finish } from "../command.ts";
@@ -117,6 +119,27 @@ test("puts an index of several platforms, annotated and attested, and nothing of
   await tools.ok("skopeo", "inspect", "--tls-verify=false", "--raw", `docker://${alone}@${digest}`);
 });
 
+test("pushes as who the client says it is, and says why it may not", { skip: registryMissing() }, async (t) => {
+  await using registry = await startRegistry({ htpasswd: { joe: "secret" } });
+  using made = registries();
+  const fixture = openResults(t, { registries: made });
+  const target = await twoSteps(fixture);
+  const asked: string[] = [];
+  const credentialsOf = async (domain: string) => {
+    asked.push(domain);
+    return { ...ANONYMOUS, username: "joe", password: asked.length === 1 ? "wrong" : "secret" };
+  };
+  const push = () =>
+    fixture.export([target], [outputOf("registry", { name: `${registry.host}/made/own` })], { credentialsOf });
+  await assert.rejects(push(), {
+    kind: "unauthenticated",
+    message: new RegExp(`^failed to push ${registry.host}/made/own:latest: `),
+  });
+  const { metadata } = await push();
+  assert.match(metadata.get("containerimage.digest") ?? "", /^sha256:/);
+  assert.deepEqual(new Set(asked), new Set([registry.host]));
+});
+
 test("sends archives that Docker loads as the same image, and saves again", {
   skip: NO_DOCKERD,
   timeout: 120_000,
@@ -138,6 +161,12 @@ test("sends archives that Docker loads as the same image, and saves again", {
   const [image] = JSON.parse(shown.stdout);
   assert.equal(image.Id, imageId);
   assert.deepEqual(image.RootFS.Layers, fixture.images.inspect("made").RootFS.Layers);
+  // What the store saves is that image, too.
+  await pipeline(fixture.images.save(["made"]), createWriteStream(archive));
+  const stored = await finish(docker, ["load", "-i", archive], { env });
+  assert.match(stored.stdout, /Loaded image: made:latest/, stored.stderr);
+  const same = await finish(docker, ["image", "inspect", "--format", "{{.Id}}", "made:latest"], { env });
+  assert.equal(same.stdout.trim(), imageId);
   const saved = join(dockerd.root, "saved.tar");
   const save = await finish(docker, ["save", "-o", saved, "made:docker"], { env });
   assert.equal(save.code, 0, save.stderr);

@@ -211,7 +211,7 @@ class Exporting {
     const { request, signal } = this.#input;
     let contents: ImagePackage | undefined;
     const shared = images.flatMap(({ baseCount, layers }) => layers.slice(0, baseCount).map(({ blob }) => blob.digest));
-    const top = await progress.step("pushing layers", async () =>
+    const push = async () =>
       this.#assembly.push(
         name,
         {
@@ -227,8 +227,11 @@ class Exporting {
           contents = await this.#package(images, fields, GZIP, isThere);
           return contents;
         },
-      ),
-    );
+      );
+    const top = await progress.step("pushing layers", push).catch((error: unknown) => {
+      if (!(error instanceof GantryError) || error.kind === "cancelled") throw error;
+      throw new GantryError(error.kind, `failed to push ${formatReference(name)}: ${error.message}`, { cause: error });
+    });
     const own = contents?.images.find(({ image }) => image === ownImage(images, this.#ports.platform));
     if (output.store && own !== undefined) {
       this.#assembly.nameByDigest(own.config.digest, name, own.manifest.digest);
