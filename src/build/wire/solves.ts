@@ -36,6 +36,7 @@ export class Solves {
     try {
       return await this.#build(spec, (made) => {
         plan = made;
+        tellVertices(spec.job, made);
       });
     } catch (error) {
       throw solveError(error, plan);
@@ -90,6 +91,13 @@ export class Solves {
       if (!others.has(id)) others.set(id, await this.#sessions.get(id, signal));
     }
     return buildRequest({ ...spec, session, others });
+  }
+}
+
+/** What may be done, so that clients can draw all of it before it is. */
+function tellVertices(job: Job, { graph }: PlannedBuild): void {
+  for (const { id, inputs, name } of graph.vertices) {
+    void job.told.add({ type: "vertex", vertex: { digest: id, inputs, name, cached: false } });
   }
 }
 

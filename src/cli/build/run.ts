@@ -250,7 +250,8 @@ export async function printExplanations(call: Call, ref: string): Promise<void> 
   }
   let text = "\nWhy each step was done:\n";
   for (const { name, cached, explanation, completed, ...times } of steps.values()) {
-    if (completed === undefined || name.startsWith("[internal]") || name.startsWith("exporting")) continue;
+    // What is only fetched has nothing to explain.
+    if (completed === undefined || (explanation === undefined && !cached) || name.startsWith("[internal]")) continue;
     const seconds = secondsOf({ started: times.started, completed }, completed).toFixed(1);
     text += cached ? ` = ${clean(name)}  cached\n` : ` ✚ ${clean(name)}  ${seconds}s\n`;
     if (explanation === undefined) continue;

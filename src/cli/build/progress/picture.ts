@@ -194,7 +194,8 @@ interface StageRow {
   readonly after: readonly string[];
 }
 
-const STEP_NAME = /^\[(?:([^\]]*?) )?(\d+)\/(\d+)\] /;
+/** What begins a stage is often several stages' own: no step of one. */
+const STEP_NAME = /^\[(?:([^\]]*?) )?(\d+)\/(\d+)\] (?!FROM )/;
 
 /** Steps by their stages: `[build 2/5] RUN make` is the second of `build`. What belongs to no stage is left out. */
 export function stagesOf(steps: readonly Step[]): readonly StageRow[] {
