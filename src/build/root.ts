@@ -31,4 +31,6 @@ export interface RootLayer {
 export interface ContentIndex {
   /** `sha256:…` of a regular file's bytes, by its path relative to the folder; undefined if it isn't known. */
   digest(path: string): string | undefined;
+  /** True of what has no extended attributes, as is known without asking for them. */
+  isPlain?(path: string): boolean;
 }

@@ -85,12 +85,17 @@ export class StatIndex implements ContentIndex {
     return `sha256:${bytes.toString("hex", offset + AT.digest, offset + AT.digest + DIGEST_BYTES)}`;
   }
 
+  isPlain(path: string): boolean {
+    const offset = this.#find(path);
+    return offset !== undefined && this.bytes.readBigUInt64LE(offset + AT.attributes) === 0n;
+  }
+
   #find(path: string): number | undefined {
     const wanted = nameToBytes(path);
     this.#offsets ??= offsetsOf(this.bytes);
     const offsets = this.#offsets;
     // Whoever walks the folder asks for one after the other, files alone.
-    for (let next = this.#last + 1; next < Math.min(this.#last + 4, offsets.length); next++) {
+    for (let next = Math.max(this.#last, 0); next < Math.min(this.#last + 4, offsets.length); next++) {
       if (comparePaths(this.bytes, offsets[next]!, wanted) === 0) return this.#found(next);
     }
     let low = 0;

@@ -63,7 +63,11 @@ export class Files implements BuildFiles {
       const context = { signal, onWarning: () => {} };
       // What is known of a folder is known to this thread.
       const isHere = root?.index !== undefined || isSmall([{ root: open?.path, reading }]);
-      const known = { get: (path: string) => root?.index?.digest(path)?.replace(/^sha256:/, ""), set: () => {} };
+      const known = {
+        get: (path: string) => root?.index?.digest(path)?.slice("sha256:".length),
+        set: () => {},
+        isPlain: (path: string) => root?.index?.isPlain?.(path) === true,
+      };
       const outcome = isHere ? await doOrder(order, context, known) : await this.#threads.run(order, context);
       const digest = { digest: outcome.digest ?? "", files: outcome.files && new Map(outcome.files) };
       this.#remembered.set(root, reading, digest);

@@ -27,6 +27,8 @@ export interface ReadDigest {
 export interface KnownDigests {
   get(path: string): string | undefined;
   set(path: string, digest: string): void;
+  /** True of what is known to have no attributes. */
+  isPlain?(path: string): boolean;
 }
 
 const MOST_FILES = 5000;
@@ -67,7 +69,7 @@ export async function digestReading(
           const content = contentOf(walked, whole, known);
           const bytes = typeof content === "string" ? content : await fileDigest(content, pace);
           if (typeof content !== "string") known.set(whole.slice(1), bytes);
-          sum.add([path, ...lookOf(walked), bytes]);
+          sum.add([path, ...lookOf(walked, known.isPlain?.(whole.slice(1)) === true), bytes]);
           if (files !== undefined && walked.event === "leaf") {
             files.set(whole.slice(1), bytes);
             if (files.size > MOST_FILES) files = undefined;
@@ -83,10 +85,11 @@ export async function digestReading(
 }
 
 /** Numbers and attributes of a thing, its permissions apart from its kind. */
-function lookOf({ event, dir, base, own, stat }: Walked): string[] {
+function lookOf({ event, dir, base, own, stat }: Walked, isPlain: boolean): string[] {
   const row = [stat.mode.toString(8), `${stat.uid}:${stat.gid}`];
   const kind = kindOf(stat);
   if (kind === constants.S_IFCHR || kind === constants.S_IFBLK) row.push(`${stat.rdev.major}:${stat.rdev.minor}`);
+  if (isPlain) return row;
   const target = event === "enter" ? own : `/proc/self/fd/${dir}/${base}`;
   for (const name of attributesOf(target).sort()) row.push(name, getXattr(target, name)?.toString("hex") ?? "");
   return row;
