@@ -35,6 +35,7 @@ function shape(text: string, addresses: "named" | "compared" = "named"): string 
     .replace(/(Less than a second|About a minute|\d+ (seconds?|minutes?))( ago)?/g, "<time>")
     .replace(/\[::ffff:[\d.]+\]:\d+/g, "<client>")
     .replace(addresses === "named" ? /\b\d+\.\d+\.\d+\b/g : /(?<![\d.])\d+\.\d+\.\d+(?![\d.])/g, "<version>")
+    .replace(/\b\d+\.\d+s\b/g, "<seconds>")
     .replace(/\d+ applets/, "<n> applets")
     .replace(/ {2,}/g, "  ")
     .replace(/ +$/gm, "")
@@ -89,7 +90,7 @@ describe("the pages of docs/ show what their commands print", {
     }
   }
 
-  for (const name of ["api", "cli", "doctor", "files", "health", "metrics", "volumes"])
+  for (const name of ["api", "build", "cli", "doctor", "files", "health", "metrics", "volumes"])
     test(`${name}.md`, () => follow(name, engine));
 
   test("network.md, on a host of its own with a link eth0", {

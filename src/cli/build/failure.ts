@@ -1,15 +1,16 @@
+import { excerptOf } from "../../dockerfile/excerpt.ts";
 import { GrpcError } from "../../grpc/status.ts";
 import { styled } from "../output/style.ts";
 
 interface SourceDetail {
   readonly info?: { readonly filename?: string; readonly data?: string };
-  readonly ranges?: readonly {
-    readonly start?: { readonly line?: number };
-    readonly end?: { readonly line?: number };
-  }[];
+  readonly ranges?: readonly { readonly start?: Position; readonly end?: Position }[];
 }
 
-const AROUND = 4;
+interface Position {
+  readonly line?: number;
+  readonly character?: number;
+}
 
 /** The lines of a Dockerfile about which an error is, as BuildKit's client shows them; "" where it names none. */
 export function errorExcerpt(error: unknown): string {
@@ -18,10 +19,18 @@ export function errorExcerpt(error: unknown): string {
     const { info, ranges = [] } = JSON.parse(Buffer.from(value).toString()) as SourceDetail;
     const [range] = ranges;
     const text = Buffer.from(info?.data ?? "", "base64").toString();
-    if (range?.start?.line !== undefined)
-      return excerpt(info?.filename ?? "", text, range.start.line, range.end?.line ?? range.start.line);
+    const first = range?.start?.line;
+    if (first === undefined) continue;
+    return excerpt(info?.filename ?? "", text, first, range?.end?.line ?? first, partIn(text, ranges[1]));
   }
   return "";
+}
+
+/** Gantry's engine says in a second range which part of the lines is meant. */
+function partIn(text: string, range: NonNullable<SourceDetail["ranges"]>[number] | undefined): string | undefined {
+  const line = range?.start?.line;
+  if (line === undefined) return undefined;
+  return text.split("\n")[line - 1]?.slice(range?.start?.character ?? 0, range?.end?.character ?? 0);
 }
 
 /** The digest of the step that failed; undefined if it was none. */
@@ -33,19 +42,8 @@ export function failedStep(error: unknown): string | undefined {
   return undefined;
 }
 
-/** Lines with their numbers, `>>>` before those that are meant; lines count from 1. */
-export function excerpt(file: string, text: string, first: number, last: number): string {
-  const lines = text.split("\n");
-  if (lines.at(-1) === "") lines.pop();
-  const from = Math.max(1, first - Math.max(1, AROUND - (last - first)));
-  const to = Math.min(lines.length, last + Math.max(1, AROUND - (last - first)));
-  const place = first === last ? `${file}:${first}` : `${file}:${first}-${last}`;
-  const rows = lines.slice(from - 1, to).map((line, index) => {
-    const number = from + index;
-    const isMeant = number >= first && number <= last;
-    const row = `${String(number).padStart(4)} | ${isMeant ? ">>>" : "   "} ${line}`;
-    return isMeant ? styled(31, row, 2) : row;
-  });
-  const rule = "-".repeat(20);
-  return `${[place, rule, ...rows, rule].join("\n")}\n`;
+/** Lines with their numbers, `>>>` before those that are meant and carets below their `part`; lines count from 1. */
+export function excerpt(file: string, text: string, first: number, last: number, part?: string): string {
+  const place = { source: { name: file, text }, range: { start: first, end: last }, offending: part };
+  return excerptOf(place, { dress: (row) => styled(31, row, 2) });
 }
