@@ -1,4 +1,5 @@
 import { isKind, messageOf } from "../../base/errors.ts";
+import { type Columns, columnsOf } from "../../dockerfile/excerpt.ts";
 import { DockerfileError } from "../../dockerfile/source.ts";
 import { GrpcError, STATUS, type StatusDetail } from "../../grpc/status.ts";
 import type { PlannedBuild } from "../builder.ts";
@@ -9,6 +10,7 @@ interface Place {
   readonly text: string;
   readonly start: number;
   readonly end: number;
+  readonly columns?: Columns;
 }
 
 /**
@@ -38,7 +40,7 @@ function found<T>(error: unknown, look: (error: unknown) => T | undefined): T | 
 function placeOf(error: unknown, plan: PlannedBuild | undefined): Place | undefined {
   if (error instanceof DockerfileError) {
     const { source, range } = error.place;
-    return source && { file: source.name, text: source.text, ...range };
+    return source && { file: source.name, text: source.text, ...range, columns: columnsOf(error.place) };
   }
   if (error instanceof StepError && plan !== undefined) {
     const { source } = error.vertex;
@@ -48,11 +50,19 @@ function placeOf(error: unknown, plan: PlannedBuild | undefined): Place | undefi
   return undefined;
 }
 
-function sourceOf({ file, text, start, end }: Place): unknown {
+/** The lines, and where it is known the part of them that is meant. */
+function sourceOf({ file, text, start, end, columns }: Place): unknown {
   return {
     info: { filename: file, data: Buffer.from(text, "utf8").toString("base64"), language: "Dockerfile" },
-    ranges: [{ start: { line: start, character: 0 }, end: { line: end, character: 0 } }],
+    ranges: [
+      { start: { line: start, character: 0 }, end: { line: end, character: 0 } },
+      ...(columns === undefined ? [] : [rangeOf(columns)]),
+    ],
   };
+}
+
+function rangeOf({ line, start, end }: Columns): unknown {
+  return { start: { line, character: start }, end: { line, character: end } };
 }
 
 function detail(type: string, value: unknown): StatusDetail {
