@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
@@ -186,6 +186,21 @@ test("what prints without end waits for a client that doesn't read, and takes no
   socket.destroy();
   while (leftovers().length > 0) await setTimeout(20);
   assert.ok(more < 100, `${more} MB more`);
+});
+
+test("who builds gets a shell in the step that failed, and nothing of it stays", options, async () => {
+  const context = join(engine.root, "failing");
+  mkdirSync(context);
+  writeFileSync(join(engine.root, "secret"), "hush");
+  const step = "RUN --mount=type=secret,id=s --mount=type=cache,target=/c echo begun > state; exit 3";
+  writeFileSync(join(context, "Dockerfile"), `FROM busybox\nENV A=mine\nWORKDIR /w\n${step}\n`);
+  const secret = `id=s,src=${join(engine.root, "secret")}`;
+  await using terminal = engine.terminal("gantry", "build", "--on-failure", "shell", "--secret", secret, context);
+  await terminal.shows(/# /);
+  terminal.type("cat state /run/secrets/s; echo; echo $A; ls -d /c; exit 5\r");
+  await terminal.shows(/begun\r\nhush\r\nmine\r\n\/c\r\n/);
+  assert.notEqual(await terminal.exit, 0);
+  while (leftovers().length > 0) await setTimeout(20);
 });
 
 for (const point of ["mounted", "networked", "created", "started"]) {
