@@ -50,9 +50,9 @@ describe("the history of builds", () => {
     const history = start();
     const build = history.begin(record("one"));
     const vertex = { digest: "sha256:1", inputs: [], name: "RUN x", cached: false };
-    build.add({ type: "vertex", vertex });
-    build.add(log("text\n"));
-    build.add(log(Uint8Array.of(0xff, 0xfe, 0)));
+    await build.add({ type: "vertex", vertex });
+    await build.add(log("text\n"));
+    await build.add(log(Uint8Array.of(0xff, 0xfe, 0)));
     build.end({ steps: 3, metadata: { a: "b" } });
     assert.deepEqual(await all(history.events("one")), ["vertex", "text\n", "\xff\xfe\0"]);
     const again = start();
@@ -65,7 +65,7 @@ describe("the history of builds", () => {
   it("lets a build be followed while it runs", async () => {
     const history = open().start();
     const build = history.begin(record("one"));
-    build.add(log("a"));
+    await build.add(log("a"));
     const seen: string[] = [];
     const first = Promise.withResolvers<void>();
     const following = (async () => {
@@ -75,7 +75,7 @@ describe("the history of builds", () => {
       }
     })();
     await first.promise;
-    build.add(log("b"));
+    await build.add(log("b"));
     build.end({});
     await following;
     assert.deepEqual(seen, ["a", "b"]);
@@ -90,7 +90,7 @@ describe("the history of builds", () => {
   it("ends what the last engine did not bring to its end, and removes files of none", async () => {
     const { folder, start } = open();
     const history = start();
-    history.begin(record("cut")).add(log("so far"));
+    await history.begin(record("cut")).add(log("so far"));
     await history.close();
     history.begin(record("gone")).end({});
     await history.remove("gone");
@@ -108,7 +108,7 @@ describe("the history of builds", () => {
     const history = start();
     for (const id of ["one", "two", "three"]) {
       const build = history.begin(record(id));
-      for (const text of ["12345", "678", "90123", "4"]) build.add(log(text));
+      for (const text of ["12345", "678", "90123", "4"]) await build.add(log(text));
       build.end({});
       await all(history.events(id));
     }
