@@ -7,6 +7,19 @@ const WIDEST = 500;
 const MOST_LINES = 40;
 const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
 
+export interface ExcerptOptions {
+  /** Dresses a row that is meant, for a terminal. */
+  readonly dress?: (row: string) => string;
+}
+
+/** Where in its lines the text is that a place is about. */
+export interface Columns {
+  readonly line: number;
+  /** UTF-16 units from the line's beginning. */
+  readonly start: number;
+  readonly end: number;
+}
+
 /**
  * The lines of a place with some around them, marked with `>>>`, and carets below what is wrong:
  *
@@ -19,22 +32,30 @@ const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
  *
  * Empty if the place's file isn't known or ends before it. What would steer a terminal is shown as `?`.
  */
-export function excerptOf(place: ErrorPlace): string {
-  const { source, range, offending } = place;
+export function excerptOf(place: ErrorPlace, { dress = (row) => row }: ExcerptOptions = {}): string {
+  const { source, range } = place;
   if (source === undefined) return "";
   const lines = source.text.split("\n");
+  if (lines.at(-1) === "" && lines.length > 1) lines.pop();
   if (range.start < 1 || range.start > lines.length) return "";
   const last = Math.min(range.end, lines.length, range.start + MOST_LINES - 1);
   const shown = surroundings(range.start, last, lines.length);
-  const caret = caretOf(lines, range.start, last, offending);
+  const columns = columnsIn(lines, range.start, last, place.offending);
   const rows = [`${source.name}:${range.start}`, RULE];
   for (let number = shown.start; number <= shown.end; number++) {
     const marked = number >= range.start && number <= last;
-    rows.push(` ${String(number).padStart(3)} | ${marked ? ">>>" : "   "} ${printable(lines[number - 1] ?? "")}`);
-    if (caret?.line === number) rows.push(`     |     ${caret.text}`);
+    const line = lines[number - 1] ?? "";
+    const row = ` ${String(number).padStart(3)} | ${marked ? ">>>" : "   "} ${printable(line)}`;
+    rows.push(marked ? dress(row) : row);
+    if (columns?.line === number && columns.end <= WIDEST) rows.push(dress(`     |     ${carets(line, columns)}`));
   }
   rows.push(RULE);
   return `${rows.join("\n")}\n`;
+}
+
+/** The columns of what a place is about, if that is known and on a line of its own. */
+export function columnsOf({ source, range, offending }: ErrorPlace): Columns | undefined {
+  return source === undefined ? undefined : columnsIn(source.text.split("\n"), range.start, range.end, offending);
 }
 
 /** Some lines before and after, as many on both sides as there are. */
@@ -55,23 +76,23 @@ function surroundings(from: number, to: number, count: number): { start: number;
   return { start, end };
 }
 
-function caretOf(
+function columnsIn(
   lines: readonly string[],
   from: number,
   to: number,
   offending: string | undefined,
-): { line: number; text: string } | undefined {
+): Columns | undefined {
   const [wanted = ""] = offending?.split("\n", 1) ?? [];
   if (wanted === "") return undefined;
-  for (let line = from; line <= to; line++) {
-    const text = lines[line - 1] ?? "";
-    const column = text.indexOf(wanted);
-    if (column < 0) continue;
-    if (column + wanted.length > WIDEST) return undefined;
-    const indent = text.slice(0, column).replace(/[^\t]/g, " ");
-    return { line, text: indent + "^".repeat(Math.max(1, [...wanted].length)) };
+  for (let line = from; line <= to && line <= lines.length; line++) {
+    const start = lines[line - 1]?.indexOf(wanted) ?? -1;
+    if (start >= 0) return { line, start, end: start + wanted.length };
   }
   return undefined;
+}
+
+function carets(line: string, { start, end }: Columns): string {
+  return line.slice(0, start).replace(/[^\t]/g, " ") + "^".repeat([...line.slice(start, end)].length);
 }
 
 function printable(line: string): string {

@@ -124,6 +124,16 @@ two
         /circular dependency detected on stage: a/,
       ],
     ];
+    const context = mkdtempSync(join(engine.root, "context-"));
+    writeFileSync(join(context, "Dockerfile"), "FROM busybox\nCOPY --form=x a b\n");
+    const { code: ended, stderr: shown } = await engine.gantry("build", context);
+    assert.notEqual(ended, 0);
+    const lines = ["   1 |     FROM busybox", "   2 | >>> COPY --form=x a b", "     |          ^^^^^^"];
+    assert.equal(
+      shown.includes(`Dockerfile:2\n${"-".repeat(20)}\n${lines.join("\n")}\n${"-".repeat(20)}\n`),
+      true,
+      shown,
+    );
     for (const [text, message] of table) {
       const { code, stderr } = await build(engine, text);
       assert.notEqual(code, 0, text);

@@ -261,7 +261,6 @@ Dockerfile:3
    2 |     MAINTAINER me
    3 | >>> RUM x
      |     ^^^
-   4 |     
 --------------------
 `,
     );
