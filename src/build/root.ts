@@ -33,4 +33,9 @@ export interface ContentIndex {
   digest(path: string): string | undefined;
   /** True of what has no extended attributes, as is known without asking for them. */
   isPlain?(path: string): boolean;
+  /**
+   * A digest of all that is in a folder ("" is the whole one) but its times, without a look at the files; undefined if
+   * there are fewer than `least` things, or not all is known of them.
+   */
+  contents?(folder: string, least: number): string | undefined;
 }

@@ -28,6 +28,7 @@ const AT = {
   digest: 48,
 } as const;
 const DIGEST_BYTES = 32;
+const BATCH = 1 << 16;
 const LONGEST_NAME = 4096;
 const SLASH = 0x2f;
 
@@ -88,6 +89,36 @@ export class StatIndex implements ContentIndex {
   isPlain(path: string): boolean {
     const offset = this.#find(path);
     return offset !== undefined && this.bytes.readBigUInt64LE(offset + AT.attributes) === 0n;
+  }
+
+  contents(folder: string, least: number): string | undefined {
+    const { bytes } = this;
+    const above = folder === "" ? undefined : this.#find(folder);
+    if (folder !== "" && above === undefined) return undefined;
+    const hash = createHash("sha256");
+    const prefix = nameToBytes(folder === "" ? "" : `${folder}/`);
+    let batch = Buffer.allocUnsafe(BATCH);
+    let batched = 0;
+    let count = 0;
+    for (let offset = above === undefined ? 0 : this.after(above); offset < bytes.length; count++) {
+      const length = bytes.readUInt32LE(offset);
+      if (bytes.compare(prefix, 0, prefix.length, offset + HEAD, offset + HEAD + prefix.length) !== 0) break;
+      const isFile = kindOf(bytes.readUInt32LE(offset + AT.mode)) === "file";
+      // A further name of a file that may be anywhere.
+      if (isFile && (bytes[offset + AT.known] !== 1 || bytes.readUInt16LE(offset + AT.link) > 0)) return undefined;
+      if (batched + length > batch.length) {
+        hash.update(batch.subarray(0, batched));
+        batch = Buffer.allocUnsafe(Math.max(BATCH, length));
+        batched = 0;
+      }
+      bytes.copy(batch, batched, offset, offset + length);
+      // Of a folder the size says nothing.
+      batch.fill(0, batched + (isFile ? AT.time : AT.size), batched + AT.major);
+      batched += length;
+      offset += length;
+    }
+    if (count < least) return undefined;
+    return hash.update(batch.subarray(0, batched)).digest("hex");
   }
 
   #find(path: string): number | undefined {

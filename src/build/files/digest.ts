@@ -6,7 +6,7 @@ import { getXattr } from "../../kernel/xattr.ts";
 import { type Choice, choose, missing } from "./choose.ts";
 import { openFile } from "./contents.ts";
 import { attributesOf } from "./dress.ts";
-import { kindOf } from "./folder.ts";
+import { isFolderStat, kindOf } from "./folder.ts";
 import type { Pace } from "./pace.ts";
 import { type Walked, walk } from "./walk.ts";
 
@@ -29,6 +29,8 @@ export interface KnownDigests {
   set(path: string, digest: string): void;
   /** True of what is known to have no attributes. */
   isPlain?(path: string): boolean;
+  /** As of a ContentIndex. */
+  contents?(folder: string, least: number): string | undefined;
 }
 
 const MOST_FILES = 5000;
@@ -59,6 +61,14 @@ export async function digestReading(
       const base = top.path === "/" ? "" : top.path;
       try {
         sum.add(["from", chosen.path]);
+        const { exclude, include } = chosen.filter;
+        const isWhole = include === undefined && exclude === undefined && isFolderStat(top.stat);
+        const all = isWhole && !reading.withFolder ? known.contents?.(base.slice(1), MOST_FILES) : undefined;
+        if (all !== undefined) {
+          sum.add(["all", all]);
+          files = undefined;
+          continue;
+        }
         for (const walked of walk(top, chosen.filter)) {
           if (pace.isDue) await pace.take();
           if (walked.event === "leave") continue;

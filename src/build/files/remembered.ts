@@ -3,6 +3,8 @@ import type { ContentIndex, Root } from "../root.ts";
 import type { Reading } from "./digest.ts";
 
 const MOST = 2000;
+/** Of more files than that none is remembered by its name: whoever explains a miss asks soon. */
+const MOST_ROWS = 200;
 
 /** Digests of what never changes: of snapshots by their name, of folders for as long as their index is there. */
 export class Remembered {
@@ -22,8 +24,8 @@ export class Remembered {
     if (root?.index !== undefined && !this.#ofFolders.has(root.index)) this.#ofFolders.set(root.index, new Map());
     const map = this.#mapOf(root);
     if (map === undefined) return;
-    // Names of files are only for who explains a miss, and that soon.
-    map.set(keyOf(root, reading), digest);
+    const isLong = digest.files !== undefined && digest.files.size > MOST_ROWS;
+    map.set(keyOf(root, reading), isLong ? { digest: digest.digest, files: undefined } : digest);
     const [oldest] = map.keys();
     if (map.size > MOST && oldest !== undefined) map.delete(oldest);
   }
