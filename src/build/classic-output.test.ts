@@ -60,6 +60,17 @@ function started(): {
 }
 
 describe("the classic builder's output", () => {
+  it("tells in the end of arguments that nothing declared, and nothing of the lint", () => {
+    const told = started();
+    const warning = { vertex: "from", level: 1, detail: [], url: "" };
+    const unused = "[Warning] One or more build-args [A] were not consumed";
+    for (const short of ["StageNameCasing: Stage name 'A' should be lowercase (line 1)", unused]) {
+      void told.output.event({ type: "warning", warning: { ...warning, short } });
+    }
+    told.output.end("sha256:0123456789abcdef");
+    assert.deepEqual(told.lines.slice(-2), [" ---> ID", `\u001b[91m${unused}`]);
+  });
+
   it("tells steps as they are written, each with its own output, whichever order they are done in", () => {
     const told = started();
     assert.deepEqual(told.lines, ["Step 1/7 : FROM base AS one"]);

@@ -16,6 +16,7 @@ export type ClassicMessage =
 /** So much of what a step prints is kept while earlier ones are being told. */
 const MOST_KEPT = 2 << 20;
 const CLIPPED = "[output clipped, log limit 2MiB reached]\n";
+const CLASSIC_WARNING = "[Warning] ";
 const RED = "\u001b[91m";
 const PLAIN = "\u001b[0m";
 const STDERR = 2;
@@ -40,6 +41,7 @@ export class ClassicOutput {
   /** The last step of the stage that did anything came from the cache. */
   #isCached = false;
   #hasRunning = false;
+  readonly #warnings: string[] = [];
 
   /** `keepsContainers` leaves out what is said of removed ones. */
   constructor(
@@ -66,12 +68,15 @@ export class ClassicOutput {
       this.#advance();
     } else if (event.type === "log") return this.#log(event.log.vertex, event.log.stream, event.log.data);
     else if (event.type === "status") return this.#status(event.status);
+    // The lint's are told to those who ask for them: the classic builder had none.
+    else if (event.warning.short.startsWith(CLASSIC_WARNING)) this.#warnings.push(event.warning.short);
     return undefined;
   }
 
   /** All steps are done: tells what is left of them. `id` is the image's, `sha256:…`. */
   end(id: string): void {
     while (this.#at < this.#steps.length && this.#at >= 0) this.#finish(id);
+    for (const warning of this.#warnings) this.#say(`${RED}${warning}\n${PLAIN}`);
   }
 
   /** The step that is being told has failed. */

@@ -108,7 +108,11 @@ one
 	$NAME
 two
 `;
-    await built(engine, text, { files, args: ["-t", "features"] });
+    const said = await built(engine, text, {
+      files,
+      args: ["-t", "features", "--build-arg", "FILE=a/b/c.tar.gz", "--build-arg", "NOBODYS=1"],
+    });
+    assert.match(said, /\[Warning\] One or more build-args \[NOBODYS\] were not consumed/);
     const shown = await engine.ok("run", "--rm", "features", "sh", "-c", "cat /tool /trigger /shell /program /made/*");
     assert.equal(shown, "tool\ntriggered\nc.tar.gz a/b/c\n/dev/pipes/PROGRAM\nc.tar.gz a-b-c.tar.gz\n$NAME");
   });
