@@ -107,6 +107,15 @@ export function openBuilder(ports: BuilderPorts): OpenBuilder {
     archives: steps.archives,
   });
   const builds = new Builds({ sources, plan, solver, results, history, upkeep });
+  let closing: Promise<void> | undefined;
+  const close = async () => {
+    await builds.close();
+    upkeep.close();
+    await steps.close();
+    await cache.settle();
+    await history.close();
+    await files.close();
+  };
   return {
     builder: builds,
     failedSteps: steps.failed,
@@ -118,13 +127,9 @@ export function openBuilder(ports: BuilderPorts): OpenBuilder {
       await sources.recover();
       history.recover();
     },
-    close: async () => {
-      await builds.close();
-      upkeep.close();
-      await steps.close();
-      await cache.settle();
-      await history.close();
-      await files.close();
+    close: () => {
+      closing ??= close();
+      return closing;
     },
   };
 }

@@ -26,7 +26,8 @@ before(async () => {
 after(() => fixture[Symbol.asyncDispose]());
 
 /** What a step leaves beside its root. */
-function leftovers(): string[] {
+async function leftovers(): Promise<string[]> {
+  await fixture.steps.quiet();
   const { execRoot } = fixture;
   const inside = ["bundles", "sources", "containers", "netns"].flatMap((name) =>
     existsSync(join(execRoot, name)) ? readdirSync(join(execRoot, name)) : [],
@@ -38,7 +39,7 @@ function leftovers(): string[] {
 test("a step's streams come apart, with its exit code, and nothing of it stays", async () => {
   const { code, stdout, stderr } = await fixture.run("echo out; echo err >&2; exit 7");
   assert.deepEqual({ code, stdout, stderr }, { code: 7, stdout: "out\n", stderr: "err\n" });
-  assert.deepEqual(leftovers(), []);
+  assert.deepEqual(await leftovers(), []);
 });
 
 test("a step is jailed as a container is", async () => {
@@ -157,7 +158,7 @@ test("an abort kills a step with all that it started", async () => {
     output: { kind: "streams", take: () => abort.abort() },
   });
   await assert.rejects(running, (error) => isKind(error, "cancelled"));
-  assert.deepEqual(leftovers(), []);
+  assert.deepEqual(await leftovers(), []);
 });
 
 test("a step waits for who takes its output", async () => {
@@ -204,7 +205,7 @@ test("a step that fails to take its output ends", async () => {
     },
   });
   await assert.rejects(running, /no room/);
-  assert.deepEqual(leftovers(), []);
+  assert.deepEqual(await leftovers(), []);
 });
 
 test("what can't be started is refused in the runtime's words, and leaves nothing", async () => {
@@ -215,7 +216,7 @@ test("what can't be started is refused in the runtime's words, and leaves nothin
     fixture.run("", { mounts: [{ type: "tmpfs", target: "/..", size: 0 }] }),
     /invalid mount target/,
   );
-  assert.deepEqual(leftovers(), []);
+  assert.deepEqual(await leftovers(), []);
 });
 
 test("limits hold for a step", async () => {

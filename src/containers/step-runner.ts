@@ -1,8 +1,9 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { throwIfAborted, untilAborted } from "../base/abort.ts";
-import { GantryError, isKind } from "../base/errors.ts";
+import { GantryError, isKind, messageOf } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import type { RuntimeSpec } from "../oci/runtime-spec.ts";
 import { CompiledSeccomp } from "../runtime/compiled-seccomp.ts";
@@ -20,18 +21,23 @@ import { TakenOutput } from "./step-output.ts";
 import { stepShape, stepSpec } from "./step-spec.ts";
 
 const SIGKILL = 9;
+const KILL_RETRY_MS = 200;
+/** So many are taken down at a time; then a step waits for one of them. */
+const MOST_CLEARING = 16;
 
 /**
  * Steps of builds: processes in the same jails as containers, with ids, bundles, networks and cgroups of the same kind
  * but without records, so that boot takes down what a crash left of them as it does with what nobody was told of.
  */
 export class Steps implements StepRunner {
-  readonly #ports: Pick<ContainerPorts, "networks" | "runtime" | "settings">;
+  readonly #ports: Pick<ContainerPorts, "log" | "networks" | "runtime" | "settings">;
   readonly #seccomp: CompiledSeccomp;
   readonly #running = new Map<string, (exit: ProcessExit) => void>();
+  /** What is being taken down of steps that went well. */
+  readonly #clearing = new Set<Promise<void>>();
   #isListening = false;
 
-  constructor(ports: Pick<ContainerPorts, "networks" | "runtime" | "settings">) {
+  constructor(ports: Pick<ContainerPorts, "log" | "networks" | "runtime" | "settings">) {
     this.#ports = ports;
     this.#seccomp = new CompiledSeccomp(ports.settings().execRoot);
   }
@@ -78,18 +84,36 @@ export class Steps implements StepRunner {
     const spec = stepSpec({ ...shape, id, rootfs: step.root, mounts, files, netns, settings });
     const { uid, gid } = spec.process.user;
     makeFolders(step.root, step.cwd, { uid, gid });
-    undo.use(makeMountPoints(spec, step.root, sources));
+    const stubs = undo.use(makeMountPoints(spec, step.root, sources));
     const runtime = settings.runtimes.get(hostConfig.Runtime ?? settings.defaultRuntime);
     if (runtime === undefined) throw new GantryError("invalid", "unknown or invalid runtime name");
     writeFileSync(join(bundle, "config.json"), JSON.stringify(this.#seccomp.use(spec, runtime)), { mode: 0o600 });
     throwIfAborted(signal);
-    return await this.#jailed({ id, bundle, spec, runtime, options });
+    const end = await this.#jailed({ id, bundle, spec, runtime, options }, undo);
+    // All its processes ended with the first one: the root is the caller's again.
+    stubs[Symbol.dispose]();
+    this.#clear(id, undo.move());
+    if (this.#clearing.size > MOST_CLEARING) await Promise.race(this.#clearing);
+    return end;
   }
 
-  async #jailed({ id, bundle, spec, runtime, options }: Bundled): Promise<StepEnd> {
+  async quiet(): Promise<void> {
+    while (this.#clearing.size > 0) await Promise.all(this.#clearing);
+  }
+
+  /** Cgroup, mounts, namespaces and folders go while the next step begins. */
+  #clear(id: string, undo: AsyncDisposableStack): void {
+    const cleared = undo
+      .disposeAsync()
+      .catch((error: unknown) => this.#ports.log.error(`cannot take a step down: ${messageOf(error)}`, { step: id }));
+    this.#clearing.add(cleared);
+    void cleared.then(() => this.#clearing.delete(cleared));
+  }
+
+  async #jailed({ id, bundle, spec, runtime, options }: Bundled, jail: AsyncDisposableStack): Promise<StepEnd> {
     const { signal, output } = options;
     const ports = this.#ports;
-    await using undo = new AsyncDisposableStack();
+    using undo = new DisposableStack();
     const exited = Promise.withResolvers<ProcessExit>();
     this.#running.set(id, exited.resolve);
     undo.defer(() => void this.#running.delete(id));
@@ -104,7 +128,7 @@ export class Steps implements StepRunner {
       log: undefined,
     });
     // Whatever comes now: killed with all that it started, and its cgroup gone.
-    undo.defer(() => ports.runtime.delete(id).catch(unlessGone));
+    jail.defer(() => ports.runtime.delete(id).catch(unlessGone));
     this.#seccomp.learn(spec, runtime, id);
     failpoint("containers.step.created");
     throwIfAborted(signal);
@@ -113,7 +137,7 @@ export class Steps implements StepRunner {
     const attached =
       output.kind === "terminal" ? this.#attach(id, { ...output.connect(), multiplexed: false }) : streams!;
     if (output.kind === "terminal") output.opened?.(resize);
-    const kill = () => void ports.runtime.kill(id, SIGKILL, { all: true }).catch(() => {});
+    const kill = () => void this.#kill(id);
     signal.addEventListener("abort", kill, { once: true });
     try {
       await ports.runtime.start(id);
@@ -135,6 +159,19 @@ export class Steps implements StepRunner {
       return { code: exit.code, oomKilled: exit.oomKilled };
     } finally {
       signal.removeEventListener("abort", kill);
+    }
+  }
+
+  /** Also when the supervisor is just being started again. */
+  async #kill(id: string): Promise<void> {
+    while (this.#running.has(id)) {
+      try {
+        await this.#ports.runtime.kill(id, SIGKILL, { all: true });
+        return;
+      } catch (error) {
+        if (isKind(error, "not-found")) return;
+        await setTimeout(KILL_RETRY_MS);
+      }
     }
   }
 

@@ -95,6 +95,7 @@ export class StepsFixture implements AsyncDisposable {
     this.#steps ??= new Steps({
       networks: this.#networks(),
       runtime: this.#client!,
+      log: new Logger("fatal"),
       settings: () => this.settings,
     });
     return this.#steps;
@@ -177,6 +178,7 @@ export class StepsFixture implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#steps?.quiet();
     await this.snapshots.unmount(this.root);
     await this.#client?.shutdown();
     await removeCgroup(cgroupAt(this.cgroup));

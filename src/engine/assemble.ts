@@ -3,8 +3,8 @@ import { extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { messageOf } from "../base/errors.ts";
 import type { Logger, LogLevel } from "../base/log.ts";
+import type { BuildWire, WirePorts } from "../build/build-wire.ts";
 import { type BuilderSettings, type OpenBuilder, openBuilder } from "../build/open-builder.ts";
-import type { BuildWire, WirePorts } from "../build/wire/build-wire.ts";
 import { Containers } from "../containers/containers.ts";
 import type { ContainerSettings } from "../containers/ports.ts";
 import { ShippedLogs } from "../containers/shipped-logs.ts";
@@ -174,6 +174,8 @@ export async function startEngine(
     },
     stop: async () => {
       await closeAll(servers);
+      // Before what their steps stand on.
+      await quietly(log, "end builds", () => parts.build.close());
       if (config.shutdownContainers) await containers.stopAll(config.shutdownTimeout);
       await containers.quiet();
       const unmount = isIdle(containers);
@@ -299,7 +301,7 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
   const volumeCare = new VolumeCare({ local, volumes, users: made.volumeUsers() });
   build = openBuilder({
     ...{ dataRoot, execRoot, content, snapshots, store, events, images, registries, log },
-    runner: new Steps({ networks, runtime, settings: standing.settings }),
+    runner: new Steps({ log, networks, runtime, settings: standing.settings }),
     filesWorker: FILES_WORKER,
     settings: () => builderSettings(standing.config()),
   });
@@ -421,7 +423,7 @@ async function makeHandlers(standing: Standing, parts: Parts, initPath: string |
 function lazyWire(ports: WirePorts): () => Promise<BuildWire> {
   let wire: Promise<BuildWire> | undefined;
   return () => {
-    wire ??= import("../build/wire/build-wire.ts").then((loaded) => new loaded.BuildWire(ports));
+    wire ??= import("../build/build-wire.ts").then((loaded) => new loaded.BuildWire(ports));
     return wire;
   };
 }

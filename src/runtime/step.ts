@@ -6,11 +6,13 @@ import type { Duplex } from "node:stream";
  */
 export interface StepRunner {
   /**
-   * Resolves when the command has ended, its output was taken, and nothing is left of its jail. An abort kills it with
-   * all that it started and rejects with `cancelled`. Rejects with `invalid` and the runtime's words for what can't be
-   * started.
+   * Resolves when the command has ended with all that it started, its output was taken, and the root is the caller's
+   * again. An abort kills it and rejects with `cancelled`; rejects with `invalid` and the runtime's words for what can't
+   * be started. After a rejection nothing is left of its jail, else by the next `quiet`.
    */
   run(step: Step, options: StepOptions): Promise<StepEnd>;
+  /** Resolves when nothing is left of steps that have ended. */
+  quiet(): Promise<void>;
 }
 
 export interface Step {

@@ -28,6 +28,11 @@ function leftovers(): string[] {
   return [...named, ...mountsBelow(engine.root).filter((path) => !roots.has(path))];
 }
 
+/** What went well is cleaned up while nobody waits. */
+async function nothingStays(): Promise<void> {
+  while (leftovers().length > 0) await setTimeout(20);
+}
+
 async function layersOf(image: string): Promise<string[]> {
   return JSON.parse(await engine.ok("inspect", "--format", "{{json .RootFS.Layers}}", image));
 }
@@ -64,7 +69,7 @@ EOF
   assert.match(output, /^192\.0\.2\.7\tfar\.example$/m);
   assert.match(output, /^exec \/bin\/sh form$/m);
   assert.match(output, /^here\nCapEff:\t0000000000000000$/m);
-  assert.deepEqual(leftovers(), []);
+  await nothingStays();
 });
 
 test("a step that fails ends the build with its exit code", options, async () => {
@@ -124,7 +129,7 @@ RUN --mount=type=bind,from=other,source=/made/file,target=/one/file cat /one/fil
   assert.match(output, /^context$/m);
   assert.match(output, /^1$/m);
   assert.deepEqual(await layersOf("mounted"), await layersOf("busybox"));
-  assert.deepEqual(leftovers(), []);
+  await nothingStays();
 });
 
 test("a cache mount lasts over builds, goes out and comes back in", options, async () => {
@@ -149,7 +154,7 @@ test("a cache mount lasts over builds, goes out and comes back in", options, asy
 });
 
 test("steps that lock a cache take turns", options, async () => {
-  const step = "RUN --mount=type=cache,id=turns,sharing=locked,target=/c mkdir /c/in && sleep 0.2 && rmdir /c/in";
+  const step = "RUN --mount=type=cache,id=turns,sharing=locked,target=/cache mkdir /cache/in && sleep 0.2 && rmdir /cache/in";
   const stages = ["a", "b", "c"];
   const text = stages.map((name) => `FROM busybox AS ${name}\nRUN --network=none touch /${name}\n${step}\n`).join("");
   await built(engine, `${text}FROM scratch\n${stages.map((name) => `COPY --from=${name} /${name} /\n`).join("")}`);
@@ -165,7 +170,18 @@ test("a build whose client leaves ends its step and all that it started", option
   while (processesWith("sleep", "4711").length + processesWith("sleep", "4712").length < 2) await setTimeout(20);
   client.kill("SIGKILL");
   while (processesWith("sleep", "4711").length + processesWith("sleep", "4712").length > 0) await setTimeout(20);
-  while (leftovers().length > 0) await setTimeout(20);
+  await nothingStays();
+});
+
+test("an engine that ends ends its builds' steps first", options, async () => {
+  const building = build(engine, "FROM busybox\nRUN (setsid sleep 4716 &) ; sleep 4716\n");
+  while (processesWith("sleep", "4716").length < 2) await setTimeout(20);
+  await engine.stop();
+  assert.notEqual((await building).code, 0);
+  assert.deepEqual(processesWith("sleep", "4716"), []);
+  assert.deepEqual(leftovers(), []);
+  assert.deepEqual(mountsBelow(engine.root), []);
+  await engine.start();
 });
 
 test("what prints without end waits for a client that doesn't read, and takes no memory", options, async () => {
@@ -184,7 +200,7 @@ test("what prints without end waits for a client that doesn't read, and takes no
   }
   const more = memory() - before;
   socket.destroy();
-  while (leftovers().length > 0) await setTimeout(20);
+  await nothingStays();
   assert.ok(more < 100, `${more} MB more`);
 });
 
@@ -200,10 +216,10 @@ test("who builds gets a shell in the step that failed, and nothing of it stays",
   terminal.type("cat state /run/secrets/s; echo; echo $A; ls -d /c; exit 5\r");
   await terminal.shows(/begun\r\nhush\r\nmine\r\n\/c\r\n/);
   assert.notEqual(await terminal.exit, 0);
-  while (leftovers().length > 0) await setTimeout(20);
+  await nothingStays();
 });
 
-for (const point of ["mounted", "networked", "created", "started"]) {
+for (const point of ["networked", "created", "started"]) {
   test(
     `a crash of the engine at a step that is ${point} leaves nothing of it after the next start`,
     options,

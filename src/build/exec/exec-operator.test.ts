@@ -17,7 +17,8 @@ before(async () => {
   fixture = await ExecFixture.make();
 });
 after(() => fixture[Symbol.asyncDispose]());
-afterEach(() => {
+afterEach(async () => {
+  await fixture.steps.steps.quiet();
   fixture.request = {};
   fixture.client.secrets.clear();
   fixture.client.agents.clear();

@@ -43,6 +43,9 @@ export function openSteps(ports: StepsPorts): BuildSteps & { readonly archives: 
       await copies.recover();
       await caches.recover();
     },
-    close: () => kept.close(),
+    close: async () => {
+      await kept.close();
+      await runner.quiet();
+    },
   };
 }
