@@ -2,7 +2,6 @@ import type { Ingredients, InputIngredients } from "./cache/record.ts";
 import type { StepCache } from "./cache/step-cache.ts";
 import type { Operation, Vertex } from "./graph.ts";
 import type { Explanation } from "./progress.ts";
-import { counted } from "./solver/keys.ts";
 
 const MOST_ROWS = 40;
 const LONGEST_ROW = 300;
@@ -93,8 +92,8 @@ function compareFiles(then: InputIngredients, now: InputIngredients): string[] {
 }
 
 function compareOperations(then: Operation, now: Operation): string[] {
-  const former = counted(then) as Record<string, unknown>;
-  const current = counted(now) as Record<string, unknown>;
+  const former = then as unknown as Record<string, unknown>;
+  const current = now as unknown as Record<string, unknown>;
   const rows: string[] = [];
   for (const field of new Set([...Object.keys(former), ...Object.keys(current)])) {
     const [a, b] = [former[field], current[field]];

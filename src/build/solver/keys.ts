@@ -45,12 +45,10 @@ function seen({ kind }: Operation, { extraHosts, network }: Surroundings): reado
 }
 
 /** The operation without what must not change its key, its fields in one order whoever made it. */
-export function counted(operation: Operation): unknown {
-  if (operation.kind === "exec") {
-    const { proxyEnv: _proxies, ...rest } = operation;
-    return inOrder(rest);
-  }
-  return inOrder(operation);
+export function counted(operation: Operation): Operation {
+  if (operation.kind !== "exec") return inOrder(operation) as Operation;
+  const { proxyEnv: _proxies, ...rest } = operation;
+  return inOrder(rest) as Operation;
 }
 
 function digestOf(value: unknown): string {

@@ -410,6 +410,22 @@ describe("solving a graph", () => {
     assert.deepEqual((await test.solve(chain("one").graph())).done, []);
   });
 
+  it("keeps no proxy of a step, which does not count", async () => {
+    await using test = new TestSolver();
+    const graph = (proxyEnv: readonly string[]) => {
+      const maker = new GraphMaker();
+      maker.run(maker.image("sha256:base"), "one", { proxyEnv });
+      return maker.graph();
+    };
+    await test.solve(graph(["HTTP_PROXY=http://user:canary@proxy"]));
+    assert.deepEqual((await test.solve(graph([]))).done, []);
+    for (const name of ["build-steps", "build-ingredients"]) {
+      const records = test.store.collection(name).list();
+      assert.equal(records.length, 1);
+      assert.doesNotMatch(JSON.stringify(records), /canary/);
+    }
+  });
+
   it("lays a step's layer on another root, and again when that changes", async () => {
     await using test = new TestSolver();
     const graph = (on: string) => {

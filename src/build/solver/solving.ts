@@ -9,7 +9,7 @@ import type { CachedStep, CacheImport } from "../parts.ts";
 import type { BuildEvent, Explanation, OnBuildEvent, VertexState } from "../progress.ts";
 import type { Root } from "../root.ts";
 import { StepError } from "../step-error.ts";
-import { definitionKey, type Ingredient, sourceKey, stepKey } from "./keys.ts";
+import { counted, definitionKey, type Ingredient, sourceKey, stepKey } from "./keys.ts";
 import type { Solver } from "./solver.ts";
 
 export interface SolvingOptions {
@@ -266,7 +266,8 @@ export class Solving implements AsyncDisposable {
         throw error;
       },
     );
-    node.ingredients = { operation, inputs: inputs.flatMap(({ told }) => told) };
+    // Passwords of proxies must not be kept, nor do they count.
+    node.ingredients = { operation: counted(operation), inputs: inputs.flatMap(({ told }) => told) };
     return stepKey(
       operation,
       inputs.map(({ counted }) => counted),
