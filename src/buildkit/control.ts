@@ -1,8 +1,4 @@
-import { Control } from "./generated/control_pb.ts";
-import { methodsOf } from "./methods.ts";
-
-/** `moby.buildkit.v1.Control`: how a client asks for builds and hears of them. */
-export const CONTROL = methodsOf(Control);
+import { Control } from "./generated/control.ts";
 
 export {
   type BuildHistoryEvent,
@@ -38,7 +34,9 @@ export {
   VertexSchema,
   VertexStatusSchema,
   VertexWarningSchema,
-} from "./generated/control_pb.ts";
-export { type Definition, DefinitionSchema, OpSchema, PlatformSchema, SourceInfoSchema } from "./generated/ops_pb.ts";
-export { StatusSchema } from "./generated/rpc_pb.ts";
-export { type WorkerRecord, WorkerRecordSchema } from "./generated/worker_pb.ts";
+} from "./generated/control.ts";
+export { type Definition, DefinitionSchema, OpSchema, PlatformSchema, SourceInfoSchema } from "./generated/ops.ts";
+export { StatusSchema } from "./generated/rpc.ts";
+export { type WorkerRecord, WorkerRecordSchema } from "./generated/worker.ts";
+/** `moby.buildkit.v1.Control`: how a client asks for builds and hears of them. */
+export { Control as CONTROL };

@@ -1,8 +1,4 @@
-import { LLBBridge } from "./generated/gateway_pb.ts";
-import { methodsOf } from "./methods.ts";
-
-/** `moby.buildkit.v1.frontend.LLBBridge`: how a client takes part in a build that it has asked for. */
-export const BRIDGE = methodsOf(LLBBridge);
+import { LLBBridge } from "./generated/gateway.ts";
 
 export {
   APICapSchema,
@@ -21,4 +17,6 @@ export {
   SolveRequestSchema,
   SolveResponseSchema,
   WarnResponseSchema,
-} from "./generated/gateway_pb.ts";
+} from "./generated/gateway.ts";
+/** `moby.buildkit.v1.frontend.LLBBridge`: how a client takes part in a build that it has asked for. */
+export { LLBBridge as BRIDGE };

@@ -1,29 +1,25 @@
-import type { DescMessage, DescMethod, MessageShape } from "@bufbuild/protobuf";
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
 import type { Codec, Method } from "../grpc/method.ts";
+import { decode, encode, type Schema } from "./message.ts";
 
-type Methods<T extends GenServiceMethods> = {
-  readonly [K in keyof T]: Method<MessageShape<T[K]["input"]>, MessageShape<T[K]["output"]>>;
+type Rows = Readonly<Record<string, readonly [name: string, request: Schema<never>, response: Schema<never>]>>;
+type Of<S> = S extends Schema<infer T> ? T : never;
+
+type Methods<R> = {
+  readonly [K in keyof R]: R[K] extends readonly [string, infer I, infer O] ? Method<Of<I>, Of<O>> : never;
 };
 
-/** What a service can be asked, by the names that the generated code has for it. */
-export function methodsOf<T extends GenServiceMethods>(service: GenService<T>): Methods<T> {
-  const methods = Object.entries(service.method as Readonly<Record<string, DescMethod>>).map(([name, method]) => [
-    name,
-    {
-      path: `/${service.typeName}/${method.name}`,
-      request: codecOf(method.input),
-      response: codecOf(method.output),
-    },
+/** What a service can be asked: its methods' names on the wire, and their messages. */
+export function service<const R extends Readonly<Record<string, readonly [string, unknown, unknown]>>>(
+  name: string,
+  rows: R,
+): Methods<R> {
+  const methods = Object.entries(rows as unknown as Rows).map(([key, [method, request, response]]) => [
+    key,
+    { path: `/${name}/${method}`, request: codecOf(request), response: codecOf(response) },
   ]);
-  return Object.fromEntries(methods) as Methods<T>;
+  return Object.fromEntries(methods) as Methods<R>;
 }
 
-function codecOf<D extends DescMessage>(message: D): Codec<MessageShape<D>> {
-  return {
-    encode: (value) => toBinary(message, value),
-    // Fields that are newer than this would be kept for nobody.
-    decode: (bytes) => fromBinary(message, bytes, { readUnknownFields: false }),
-  };
+function codecOf<T>(schema: Schema<T>): Codec<T> {
+  return { encode: (value) => encode(schema, value), decode: (bytes) => decode(schema, bytes) };
 }

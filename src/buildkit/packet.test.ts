@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
-import { PacketSchema, StatSchema } from "./generated/fsutil_pb.ts";
 import { PACKET, type Packet, type Stat } from "./packet.ts";
+import { PacketSchema, StatSchema } from "./testdata/fsutil_pb.ts";
 
 const STAT: Stat = {
   path: "src/größe/☃.ts",

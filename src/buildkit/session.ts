@@ -1,17 +1,8 @@
-import { Content } from "./generated/content_pb.ts";
-import { Secrets } from "./generated/secrets_pb.ts";
-import { Auth, FileSend } from "./generated/session_pb.ts";
-import { SSH } from "./generated/ssh_pb.ts";
-import { Upload } from "./generated/upload_pb.ts";
-import { methodsOf } from "./methods.ts";
-
-/** What a client of a build serves on its session, apart from `FileSync`, for which see packet.ts. */
-export const AUTH = methodsOf(Auth);
-export const FILE_SEND = methodsOf(FileSend);
-export const SECRETS = methodsOf(Secrets);
-export const SSH_AGENT = methodsOf(SSH);
-export const UPLOAD = methodsOf(Upload);
-export const CONTENT = methodsOf(Content);
+import { Content } from "./generated/content.ts";
+import { Secrets } from "./generated/secrets.ts";
+import { Auth, FileSend } from "./generated/session.ts";
+import { SSH } from "./generated/ssh.ts";
+import { Upload } from "./generated/upload.ts";
 
 export {
   InfoRequestSchema,
@@ -22,19 +13,28 @@ export {
   WriteContentRequestSchema,
   type WriteContentResponse,
   WriteContentResponseSchema,
-} from "./generated/content_pb.ts";
-export { GetSecretRequestSchema, GetSecretResponseSchema } from "./generated/secrets_pb.ts";
+} from "./generated/content.ts";
+export { GetSecretRequestSchema, GetSecretResponseSchema } from "./generated/secrets.ts";
 export {
   BytesMessageSchema,
   CredentialsRequestSchema,
   CredentialsResponseSchema,
-} from "./generated/session_pb.ts";
+} from "./generated/session.ts";
 export {
   BytesMessageSchema as AgentBytesSchema,
   CheckAgentRequestSchema,
   CheckAgentResponseSchema,
-} from "./generated/ssh_pb.ts";
-export { BytesMessageSchema as UploadBytesSchema } from "./generated/upload_pb.ts";
+} from "./generated/ssh.ts";
+export { BytesMessageSchema as UploadBytesSchema } from "./generated/upload.ts";
+/** What a client of a build serves on its session, apart from `FileSync`, for which see packet.ts. */
+export {
+  Auth as AUTH,
+  Content as CONTENT,
+  FileSend as FILE_SEND,
+  Secrets as SECRETS,
+  SSH as SSH_AGENT,
+  Upload as UPLOAD,
+};
 
 /** Names of calls' metadata on a session. */
 export const SESSION_METADATA = {

@@ -1,4 +1,3 @@
-import { create } from "@bufbuild/protobuf";
 import { GantryError } from "../../base/errors.ts";
 import {
   APICapSchema,
@@ -11,6 +10,7 @@ import {
   SolveResponseSchema,
   WarnResponseSchema,
 } from "../../buildkit/gateway.ts";
+import { create } from "../../buildkit/message.ts";
 import { BUILD_ID } from "../../buildkit/session.ts";
 import type { GrpcServer, ServerCall } from "../../grpc/server.ts";
 import { type WorkerFacts, workerRecord } from "./control-service.ts";

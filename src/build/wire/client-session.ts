@@ -1,8 +1,8 @@
 import type { Duplex } from "node:stream";
-import { create } from "@bufbuild/protobuf";
 import { GantryError } from "../../base/errors.ts";
 import { sendFiles } from "../../buildkit/file-send.ts";
 import { receiveFiles } from "../../buildkit/file-sync.ts";
+import { create } from "../../buildkit/message.ts";
 import { FILE_SYNC, FOLDER_SEND } from "../../buildkit/packet.ts";
 import {
   AgentBytesSchema,
@@ -22,10 +22,10 @@ import type { Metadata } from "../../grpc/metadata.ts";
 import { GrpcError, STATUS, toGantryError } from "../../grpc/status.ts";
 import { ANONYMOUS, type Credentials } from "../../remote/credentials.ts";
 import type { BuildSession, FileReceiver, SendFolderOptions, SessionContent, SyncRequest } from "../session.ts";
+import type { SessionHello } from "../session-hello.ts";
 import { connectionOf } from "./call-connection.ts";
 import { FolderSource } from "./folder-source.ts";
 import { ClientContent } from "./session-content.ts";
-import type { SessionHello } from "./session-hello.ts";
 
 /** BuildKit's own limit of a secret. */
 const SECRET_BYTES = 500 << 10;

@@ -1,5 +1,3 @@
-import { create } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { untilAborted } from "../../base/abort.ts";
 import { GantryError } from "../../base/errors.ts";
 import {
@@ -23,6 +21,7 @@ import {
   type WorkerRecord,
   WorkerRecordSchema,
 } from "../../buildkit/control.ts";
+import { create, timestampFromMs } from "../../buildkit/message.ts";
 import type { GrpcServer, ServerCall } from "../../grpc/server.ts";
 import { STATUS } from "../../grpc/status.ts";
 import type { Platform } from "../../oci/image.ts";

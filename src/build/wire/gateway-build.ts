@@ -1,6 +1,6 @@
-import { create } from "@bufbuild/protobuf";
 import { GantryError } from "../../base/errors.ts";
 import { type Result, ResultSchema, type ReturnRequest, type SolveRequest } from "../../buildkit/gateway.ts";
+import { create } from "../../buildkit/message.ts";
 import { GrpcError, STATUS, statusCode } from "../../grpc/status.ts";
 import type { BuildResult } from "../builder.ts";
 import { type FrontendOptions, QUESTIONS } from "./options.ts";

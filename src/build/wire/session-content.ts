@@ -1,5 +1,5 @@
-import { create } from "@bufbuild/protobuf";
 import { GantryError } from "../../base/errors.ts";
+import { create } from "../../buildkit/message.ts";
 import {
   CONTENT,
   InfoRequestSchema,

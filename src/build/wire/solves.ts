@@ -1,14 +1,14 @@
-import { create } from "@bufbuild/protobuf";
 import { CONTROL, ControlBytesSchema } from "../../buildkit/control.ts";
+import { create } from "../../buildkit/message.ts";
 import { SESSION_HEADERS } from "../../buildkit/session-headers.ts";
 import type { ServerCall } from "../../grpc/server.ts";
 import type { Builder, BuildRequest, BuildResult, PlannedBuild } from "../builder.ts";
 import type { BuildEvent } from "../progress.ts";
+import { sessionHello } from "../session-hello.ts";
 import { connectionOf } from "./call-connection.ts";
 import type { ClientSession } from "./client-session.ts";
 import { Job } from "./jobs.ts";
 import { type Asked, buildRequest, otherSessions } from "./request.ts";
-import { sessionHello } from "./session-hello.ts";
 import type { Sessions } from "./sessions.ts";
 import { solveError } from "./solve-error.ts";
 import { statusMessages } from "./status-message.ts";

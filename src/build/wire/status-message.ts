@@ -1,5 +1,3 @@
-import { create } from "@bufbuild/protobuf";
-import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
   SourceInfoSchema,
   type StatusResponse,
@@ -9,6 +7,7 @@ import {
   VertexStatusSchema,
   VertexWarningSchema,
 } from "../../buildkit/control.ts";
+import { create, type Timestamp, timestampFromMs } from "../../buildkit/message.ts";
 import type { SourceRange } from "../graph.ts";
 import type { BuildEvent, BuildWarning } from "../progress.ts";
 

@@ -1,8 +1,8 @@
 import { createHash, randomBytes } from "node:crypto";
-import { create } from "@bufbuild/protobuf";
 import { GantryError } from "../../base/errors.ts";
 import { sendFiles } from "../../buildkit/file-send.ts";
 import { receiveFiles } from "../../buildkit/file-sync.ts";
+import { create } from "../../buildkit/message.ts";
 import { FILE_SYNC, PACKET, type Packet } from "../../buildkit/packet.ts";
 import {
   AgentBytesSchema,

@@ -1,5 +1,5 @@
-import { create } from "@bufbuild/protobuf";
 import { CONTROL, SolveRequestSchema, StatusRequestSchema, type StatusResponse } from "../../buildkit/control.ts";
+import { create } from "../../buildkit/message.ts";
 import type { EngineClient } from "../../client/client.ts";
 import { asDuplex } from "../../client/duplex.ts";
 import { GrpcClient } from "../../grpc/client.ts";
