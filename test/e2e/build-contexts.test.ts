@@ -226,6 +226,22 @@ test("named contexts are folders, images, URLs and repositories", gitOptions, as
   assert.deepEqual(output.split("\n"), ["of a folder", "of a repository", "of a URL", "file"]);
 });
 
+test("an OCI layout of the client's is a base image, which gets no name", options, async () => {
+  await built(CLIENTS.docker(["-t", "lent", "-"], "FROM busybox\nRUN echo lent > /lent\n"));
+  const folder = mkdtempSync(join(engine.root, "layout-"));
+  await engine.ok("save", "-o", `${folder}.tar`, "lent");
+  assert.equal((await engine.run("tar", ["-xf", `${folder}.tar`, "-C", folder])).code, 0);
+  await engine.ok("rmi", "-f", "lent");
+  await engine.ok("builder", "prune", "-af");
+  const context = folderOf({ Dockerfile: "FROM base\nRUN cat /lent\n" });
+  const args = ["-t", "of-layout", "--build-context", `base=oci-layout://${folder}`, context];
+  assert.match(await built(CLIENTS.gantry(args)), /^#\d+ [\d.]+ lent$/m);
+  assert.equal(await shown("of-layout", "cat", "/lent"), "lent");
+  assert.equal((await engine.docker("image", "inspect", "lent")).code, 1);
+  await engine.ok("rmi", "-f", "of-layout");
+  await engine.ok("builder", "prune", "-af");
+});
+
 test("a base image comes from its registry; the first protocol names it, BuildKit's doesn't", {
   ...options,
   skip: registryMissing() || NO_DOCKER,

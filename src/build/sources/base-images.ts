@@ -24,7 +24,7 @@ const MOST_DESCRIBED = 256;
 export interface BaseImagesPorts {
   readonly images: ImageStore;
   readonly roots: Roots;
-  readonly snapshots: { has(name: string): boolean; usage(name: string): Promise<number> };
+  readonly snapshots: { has(name: string): boolean };
 }
 
 /**
@@ -83,20 +83,15 @@ export class BaseImages implements CacheHolder {
   }
 
   async usage(): Promise<readonly CacheUsage[]> {
-    const { images, roots, snapshots } = this.#ports;
-    return Promise.all(
-      images.bases().map(async ({ createdAt, image, lastUsedAt, reference, usageCount }) => {
-        const chains = image.layers.map((layer) => layer.chainId).filter((chain) => snapshots.has(chain));
-        const sizes = await Promise.all(chains.map((chain) => snapshots.usage(chain)));
-        const size = sizes.reduce((total, one) => total + one, 0);
-        return {
-          ...{ id: idOf(image.id), parents: [], type: "regular", description: `pulled from ${reference}`, size },
-          inUse: chains.some((chain) => roots.isHeld(chain)),
-          shared: chains.some((chain) => images.chains().has(chain)),
-          ...{ createdAt, lastUsedAt, usageCount },
-        };
-      }),
-    );
+    const { images, roots } = this.#ports;
+    const shared = images.chains();
+    return images.bases().map(({ createdAt, image, lastUsedAt, reference, usageCount }) => ({
+      ...{ id: idOf(image.id), parents: [], type: "regular", description: `pulled from ${reference}` },
+      size: image.layers.reduce((total, layer) => total + layer.size, 0),
+      inUse: image.layers.some(({ chainId: chain }) => roots.isHeld(chain)),
+      shared: image.layers.some(({ chainId: chain }) => shared.has(chain)),
+      ...{ createdAt, lastUsedAt, usageCount },
+    }));
   }
 
   async remove(id: string): Promise<number | undefined> {

@@ -9,7 +9,7 @@ import {
   readFileSync,
   readlinkSync,
 } from "node:fs";
-import { lstat, rename, rm } from "node:fs/promises";
+import { lstat, opendir, rename, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { pipeline } from "node:stream";
@@ -482,15 +482,21 @@ function folderIn(checkout: string, subdir: string, { remote }: GitOperation): s
   }
 }
 
+/** What a run of git that was killed leaves, and every later one stumbles over. */
 function hasLocks(repository: string): boolean {
-  return (readdirSync(repository, { recursive: true }) as string[]).some((name) => name.endsWith(".lock"));
+  const names = [
+    ...readdirSync(repository),
+    ...(readdirSync(join(repository, "refs"), { recursive: true }) as string[]),
+  ];
+  return names.some((name) => name.endsWith(".lock"));
 }
 
 async function sizeOf(folder: string): Promise<number> {
   let size = 0;
-  for (const name of readdirSync(folder, { recursive: true }) as string[]) {
-    const found = await lstat(join(folder, name)).catch(() => undefined);
-    if (found?.isFile() === true) size += found.size;
+  for await (const entry of await opendir(folder, { recursive: true })) {
+    if (!entry.isFile()) continue;
+    // It may go while one looks.
+    size += (await lstat(join(entry.parentPath, entry.name)).catch(() => undefined))?.size ?? 0;
   }
   return size;
 }

@@ -23,7 +23,7 @@ export interface SourcesPorts {
   /** A folder of the sources' own, below the data root. */
   readonly root: string;
   readonly images: ImageStore;
-  readonly snapshots: Pick<Snapshotter, "has" | "usage">;
+  readonly snapshots: Pick<Snapshotter, "has">;
   readonly roots: Roots;
   readonly settings: () => SourceSettings;
   readonly log?: Logger;
