@@ -201,3 +201,22 @@ test("a reload takes what can change and names what needs a restart", (t) => {
 test("the help names every flag", () => {
   for (const option of Object.values(OPTIONS)) assert.ok(helpText().includes(`--${option.flag}`), option.flag);
 });
+
+test("what is kept of builds is read as dockerd's builder.gc, from the file or as a flag", (t) => {
+  const file = configFile(t, {
+    builder: { gc: { enabled: true, defaultReservedSpace: "1GB", policy: [{ all: true }] } },
+  });
+  const { builderGc } = loadConfig(parseFlags(["--config-file", file]));
+  assert.equal(builderGc.reservedSpace, 1024 ** 3);
+  assert.equal(builderGc.rules.length, 1);
+  assert.equal(loadConfig(parseFlags(["--builder-gc", "false"])).builderGc.enabled, false);
+  assert.equal(loadConfig(parseFlags(["--builder-gc", '{"defaultMaxUsedSpace":5}'])).builderGc.maxUsedSpace, 5);
+  const bad = configFile(t, { builder: { gc: { polcy: [] } } });
+  assert.throws(
+    () => loadConfig(parseFlags(["--config-file", bad])),
+    /invalid value of "builder": there is no polcy in gc/,
+  );
+  const other = configFile(t, { builder: { worker: {} } });
+  assert.throws(() => loadConfig(parseFlags(["--config-file", other])), /there is no worker in it: there is gc/);
+  assert.throws(() => loadConfig(parseFlags(["--builder-gc", "yes"])), /neither true nor false nor an object/);
+});
