@@ -7,7 +7,7 @@ import {
   decodeUlimits,
 } from "../api/build-request.ts";
 import { GantryError } from "../base/errors.ts";
-import type { Spec } from "../build/wire/solves.ts";
+import type { BuildSpec as Spec } from "../build/build-wire.ts";
 import { decodeRegistryConfig } from "../remote/credentials.ts";
 import { tagOf } from "./build-query.ts";
 import type { RouteRequest } from "./route-request.ts";

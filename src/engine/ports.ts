@@ -1,6 +1,6 @@
 import type { SystemInfo, VersionInfo } from "../api/system.ts";
+import type { BuildWire } from "../build/build-wire.ts";
 import type { Builder, CacheArchives, FailedSteps } from "../build/builder.ts";
-import type { BuildWire } from "../build/wire/build-wire.ts";
 import type { ContainerController } from "../containers/controller.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { ImageRegistry } from "../images/image.ts";

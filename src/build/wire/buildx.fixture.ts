@@ -1,6 +1,5 @@
 import { randomBytes } from "node:crypto";
 import type { Duplex } from "node:stream";
-import { create } from "@bufbuild/protobuf";
 import {
   type BuildHistoryEvent,
   BuildHistoryRequestSchema,
@@ -20,6 +19,7 @@ import {
   type Result,
   ReturnRequestSchema,
 } from "../../buildkit/gateway.ts";
+import { create } from "../../buildkit/message.ts";
 import { FILE_SYNC, PACKET, type Stat } from "../../buildkit/packet.ts";
 import {
   AgentBytesSchema,

@@ -1,8 +1,8 @@
 import type { Duplex } from "node:stream";
 import { GantryError } from "../../base/errors.ts";
 import { GrpcClient } from "../../grpc/client.ts";
+import type { SessionHello } from "../session-hello.ts";
 import { ClientSession } from "./client-session.ts";
-import type { SessionHello } from "./session-hello.ts";
 
 /** A client that is silent for so long has gone: one behind a network may go without a word. */
 const KEEP_ALIVE = { everyMs: 15_000, withinMs: 45_000 };

@@ -7,13 +7,13 @@ import { GantryError } from "../../base/errors.ts";
 import { DockerfileError } from "../../dockerfile/source.ts";
 import { socketPair } from "../../grpc/pair.fixture.ts";
 import { GrpcError, STATUS } from "../../grpc/status.ts";
+import { BuildWire } from "../build-wire.ts";
 import type { Builder, BuildOptions, BuildRequest, BuildResult } from "../builder.ts";
 import type { Vertex } from "../graph.ts";
 import type { FileStat } from "../session.ts";
+import { sessionHello } from "../session-hello.ts";
 import { StepError } from "../step-error.ts";
-import { BuildWire } from "./build-wire.ts";
 import { type Asked, Buildx, type Offer } from "./buildx.fixture.ts";
-import { sessionHello } from "./session-hello.ts";
 import { Sessions } from "./sessions.ts";
 
 type Act = (request: BuildRequest, options: BuildOptions) => Promise<Partial<BuildResult> | undefined>;

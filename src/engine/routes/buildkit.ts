@@ -1,5 +1,5 @@
-import type { BuildWire } from "../../build/wire/build-wire.ts";
-import { sessionHello } from "../../build/wire/session-hello.ts";
+import type { BuildWire } from "../../build/build-wire.ts";
+import { sessionHello } from "../../build/session-hello.ts";
 import { SESSION_HEADERS } from "../../buildkit/session-headers.ts";
 import { HIJACKED } from "../answer.ts";
 import { buildkitSpec } from "../buildkit-query.ts";

@@ -1,16 +1,16 @@
 import type { Duplex } from "node:stream";
-import type { Logger } from "../../base/log.ts";
-import { addHealth } from "../../grpc/health.ts";
-import { GrpcServer } from "../../grpc/server.ts";
-import { GrpcError, STATUS } from "../../grpc/status.ts";
-import type { Builder } from "../builder.ts";
-import { addBridge } from "./bridge-service.ts";
-import { addControl, type WorkerFacts } from "./control-service.ts";
-import { Jobs } from "./jobs.ts";
+import type { Logger } from "../base/log.ts";
+import { addHealth } from "../grpc/health.ts";
+import { GrpcServer } from "../grpc/server.ts";
+import { GrpcError, STATUS } from "../grpc/status.ts";
+import type { Builder } from "./builder.ts";
 import type { SessionHello } from "./session-hello.ts";
-import { Sessions } from "./sessions.ts";
-import { Solves } from "./solves.ts";
-import { runnablePlatforms } from "./worker-platforms.ts";
+import { addBridge } from "./wire/bridge-service.ts";
+import { addControl, type WorkerFacts } from "./wire/control-service.ts";
+import { Jobs } from "./wire/jobs.ts";
+import { Sessions } from "./wire/sessions.ts";
+import { Solves } from "./wire/solves.ts";
+import { runnablePlatforms } from "./wire/worker-platforms.ts";
 
 export interface WirePorts {
   readonly builder: Builder;
@@ -70,3 +70,6 @@ export class BuildWire {
     this.#sessions.close();
   }
 }
+
+/** What is to be built for a client without a control service. */
+export type { Spec as BuildSpec } from "./wire/solves.ts";
