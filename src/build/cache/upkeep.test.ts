@@ -13,7 +13,7 @@ import { Upkeep } from "./upkeep.ts";
 const ALL: PruneOptions = { all: false, filters: [], reservedSpace: 0, maxUsedSpace: 0, minFreeSpace: 0 };
 
 /** The cache of a solver whose images have the snapshots in `shared`. */
-function upkeepOf(test: TestSolver, policy?: GcPolicy) {
+function upkeepOf(test: TestSolver, policy?: GcPolicy, mostEntries?: number) {
   const shared = new Set<string>();
   const events = new EventBus();
   const held: CacheUsage[] = [];
@@ -53,6 +53,7 @@ function upkeepOf(test: TestSolver, policy?: GcPolicy) {
     log: new Logger("error", () => {}),
     dataRoot: test.root,
     policy: () => policy ?? { enabled: false, rules: [] },
+    ...(mostEntries !== undefined && { mostEntries }),
   });
   return { upkeep, shared, events, held };
 }
@@ -163,11 +164,23 @@ describe("the upkeep of the cache", () => {
     const { upkeep } = upkeepOf(test, { enabled: true, rules: [{ filters: [], all: true, keepForMs: 0, space }] });
     await test.solve(chain(test, "one", "two", "three"));
     await test.cache.settle();
-    upkeep.collectSoon();
-    for (const until = Date.now() + 20_000; test.cache.count > 1 && Date.now() < until; ) {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-    upkeep.close();
-    assert.equal(test.cache.count, 1);
+    await collected(test, upkeep, 1);
+  });
+
+  it("keeps no more entries than it has memory for", async () => {
+    await using test = new TestSolver();
+    const { upkeep } = upkeepOf(test, { enabled: true, rules: [] }, 2);
+    await test.solve(chain(test, "one", "two", "three"));
+    await collected(test, upkeep, 2);
+    assert.deepEqual((await test.solve(chain(test, "one", "two", "three"))).done, ["RUN three"]);
   });
 });
+
+async function collected(test: TestSolver, upkeep: Upkeep, left: number): Promise<void> {
+  upkeep.collectSoon();
+  for (const until = Date.now() + 20_000; test.cache.count > left && Date.now() < until; ) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  upkeep.close();
+  assert.equal(test.cache.count, left);
+}

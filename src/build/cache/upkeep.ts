@@ -9,7 +9,7 @@ import type { CacheUsage, PruneOptions } from "../builder.ts";
 import type { CacheHolder } from "../parts.ts";
 import type { Roots } from "../roots.ts";
 import { cacheFilter } from "./filter.ts";
-import { bytesToKeep, type GcPolicy, type SpaceLimits, staleness } from "./policy.ts";
+import { bytesToKeep, type GcPolicy, NO_LIMITS, type SpaceLimits, staleness } from "./policy.ts";
 import type { StepCache } from "./step-cache.ts";
 
 export interface UpkeepPorts {
@@ -24,6 +24,8 @@ export interface UpkeepPorts {
   /** Whose disk counts. */
   readonly dataRoot: string;
   readonly policy: () => GcPolicy;
+  /** Entries that are kept at most, since all are in memory; 50,000. */
+  readonly mostEntries?: number;
 }
 
 /** An entry of the cache and how it is removed. */
@@ -39,6 +41,8 @@ interface Wish {
   readonly all: boolean;
   readonly keepForMs: number;
   readonly space: SpaceLimits;
+  /** Entries that may stay, whatever their size. */
+  readonly most?: number;
 }
 
 export interface Pruned {
@@ -46,6 +50,7 @@ export interface Pruned {
   readonly spaceReclaimed: number;
 }
 
+const MOST_ENTRIES = 50_000;
 /** Collections after builds come no sooner than that after the last one. */
 const COLLECT_AFTER_MS = 1000;
 
@@ -88,20 +93,29 @@ export class Upkeep {
   }
 
   async #collect(): Promise<void> {
-    for (const rule of this.#ports.policy().rules) {
+    const { cache, mostEntries = MOST_ENTRIES, policy } = this.#ports;
+    const rules: Wish[] = [...policy().rules];
+    // What takes up nothing would never go by its size.
+    if (cache.count > mostEntries)
+      rules.push({ filters: [], all: true, keepForMs: 0, space: NO_LIMITS, most: mostEntries });
+    for (const rule of rules) {
       const { deleted, spaceReclaimed } = await this.#prune(rule);
       if (deleted.length === 0) continue;
       this.#ports.log.info("the build cache was made smaller", { entries: deleted.length, bytes: spaceReclaimed });
     }
   }
 
-  async #prune({ all, filters, keepForMs, space }: Wish): Promise<Pruned> {
+  async #prune({ all, filters, keepForMs, most, space }: Wish): Promise<Pruned> {
     const { cache, images } = this.#ports;
     const matches = cacheFilter(filters);
     const now = Date.now();
     const entries = await this.#entries();
     let used = entries.reduce((sum, { row }) => sum + (row.shared ? 0 : row.size), 0);
     const keep = bytesToKeep(space, used, this.#free());
+    const isEnough = (): boolean =>
+      (keep !== undefined || most !== undefined) &&
+      (keep === undefined || used <= keep) &&
+      left.size <= (most ?? left.size);
     const mayGo = ({ row }: Entry): boolean =>
       matches(row) && !row.inUse && (all || !row.shared) && !(keepForMs > 0 && row.lastUsedAt > now - keepForMs);
     const left = new Set(entries);
@@ -109,10 +123,10 @@ export class Upkeep {
     const chosen: Entry[] = [];
     const candidates = entries.filter(mayGo).sort((a, b) => staleness(b.row, now) - staleness(a.row, now));
     // What others stand on goes after them: alone it would free nothing.
-    for (let found = true; found && (keep === undefined || used > keep); ) {
+    for (let found = true; found && !isEnough(); ) {
       found = false;
       for (const entry of candidates) {
-        if (keep !== undefined && used <= keep) break;
+        if (isEnough()) break;
         if (!left.has(entry) || (children.get(entry.row.id) ?? 0) > 0) continue;
         left.delete(entry);
         chosen.push(entry);
