@@ -208,6 +208,11 @@ test("a step that fails to take its output ends", async () => {
   assert.deepEqual(await leftovers(), []);
 });
 
+test("a step is not let into a container's network", async () => {
+  const refused = fixture.run("true", { network: "container:other" });
+  await assert.rejects(refused, /a step cannot be on the network of a container \(container:other\): name a network/);
+});
+
 test("what can't be started is refused in the runtime's words, and leaves nothing", async () => {
   const nothing = fixture.run("", { args: ["/no/such"] });
   await assert.rejects(nothing, /exec: "\/no\/such": stat \/no\/such: no such file or directory|executable file/);

@@ -1,5 +1,6 @@
 import type { ContainerConfig, HostConfig } from "../api/container.ts";
 import { createBody } from "../api/create-request.ts";
+import { GantryError } from "../base/errors.ts";
 import type { RuntimeSpec } from "../oci/runtime-spec.ts";
 import type { Step } from "../runtime/step.ts";
 import { completeHostConfig } from "./create.ts";
@@ -18,6 +19,12 @@ export interface StepShape {
 
 /** Refuses with `invalid` what a container would be refused for. */
 export function stepShape(step: Step, terminal: StepSize | undefined, settings: ContainerSettings): StepShape {
+  if (step.network.startsWith("container:")) {
+    throw new GantryError(
+      "unsupported",
+      `a step cannot be on the network of a container (${step.network}): name a network`,
+    );
+  }
   const { HostConfig: noWishes, NetworkingConfig: _, ...nothing } = createBody.zero();
   const { limits } = step;
   const config: ContainerConfig = {

@@ -132,6 +132,15 @@ RUN --mount=type=bind,from=other,source=/made/file,target=/one/file cat /one/fil
   await nothingStays();
 });
 
+test("what a step mounts counts by what it reads of it", options, async () => {
+  const text = `FROM busybox\nRUN --mount=type=bind,source=src,target=/m cat /m/file\n`;
+  const cached = async (files: Readonly<Record<string, string>>) =>
+    / ---> Using cache/.test(await built(engine, text, { files }));
+  assert.equal(await cached({ "src/file": "one", other: "1" }), false);
+  assert.equal(await cached({ "src/file": "one", other: "2" }), true);
+  assert.equal(await cached({ "src/file": "two", other: "2" }), false);
+});
+
 test("a cache mount lasts over builds, goes out and comes back in", options, async () => {
   const text = (command: string) => `FROM busybox\nRUN --mount=type=cache,id=mine,target=/cache ${command}\n`;
   await built(engine, text("echo kept > /cache/file"));
@@ -154,7 +163,8 @@ test("a cache mount lasts over builds, goes out and comes back in", options, asy
 });
 
 test("steps that lock a cache take turns", options, async () => {
-  const step = "RUN --mount=type=cache,id=turns,sharing=locked,target=/cache mkdir /cache/in && sleep 0.2 && rmdir /cache/in";
+  const step =
+    "RUN --mount=type=cache,id=turns,sharing=locked,target=/cache mkdir /cache/in && sleep 0.2 && rmdir /cache/in";
   const stages = ["a", "b", "c"];
   const text = stages.map((name) => `FROM busybox AS ${name}\nRUN --network=none touch /${name}\n${step}\n`).join("");
   await built(engine, `${text}FROM scratch\n${stages.map((name) => `COPY --from=${name} /${name} /\n`).join("")}`);
