@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
+import fc from "fast-check";
 import { excerptOf } from "../../dockerfile/excerpt.ts";
 import { DockerfileError } from "../../dockerfile/source.ts";
 import type { ExecOperation, FilesOperation, Operation } from "../graph.ts";
@@ -684,6 +685,32 @@ describe("named contexts", () => {
       file: "Dockerfile",
     });
   });
+});
+
+test("whatever can be read is planned or refused with a place", async () => {
+  const line = fc.constantFrom(
+    ...`ARG A=1|ARG B=\${A:-$C}|FROM alpine:3|FROM alpine:3 AS a|FROM a AS b|FROM A|FROM scratch AS c|FROM --platform=$TARGETPLATFORM alpine:3
+FROM --platform=x/y/z alpine:3|FROM $A|FROM $NONE|RUN x|RUN ["x"]|RUN []|RUN|RUN <<E\nx\nE|RUN <<E cat\n#!x\nE|RUN --mount=type=cache,target=/ x
+RUN --mount=from=a,target=x,source=../.. y|RUN --mount=type=secret,env=,id=x y|RUN --mount=type=ssh,target=.. y|RUN --mount=type=bind,from=0 y
+COPY a b|COPY --from=a / /|COPY --from=0 x ../../y|COPY --from=9 a b|COPY --from=alpine:3 \\x [a|COPY --parents a/./b ./|COPY <<E /\nx\nE
+COPY --link --chown=:1 a /|COPY --chown=99999999999 a /|ADD https://127.0.0.1/%zz /|ADD https://127.0.0.1:99999/ /|ADD git@h:r.git#-x /|ADD http://[ /
+ENV A=$A$A|ENV a b|ENV \${A}=x|LABEL __proto__=x|EXPOSE $A 0-9/UDP|EXPOSE 99999|VOLUME $A|VOLUME []|USER $NONE|WORKDIR $NONE|WORKDIR ..|WORKDIR /
+STOPSIGNAL x|STOPSIGNAL 9|SHELL ["s"]|CMD|CMD x|ENTRYPOINT []|HEALTHCHECK NONE|HEALTHCHECK CMD x|ONBUILD RUN x|ONBUILD COPY --from=a x y|MAINTAINER`
+      .split(/[|\n]/)
+      .map((row) => row.replaceAll("\\n", "\n")),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(line, { maxLength: 12 }), async (rows) => {
+      for (const call of ["build", "outline", "check"] as const) {
+        try {
+          await plan(planInput(["FROM alpine:3", ...rows].join("\n"), { request: { call } }));
+        } catch (error) {
+          assert.ok(error instanceof DockerfileError, `${rows.join("\n")}: ${(error as Error).stack}`);
+        }
+      }
+    }),
+    { numRuns: 1000 },
+  );
 });
 
 test("every published Dockerfile is planned, or refused for what its arguments or texts lack", async () => {
