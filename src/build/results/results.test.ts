@@ -277,6 +277,10 @@ test("puts several platforms into one index, in the order that was asked for, wi
     { platforms },
   );
   assert.equal(configOf(fixture, imageId!).architecture, "amd64");
+  assert.deepEqual(
+    fixture.events.flatMap((event) => (event.type === "warning" ? [event.warning.short] : [])),
+    ["the store keeps the image for linux/amd64 alone: an index of all platforms goes to registries and archives"],
+  );
   const files = await archiveOf(fixture.session.files.get("1")!);
   const [top] = jsonOf<Index>(files, "index.json").manifests;
   assert.equal(top?.digest, metadata.get("containerimage.digest"));

@@ -145,7 +145,15 @@ class Exporting {
 
   async #writeImage(output: ImageOutput, progress: ResultProgress): Promise<void> {
     const { image: fields } = output;
-    const images = await progress.step("exporting layers", () => this.#build(fields, this.#input.targets));
+    const isWhole = output.push || !output.store;
+    const targets = isWhole ? this.#input.targets : [ownTarget(this.#input.targets, this.#ports.platform)];
+    const images = await progress.step("exporting layers", () => this.#build(fields, targets));
+    if (targets.length < this.#input.targets.length) {
+      const kept = formatPlatform(images[0]!.platform);
+      progress.warn(
+        `the store keeps the image for ${kept} alone: an index of all platforms goes to registries and archives`,
+      );
+    }
     if (output.store) await this.#store(output, images, progress);
     for (const name of output.push ? fields.names : []) await this.#push(output, images, name, progress);
     if (!output.store && !output.push) {
@@ -292,8 +300,9 @@ class Exporting {
 
   async #build(fields: ImageFields, targets: readonly SolvedTarget[]): Promise<readonly BuiltImage[]> {
     const images: BuiltImage[] = [];
-    for (const [index, solved] of targets.entries()) {
+    for (const solved of targets) {
       const { epoch, rewriteTimestamps } = fields;
+      const index = this.#input.targets.indexOf(solved);
       const key = JSON.stringify([index, epoch ?? "", rewriteTimestamps]);
       let image = this.#images.get(key);
       if (image === undefined) {
@@ -367,6 +376,11 @@ function nameOf(output: Output): string {
   return output.type === "tree" && output.as === "tar"
     ? "exporting to client tarball"
     : "exporting to client directory";
+}
+
+function ownTarget(targets: readonly SolvedTarget[], platform: Platform): SolvedTarget {
+  const own = formatPlatform(platform);
+  return targets.find(({ target }) => formatPlatform(target.platform) === own) ?? targets[0]!;
 }
 
 /** The image for the machine, or else the first. */
