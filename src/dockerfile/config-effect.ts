@@ -56,7 +56,7 @@ export interface Expander {
 /** Instructions that change nothing but the config. */
 export type ConfigInstruction = Exclude<Instruction, { kind: "add" | "arg" | "copy" | "run" }>;
 
-export const DEFAULT_SHELL: readonly string[] = ["/bin/sh", "-c"];
+const DEFAULT_SHELL: readonly string[] = ["/bin/sh", "-c"];
 
 type Effects = {
   readonly [Kind in ConfigInstruction["kind"]]: (

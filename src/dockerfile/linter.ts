@@ -24,7 +24,7 @@ export interface LintOptions {
 /** Nobody reads more. */
 const MOST_WARNINGS = 1_000;
 
-export const DEFAULT_LINT: LintOptions = { skip: new Set(), experimental: new Set(), error: false };
+const DEFAULT_LINT: LintOptions = { skip: new Set(), experimental: new Set(), error: false };
 
 /** Reads `skip=A,B;error=true;experimental=all`. Throws `invalid`. */
 export function readLintOptions(text: string): LintOptions {
