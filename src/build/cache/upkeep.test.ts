@@ -43,7 +43,7 @@ function upkeepOf(test: TestSolver, policy?: GcPolicy, mostEntries?: number) {
             ...test.roots.held(),
             ...all.map((one) => one.parent),
           ]);
-          const free = all.find(({ id }) => !needed.has(id));
+          const free = all.find(({ id, kind }) => kind === "committed" && !needed.has(id));
           if (free === undefined) return;
           await test.snapshots.remove(free.id);
         }

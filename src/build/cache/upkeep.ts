@@ -138,7 +138,10 @@ export class Upkeep {
     if (chosen.length === 0) return { deleted: [], spaceReclaimed: 0 };
     const deleted: string[] = [];
     let spaceReclaimed = 0;
-    const steps = chosen.filter(({ holder }) => holder === undefined);
+    // A build may have taken one while the others were looked at.
+    const inUse = this.#inUse();
+    const isFree = (key: string): boolean => !inUse.has(cache.get(key)?.snapshot ?? "");
+    const steps = chosen.filter(({ holder, key }) => holder === undefined && isFree(key));
     cache.remove(steps.map(({ key }) => key));
     for (const { row } of steps) {
       deleted.push(row.id);
@@ -155,18 +158,9 @@ export class Upkeep {
   }
 
   async #entries(): Promise<Entry[]> {
-    const { cache, holders, images, roots, snapshots } = this.#ports;
+    const { cache, holders, images, snapshots } = this.#ports;
     const shared = images.chains();
-    const inUse = new Set<string>();
-    for (const held of roots.held()) {
-      for (
-        let name: string | undefined = held;
-        name !== undefined && !inUse.has(name);
-        name = snapshots.info(name)?.parent
-      ) {
-        inUse.add(name);
-      }
-    }
+    const inUse = this.#inUse();
     const idBySnapshot = new Map<string, string>();
     for (const [key, { snapshot }] of cache.all())
       if (!idBySnapshot.has(snapshot)) idBySnapshot.set(snapshot, idOf(key));
@@ -197,6 +191,19 @@ export class Upkeep {
       for (const row of await holder.usage()) entries.push({ row, holder, key: row.id });
     }
     return entries;
+  }
+
+  /** Snapshots that builds hold, and those that these stand on. */
+  #inUse(): ReadonlySet<string> {
+    const { roots, snapshots } = this.#ports;
+    const inUse = new Set<string>();
+    for (const held of roots.held()) {
+      for (let name: string | undefined = held; name !== undefined && !inUse.has(name); ) {
+        inUse.add(name);
+        name = snapshots.info(name)?.parent;
+      }
+    }
+    return inUse;
   }
 
   #free(): number {
