@@ -237,18 +237,29 @@ function readXattr(reader: Reader, into: Map<string, Uint8Array>): void {
   into.set(name, value);
 }
 
+/** Room for a packet without its bytes; made larger for one that needs more. */
+let scratch: Buffer = Buffer.allocUnsafe(8 << 10);
+/** The most that stands before a stat: a tag and a length. */
+const STAT_AT = 16;
+
+/** Writes fields into memory that all packets share; what is finished is copied out of it. */
 class Writer {
-  #bytes: Buffer = Buffer.allocUnsafe(256);
-  #at = 0;
+  #at: number;
+  readonly #start: number;
+
+  constructor(start = 0) {
+    this.#start = start;
+    this.#at = start;
+  }
 
   varint(value: number): this {
     this.#room(10);
     let rest = value;
     while (rest >= 0x80) {
-      this.#bytes[this.#at++] = (rest % 0x80) | 0x80;
-      rest = Math.floor(rest / 0x80);
+      scratch[this.#at++] = (rest % 0x80) | 0x80;
+      rest = rest < 0x8000_0000 ? rest >>> 7 : Math.floor(rest / 0x80);
     }
-    this.#bytes[this.#at++] = rest;
+    scratch[this.#at++] = rest;
     return this;
   }
 
@@ -260,13 +271,16 @@ class Writer {
     if (value === 0n) return this;
     this.varint(tag);
     this.#room(10);
-    let rest = BigInt.asUintN(64, value);
-    while (rest >= 0x80n) {
-      this.#bytes[this.#at++] = Number(rest & 0x7fn) | 0x80;
-      rest >>= 7n;
+    // Whole numbers are exact up to 53 bits: two halves of them.
+    const bits = BigInt.asUintN(64, value);
+    let [low, high] = [Number(bits & 0xfff_ffffn), Number(bits >> 28n)];
+    for (let group = 0; group < 4; group++) {
+      const isLast = high === 0 && low < 0x80;
+      scratch[this.#at++] = isLast ? low : (low & 0x7f) | 0x80;
+      if (isLast) return this;
+      low >>>= 7;
     }
-    this.#bytes[this.#at++] = Number(rest);
-    return this;
+    return this.varint(high);
   }
 
   bytes(tag: number, value: Uint8Array): this {
@@ -277,57 +291,82 @@ class Writer {
   message(tag: number, value: Uint8Array): this {
     this.varint(tag).varint(value.length);
     this.#room(value.length);
-    this.#bytes.set(value, this.#at);
+    scratch.set(value, this.#at);
     this.#at += value.length;
     return this;
   }
 
-  finish(): Buffer {
-    return this.#bytes.subarray(0, this.#at);
+  name(tag: number, name: string): this {
+    if (name === "") return this;
+    if (name.length >= 0x80 || !isAscii(name)) return this.bytes(tag, nameToBytes(name));
+    this.#room(name.length + 12);
+    this.varint(tag).varint(name.length);
+    for (let at = 0; at < name.length; at++) scratch[this.#at++] = name.charCodeAt(at);
+    return this;
+  }
+
+  /** A copy of what was written. */
+  finish(): Uint8Array {
+    return new Uint8Array(scratch.subarray(this.#start, this.#at));
+  }
+
+  /** The same as a field of a packet of its own, written before it. */
+  finishStat(): Uint8Array {
+    const size = this.#at - this.#start;
+    const head = size < 0x80 ? [0x12, size] : size < 0x4000 ? [0x12, (size & 0x7f) | 0x80, size >> 7] : undefined;
+    if (head === undefined) return new Writer(this.#at).bytes(0x12, this.finish()).finish();
+    const from = this.#start - head.length;
+    scratch.set(head, from);
+    return new Uint8Array(scratch.subarray(from, this.#at));
   }
 
   #room(length: number): void {
-    if (this.#at + length <= this.#bytes.length) return;
-    const wider = Buffer.allocUnsafe(Math.max(this.#bytes.length * 2, this.#at + length));
-    this.#bytes.copy(wider, 0, 0, this.#at);
-    this.#bytes = wider;
+    if (this.#at + length <= scratch.length) return;
+    const wider = Buffer.allocUnsafe(Math.max(scratch.length * 2, this.#at + length));
+    scratch.copy(wider, 0, 0, this.#at);
+    scratch = wider;
   }
+}
+
+function isAscii(text: string): boolean {
+  for (let at = 0; at < text.length; at++) if (text.charCodeAt(at) >= 0x80) return false;
+  return true;
 }
 
 function encodePacket(packet: Packet): Uint8Array {
-  const writer = new Writer().number(0x08, TYPES.indexOf(packet.type));
   switch (packet.type) {
     case "stat":
-      if (packet.stat !== undefined) writer.message(0x12, encodeStat(packet.stat));
-      break;
-    case "request":
-      writer.number(0x18, packet.id);
-      break;
+      return packet.stat === undefined ? NO_BYTES : encodeStat(packet.stat);
     case "data":
-      writer.number(0x18, packet.id).bytes(0x22, packet.bytes);
-      break;
+      return new Writer()
+        .number(0x08, TYPES.indexOf("data"))
+        .number(0x18, packet.id)
+        .bytes(0x22, packet.bytes)
+        .finish();
+    case "request":
+      return new Writer().number(0x08, TYPES.indexOf("request")).number(0x18, packet.id).finish();
     case "error":
-      writer.bytes(0x22, Buffer.from(packet.message, "utf8"));
-      break;
+      return new Writer()
+        .number(0x08, TYPES.indexOf("error"))
+        .bytes(0x22, Buffer.from(packet.message, "utf8"))
+        .finish();
     case "end":
-      break;
+      return new Writer().number(0x08, TYPES.indexOf("end")).finish();
   }
-  return writer.finish();
 }
 
 function encodeStat(stat: Stat): Uint8Array {
-  const writer = new Writer()
-    .bytes(0x0a, nameToBytes(stat.path))
+  const attributes = [...stat.xattrs].map(([name, value]) => new Writer().name(0x0a, name).bytes(0x12, value).finish());
+  const writer = new Writer(STAT_AT)
+    .name(0x0a, stat.path)
     .number(0x10, stat.mode)
     .number(0x18, stat.uid)
     .number(0x20, stat.gid)
     .number(0x28, stat.size)
     .time(0x30, stat.modTime)
-    .bytes(0x3a, nameToBytes(stat.linkname))
+    .name(0x3a, stat.linkname)
     .number(0x40, stat.devmajor)
     .number(0x48, stat.devminor);
-  for (const [name, value] of stat.xattrs) {
-    writer.message(0x52, new Writer().bytes(0x0a, nameToBytes(name)).bytes(0x12, value).finish());
-  }
-  return writer.finish();
+  for (const attribute of attributes) writer.message(0x52, attribute);
+  return writer.finishStat();
 }

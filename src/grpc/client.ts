@@ -1,7 +1,7 @@
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from "node:http2";
 import type { Duplex } from "node:stream";
 import { type KeepAlive, keepAlive, openHttp2 } from "./connection.ts";
-import { Incoming, writeMessage } from "./messages.ts";
+import { Incoming, Outgoing } from "./messages.ts";
 import { type Metadata, NO_METADATA, statusOf, toHeaders, writeTimeout } from "./metadata.ts";
 import type { Method } from "./method.ts";
 import { GrpcError, STATUS } from "./status.ts";
@@ -116,6 +116,7 @@ class Call<I, O> implements ClientCall<I, O> {
   readonly #stream: ClientHttp2Stream;
   readonly #method: Method<I, O>;
   readonly #incoming: Incoming;
+  readonly #outgoing: Outgoing;
   /** How it ended, once it has; null is well. */
   #end: GrpcError | null | undefined;
   #release: () => void;
@@ -130,6 +131,7 @@ class Call<I, O> implements ClientCall<I, O> {
     this.#stream = stream;
     this.#method = method;
     this.#incoming = new Incoming(stream, limit);
+    this.#outgoing = new Outgoing(stream);
     const abort = () => this.#fail(new GrpcError(STATUS.cancelled, "context canceled", { cause: signal?.reason }));
     const late = () => this.#fail(new GrpcError(STATUS.deadlineExceeded, "context deadline exceeded"));
     signal?.addEventListener("abort", abort, { once: true });
@@ -146,7 +148,7 @@ class Call<I, O> implements ClientCall<I, O> {
 
   send(message: I): Promise<void> | undefined {
     this.#throwIfOver();
-    const wait = writeMessage(this.#stream, this.#method.request.encode(message));
+    const wait = this.#outgoing.write(this.#method.request.encode(message));
     return wait?.catch((error: unknown) => {
       this.#throwIfOver();
       throw error;
@@ -154,7 +156,9 @@ class Call<I, O> implements ClientCall<I, O> {
   }
 
   end(): void {
-    if (!this.#stream.destroyed && !this.#stream.writableEnded) this.#stream.end();
+    if (this.#stream.destroyed || this.#stream.writableEnded) return;
+    this.#outgoing.flush();
+    this.#stream.end();
   }
 
   async *batches(): AsyncIterable<readonly O[]> {

@@ -4,8 +4,6 @@ import { GrpcError, STATUS } from "./status.ts";
 /** Messages on a stream: each has a byte that says whether it is compressed, four of its length, and its bytes. */
 
 const PREFIX = 5;
-/** Below this, prefix and message leave as one piece. */
-const SMALL = 8 << 10;
 /** So much of what has come waits to be taken; then the stream is paused, and with it the other side. */
 const BUFFERED = 256 << 10;
 
@@ -149,23 +147,65 @@ export class Incoming {
   }
 }
 
-/** Writes a message. Resolves when there is room for another one; rejects if the stream is closed meanwhile. */
-export function writeMessage(stream: Http2Stream, message: Uint8Array): Promise<void> | undefined {
-  if (stream.destroyed || stream.closed || stream.writableEnded) throw closed();
-  let hasRoom: boolean;
-  if (message.length < SMALL) {
-    const frame = Buffer.allocUnsafe(PREFIX + message.length);
-    frame[0] = 0;
-    frame.writeUInt32BE(message.length, 1);
-    frame.set(message, PREFIX);
-    hasRoom = stream.write(frame);
-  } else {
+/** Small messages leave together, this many bytes at a time. */
+const GATHERED = 16 << 10;
+
+/** The messages that go out on a stream. Small ones that are sent in one go leave as one piece. */
+export class Outgoing {
+  readonly #stream: Http2Stream;
+  #piece: Buffer | undefined;
+  #at = 0;
+
+  constructor(stream: Http2Stream) {
+    this.#stream = stream;
+  }
+
+  /** Resolves when there is room for another one; rejects if the stream is closed meanwhile. */
+  write(message: Uint8Array): Promise<void> | undefined {
+    const stream = this.#stream;
+    if (stream.destroyed || stream.closed || stream.writableEnded) throw closed();
+    const size = PREFIX + message.length;
+    if (this.#piece !== undefined && this.#at + size > GATHERED && !this.flush()) return this.#after(message);
+    if (size > GATHERED) return this.#alone(message);
+    return this.#gather(message);
+  }
+
+  /** What waits leaves now. False if the stream has no more room. */
+  flush(): boolean {
+    const piece = this.#piece;
+    if (piece === undefined) return true;
+    this.#piece = undefined;
+    const { destroyed, writableEnded } = this.#stream;
+    return destroyed || writableEnded || this.#stream.write(piece.subarray(0, this.#at));
+  }
+
+  async #after(message: Uint8Array): Promise<void> {
+    await room(this.#stream);
+    const wait = this.write(message);
+    if (wait !== undefined) await wait;
+  }
+
+  #gather(message: Uint8Array): undefined {
+    if (this.#piece === undefined) {
+      this.#piece = Buffer.allocUnsafe(GATHERED);
+      this.#at = 0;
+      // After all that is sent before the event loop goes on.
+      process.nextTick(() => this.flush());
+    }
+    const piece = this.#piece;
+    piece[this.#at] = 0;
+    piece.writeUInt32BE(message.length, this.#at + 1);
+    piece.set(message, this.#at + PREFIX);
+    this.#at += PREFIX + message.length;
+    return undefined;
+  }
+
+  #alone(message: Uint8Array): Promise<void> | undefined {
     const prefix = Buffer.alloc(PREFIX);
     prefix.writeUInt32BE(message.length, 1);
-    stream.write(prefix);
-    hasRoom = stream.write(message);
+    this.#stream.write(prefix);
+    return this.#stream.write(message) ? undefined : room(this.#stream);
   }
-  return hasRoom ? undefined : room(stream);
 }
 
 function room(stream: Http2Stream): Promise<void> {

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { Duplex } from "node:stream";
 import { acceptHttp2, type KeepAlive, keepAlive } from "./connection.ts";
-import { Incoming, writeMessage } from "./messages.ts";
+import { Incoming, Outgoing } from "./messages.ts";
 import { fromHeaders, type Metadata, readTimeout } from "./metadata.ts";
 import type { Method } from "./method.ts";
 import { encodeMessage, encodeStatus, GrpcError, STATUS, toGrpcError } from "./status.ts";
@@ -124,6 +124,7 @@ class Call implements ServerCall<unknown, unknown> {
   readonly #stream: ServerHttp2Stream;
   readonly #controller = new AbortController();
   readonly #incoming: Incoming;
+  readonly #outgoing: Outgoing;
   #method: Method<unknown, unknown> | undefined;
   #deadline: NodeJS.Timeout | undefined;
   #timedOut = false;
@@ -133,6 +134,7 @@ class Call implements ServerCall<unknown, unknown> {
     this.#stream = stream;
     this.metadata = fromHeaders(headers, raw);
     this.#incoming = new Incoming(stream, limit);
+    this.#outgoing = new Outgoing(stream);
     stream.once("close", () => this.#abort("the caller has gone"));
     stream.once("aborted", () => this.#abort("the caller has gone"));
     const timeout = readTimeout(headers["grpc-timeout"] as string | undefined);
@@ -176,7 +178,7 @@ class Call implements ServerCall<unknown, unknown> {
   send(message: unknown): Promise<void> | undefined {
     if (this.#finished) throw new GrpcError(STATUS.cancelled, "grpc: the call is over");
     this.#respond();
-    return writeMessage(this.#stream, this.#method!.response.encode(message));
+    return this.#outgoing.write(this.#method!.response.encode(message));
   }
 
   /** Tells how it ended, once. */
@@ -197,6 +199,7 @@ class Call implements ServerCall<unknown, unknown> {
       stream.sendTrailers(trailers);
       this.#hangUp();
     });
+    this.#outgoing.flush();
     stream.end();
   }
 
