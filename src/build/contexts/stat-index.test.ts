@@ -53,6 +53,16 @@ it("digests all in a folder at once: names, modes and bytes, no times, and nothi
   }
 });
 
+it("digests a folder whose name is longer than the last path of all", () => {
+  const index = indexOf([
+    ["a-folder", FOLDER],
+    ["a-folder/file", FILE, "text"],
+    ["b", FILE, "x"],
+  ]);
+  assert.ok(index.contents("a-folder", 1) !== undefined);
+  assert.notEqual(index.contents("a-folder", 1), index.contents("", 1));
+});
+
 it("digests no folder that is small, that isn't there, or of which something isn't known", () => {
   const index = indexOf(ROWS);
   assert.equal(index.contents("", ROWS.length + 1), undefined);

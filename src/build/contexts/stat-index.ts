@@ -70,6 +70,17 @@ export class StatIndex implements ContentIndex {
     for (let offset = 0; offset < this.bytes.length; offset = this.after(offset)) yield this.at(offset);
   }
 
+  /** Bytes of all files, those with several names once. */
+  size(): number {
+    const { bytes } = this;
+    let size = 0;
+    for (let offset = 0; offset < bytes.length; offset = this.after(offset)) {
+      const isFile = kindOf(bytes.readUInt32LE(offset + AT.mode)) === "file";
+      if (isFile && bytes.readUInt16LE(offset + AT.link) === 0) size += bytes.readDoubleLE(offset + AT.size);
+    }
+    return size;
+  }
+
   find(path: string): IndexedStat | undefined {
     const offset = this.#find(path);
     return offset === undefined ? undefined : this.at(offset);
@@ -102,6 +113,8 @@ export class StatIndex implements ContentIndex {
     let count = 0;
     for (let offset = above === undefined ? 0 : this.after(above); offset < bytes.length; count++) {
       const length = bytes.readUInt32LE(offset);
+      // A shorter path may be the last of all: there is nothing behind it to compare.
+      if (bytes.readUInt16LE(offset + AT.path) < prefix.length) break;
       if (bytes.compare(prefix, 0, prefix.length, offset + HEAD, offset + HEAD + prefix.length) !== 0) break;
       const isFile = kindOf(bytes.readUInt32LE(offset + AT.mode)) === "file";
       // A further name of a file that may be anywhere.
