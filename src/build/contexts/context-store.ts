@@ -15,7 +15,6 @@ import type { Root } from "../root.ts";
 import type { Roots } from "../roots.ts";
 import type { BuildSession, SyncRequest } from "../session.ts";
 import { applyDifference } from "./apply.ts";
-import { kindOf } from "./file-mode.ts";
 import { StatIndex } from "./stat-index.ts";
 import { type Difference, SyncReceiver } from "./sync-receiver.ts";
 
@@ -253,7 +252,7 @@ export class ContextStore implements CacheHolder {
     try {
       await applyDifference(this.#tree(entry, state), staging, difference, undefined);
       state.index = difference.index;
-      state.bytes = Math.min(state.bytes + difference.bytes, bytesOf(difference.index));
+      state.bytes = Math.min(state.bytes + difference.bytes, difference.index.size());
       await this.#writeIndex(entry.id, state);
     } catch (error) {
       await this.#drop(entry, state);
@@ -381,12 +380,6 @@ export class ContextStore implements CacheHolder {
       closeSync(fd);
     }
   }
-}
-
-function bytesOf(index: StatIndex): number {
-  let bytes = 0;
-  for (const { mode, size, linkname } of index) if (kindOf(mode) === "file" && linkname === "") bytes += size;
-  return bytes;
 }
 
 interface Head {
