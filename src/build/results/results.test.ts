@@ -526,3 +526,18 @@ test("ends when it is told to, and leaves nothing", async (t) => {
   assert.deepEqual(await fixture.content.list(), []);
   assert.ok(fixture.snapshots.has(names[0]!), "the step stays in the cache");
 });
+
+test("makes a removed image again of the steps that the cache still has", async (t) => {
+  const kept = new Set<string>();
+  const fixture = openResults(t, { keep: () => kept });
+  const names = await fixture.steps({ a: "1" }, { b: "2" });
+  const target = fixture.target(names);
+  const first = await fixture.export([target], [outputOf("image", { name: "made" })]);
+  for (const { snapshot } of target.root!.layers) kept.add(snapshot);
+  await fixture.images.remove("made", { force: false, prune: true });
+  // The lowest layer's snapshot has the name of its blob, which is kept by it.
+  assert.equal((await fixture.content.list()).length, 1);
+  const again = await fixture.export([target], [outputOf("image", { name: "made" })]);
+  assert.equal(again.imageId, first.imageId);
+  assert.equal(fixture.snapshots.list().length, 2);
+});
