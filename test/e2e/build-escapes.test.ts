@@ -73,26 +73,25 @@ test("CVE-2024-9407: a mount's options are those that are known", options, async
 });
 
 test(
-  "CVE-2024-23651, CVE-2024-11218: steps that swap folders for links under others' mounts gain nothing",
+  "CVE-2024-23651, CVE-2024-11218: a step that swaps folders for links under others' mounts gains nothing",
   options,
   async () => {
-    const swap = `i=0; while [ $i -lt 300 ]; do rm -rf /c/d; ln -s ${victim} /c/d; rm -rf /c/d; mkdir /c/d; i=$((i+1)); done`;
+    const cache = "--network=none --mount=type=cache,id=swap,target=/c";
+    const round = `rm -rf /c/d; ln -s ${victim} /c/d; rm -rf /c/d; mkdir /c/d`;
+    const swapping = build(engine, `FROM busybox\nRUN ${cache} until [ -e /c/stop ]; do ${round}; done\n`);
     // What is mounted in the shared cache needs a mount point there, just where the other one plays its game.
-    const look = "ls -A /c/d/ /c/d/sub 2>/dev/null; cat /c/d/prize 2>/dev/null; touch /c/d/new 2>/dev/null; true";
-    const cache = "--mount=type=cache,id=swap,target=/c";
-    const stages = [...Array(8).keys()].map(
-      (number) => `FROM busybox AS s${number}
-RUN --network=none touch /s${number}
-RUN --network=none ${cache} --mount=type=tmpfs,target=/c/d/sub ${look}
-`,
-    );
-    const copies = [...stages.keys()].map((number) => `COPY --from=s${number} /s${number} /\n`);
-    const { stdout, stderr } = await build(
-      engine,
-      `FROM busybox AS swapper\nRUN ${cache} touch /swapped; ${swap}\n${stages.join("")}FROM scratch
-COPY --from=swapper /swapped /\n${copies.join("")}`,
-    );
-    assert.doesNotMatch(stdout + stderr, new RegExp(PRIZE));
+    const look = "ls -A /c/d/ /c/d/sub; cat /c/d/prize; touch /c/d/new; true";
+    let went = 0;
+    for (let number = 0; number < 8 || (went === 0 && number < 40); number++) {
+      const mounts = `${cache} --mount=type=tmpfs,target=/c/d/sub`;
+      const { code, stdout, stderr } = await build(engine, `FROM busybox\nRUN ${mounts} : ${number}; ${look}\n`);
+      if (code === 0) went++;
+      assert.doesNotMatch(stdout + stderr, new RegExp(PRIZE));
+      assertUntouched();
+    }
+    assert.equal((await build(engine, `FROM busybox\nRUN ${cache} touch /c/stop\n`)).code, 0);
+    assert.equal((await swapping).code, 0);
+    assert.notEqual(went, 0);
     assertUntouched();
   },
 );
