@@ -43,6 +43,24 @@ const TABLE: readonly (readonly [RouteName, string, unknown, unknown])[] = [
   ["diskUsage", "1.43", { Images: [{ Size: 7, Descriptor: {} }] }, { Images: [{ Size: 7, VirtualSize: 7 }] }],
   ["diskUsage", "1.47", { Images: [{ Size: 7, Descriptor: {} }] }, { Images: [{ Size: 7 }] }],
   ["diskUsage", "1.24", { Images: null }, { Images: null }],
+  [
+    "diskUsage",
+    "1.41",
+    { Images: null, BuildCache: [{ ID: "b", Parents: ["a"] }, { ID: "a" }] },
+    {
+      Images: null,
+      BuildCache: [
+        { ID: "b", Parent: "a" },
+        { ID: "a", Parent: "" },
+      ],
+    },
+  ],
+  [
+    "diskUsage",
+    "1.42",
+    { Images: null, BuildCache: [{ ID: "b", Parents: ["a"] }] },
+    { Images: null, BuildCache: [{ ID: "b", Parents: ["a"] }] },
+  ],
 ];
 
 test("each version gets the fields of its time", () => {

@@ -1,5 +1,5 @@
 import type { ContainerConfig, ContainerInspect, ContainerSummary } from "./container.ts";
-import type { DiskUsage } from "./disk-usage.ts";
+import type { BuildCacheRow, DiskUsage } from "./disk-usage.ts";
 import type { ImageInspect, ImageSummary } from "./image.ts";
 import type { RouteName } from "./routes.ts";
 import type { RuntimeInfo, SystemInfo } from "./system.ts";
@@ -107,10 +107,9 @@ const ROWS: readonly Row[] = [
   })),
 
   row<DiskUsage>("diskUsage", "1.48", (usage) => withImages(usage, ({ Descriptor: _, ...image }) => image)),
-  row<DiskUsage>("diskUsage", "1.42", (usage) => ({
-    ...usage,
-    BuildCache: usage.BuildCache?.map(({ Parents, ...cache }) => ({ ...cache, Parent: Parents?.[0] ?? "" })) ?? null,
-  })),
+  row<DiskUsage>("diskUsage", "1.42", (usage) =>
+    usage.BuildCache ? { ...usage, BuildCache: usage.BuildCache.map(withOneParent) } : usage,
+  ),
   row<DiskUsage>("diskUsage", "1.44", (usage) => withImages(usage, (image) => ({ ...image, VirtualSize: image.Size }))),
 ];
 
@@ -206,4 +205,8 @@ function withExpected(commit: { readonly ID: string }): unknown {
 
 function withoutStatus(runtimes: Readonly<Record<string, RuntimeInfo & { status?: unknown }>>): unknown {
   return Object.fromEntries(Object.entries(runtimes).map(([name, { status: _, ...runtime }]) => [name, runtime]));
+}
+
+function withOneParent({ Parents, ...cache }: BuildCacheRow): unknown {
+  return { ...cache, Parent: Parents?.[0] ?? "" };
 }
