@@ -8,6 +8,7 @@ export class Job {
   readonly told = new Told();
   /** What the client takes part in, if it does. Set before the job starts. */
   gateway: GatewayBuild | undefined;
+  hasEnded = false;
 
   constructor(id: string) {
     this.id = id;
@@ -27,15 +28,19 @@ export class Jobs {
   start(job: Job): void {
     if (job.id === "" || job.id.length > 512)
       throw new GantryError("invalid", "the build has no name that could be one");
-    if (this.#jobs.has(job.id)) throw new GantryError("conflict", `job ID ${job.id} exists`);
+    if (this.#jobs.get(job.id)?.hasEnded === false) throw new GantryError("conflict", `job ID ${job.id} exists`);
     this.#jobs.set(job.id, job);
     for (const resolve of this.#waiting.get(job.id) ?? []) resolve(job);
     this.#waiting.delete(job.id);
   }
 
   end(job: Job): void {
+    job.hasEnded = true;
     job.told.end();
-    setTimeout(() => this.#jobs.delete(job.id), AFTERLIFE_MS).unref();
+    const forget = () => {
+      if (this.#jobs.get(job.id) === job) this.#jobs.delete(job.id);
+    };
+    setTimeout(forget, AFTERLIFE_MS).unref();
   }
 
   /** Waits a while for one that isn't there yet. Rejects with not-found. */
