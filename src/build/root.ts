@@ -37,5 +37,5 @@ export interface ContentIndex {
    * A digest of all that is in a folder ("" is the whole one) but its times, without a look at the files; undefined if
    * there are fewer than `least` things, or not all is known of them.
    */
-  contents?(folder: string, least: number): string | undefined;
+  contents?(folder: string, least: number): Promise<string | undefined>;
 }

@@ -31,15 +31,15 @@ const ROWS: readonly Row[] = [
   ["a-b/file", FILE, "more"],
 ];
 
-it("digests all in a folder at once: names, modes and bytes, no times, and nothing beside it", () => {
+it("digests all in a folder at once: names, modes and bytes, no times, and nothing beside it", async () => {
   const index = indexOf(ROWS);
-  const [all, inside] = [index.contents("", 1), index.contents("a", 1)];
+  const [all, inside] = [await index.contents("", 1), await index.contents("a", 1)];
   assert.ok(all !== undefined && inside !== undefined && all !== inside);
   const changed = (at: number, row: Row) => indexOf(ROWS.map((each, place) => (place === at ? row : each)));
   const time = changed(2, ["a/b/file", FILE, "text", { modTime: 6n }]);
-  assert.deepEqual([time.contents("", 1), time.contents("a", 1)], [all, inside]);
+  assert.deepEqual([await time.contents("", 1), await time.contents("a", 1)], [all, inside]);
   const size = changed(1, ["a/b", FOLDER, undefined, { size: 8192, modTime: 9n }]);
-  assert.equal(size.contents("", 1), all);
+  assert.equal(await size.contents("", 1), all);
   for (const row of [
     ["a/b/file", FILE, "tex2"],
     ["a/b/file", 0o755, "text"],
@@ -47,27 +47,27 @@ it("digests all in a folder at once: names, modes and bytes, no times, and nothi
     ["a/b/file", FILE, "text", { xattrs: new Map([["user.k", Buffer.from("v")]]) }],
   ] as const satisfies readonly Row[]) {
     const other = changed(2, row);
-    assert.notEqual(other.contents("", 1), all);
-    assert.notEqual(other.contents("a", 1), inside);
-    assert.equal(other.contents("a-b", 1), index.contents("a-b", 1));
+    assert.notEqual(await other.contents("", 1), all);
+    assert.notEqual(await other.contents("a", 1), inside);
+    assert.equal(await other.contents("a-b", 1), await index.contents("a-b", 1));
   }
 });
 
-it("digests a folder whose name is longer than the last path of all", () => {
+it("digests a folder whose name is longer than the last path of all", async () => {
   const index = indexOf([
     ["a-folder", FOLDER],
     ["a-folder/file", FILE, "text"],
     ["b", FILE, "x"],
   ]);
-  assert.ok(index.contents("a-folder", 1) !== undefined);
-  assert.notEqual(index.contents("a-folder", 1), index.contents("", 1));
+  assert.ok((await index.contents("a-folder", 1)) !== undefined);
+  assert.notEqual(await index.contents("a-folder", 1), await index.contents("", 1));
 });
 
-it("digests no folder that is small, that isn't there, or of which something isn't known", () => {
+it("digests no folder that is small, that isn't there, or of which something isn't known", async () => {
   const index = indexOf(ROWS);
-  assert.equal(index.contents("", ROWS.length + 1), undefined);
-  assert.notEqual(index.contents("", ROWS.length), undefined);
-  assert.equal(index.contents("none", 1), undefined);
-  assert.equal(indexOf([["file", FILE]]).contents("", 1), undefined);
-  assert.equal(indexOf([["file", FILE, "text", { linkname: "other" }]]).contents("", 1), undefined);
+  assert.equal(await index.contents("", ROWS.length + 1), undefined);
+  assert.notEqual(await index.contents("", ROWS.length), undefined);
+  assert.equal(await index.contents("none", 1), undefined);
+  assert.equal(await indexOf([["file", FILE]]).contents("", 1), undefined);
+  assert.equal(await indexOf([["file", FILE, "text", { linkname: "other" }]]).contents("", 1), undefined);
 });

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { Breath } from "../../base/breath.ts";
 import { bytesToName, nameToBytes } from "../../base/byte-string.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { ContentIndex } from "../root.ts";
@@ -102,7 +103,7 @@ export class StatIndex implements ContentIndex {
     return offset !== undefined && this.bytes.readBigUInt64LE(offset + AT.attributes) === 0n;
   }
 
-  contents(folder: string, least: number): string | undefined {
+  async contents(folder: string, least: number): Promise<string | undefined> {
     const { bytes } = this;
     const above = folder === "" ? undefined : this.#find(folder);
     if (folder !== "" && above === undefined) return undefined;
@@ -111,6 +112,7 @@ export class StatIndex implements ContentIndex {
     let batch = Buffer.allocUnsafe(BATCH);
     let batched = 0;
     let count = 0;
+    const breath = new Breath();
     for (let offset = above === undefined ? 0 : this.after(above); offset < bytes.length; count++) {
       const length = bytes.readUInt32LE(offset);
       // A shorter path may be the last of all: there is nothing behind it to compare.
@@ -121,6 +123,7 @@ export class StatIndex implements ContentIndex {
       if (isFile && (bytes[offset + AT.known] !== 1 || bytes.readUInt16LE(offset + AT.link) > 0)) return undefined;
       if (batched + length > batch.length) {
         hash.update(batch.subarray(0, batched));
+        if (breath.isDue) await breath.take();
         batch = Buffer.allocUnsafe(Math.max(BATCH, length));
         batched = 0;
       }

@@ -67,7 +67,7 @@ export class Files implements BuildFiles {
         get: (path: string) => root?.index?.digest(path)?.slice("sha256:".length),
         set: () => {},
         isPlain: (path: string) => root?.index?.isPlain?.(path) === true,
-        contents: (folder: string, least: number) => root?.index?.contents?.(folder, least),
+        contents: async (folder: string, least: number) => root?.index?.contents?.(folder, least),
       };
       const outcome = isHere ? await doOrder(order, context, known) : await this.#threads.run(order, context);
       const digest = { digest: outcome.digest ?? "", files: outcome.files && new Map(outcome.files) };

@@ -30,7 +30,7 @@ export interface KnownDigests {
   /** True of what is known to have no attributes. */
   isPlain?(path: string): boolean;
   /** As of a ContentIndex. */
-  contents?(folder: string, least: number): string | undefined;
+  contents?(folder: string, least: number): Promise<string | undefined>;
 }
 
 const MOST_FILES = 5000;
@@ -63,7 +63,7 @@ export async function digestReading(
         sum.add(["from", chosen.path]);
         const { exclude, include } = chosen.filter;
         const isWhole = include === undefined && exclude === undefined && isFolderStat(top.stat);
-        const all = isWhole && !reading.withFolder ? known.contents?.(base.slice(1), MOST_FILES) : undefined;
+        const all = isWhole && !reading.withFolder ? await known.contents?.(base.slice(1), MOST_FILES) : undefined;
         if (all !== undefined) {
           sum.add(["all", all]);
           files = undefined;
