@@ -95,8 +95,9 @@ export class ClassicOutput {
     return work;
   }
 
-  #say(text: string): void | Promise<void> {
-    return this.#write({ stream: text });
+  /** Of what is short: nobody waits for it. */
+  #say(text: string): void {
+    void this.#write({ stream: text });
   }
 
   /** Begins to tell the next step. */
@@ -166,7 +167,7 @@ export class ClassicOutput {
     const step = this.#steps[this.#at];
     if (step?.vertices.includes(id) === true) {
       this.#begin(step);
-      return this.#say(shown);
+      return this.#write({ stream: shown });
     }
     if (work.keptBytes > MOST_KEPT) return undefined;
     work.keptBytes += Buffer.byteLength(shown);
