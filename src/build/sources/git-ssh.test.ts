@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { findProgram } from "../../../test/command.ts";
+import { endChild, findProgram } from "../../../test/command.ts";
 import { FakeSession, folderRoots } from "../contexts/fake-session.fixture.ts";
 import { DenyRanges } from "../deny-ranges.ts";
 import type { GitOperation } from "../graph.ts";
@@ -36,12 +36,13 @@ class AgentSession extends FakeSession {
 }
 
 describe("repositories behind OpenSSH's server", { skip: MISSING }, () => {
-  const folder = mkdtempSync(join(tmpdir(), "gantry-git-ssh-"));
+  let folder = "";
   const own = (name: string) => join(folder, name);
   const children: ChildProcess[] = [];
   let remote = "";
 
   before(async () => {
+    folder = mkdtempSync(join(tmpdir(), "gantry-git-ssh-"));
     for (const key of ["host", "key"]) execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", own(key)]);
     const repository = new GitRepository(own("app.git"));
     writeFileSync(join(repository.folder, "file"), "by ssh\n");
@@ -72,8 +73,9 @@ SetEnv GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=*
     execFileSync("ssh-add", ["-q", own("key")], { env: { ...process.env, SSH_AUTH_SOCK: own("agent") } });
     await until(() => answers(port));
   });
-  after(() => {
-    for (const child of children) child.kill("SIGTERM");
+  after(async () => {
+    // An agent removes its socket when it ends: not while the folder is removed.
+    for (const child of children) await endChild(child, "SIGTERM", 5000);
     rmSync(folder, { recursive: true, force: true });
   });
 
