@@ -29,7 +29,6 @@ const rows = {
     "remote", "trust", "lazy", "images", "networks", "volumes", "containers", "build", "grpc", "buildkit", "dockerfile", "doctor",
   ],
   bake: ["base"],
-  bake: ["base"],
   client: ["base", "api"],
   cli: ["base", "oci", "api", "trust", "client", "grpc", "buildkit", "dockerfile", "bake"],
 };

@@ -102,7 +102,7 @@ function create(
       return;
     }
     const { url, size, pieces } = await registries.download(source, { signal });
-    onProgress({ status: `Downloading from ${url}` });
+    await onProgress({ status: `Downloading from ${url}` });
     const archive = Readable.from(counted(pieces, size, onProgress), { objectMode: false });
     await images.import(archive, { ...options, source: url }, { signal, onProgress });
   });

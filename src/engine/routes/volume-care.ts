@@ -34,7 +34,7 @@ export function volumeCareRoutes(care: VolumeCare): CareRoutes {
       return progressAnswer(async (onProgress) => {
         const told = copying(onProgress, params.name!);
         const { volume, copied } = await care.clone(params.name!, to, how, { signal, onProgress: told });
-        onProgress({ id: params.name!, status: summary(copied), aux: volume });
+        await onProgress({ id: params.name!, status: summary(copied), aux: volume });
       });
     },
     volumeSnapshot: ({ params, query, signal }) => {
@@ -43,7 +43,7 @@ export function volumeCareRoutes(care: VolumeCare): CareRoutes {
         const told = copying(onProgress, params.name!);
         const made = await care.snapshot(params.name!, name, writersOf(query), { signal, onProgress: told });
         const status = summary({ bytes: made.Size, shared: made.Shared });
-        onProgress({ id: params.name!, status, aux: made });
+        await onProgress({ id: params.name!, status, aux: made });
       });
     },
     volumeSnapshotList: ({ params }) => json(care.snapshots(params.name!)),
@@ -55,7 +55,7 @@ export function volumeCareRoutes(care: VolumeCare): CareRoutes {
       progressAnswer(async (onProgress) => {
         const told = copying(onProgress, params.name!);
         const copied = await care.restore(params.name!, params.snapshot!, { signal, onProgress: told });
-        onProgress({ id: params.name!, status: summary(copied) });
+        await onProgress({ id: params.name!, status: summary(copied) });
       }),
     volumeExport: async ({ params, query, signal }) =>
       stream("application/x-tar", await care.export(params.name!, writersOf(query), { signal })),
