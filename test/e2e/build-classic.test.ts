@@ -280,6 +280,16 @@ RUN exit 1
     assert.equal(image.Config.Labels["a.b"], "c d");
   });
 
+  test("what comes of a context is root's, whoever has it in the archive", async () => {
+    const dockerfile = "FROM busybox\nCOPY . /c\nCOPY --link f /d/\nRUN stat -c '%u:%g %a' /c/f /d/f\n";
+    const owner = { uid: 1000, gid: 100, mode: 0o640 };
+    const context = tarOf([
+      { name: "Dockerfile", body: dockerfile },
+      { name: "f", body: "x", ...owner },
+    ]);
+    assert.ok(streamOf((await post("", context)).text).includes("\n0:0 640\n0:0 640\n"));
+  });
+
   test("stages side by side are told one after the other", async () => {
     const dockerfile = `FROM busybox AS slow
 RUN sleep 1; echo slow > /s; echo from slow

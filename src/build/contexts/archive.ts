@@ -19,6 +19,9 @@ export type Unpacked =
   | { readonly kind: "folder"; readonly index: ArchiveIndex }
   | { readonly kind: "text"; readonly text: string };
 
+/** What is copied from a context is root's, unless a Dockerfile says otherwise. */
+const ROOT = { uid: 0, gid: 0 };
+
 export interface UnpackOptions {
   /** Bytes that an archive may unpack to for each of its own. */
   readonly mostRatio: number;
@@ -50,7 +53,7 @@ export async function unpackContext(
       const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
       try {
         await extractArchive(fd, Readable.from(counted.unpacked(start, stream), { objectMode: false }), {
-          ...{ destination: "/", mountPoints: [], owner: undefined, keepKinds: false, signal },
+          ...{ destination: "/", mountPoints: [], owner: ROOT, keepKinds: false, signal },
           onFile: (inode, digest) => index.add(inode, digest),
         });
       } finally {
