@@ -8,7 +8,8 @@ import { openFile } from "./contents.ts";
 import { attributesOf } from "./dress.ts";
 import { isFolderStat, kindOf } from "./folder.ts";
 import type { Pace } from "./pace.ts";
-import { type Walked, walk } from "./walk.ts";
+import type { Source } from "./sources.ts";
+import { type Filter, type Walked, walk } from "./walk.ts";
 
 /** What of a root is read. */
 export interface Reading extends Choice {
@@ -63,9 +64,9 @@ export async function digestReading(
         sum.add(["from", chosen.path]);
         const { exclude, include } = chosen.filter;
         const isWhole = include === undefined && exclude === undefined && isFolderStat(top.stat);
-        const all = isWhole && !reading.withFolder ? await known.contents?.(base.slice(1), MOST_FILES) : undefined;
+        const all = isWhole ? await known.contents?.(base.slice(1), MOST_FILES) : undefined;
         if (all !== undefined) {
-          sum.add(["all", all]);
+          sum.add(["all", all, ...(reading.withFolder ? folderLook(top, chosen.filter, known) : [])]);
           files = undefined;
           continue;
         }
@@ -92,6 +93,18 @@ export async function digestReading(
     }
   }
   return { digest: sum.digest(), files };
+}
+
+/** How a folder itself looks, whatever is in it. */
+function folderLook(top: Source, filter: Filter, known: KnownDigests): string[] {
+  const walking = walk(top, filter);
+  try {
+    const { value: entered } = walking.next();
+    return entered === undefined ? [] : lookOf(entered, known.isPlain?.(top.path.slice(1)) === true);
+  } finally {
+    // It has the folder open until it ends.
+    walking.return(undefined);
+  }
 }
 
 /** Numbers and attributes of a thing, its permissions apart from its kind. */
