@@ -11,24 +11,6 @@ export interface ContainerPathStat {
   readonly linkTarget: string;
 }
 
-/** Bits of Go's os.FileMode beside the nine permissions. */
-export const GO_MODE = {
-  dir: 2 ** 31,
-  symlink: 2 ** 27,
-  device: 2 ** 26,
-  namedPipe: 2 ** 25,
-  socket: 2 ** 24,
-  setuid: 2 ** 23,
-  setgid: 2 ** 22,
-  charDevice: 2 ** 21,
-  sticky: 2 ** 20,
-} as const;
-
-/** True if a mode of Go's has this bit; bit 31 is out of reach of JavaScript's own operators. */
-export function hasGoMode(mode: number, bit: number): boolean {
-  return Math.floor(mode / bit) % 2 === 1;
-}
-
 /** Base64 of a `ContainerPathStat`, in answers about paths of containers. */
 export const PATH_STAT_HEADER = "X-Docker-Container-Path-Stat";
 

@@ -1,6 +1,7 @@
 import type { Duplex, Readable } from "node:stream";
 import type { Platform } from "../oci/image.ts";
 import type { Credentials } from "../remote/credentials.ts";
+import type { StepResources } from "../runtime/step.ts";
 import type { Graph } from "./graph.ts";
 import type { BuildEvent, OnBuildEvent } from "./progress.ts";
 import type { BuildSession } from "./session.ts";
@@ -55,7 +56,7 @@ export interface BuildRequest {
   readonly network: string;
   readonly extraHosts: readonly { readonly name: string; readonly address: string }[];
   readonly entitlements: readonly string[];
-  readonly limits: StepLimits;
+  readonly limits: StepResources;
   /** `build`, or a question: `check`, `outline`, `targets`. */
   readonly call: "build" | "check" | "outline" | "targets";
   readonly outputs: readonly BuildOutput[];
@@ -84,20 +85,6 @@ export type ContextSource =
   /** A tar, or a Dockerfile's text. */
   | { readonly type: "http"; readonly url: string }
   | { readonly type: "none" };
-
-/** As HostConfig has them. */
-export interface StepLimits {
-  readonly memory: number;
-  readonly memorySwap: number;
-  readonly cpuShares: number;
-  readonly cpuPeriod: number;
-  readonly cpuQuota: number;
-  readonly cpusetCpus: string;
-  readonly cpusetMems: string;
-  readonly shmSize: number;
-  readonly cgroupParent: string;
-  readonly ulimits: readonly { readonly name: string; readonly soft: number; readonly hard: number }[];
-}
 
 /** As `--output` has it: `type` and its attributes, unknown ones refused. */
 export interface BuildOutput {

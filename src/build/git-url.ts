@@ -1,4 +1,5 @@
-import { parseBool, quote } from "../dockerfile/go-text.ts";
+import { parseBool } from "../base/parse-bool.ts";
+import { quote } from "../dockerfile/go-text.ts";
 import { invalid } from "../dockerfile/source.ts";
 
 /** A place in a git repository, as contexts and ADD name it: `https://host/repo.git#branch:folder`. */

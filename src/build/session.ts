@@ -1,4 +1,5 @@
 import type { Duplex } from "node:stream";
+import type { Stat } from "../buildkit/packet.ts";
 import type { Credentials } from "../remote/credentials.ts";
 
 /** What a build may ask of the client that it runs for. Every call rejects when the client has gone. */
@@ -48,23 +49,11 @@ export interface SyncRequest {
   readonly followPaths: readonly string[];
 }
 
-/** A file as the client has it; the order is that of a walk, folders before what is in them, names by their bytes. */
-export interface FileStat {
-  /** Relative, slashes, never `..`. */
-  readonly path: string;
-  /** Go's fs.FileMode bits as fsutil sends them. */
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly size: number;
-  /** Nanoseconds since 1970. */
-  readonly modTime: bigint;
-  /** Of a symbolic link, or the earlier path that a hard link shares. */
-  readonly linkname: string;
-  readonly devmajor: number;
-  readonly devminor: number;
-  readonly xattrs: ReadonlyMap<string, Uint8Array>;
-}
+/**
+ * A file as the client has it: its path is relative, without `..`; its mode is Go's. The order is that of a walk, folders
+ * before what is in them, names by their bytes.
+ */
+export type FileStat = Stat;
 
 /** Where a sync goes: it says which files' bytes it wants. */
 export interface FileReceiver {

@@ -1,14 +1,14 @@
 import { nameToBytes } from "../base/byte-string.ts";
 import { GantryError } from "../base/errors.ts";
+import { GO_MODE, hasGoMode } from "../base/go-mode.ts";
 import type { Stat } from "./packet.ts";
 
-/** Type bits of Go's fs.FileMode. */
-const FOLDER = 0x8000_0000;
-const TYPES = 0x8f28_0000;
+const { dir, symlink, device, namedPipe, socket, charDevice, irregular } = GO_MODE;
+const TYPES = dir + symlink + device + namedPipe + socket + charDevice + irregular;
 
 /** True for what has bytes to ask for: of no special type. Links to earlier files look the same, apart from the name. */
 export function isRegular(mode: number): boolean {
-  return (mode & TYPES) === 0;
+  return !hasGoMode(mode, TYPES);
 }
 
 /**
@@ -34,7 +34,7 @@ export class FileOrder {
     }
     top.last = name;
     if (Number.isNaN(size)) throw refused(path, "its size is negative");
-    if ((mode & FOLDER) !== 0) {
+    if (hasGoMode(mode, GO_MODE.dir)) {
       if (linkname !== "") throw refused(path, "a folder links to nothing");
       folders.push({ prefix: `${path}/`, last: "" });
     } else if (linkname !== "" && isRegular(mode)) {

@@ -1,7 +1,8 @@
 import { closeSync, constants } from "node:fs";
 import { posix } from "node:path";
-import { type ContainerPathStat, GO_MODE } from "../api/archive.ts";
+import type { ContainerPathStat } from "../api/archive.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
+import { goModeOf } from "../base/go-mode.ts";
 import { evaluateInRoot, type FileStat, fstatat, O_PATH, openInRoot } from "../kernel/path.ts";
 import type { Located } from "../snapshots/pack-tree.ts";
 
@@ -44,7 +45,7 @@ export function pathStat(root: number, path: ArchivePath, stat: FileStat): Conta
   return {
     name: path.name,
     size: stat.size,
-    mode: goMode(stat.mode),
+    mode: goModeOf(stat.mode),
     mtime: timeText(stat),
     linkTarget: isLink ? evaluateInRoot(root, path.absolute) : "",
   };
@@ -60,22 +61,6 @@ export function lookupError(error: unknown, path: string, container: string): un
   if (hasCode(error, "ENAMETOOLONG")) return new GantryError("invalid", `cannot look up ${path}: file name too long`);
   return error;
 }
-
-function goMode(mode: number): number {
-  const type = GO_TYPES.get(mode & constants.S_IFMT) ?? 0;
-  const special =
-    (mode & 0o4000 ? GO_MODE.setuid : 0) + (mode & 0o2000 ? GO_MODE.setgid : 0) + (mode & 0o1000 ? GO_MODE.sticky : 0);
-  return type + special + (mode & 0o777);
-}
-
-const GO_TYPES: ReadonlyMap<number, number> = new Map([
-  [constants.S_IFDIR, GO_MODE.dir],
-  [constants.S_IFLNK, GO_MODE.symlink],
-  [constants.S_IFIFO, GO_MODE.namedPipe],
-  [constants.S_IFSOCK, GO_MODE.socket],
-  [constants.S_IFBLK, GO_MODE.device],
-  [constants.S_IFCHR, GO_MODE.device + GO_MODE.charDevice],
-]);
 
 function timeText({ mtime }: FileStat): string {
   const fraction = String(mtime.nanoseconds).padStart(9, "0").replace(/0+$/, "");

@@ -41,12 +41,6 @@ export function quote(text: string): string {
   return `${quoted}"`;
 }
 
-/** `strconv.ParseBool`; undefined for what it refuses. */
-export function parseBool(text: string): boolean | undefined {
-  if (/^(?:1|t|T|true|TRUE|True)$/.test(text)) return true;
-  return /^(?:0|f|F|false|FALSE|False)$/.test(text) ? false : undefined;
-}
-
 /** `path.Clean`: the shortest equal path, "." for nothing; no trailing slash. */
 export function cleanPath(path: string): string {
   const rooted = path.startsWith("/");

@@ -1,5 +1,6 @@
+import { parseBool } from "../base/parse-bool.ts";
 import { checkOfComment } from "./directive.ts";
-import { parseBool, quote, trimSpace } from "./go-text.ts";
+import { quote, trimSpace } from "./go-text.ts";
 import type { LintRule } from "./lint-rules.ts";
 import { invalid, type SourceFile, type SourceRange } from "./source.ts";
 

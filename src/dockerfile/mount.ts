@@ -1,7 +1,8 @@
+import { csvFields } from "../base/csv.ts";
 import { messageOf } from "../base/errors.ts";
+import { parseBool } from "../base/parse-bool.ts";
 import { ramInBytes } from "../base/units.ts";
-import { csvFields } from "./csv.ts";
-import { parseBool, quote } from "./go-text.ts";
+import { quote } from "./go-text.ts";
 import { invalid } from "./source.ts";
 import { withSuggestion } from "./suggest.ts";
 

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { isIP } from "node:net";
 import { decodeBuildArgs, decodeBuildLabels, decodeCacheFrom, decodeUlimits } from "../api/build-request.ts";
 import { GantryError } from "../base/errors.ts";
-import type { BuildRequest, ContextSource, StepLimits } from "../build/builder.ts";
+import type { BuildRequest, ContextSource } from "../build/builder.ts";
 import { parsePlatform } from "../oci/platform.ts";
 import { formatReference, parseNormalized, tagNameOnly } from "../oci/reference.ts";
 import { decodeRegistryConfig } from "../remote/credentials.ts";
@@ -92,7 +92,7 @@ function hostOf(text: string): { readonly name: string; readonly address: string
   return { name, address: bare };
 }
 
-function limitsOf(query: RouteRequest<"buildImage">["query"]): StepLimits {
+function limitsOf(query: RouteRequest<"buildImage">["query"]): BuildRequest["limits"] {
   return {
     memory: query.memory ?? 0,
     memorySwap: query.memswap ?? 0,

@@ -6,7 +6,7 @@ import { OpenFolders } from "../../kernel/open-folders.ts";
 import { linkat, mkdirat, renameat, statIfThere } from "../../kernel/path.ts";
 import { getXattr, listXattrs, setXattr } from "../../kernel/xattr.ts";
 import { removeTree } from "../../snapshots/remove-tree.ts";
-import { kindOf } from "./file-mode.ts";
+import { kindOf } from "./file-kind.ts";
 import { dressFolder } from "./staging.ts";
 import { type IndexedStat, linkTarget, type StatIndex } from "./stat-index.ts";
 import type { Difference } from "./sync-receiver.ts";

@@ -16,12 +16,12 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
+import { goModeOf } from "../../base/go-mode.ts";
 import { sha256Of } from "../../oci/digest.ts";
 import type { Root } from "../root.ts";
 import type { FileReceiver, FileStat, SyncRequest } from "../session.ts";
 import { ContextStore } from "./context-store.ts";
 import { FakeSession, folderRoots } from "./fake-session.fixture.ts";
-import { goModeOf } from "./file-mode.ts";
 
 let root = "";
 let folder = "";

@@ -1,8 +1,8 @@
 import { closeSync, lstatSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { join } from "node:path";
+import { goModeOf } from "../../base/go-mode.ts";
 import { Roots } from "../roots.ts";
 import type { BuildSession, FileReceiver, FileStat, SyncRequest } from "../session.ts";
-import { goModeOf } from "./file-mode.ts";
 
 const NO_XATTRS: ReadonlyMap<string, Uint8Array> = new Map();
 

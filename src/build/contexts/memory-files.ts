@@ -1,7 +1,7 @@
 import { posix } from "node:path";
 import { GantryError } from "../../base/errors.ts";
 import type { FileReceiver, FileStat } from "../session.ts";
-import { kindOf } from "./file-mode.ts";
+import { kindOf } from "./file-kind.ts";
 
 /** Dockerfiles and ignore files are short. */
 export const LONGEST_TEXT: number = 16 << 20;

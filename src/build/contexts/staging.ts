@@ -2,10 +2,11 @@ import { createHash, hash } from "node:crypto";
 import { closeSync, constants, write as fsWrite, writeSync } from "node:fs";
 import { promisify } from "node:util";
 import { GantryError, hasCode } from "../../base/errors.ts";
+import { permissionsOfGoMode } from "../../base/go-mode.ts";
 import { fchmod, fchmodat, mknodat, openat, symlinkat, utimensat } from "../../kernel/path.ts";
 import { setXattr } from "../../kernel/xattr.ts";
 import type { FileStat } from "../session.ts";
-import { kindOf, permissionsOf } from "./file-mode.ts";
+import { kindOf } from "./file-kind.ts";
 
 const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 const SMALL = 256 << 10;
@@ -78,7 +79,7 @@ export function stageOther(dir: number, name: string, stat: FileStat): void {
     } else {
       const type = { pipe: constants.S_IFIFO, block: constants.S_IFBLK, character: constants.S_IFCHR }[kind as "pipe"];
       mknodat(dir, name, type | 0o600, stat.devmajor, stat.devminor);
-      fchmodat(dir, name, permissionsOf(stat.mode));
+      fchmodat(dir, name, permissionsOfGoMode(stat.mode));
       setTime(dir, name, stat.modTime);
     }
   } catch (error) {
@@ -104,7 +105,7 @@ export function setTime(dir: number, name: string, nanoseconds: bigint): void {
 
 function dressOpen(fd: number, dress: Dress): void {
   setAttributes(fd, dress);
-  fchmod(fd, permissionsOf(dress.mode));
+  fchmod(fd, permissionsOfGoMode(dress.mode));
   setTime(fd, "", dress.modTime);
 }
 

@@ -4,7 +4,7 @@ import { bytesToName, nameToBytes } from "../../base/byte-string.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { ContentIndex } from "../root.ts";
 import type { FileStat } from "../session.ts";
-import { kindOf } from "./file-mode.ts";
+import { kindOf } from "./file-kind.ts";
 
 /**
  * What a folder holds, in one piece of memory and of disk: a record a file, in the order of a walk (folders before what

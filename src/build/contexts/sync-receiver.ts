@@ -2,7 +2,7 @@ import { closeSync, constants, mkdirSync, openSync } from "node:fs";
 import { Breath } from "../../base/breath.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { FileReceiver, FileStat } from "../session.ts";
-import { kindOf } from "./file-mode.ts";
+import { kindOf } from "./file-kind.ts";
 import { stageFile, stageOther } from "./staging.ts";
 import { IndexWriter, linkTarget, RecordEncoder, type StatIndex } from "./stat-index.ts";
 

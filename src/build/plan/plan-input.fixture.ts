@@ -3,6 +3,7 @@ import { sha256Of } from "../../oci/digest.ts";
 import type { ImageConfig, ImageProcess, Platform } from "../../oci/image.ts";
 import { formatPlatform } from "../../oci/platform.ts";
 import type { BuildRequest } from "../builder.ts";
+import { plainRequest } from "../request.fixture.ts";
 import type { Plan, PlanInput } from "./types.ts";
 
 /** What a test says of the world that a plan is made in. */
@@ -29,7 +30,13 @@ export function planInput(text: string, world: World = {}): PlanInput & { readon
     hostPlatform: HOST,
     ignore: world.ignore,
     signal: new AbortController().signal,
-    request: requestOf(world),
+    request: plainRequest({
+      context: { type: "session", name: "context" },
+      dockerfile: { path: "Dockerfile" },
+      buildArgs: new Map(Object.entries(world.args ?? {})),
+      namedContexts: new Map(Object.entries(world.contexts ?? {})),
+      ...world.request,
+    }),
     ports: {
       resolveBase: async (reference, platform) => {
         asked.push(`${reference} ${formatPlatform(platform)}`);
@@ -66,52 +73,6 @@ function configOf(
     config,
     rootfs: { type: "layers", diff_ids: Array.from({ length: layers }, (_, index) => sha256Of(String(index))) },
     history: Array.from({ length: layers }, () => ({ created: "2024-01-01T00:00:00Z", created_by: "base" })),
-  };
-}
-
-function requestOf(world: World): BuildRequest {
-  return {
-    id: "build",
-    session: undefined,
-    context: { type: "session", name: "context" },
-    dockerfile: { path: "Dockerfile" },
-    target: "",
-    platforms: [],
-    buildArgs: new Map(Object.entries(world.args ?? {})),
-    labels: new Map(),
-    namedContexts: new Map(Object.entries(world.contexts ?? {})),
-    noCache: false,
-    noCacheFilter: [],
-    pull: false,
-    network: "default",
-    extraHosts: [],
-    entitlements: [],
-    limits: {
-      memory: 0,
-      memorySwap: 0,
-      cpuShares: 0,
-      cpuPeriod: 0,
-      cpuQuota: 0,
-      cpusetCpus: "",
-      cpusetMems: "",
-      shmSize: 0,
-      cgroupParent: "",
-      ulimits: [],
-    },
-    call: "build",
-    outputs: [],
-    cacheFrom: [],
-    cacheTo: [],
-    attestations: new Map(),
-    explain: false,
-    keepFailed: false,
-    denyRanges: [],
-    squash: false,
-    credentialsOf: async () => {
-      throw new GantryError("not-found", "no credentials");
-    },
-    origin: "gantry",
-    ...world.request,
   };
 }
 

@@ -339,7 +339,7 @@ RUN --mount=type=cache,id=\${ID},target=c,sharing=locked,from=s,source=/x,uid=1,
     const quoted = await failure('FROM alpine:3\nRUN --mount=type=bind,tar\\"get=/y z');
     assert.match(
       quoted.message,
-      /failed to parse csv mounts: parse error on line 1, column 14: bare " in non-quoted field/,
+      /failed to parse csv mounts: parse error on line 1, column 14: bare " in non-quoted-field/,
     );
   });
 });

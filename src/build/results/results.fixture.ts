@@ -24,6 +24,7 @@ import type { BuildOutput, BuildRequest } from "../builder.ts";
 import type { PlannedHistory } from "../graph.ts";
 import type { BuildResults, CachedStep, Exported, ExportInput, SolvedTarget } from "../parts.ts";
 import type { BuildEvent } from "../progress.ts";
+import { plainRequest } from "../request.fixture.ts";
 import { Roots } from "../roots.ts";
 import type { BuildSession, SendFolderOptions, SessionContent } from "../session.ts";
 import { createResults, type ResultsPorts } from "./results.ts";
@@ -167,52 +168,12 @@ export function openResults(t: Pick<TestContext, "after">, options: FixtureOptio
   return fixture;
 }
 
-export function outputOf(type: BuildOutput["type"], attributes: Readonly<Record<string, string>> = {}): BuildOutput {
-  return { type, attributes: new Map(Object.entries(attributes)) };
+export function requestOf(more: Partial<BuildRequest>): BuildRequest {
+  return plainRequest({ platforms: [AMD64], credentialsOf: async () => ANONYMOUS, ...more });
 }
 
-export function requestOf(more: Partial<BuildRequest>): BuildRequest {
-  return {
-    id: "one",
-    session: undefined,
-    context: { type: "none" },
-    dockerfile: { text: "" },
-    target: "",
-    platforms: [AMD64],
-    buildArgs: new Map(),
-    labels: new Map(),
-    namedContexts: new Map(),
-    noCache: false,
-    noCacheFilter: [],
-    pull: false,
-    network: "default",
-    extraHosts: [],
-    entitlements: [],
-    limits: {
-      memory: 0,
-      memorySwap: 0,
-      cpuShares: 0,
-      cpuPeriod: 0,
-      cpuQuota: 0,
-      cpusetCpus: "",
-      cpusetMems: "",
-      shmSize: 0,
-      cgroupParent: "",
-      ulimits: [],
-    },
-    call: "build",
-    outputs: [],
-    cacheFrom: [],
-    cacheTo: [],
-    attestations: new Map(),
-    explain: false,
-    keepFailed: false,
-    denyRanges: [],
-    squash: false,
-    credentialsOf: async () => ANONYMOUS,
-    origin: "gantry",
-    ...more,
-  } as BuildRequest;
+export function outputOf(type: BuildOutput["type"], attributes: Readonly<Record<string, string>> = {}): BuildOutput {
+  return { type, attributes: new Map(Object.entries(attributes)) };
 }
 
 export function tarOf(files: Readonly<Record<string, StepFile>>): Readable {

@@ -14,6 +14,7 @@ import type { ExecOperation, FilesOperation, Graph, Operation, Vertex } from "..
 import type { Operators } from "../operator.ts";
 import type { CacheImport } from "../parts.ts";
 import type { BuildEvent, OnBuildEvent, VertexState } from "../progress.ts";
+import { plainRequest } from "../request.fixture.ts";
 import type { Root } from "../root.ts";
 import { Roots } from "../roots.ts";
 import { Solver } from "./solver.ts";
@@ -212,12 +213,7 @@ export class Begun implements AsyncDisposable {
 let builds = 0;
 
 export function requestOf(options: Partial<BuildRequest>): BuildRequest {
-  const limits = { network: "default", extraHosts: [], limits: {} as never, entitlements: [] };
-  return {
-    ...{ id: `build${++builds}`, noCache: false, noCacheFilter: [], cacheFrom: [], explain: false },
-    ...limits,
-    ...options,
-  } as unknown as BuildRequest;
+  return plainRequest({ id: `build${++builds}`, ...options });
 }
 
 /** Makes graphs in few words. Names of sources are in brackets. */

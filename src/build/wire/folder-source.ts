@@ -1,11 +1,11 @@
 import { closeSync, constants, createReadStream, openSync } from "node:fs";
 import { Breath } from "../../base/breath.ts";
 import { bytesToName } from "../../base/byte-string.ts";
+import { goModeOf } from "../../base/go-mode.ts";
 import type { FileSource } from "../../buildkit/file-send.ts";
 import type { Stat } from "../../buildkit/packet.ts";
 import { fstatat, openBeneath, readlinkat } from "../../kernel/path.ts";
 import { getXattr, listXattrs } from "../../kernel/xattr.ts";
-import { goModeOf } from "../contexts/file-mode.ts";
 import { walk } from "../files/walk.ts";
 import type { SendFolderOptions } from "../session.ts";
 

@@ -1,9 +1,10 @@
 import { isIP } from "node:net";
+import { csvFields } from "../../base/csv.ts";
 import { GantryError } from "../../base/errors.ts";
-import { csvFields } from "../../dockerfile/csv.ts";
+import { parseBool } from "../../base/parse-bool.ts";
 import type { Platform } from "../../oci/image.ts";
 import { formatPlatform, parsePlatform } from "../../oci/platform.ts";
-import type { BuildRequest, StepLimits } from "../builder.ts";
+import type { BuildRequest } from "../builder.ts";
 
 /** The options of BuildKit's frontend `dockerfile.v0`, by which clients say what is to be built. */
 export type FrontendOptions = Readonly<Record<string, string>>;
@@ -84,12 +85,6 @@ export function prefixed(options: FrontendOptions, prefix: string): [string, str
     .map(([name, value]) => [name.slice(prefix.length), value]);
 }
 
-/** As Go's strconv.ParseBool. */
-export function parseBool(text: string): boolean | undefined {
-  if (/^(?:1|t|T|TRUE|true|True)$/.test(text)) return true;
-  return /^(?:0|f|F|FALSE|false|False)$/.test(text) ? false : undefined;
-}
-
 function flag(options: FrontendOptions, name: string): boolean {
   const text = options[name];
   if (text === undefined) return false;
@@ -168,7 +163,7 @@ function readHosts(text: string): BuildRequest["extraHosts"] {
   });
 }
 
-function readLimits(options: FrontendOptions): StepLimits {
+function readLimits(options: FrontendOptions): BuildRequest["limits"] {
   return {
     memory: positive(options, "memory"),
     memorySwap: options.memswap === "-1" ? -1 : positive(options, "memswap", "-1 (unlimited) or > 0"),
@@ -206,7 +201,7 @@ function readShmSize(text: string): number {
   return Number(text);
 }
 
-function readUlimit(text: string): StepLimits["ulimits"][number] {
+function readUlimit(text: string): BuildRequest["limits"]["ulimits"][number] {
   const [, name, soft, hard = soft] = /^([a-z]+)=(-1|\d{1,15})(?::(-1|\d{1,15}))?$/.exec(text) ?? [];
   if (name === undefined) throw new GantryError("invalid", `failed to parse ulimit: invalid ulimit argument: ${text}`);
   const limit = { name, soft: Number(soft), hard: Number(hard) };

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
+import { csvFields } from "../../base/csv.ts";
 import { GantryError, messageOf } from "../../base/errors.ts";
-import { csvFields } from "../run/csv.ts";
 import type { Asked } from "./asked.ts";
 import type { Folder } from "./folder.ts";
 import { LayoutStore } from "./layout-store.ts";

@@ -13,6 +13,7 @@ import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { nameToBytes } from "../../base/byte-string.ts";
 import { GantryError } from "../../base/errors.ts";
+import { GO_MODE, hasGoMode, permissionsOfGoMode } from "../../base/go-mode.ts";
 import type { SyncTarget } from "../../buildkit/file-sync.ts";
 import type { Stat } from "../../buildkit/packet.ts";
 
@@ -22,9 +23,7 @@ export type Result =
   | { readonly type: "stdout" }
   | { readonly type: "folder"; readonly path: string };
 
-const FOLDER = 0x8000_0000;
-const LINK = 0x0800_0000;
-const SPECIAL = 0x0700_0000;
+const SPECIAL = GO_MODE.device + GO_MODE.namedPipe + GO_MODE.socket;
 
 /**
  * Files of a result into a folder, which is made. What is there stays, unless a file of the same name takes its place:
@@ -43,13 +42,13 @@ export class FolderTarget implements SyncTarget {
 
   file(stat: Stat): boolean {
     const path = join(this.#root, stat.path);
-    if ((stat.mode & FOLDER) !== 0) {
+    if (hasGoMode(stat.mode, GO_MODE.dir)) {
       this.#folder(path, stat);
       return false;
     }
-    if ((stat.mode & SPECIAL) !== 0) return false;
+    if (hasGoMode(stat.mode, SPECIAL)) return false;
     rmSync(path, { recursive: true, force: true });
-    if ((stat.mode & LINK) !== 0) {
+    if (hasGoMode(stat.mode, GO_MODE.symlink)) {
       symlinkSync(nameToBytes(stat.linkname), path);
       void lutimes(path, secondsOf(stat), secondsOf(stat)).catch(() => {});
       return false;
@@ -63,7 +62,7 @@ export class FolderTarget implements SyncTarget {
     const path = join(this.#root, stat.path);
     // "wx": nothing is written through what somebody put there meanwhile.
     await pipeline(bytes, createWriteStream(path, { flags: "wx", mode: 0o600 }));
-    await chmod(path, permissionsOf(stat));
+    await chmod(path, permissionsOfGoMode(stat.mode));
     await utimes(path, secondsOf(stat), secondsOf(stat));
   }
 
@@ -79,7 +78,7 @@ export class FolderTarget implements SyncTarget {
     const found = lstatSync(path, { throwIfNoEntry: false });
     if (found !== undefined && !found.isDirectory()) rmSync(path);
     if (found === undefined || !found.isDirectory()) mkdirSync(path);
-    this.#folders.push({ path, seconds: secondsOf(stat), mode: permissionsOf(stat) });
+    this.#folders.push({ path, seconds: secondsOf(stat), mode: permissionsOfGoMode(stat.mode) });
   }
 }
 
@@ -104,12 +103,3 @@ export async function writeResult(path: string, bytes: AsyncIterable<Uint8Array>
 }
 
 const secondsOf = ({ modTime }: Stat): number => Number(modTime) / 1e9;
-
-function permissionsOf({ mode }: Stat): number {
-  return (
-    (mode & 0o777) |
-    (mode & 0x0080_0000 ? 0o4000 : 0) |
-    (mode & 0x0040_0000 ? 0o2000 : 0) |
-    (mode & 0x0010_0000 ? 0o1000 : 0)
-  );
-}

@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from "node:fs";
+import { csvFields } from "../../base/csv.ts";
 import { GantryError, messageOf } from "../../base/errors.ts";
-import { csvFields } from "../run/csv.ts";
 
 /** BuildKit's own limit. */
 const MAX_BYTES = 500 << 10;

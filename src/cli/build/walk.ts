@@ -1,21 +1,9 @@
 import { lstatSync, readdirSync, readlinkSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import { GantryError, hasCode, messageOf } from "../../base/errors.ts";
+import { GO_MODE, goModeOf, hasGoMode } from "../../base/go-mode.ts";
 import type { Stat } from "../../buildkit/packet.ts";
 import { type FolderMatch, PatternMatcher } from "../../dockerfile/pattern-matcher.ts";
-
-/** Bits of Go's fs.FileMode above the permissions. */
-const GO = {
-  folder: 0x8000_0000,
-  link: 0x0800_0000,
-  device: 0x0400_0000,
-  fifo: 0x0200_0000,
-  socket: 0x0100_0000,
-  setuid: 0x0080_0000,
-  setgid: 0x0040_0000,
-  character: 0x0020_0000,
-  sticky: 0x0010_0000,
-} as const;
 
 const NO_XATTRS: ReadonlyMap<string, Uint8Array> = new Map();
 
@@ -72,7 +60,7 @@ class Walker {
       const path = prefix + name;
       const stat = this.#stat(path);
       if (stat === undefined) continue;
-      const isFolder = (stat.mode & GO.folder) !== 0;
+      const isFolder = hasGoMode(stat.mode, GO_MODE.dir);
       const ownExcluded = isFolder ? this.#exclude?.folderMatch() : undefined;
       const isExcluded = this.#exclude?.matchesBelow(path, excluded, ownExcluded) ?? false;
       if (isExcluded && (!isFolder || this.#exclude!.canSkip(path, ownExcluded!))) continue;
@@ -91,7 +79,7 @@ class Walker {
 
   #names(prefix: string): string[] {
     try {
-      return readdirSync(join(this.#root, prefix)).sort(byBytes);
+      return inOrder(readdirSync(`${this.#root}/${prefix}`));
     } catch (error) {
       if (prefix !== "" && hasCode(error, "ENOENT", "ENOTDIR")) return [];
       throw new GantryError("invalid", `cannot read the folder ${join(this.#root, prefix)}: ${messageOf(error)}`);
@@ -99,7 +87,7 @@ class Walker {
   }
 
   #stat(path: string): Stat | undefined {
-    const file = join(this.#root, path);
+    const file = `${this.#root}/${path}`;
     let found: ReturnType<typeof bigStat>;
     try {
       found = bigStat(file);
@@ -114,7 +102,7 @@ class Walker {
     const device = isDevice ? found.rdev : 0n;
     return {
       path,
-      mode: goMode(mode, type),
+      mode: goModeOf(mode),
       uid: 0,
       gid: 0,
       ...this.#sizeAndLink(file, path, type, found),
@@ -174,27 +162,10 @@ class Prefixes {
   }
 }
 
-function goMode(mode: number, type: number): number {
-  let bits = mode & 0o777;
-  if (type === 0o040000) bits |= GO.folder;
-  else if (type === 0o120000) bits |= GO.link;
-  else if (type === 0o010000) bits |= GO.fifo;
-  else if (type === 0o060000) bits |= GO.device;
-  else if (type === 0o020000) bits |= GO.device | GO.character;
-  if (mode & 0o4000) bits |= GO.setuid;
-  if (mode & 0o2000) bits |= GO.setgid;
-  if (mode & 0o1000) bits |= GO.sticky;
-  return bits >>> 0;
-}
-
-function byBytes(a: string, b: string): number {
-  if (a === b) return 0;
-  return isPlain(a) && isPlain(b) ? (a < b ? -1 : 1) : Buffer.compare(Buffer.from(a), Buffer.from(b));
-}
-
-/** Of such names the order is the same by units and by bytes. */
-function isPlain(name: string): boolean {
-  return !/[\ud800-\uffff]/.test(name);
+/** By their bytes. Of names without letters beyond the surrogates the order is the same by units. */
+function inOrder(names: string[]): string[] {
+  if (!names.some((name) => /[\ud800-\uffff]/.test(name))) return names.sort();
+  return names.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
 }
 
 const MAX_LINKS = 255;

@@ -1,4 +1,5 @@
 import { createReadStream, existsSync, openSync, readFileSync, statSync } from "node:fs";
+import { csvFields } from "../../base/csv.ts";
 import { GantryError, messageOf } from "../../base/errors.ts";
 import { type Call, type Command, ExitError } from "../command.ts";
 import { updateConfigFile } from "../config-file.ts";
@@ -15,7 +16,6 @@ import { printListing } from "../output/format.ts";
 import { escapedJson } from "../output/json.ts";
 import { complain, printLine } from "../output/print.ts";
 import { FORMAT_USAGE } from "../output/text.ts";
-import { csvFields } from "../run/csv.ts";
 import { fromEnvironment } from "../settings.ts";
 import { copyBody } from "../streams/copy.ts";
 import { isTerminal } from "../streams/terminal.ts";

@@ -1,6 +1,7 @@
 import { createReadStream } from "node:fs";
 import { posix } from "node:path";
-import { type ContainerPathStat, GO_MODE, hasGoMode, PATH_STAT_HEADER } from "../../api/archive.ts";
+import { type ContainerPathStat, PATH_STAT_HEADER } from "../../api/archive.ts";
+import { GO_MODE, hasGoMode } from "../../base/go-mode.ts";
 import { EngineError } from "../../client/client.ts";
 import type { Call, Command } from "../command.ts";
 import { packLocal } from "../copy/pack.ts";

@@ -1,10 +1,10 @@
 import { BlockList, isIP } from "node:net";
 import type { IpamConfig, NetworkCreateResponse } from "../../api/network.ts";
+import { csvFields } from "../../base/csv.ts";
 import { type Command, ExitError } from "../command.ts";
 import type { ParsedFlags } from "../flags/parse.ts";
 import { boolFlag, listFlag, mapFlag, textFlag } from "../flags/spec.ts";
 import { complain, printLine } from "../output/print.ts";
-import { csvFields } from "../run/csv.ts";
 import { checkLabel, pairs } from "../run/environment.ts";
 
 const STRINGS = { type: "strings" } as const;

@@ -1,6 +1,7 @@
+import { csvFields } from "../../base/csv.ts";
 import { type Command, ExitError } from "../command.ts";
 import { boolFlag, intFlag, listFlag, textFlag } from "../flags/spec.ts";
-import { csvFields, cutAt } from "../run/csv.ts";
+import { cutAt } from "../run/cut-at.ts";
 import { checkLink } from "../run/networks.ts";
 import { checkPresent, segment } from "./lifecycle.ts";
 

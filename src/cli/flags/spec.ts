@@ -1,4 +1,5 @@
 import { parseDuration } from "../../base/duration.ts";
+import { parseBool } from "../../base/parse-bool.ts";
 import { ramInBytes } from "../../base/units.ts";
 
 /** One flag of a command, as data: parsing, help and completion all read it. */
@@ -36,7 +37,7 @@ function flag(names: string, usage: string, type: string, extra: Extra): FlagSpe
 }
 
 export function boolFlag(names: string, usage: string, extra: Extra = {}): FlagSpec {
-  return flag(names, usage, "", { bare: "true", initial: "false", shownDefault: "", check: parseBool, ...extra });
+  return flag(names, usage, "", { bare: "true", initial: "false", shownDefault: "", check: checkBool, ...extra });
 }
 
 export function textFlag(names: string, usage: string, extra: Extra = {}): FlagSpec {
@@ -83,10 +84,10 @@ export function checkFilter(value: string): string {
   return `${value.slice(0, equals).trim().toLowerCase()}=${value.slice(equals + 1).trim()}`;
 }
 
-function parseBool(value: string): string {
-  if (/^(1|t|T|TRUE|true|True)$/.test(value)) return "true";
-  if (/^(0|f|F|FALSE|false|False)$/.test(value)) return "false";
-  throw new Error(`strconv.ParseBool: parsing ${JSON.stringify(value)}: invalid syntax`);
+function checkBool(value: string): string {
+  const parsed = parseBool(value);
+  if (parsed === undefined) throw new Error(`strconv.ParseBool: parsing ${JSON.stringify(value)}: invalid syntax`);
+  return String(parsed);
 }
 
 /** Go's ParseInt with base 0: decimal, 0x, 0o, 0b and a leading zero for octal. */

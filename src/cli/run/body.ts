@@ -1,7 +1,7 @@
 import type { ContainerConfig, ContainerCreateRequest, HostConfig, RestartPolicy } from "../../api/container.ts";
 import { parseUlimit } from "../../base/units.ts";
 import type { ParsedFlags } from "../flags/parse.ts";
-import { cutAt } from "./csv.ts";
+import { cutAt } from "./cut-at.ts";
 import { parseBytesRate, parseDevices, parseGpus, parseOperationsRate, parseWeight } from "./devices.ts";
 import { pairs, readEnvironment, readLabels } from "./environment.ts";
 import { onFailureLabel, parseHealth } from "./health.ts";

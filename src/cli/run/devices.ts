@@ -1,7 +1,8 @@
 import { posix } from "node:path";
 import type { DeviceMapping, DeviceRequest, ThrottleDevice, WeightDevice } from "../../api/container.ts";
+import { csvFields } from "../../base/csv.ts";
 import { ramInBytes } from "../../base/units.ts";
-import { csvFields, cutAt } from "./csv.ts";
+import { cutAt } from "./cut-at.ts";
 
 function isMode(text: string): boolean {
   return text !== "" && /^[rwm]+$/.test(text) && new Set(text).size === text.length;

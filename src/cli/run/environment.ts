@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { hasCode, messageOf } from "../../base/errors.ts";
-import { cutAt } from "./csv.ts";
+import { cutAt } from "./cut-at.ts";
 
 /** Checks one `--env`; a bare name takes its value from this process's environment, if it has one. */
 export function checkEnv(value: string): string {

@@ -10,7 +10,7 @@ import {
   parseUnsigned,
   textFlag,
 } from "../flags/spec.ts";
-import { cutAt } from "./csv.ts";
+import { cutAt } from "./cut-at.ts";
 import { checkDeviceRule, checkedBy, parseBytesRate, parseGpus, parseOperationsRate, parseWeight } from "./devices.ts";
 import { checkEnv, checkLabel } from "./environment.ts";
 import { checkOnFailure } from "./health.ts";

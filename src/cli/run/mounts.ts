@@ -1,7 +1,8 @@
 import { resolve } from "node:path";
 import type { Mount, Propagation } from "../../api/container.ts";
+import { csvFields } from "../../base/csv.ts";
 import { ramInBytes } from "../../base/units.ts";
-import { csvFields, cutAt } from "./csv.ts";
+import { cutAt } from "./cut-at.ts";
 
 interface Draft {
   Type: string;

@@ -1,8 +1,9 @@
 import type { EndpointSettings } from "../../api/container.ts";
 import { EMPTY_ENDPOINT } from "../../api/endpoint.ts";
+import { csvFields } from "../../base/csv.ts";
 import type { ParsedFlags } from "../flags/parse.ts";
 import { isAddress } from "./address.ts";
-import { csvFields, cutAt } from "./csv.ts";
+import { cutAt } from "./cut-at.ts";
 
 /** One `--network`, short or long. */
 interface Attachment {

@@ -1,6 +1,6 @@
 import type { PortBinding } from "../../api/container.ts";
 import { isAddress } from "./address.ts";
-import { cutAt } from "./csv.ts";
+import { cutAt } from "./cut-at.ts";
 
 export interface PublishedPorts {
   readonly exposed: Record<string, Record<string, never>>;

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { hasCode, messageOf } from "../../base/errors.ts";
-import { cutAt } from "./csv.ts";
+import { cutAt } from "./cut-at.ts";
 
 export interface Security {
   readonly options: string[] | null;
