@@ -24,6 +24,8 @@ function server(): GrpcServer {
   return new GrpcServer()
     .unary(ECHO, (request, call) => {
       if (asText(request) === "fail") throw new GrpcError(5, "nö");
+      if (asText(request) === "fail at length")
+        throw new GrpcError(5, "ö".repeat(1 << 20), { details: [{ typeUrl: "large", value: new Uint8Array(50_000) }] });
       return text(`${asText(request)} ${call.metadata.get("who")?.join("|")}`);
     })
     .stream(STREAM, async (call) => {
@@ -43,6 +45,7 @@ async function use(client: GrpcClient): Promise<void> {
     client.unary(ECHO, text("fail")),
     (error: GrpcError) => error.code === 5 && error.message === "nö",
   );
+  await assert.rejects(client.unary(ECHO, text("fail at length")), (error: GrpcError) => error.code === 5);
   const call = client.open(STREAM);
   const send = async () => {
     for (let sent = 0; sent < SIZE; sent += 32 << 10) await call.send(new Uint8Array(32 << 10));

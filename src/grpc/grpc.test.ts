@@ -12,7 +12,7 @@ import { MessageParser } from "./messages.ts";
 import { fromHeaders, readTimeout, writeTimeout } from "./metadata.ts";
 import { asText, bytesMethod, grpcPair, socketPair, text } from "./pair.fixture.ts";
 import { GrpcServer } from "./server.ts";
-import { decodeMessage, decodeStatus, encodeMessage, encodeStatus, GrpcError, STATUS } from "./status.ts";
+import { decodeMessage, decodeStatus, encodeMessage, encodeStatus, GrpcError, STATUS, trailersOf } from "./status.ts";
 
 const ECHO = bytesMethod("/t.T/Echo");
 const STREAM = bytesMethod("/t.T/Stream");
@@ -73,6 +73,34 @@ test("a caller learns the code, the text and the details of a failure", async ()
     );
     return true;
   });
+});
+
+test("of a failure that is too long for headers the ends and the details that fit are told", async () => {
+  const beginning = 'process "';
+  const end = "exit code: 3";
+  for (const filler of ["x".repeat(100_000), "ключ\n".repeat(20_000)]) {
+    using pair = await grpcPair((server) =>
+      server.unary(ECHO, () => {
+        throw new GrpcError(STATUS.unknown, `${beginning}${filler}${end}`, {
+          details: [
+            { typeUrl: "large", value: new Uint8Array(1 << 20) },
+            { typeUrl: "small", value: text("{}") },
+          ],
+        });
+      }),
+    );
+    await assert.rejects(pair.client.unary(ECHO, text("")), (error: GrpcError) => {
+      assert.equal(error.code, STATUS.unknown);
+      assert.ok(error.message.startsWith(beginning) && error.message.endsWith(end), error.message.slice(0, 50));
+      assert.ok(error.message.includes(" … "));
+      assert.deepEqual(
+        error.details.map(({ typeUrl }) => typeUrl),
+        ["small"],
+      );
+      for (const value of Object.values(trailersOf(error))) assert.ok(value.length < 64 << 10);
+      return true;
+    });
+  }
 });
 
 test("a failure after some responses comes after them", async () => {

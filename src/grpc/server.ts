@@ -4,7 +4,7 @@ import { acceptHttp2, type KeepAlive, keepAlive } from "./connection.ts";
 import { Incoming, Outgoing } from "./messages.ts";
 import { fromHeaders, type Metadata, readTimeout } from "./metadata.ts";
 import type { Method } from "./method.ts";
-import { encodeMessage, encodeStatus, GrpcError, STATUS, toGrpcError } from "./status.ts";
+import { GrpcError, STATUS, toGrpcError, trailersOf } from "./status.ts";
 
 /** A call as its handler sees it. */
 export interface ServerCall<I, O> {
@@ -34,9 +34,6 @@ export interface ServerOptions {
 type Entry = (call: Call) => Promise<void>;
 
 const MAX_MESSAGE = 16 << 20;
-/** Trailers are headers: a longer text would not get through. */
-const MAX_TEXT = 64 << 10;
-const MAX_DETAILS = 512 << 10;
 
 /** Methods and what answers them; serves any number of connections. */
 export class GrpcServer {
@@ -238,19 +235,6 @@ class Call implements ServerCall<unknown, unknown> {
       throw new GrpcError(STATUS.internal, `grpc: error unmarshalling request: ${(error as Error).message}`);
     }
   }
-}
-
-function trailersOf(error: GrpcError | undefined): Record<string, string> {
-  if (error === undefined) return { "grpc-status": "0" };
-  const trailers: Record<string, string> = {
-    "grpc-status": String(error.code),
-    "grpc-message": encodeMessage(error.message.slice(0, MAX_TEXT)),
-  };
-  if (error.details.length > 0) {
-    const packed = Buffer.from(encodeStatus(error)).toString("base64");
-    if (packed.length <= MAX_DETAILS) trailers["grpc-status-details-bin"] = packed.replace(/=+$/, "");
-  }
-  return trailers;
 }
 
 function ignore(): void {}

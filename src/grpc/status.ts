@@ -99,6 +99,47 @@ export function encodeMessage(message: string): string {
   return encoded;
 }
 
+/** Clients run by Bun lose the connection over one header of 64 KiB. */
+const MAX_HEADER = 60_000;
+const MAX_TEXT = 16_000;
+
+/** The trailers that tell a call's end. Of a text that is too long the middle is left out, of details those that don't fit. */
+export function trailersOf(error: GrpcError | undefined): Record<string, string> {
+  if (error === undefined) return { "grpc-status": "0" };
+  const message = shortened(error.message);
+  const trailers: Record<string, string> = {
+    "grpc-status": String(error.code),
+    "grpc-message": encodeMessage(message),
+  };
+  const fitting: StatusDetail[] = [];
+  for (const detail of error.details) {
+    const packed = packedStatus(new GrpcError(error.code, message, { details: [...fitting, detail] }));
+    if (packed.length > MAX_HEADER) continue;
+    fitting.push(detail);
+    trailers["grpc-status-details-bin"] = packed;
+  }
+  return trailers;
+}
+
+function packedStatus(error: GrpcError): string {
+  return Buffer.from(encodeStatus(error)).toString("base64").replace(/=+$/, "");
+}
+
+/** Its ends: what failed is said at the beginning, why at the end. */
+function shortened(message: string): string {
+  let half = MAX_TEXT / 2;
+  let short = message.length <= MAX_TEXT ? message : ends(message, half);
+  while (encodeMessage(short).length > MAX_HEADER) {
+    half /= 2;
+    short = ends(message, half);
+  }
+  return short;
+}
+
+function ends(text: string, length: number): string {
+  return `${text.slice(0, length)} … ${text.slice(-length)}`.toWellFormed();
+}
+
 /** What isn't a valid escape stays as it is, as the specification asks. */
 export function decodeMessage(encoded: string): string {
   if (!encoded.includes("%")) return encoded;

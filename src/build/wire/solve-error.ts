@@ -5,6 +5,14 @@ import { GrpcError, STATUS, type StatusDetail } from "../../grpc/status.ts";
 import type { PlannedBuild } from "../builder.ts";
 import { StepError } from "../step-error.ts";
 
+/** Longer files are told in part. */
+const WHOLE = 16_000;
+/** More than clients show before and after what is meant. */
+const LINES_AROUND = 10;
+const MOST_LINES = 40;
+/** Longer lines are not read by people. */
+const WIDEST = 500;
+
 interface Place {
   readonly file: string;
   readonly text: string;
@@ -52,13 +60,24 @@ function placeOf(error: unknown, plan: PlannedBuild | undefined): Place | undefi
 
 /** The lines, and where it is known the part of them that is meant. */
 function sourceOf({ file, text, start, end, columns }: Place): unknown {
+  const data = Buffer.from(linesNear(text, start, end), "utf8").toString("base64");
   return {
-    info: { filename: file, data: Buffer.from(text, "utf8").toString("base64"), language: "Dockerfile" },
+    info: { filename: file, data, language: "Dockerfile" },
     ranges: [
       { start: { line: start, character: 0 }, end: { line: end, character: 0 } },
       ...(columns === undefined ? [] : [rangeOf(columns)]),
     ],
   };
+}
+
+/** Errors travel as headers: of a long file the lines that nobody is shown are empty, so that the others keep their numbers. */
+function linesNear(text: string, start: number, end: number): string {
+  if (text.length <= WHOLE) return text;
+  const first = start - LINES_AROUND;
+  const last = Math.min(end, start + MOST_LINES) + LINES_AROUND;
+  let number = 0;
+  const lines = text.split("\n", last);
+  return lines.map((line) => (++number < first ? "" : line.slice(0, WIDEST))).join("\n");
 }
 
 function rangeOf({ line, start, end }: Columns): unknown {

@@ -146,6 +146,19 @@ describe("a build as buildx asks for it", () => {
     });
   });
 
+  test("fails with the lines around what failed, at their numbers, where the Dockerfile is long", async () => {
+    const lines = Array.from({ length: 4000 }, (_, index) => `RUN echo ${index + 1} ${"x".repeat(index % 900)}`);
+    const vertex = { id: "sha256:7", source: { file: "Dockerfile", start: 3000, end: 3000 } } as Vertex;
+    const error = await failureOf(async (_request, { onPlan }) => {
+      onPlan?.({ text: lines.join("\n"), file: "Dockerfile", graph: { vertices: [] } });
+      throw new StepError(vertex, new GantryError("invalid", "process did not complete"));
+    });
+    const { info } = detailsOf(error)["errdefs.Source+json"] as { info: { data: string } };
+    const told = Buffer.from(info.data, "base64").toString().split("\n");
+    for (const number of [2995, 3000, 3005]) assert.equal(told[number - 1], lines[number - 1]!.slice(0, 500));
+    assert.equal(told[100], "");
+  });
+
   test("fails with the line of a Dockerfile that can't be read", async () => {
     const place = { source: { name: "Other", text: "RUNN x\n" }, range: { start: 1, end: 1 } };
     const error = await failureOf(async () => {
