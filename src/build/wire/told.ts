@@ -71,6 +71,7 @@ class Listener {
   #bytes = 0;
   #ended = false;
   #wake: (() => void) | undefined;
+  #hurry: (() => void) | undefined;
   #room: PromiseWithResolvers<void> | undefined;
 
   constructor(events: readonly BuildEvent[]) {
@@ -93,7 +94,7 @@ class Listener {
       this.#wake = resolve;
       await promise;
       this.#wake = undefined;
-      if (!this.#ended && this.#bytes < BUFFERED / 2) await new Promise((gathered) => setTimeout(gathered, GATHER_MS));
+      if (!this.#ended && this.#bytes < BUFFERED / 2) await this.#gather();
     }
     if (this.#queue.length === 0) return undefined;
     const group = this.#queue;
@@ -107,6 +108,17 @@ class Listener {
   end(): void {
     this.#ended = true;
     this.#wake?.();
+    this.#hurry?.();
+  }
+
+  /** For a while, or until there is nothing more to wait for. */
+  async #gather(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, GATHER_MS);
+    this.#hurry = resolve;
+    await promise;
+    this.#hurry = undefined;
+    clearTimeout(timer);
   }
 
   leave(): void {
