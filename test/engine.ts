@@ -11,7 +11,7 @@ import { Terminal } from "./terminal.ts";
 
 const CHECKOUT = fileURLToPath(new URL("..", import.meta.url));
 const GANTRYD = join(CHECKOUT, "bin/gantryd");
-const GANTRY = join(CHECKOUT, "bin/gantry");
+export const GANTRY = join(CHECKOUT, "bin/gantry");
 const DOCKER = findProgram("docker");
 const READY_MS = 30_000;
 const END_MS = 20_000;

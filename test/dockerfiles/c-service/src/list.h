@@ -1,0 +1,1 @@
+int list_length(const void *list);

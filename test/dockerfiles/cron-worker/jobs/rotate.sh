@@ -1,0 +1,2 @@
+#!/bin/sh
+mv log log.1

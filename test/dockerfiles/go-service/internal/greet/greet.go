@@ -1,0 +1,5 @@
+package greet
+
+import "own.example/words"
+
+func Text() string { return words.Hello }

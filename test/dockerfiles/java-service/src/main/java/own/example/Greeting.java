@@ -1,0 +1,5 @@
+package own.example;
+
+final class Greeting {
+  static final String TEXT = "hello";
+}

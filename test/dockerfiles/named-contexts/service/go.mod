@@ -1,0 +1,1 @@
+module own.example/service

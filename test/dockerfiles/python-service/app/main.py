@@ -1,0 +1,6 @@
+from flasklike import route
+
+
+@route("/")
+def app():
+    return "hello"

@@ -1,0 +1,3 @@
+import workers
+
+bind = "0.0.0.0:8000"
