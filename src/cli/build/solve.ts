@@ -5,15 +5,22 @@ import { asDuplex } from "../../client/duplex.ts";
 import { GrpcClient } from "../../grpc/client.ts";
 import type { Prepared } from "./request.ts";
 
-/** Has the engine build; rejects with a `GrpcError`. `onStatus` hears of everything until then. */
+/** A connection for what is asked of the engine. */
+export async function connectControl(client: EngineClient): Promise<GrpcClient> {
+  return new GrpcClient(asDuplex(await client.hijack("/grpc", { protocol: "h2c" })));
+}
+
+/**
+ * Has the engine build; rejects with a `GrpcError`. `onStatus` hears of everything until then. The connection is closed
+ * afterwards.
+ */
 export async function solve(
-  client: EngineClient,
+  control: GrpcClient,
   prepared: Prepared,
   build: { readonly ref: string; readonly session: string },
   onStatus: (status: StatusResponse) => void,
   signal: AbortSignal,
 ): Promise<ReadonlyMap<string, string>> {
-  const control = new GrpcClient(asDuplex(await client.hijack("/grpc", { protocol: "h2c" })));
   try {
     const request = create(SolveRequestSchema, {
       Ref: build.ref,
