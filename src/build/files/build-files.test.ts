@@ -221,6 +221,10 @@ describe("COPY, ADD and WORKDIR", () => {
     await copy("/a", "/z", { owner: { user: "nobody", group: undefined } });
     assert.equal(ids("z"), "0:0");
     assert.match(logged, /nobody is not in \/etc\/passwd/);
+    await copy("/a", "/y", { owner: { user: "web", group: "nobody" } });
+    await copy("/a", "/x", { owner: { user: 7, group: "nobody" } });
+    assert.deepEqual(["y", "x"].map(ids), ["33:34", "7:7"]);
+    assert.match(logged, /nobody is not in \/etc\/group/);
   });
 
   it("gives what it makes the mode that is said, folders too, in numbers or chmod's symbols", async () => {

@@ -11,14 +11,14 @@ const MOST_BYTES = 10 << 20;
 const LARGEST_ID = 0xffff_fffe;
 
 /**
- * Who an owner is in a root. A user's own group is that of `/etc/passwd`, or its number. What has no entry is root, as
- * BuildKit has it, and `onMissing` is told.
+ * Who an owner is in a root. A user's own group is that of `/etc/passwd`, or its number. A user without an entry is root,
+ * a group without one the user's own, as BuildKit has it, and `onMissing` is told.
  */
 export function resolveOwner(root: number, { user, group }: Owner, onMissing: (what: string) => void): Ids {
   const uid = idOf(user);
   const own = uid === undefined ? findUser(root, String(user), onMissing) : { uid, gid: uid };
   if (group === undefined) return own;
-  return { uid: own.uid, gid: idOf(group) ?? findGroup(root, String(group), onMissing) };
+  return { uid: own.uid, gid: idOf(group) ?? findGroup(root, String(group), onMissing) ?? own.gid };
 }
 
 /** undefined for a name. */
@@ -39,13 +39,13 @@ function findUser(root: number, name: string, onMissing: (what: string) => void)
   return { uid: 0, gid: 0 };
 }
 
-function findGroup(root: number, name: string, onMissing: (what: string) => void): number {
+function findGroup(root: number, name: string, onMissing: (what: string) => void): number | undefined {
   for (const row of rowsOf(root, "/etc/group")) {
     const gid = numberOf(row[2]);
     if (row[0] === name && gid !== undefined) return gid;
   }
-  onMissing(`group ${name} is not in /etc/group of the image: the owner's group is root`);
-  return 0;
+  onMissing(`group ${name} is not in /etc/group of the image: the owner's own group is taken`);
+  return undefined;
 }
 
 function* rowsOf(root: number, path: string): Generator<string[]> {
