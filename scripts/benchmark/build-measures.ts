@@ -57,6 +57,16 @@ const buildKit = (peer: Peer, path: string, ...more: readonly string[]): number 
     ? peer.time(["build", "-q", "-t", "built", ...more, path], 1, { cli: OLD_CLIENT!, env: { DOCKER_BUILDKIT: "1" } })
     : build(peer, path, ...more);
 
+const archiveOf = (path: string): Buffer => execFileSync("tar", ["-C", path, "-c", "."], { maxBuffer: 64 << 20 });
+
+/** Milliseconds of a classic build of an archive, without a client. */
+async function posted(peer: Peer, archive: Buffer): Promise<number> {
+  const began = performance.now();
+  const { text } = await peer.call("POST", "/build?t=built&q=1&rm=1", archive);
+  if (text.includes('"error"')) throw new Error(`${peer.name}: ${text}`);
+  return performance.now() - began;
+}
+
 const cleaned = (peer: Peer): Promise<string> => peer.output("builder", "prune", "-af");
 
 const noBuildKit = OLD_CLIENT === undefined ? "no docker client with BuildKit in it is installed" : false;
@@ -98,6 +108,27 @@ export const BUILD_MEASURES: readonly Measure[] = [
     },
     after: cleaned,
   }),
+  {
+    name: "`POST /build` of five steps, all of them cached",
+    unit: "ms",
+    group: "builds",
+    rounds: 15,
+    warmUp: 3,
+    once: async (peer) => posted(peer, archiveOf(service())),
+    after: cleaned,
+  },
+  {
+    name: "`POST /build` of five steps, one source file changed",
+    unit: "ms",
+    group: "builds",
+    rounds: 9,
+    warmUp: 2,
+    once: async (peer) => {
+      edit(join(service(), "src/file-7"));
+      return posted(peer, archiveOf(service()));
+    },
+    after: cleaned,
+  },
   ...pair({
     name: `\`build\` of ${WORKS} RUN steps, none cached: times what the commands take in one container`,
     unit: "×",
