@@ -63,6 +63,8 @@ export interface BuildRequest {
   readonly cacheFrom: readonly CacheReference[];
   readonly cacheTo: readonly CacheReference[];
   readonly attestations: ReadonlyMap<"provenance" | "sbom", ReadonlyMap<string, string>>;
+  /** The frontend's options as the client gave them, for provenance: all that counts of them is above. */
+  readonly options?: Readonly<Record<string, string>>;
   /** Seconds since 1970; of the build argument SOURCE_DATE_EPOCH. */
   readonly sourceDateEpoch?: number;
   readonly explain: boolean;

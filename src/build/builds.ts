@@ -103,6 +103,7 @@ export class Builds implements Builder {
     counts: { steps: number; cachedSteps: number },
   ): Promise<Omit<BuildResult, "warnings">> {
     const { plan: makePlan, results, solver, sources } = this.#ports;
+    const startedAt = Date.now();
     await using inputs = sources.open(request, { signal, onEvent });
     const { file, ignore, text } = await inputs.dockerfile();
     const plan = await makePlan({
@@ -128,6 +129,9 @@ export class Builds implements Builder {
         targets,
         steps: () => solving.steps(ids),
         graph: plan.graph,
+        dockerfile: { text, file },
+        sources: () => solving.sources,
+        startedAt,
         signal,
         onEvent,
       });

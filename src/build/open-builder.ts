@@ -9,6 +9,8 @@ import type { Registries } from "../remote/registry.ts";
 import type { StepRunner } from "../runtime/step.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
 import type { Store } from "../state/store.ts";
+import { Attestor } from "./attest/attestor.ts";
+import { ScanRoot } from "./attest/scan/scan-root.ts";
 import type { Builder, CacheArchives, FailedSteps } from "./builder.ts";
 import { Builds } from "./builds.ts";
 import { StepCache } from "./cache/step-cache.ts";
@@ -38,6 +40,8 @@ export interface BuilderPorts {
   readonly log: Logger;
   /** The program of the threads that copy and digest: files/worker.ts, or what it was bundled to. */
   readonly filesWorker: string;
+  /** The program of the threads that look for packages: attest/scan/worker.ts, likewise. */
+  readonly scanWorker: string;
   readonly settings: () => BuilderSettings;
 }
 
@@ -105,6 +109,7 @@ export function openBuilder(ports: BuilderPorts): OpenBuilder {
     tempRoot: join(execRoot, "build/outputs"),
     platform: hostPlatform(),
     archives: steps.archives,
+    attestor: new Attestor({ scan: new ScanRoot({ worker: ports.scanWorker }) }),
   });
   const builds = new Builds({ sources, plan, solver, results, history, upkeep });
   let closing: Promise<void> | undefined;

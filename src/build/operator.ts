@@ -16,6 +16,8 @@ export interface Operator<O extends Operation = Operation> {
 export interface ResolvedSource {
   /** Equal keys are equal contents. undefined: only what is read of it counts (a client's folder). */
   readonly key: string | undefined;
+  /** What others know the contents by: of an image's manifest, a commit (`sha1:…`), a file's bytes. */
+  readonly digest?: string;
   /** Fetches it, if it is not here. The caller disposes of it. */
   root(): Promise<Root | undefined>;
 }

@@ -1,5 +1,5 @@
 import type { BuildOptions, BuildRequest, CacheUsage, FailedSteps } from "./builder.ts";
-import type { ExecOperation, FilesOperation, Graph, PlannedTarget } from "./graph.ts";
+import type { ExecOperation, FilesOperation, Graph, PlannedTarget, Vertex } from "./graph.ts";
 import type { Operator, Operators, SelectionDigest } from "./operator.ts";
 import type { IgnorePatterns, PlanPorts } from "./plan/types.ts";
 import type { Root } from "./root.ts";
@@ -80,8 +80,21 @@ export interface ExportInput {
   readonly steps: () => readonly CachedStep[];
   /** What was planned. */
   readonly graph?: Graph;
+  /** The Dockerfile, as it was read. */
+  readonly dockerfile?: { readonly text: string; readonly file: string };
+  /** The sources that were asked what they are. */
+  readonly sources?: () => readonly UsedSource[];
+  /** Unix milliseconds. */
+  readonly startedAt?: number;
   readonly signal: AbortSignal;
   readonly onEvent: BuildOptions["onEvent"];
+}
+
+/** Where a build's contents come from. */
+export interface UsedSource {
+  readonly vertex: Vertex;
+  /** Of an image's manifest, a commit (`sha1:…`) or a file's bytes; undefined where nobody knows it. */
+  readonly digest: string | undefined;
 }
 
 export interface Exported {

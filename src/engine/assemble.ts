@@ -75,6 +75,9 @@ const LAYER_WORKER = fileURLToPath(
 const FILES_WORKER = fileURLToPath(
   new URL(`../build/files/worker${extname(fileURLToPath(import.meta.url))}`, import.meta.url),
 );
+const SCAN_WORKER = fileURLToPath(
+  new URL(`../build/attest/scan/worker${extname(fileURLToPath(import.meta.url))}`, import.meta.url),
+);
 
 function besideUs(helper: string): string {
   const own = fileURLToPath(import.meta.url);
@@ -303,6 +306,7 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
     ...{ dataRoot, execRoot, content, snapshots, store, events, images, registries, log },
     runner: new Steps({ log, networks, runtime, settings: standing.settings }),
     filesWorker: FILES_WORKER,
+    scanWorker: SCAN_WORKER,
     settings: () => builderSettings(standing.config()),
   });
   undo.defer(() => build?.close());

@@ -212,7 +212,7 @@ export class ImageStore implements ImageRegistry {
   }
 
   /** The whole image of an id, with a name or fetched for a build; undefined if it isn't here. */
-  base(id: string): Pick<ImageRecord, "config" | "layers"> | undefined {
+  base(id: string): Pick<ImageRecord, "config" | "layers" | "manifest"> | undefined {
     const { bases, records } = this.#context;
     return records.whole(id) ?? bases.get(id)?.image;
   }

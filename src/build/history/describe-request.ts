@@ -1,5 +1,6 @@
 import { formatPlatform } from "../../oci/platform.ts";
 import type { BuildRecord, BuildRequest, ContextSource } from "../builder.ts";
+import { withoutPassword } from "../shown-address.ts";
 
 const LONGEST_VALUE = 4096;
 const MOST_ATTRIBUTES = 500;
@@ -61,5 +62,5 @@ function contextName(context: ContextSource): string {
 }
 
 function presentable(value: string): string {
-  return value.replace(/(\w:\/\/)[^/@\s]*@/g, "$1xxxxx@").slice(0, LONGEST_VALUE);
+  return withoutPassword(value).slice(0, LONGEST_VALUE);
 }

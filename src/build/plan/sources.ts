@@ -8,6 +8,7 @@ import { familiarString, formatReference, parseNormalized, tagNameOnly } from ".
 import type { GitUrl } from "../git-url.ts";
 import { parseGitUrl } from "../git-url.ts";
 import type { LocalOperation, Operation } from "../graph.ts";
+import { withoutPassword } from "../shown-address.ts";
 import type { DraftVertex } from "./draft-graph.ts";
 import type { Origin, OriginImage } from "./stage-state.ts";
 import type { IgnorePatterns, PlanInput } from "./types.ts";
@@ -147,7 +148,8 @@ export function gitVertex(git: GitUrl, keepGitDir: boolean | undefined, name?: s
     keepGitDir: git.keepGitDir ?? keepGitDir ?? false,
     ...(git.checksum !== undefined && { checksum: git.checksum }),
   };
-  const title = name ?? `[internal] load git source ${git.remote}${git.ref === "" ? "" : `#${git.ref}`}`;
+  const title =
+    name ?? `[internal] load git source ${withoutPassword(git.remote)}${git.ref === "" ? "" : `#${git.ref}`}`;
   return { operation, inputs: [], name: title, stage: "", site: `git/${git.remote}` };
 }
 

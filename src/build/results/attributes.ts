@@ -48,6 +48,8 @@ export interface ImageFields {
   /** Files are no younger than the epoch. */
   readonly rewriteTimestamps: boolean;
   readonly annotations: readonly Annotation[];
+  /** Also statements that are meant for indexes in registries alone. */
+  readonly inlineAttestations: boolean;
 }
 
 export interface Annotation {
@@ -128,10 +130,10 @@ function readOutput({ type, attributes }: BuildOutput, request: BuildRequest): O
     if (type === "docker" && request.platforms.length > 1) {
       throw read.error("docker exporter does not currently support exporting manifest lists");
     }
-    return { type: "layout", variant: type, tar, image: imageFields(read, request) };
+    return { type: "layout", variant: type, tar, image: imageFields(read, request, false) };
   }
   read.refuseOthers(KNOWN.image, { annotations: true });
-  const image = imageFields(read, request);
+  const image = imageFields(read, request, true);
   const push = read.flag("push", type === "registry");
   const pushByDigest = read.flag("push-by-digest", false);
   read.flag("unpack", true);
@@ -157,7 +159,7 @@ function readOutput({ type, attributes }: BuildOutput, request: BuildRequest): O
   };
 }
 
-function imageFields(read: Attributes, request: BuildRequest): ImageFields {
+function imageFields(read: Attributes, request: BuildRequest, isRegistry: boolean): ImageFields {
   const form = read.form();
   const ociTypes = read.flag("oci-mediatypes", true);
   const ociArtifact = read.flag("oci-artifact", false);
@@ -170,7 +172,7 @@ function imageFields(read: Attributes, request: BuildRequest): ImageFields {
   if (read.flag("prefer-nondist-layers", false)) {
     throw read.error("prefer-nondist-layers is not supported: foreign layers stay what they are");
   }
-  read.flag("attestation-inline", true);
+  const inlineAttestations = read.flag("attestation-inline", isRegistry);
   const annotations = read.annotations();
   if (!ociTypes && annotations.length > 0) {
     throw read.error('cannot export annotations with "oci-mediatypes=false"');
@@ -184,7 +186,7 @@ function imageFields(read: Attributes, request: BuildRequest): ImageFields {
   const epoch = read.epoch() ?? request.sourceDateEpoch;
   const rewriteTimestamps = read.flag("rewrite-timestamp", epoch !== undefined) && epoch !== undefined;
   const names = read.names().map((name) => requireName(tagNameOnly(name)));
-  return { names, form, ociTypes, ociArtifact, epoch, rewriteTimestamps, annotations };
+  return { names, form, ociTypes, ociArtifact, epoch, rewriteTimestamps, annotations, inlineAttestations };
 }
 
 /** `compression`, `compression-level` and `force-compression`, of outputs and of caches. */

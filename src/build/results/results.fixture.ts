@@ -60,7 +60,7 @@ export interface FixtureOptions {
   readonly root?: string;
   readonly store?: Store;
   readonly registries?: ImagePorts["registries"];
-  readonly attest?: ResultsPorts["attest"];
+  readonly attestor?: ResultsPorts["attestor"];
   /** Default overlay2. */
   readonly driver?: "vfs";
   /** Snapshots that the cache keeps. */
@@ -105,7 +105,7 @@ export function openResults(t: Pick<TestContext, "after">, options: FixtureOptio
     rename,
     tempRoot: join(root, "outputs"),
     platform: AMD64,
-    ...(options.attest !== undefined && { attest: options.attest }),
+    ...(options.attestor !== undefined && { attestor: options.attestor }),
   });
   const session = new FakeClient();
   const events: BuildEvent[] = [];

@@ -7,6 +7,7 @@ import { describe } from "../../oci/image-config.ts";
 import { formatPlatform } from "../../oci/platform.ts";
 import { formatReference, parseNormalized, type Reference } from "../../oci/reference.ts";
 import type { Snapshotter } from "../../snapshots/snapshotter.ts";
+import type { Attestor } from "../attest/attestor.ts";
 import type { BuildOptions, BuildRequest, CacheArchives } from "../builder.ts";
 import { exportCache, inlineRecords, readCacheTargets, wantsInline } from "../cache-transport/cache-export.ts";
 import { checkCacheSources, importCaches } from "../cache-transport/cache-import.ts";
@@ -16,14 +17,7 @@ import type { Roots } from "../roots.ts";
 import type { BuildSession } from "../session.ts";
 import { type ImageFields, type ImageOutput, type Output, readOutputs, type TreeOutput } from "./attributes.ts";
 import { type BuiltImage, buildImage, type InlineCache } from "./built-image.ts";
-import {
-  type Attestation,
-  type AttestedImage,
-  configType,
-  type ImagePackage,
-  manifestFor,
-  packageImages,
-} from "./image-package.ts";
+import { configType, type ImagePackage, manifestFor, packageImages } from "./image-package.ts";
 import { layoutTar, sendLayout } from "./layout.ts";
 import { ResultProgress } from "./result-progress.ts";
 import { squash } from "./squash.ts";
@@ -40,12 +34,8 @@ export interface ResultsPorts {
   readonly platform: Platform;
   /** What cache mounts hold, for caches that have it. */
   readonly archives?: CacheArchives;
-  /** What is said of a result; `image` is undefined where the output is its files. */
-  readonly attest?: (
-    input: ExportInput,
-    target: SolvedTarget,
-    image: AttestedImage | undefined,
-  ) => Promise<readonly Attestation[]>;
+  /** Says of results what was asked for; without one nothing is said. */
+  readonly attestor?: Pick<Attestor, "attest" | "check" | "told">;
 }
 
 const AS_IS: LayerForm = { compression: "uncompressed", force: false };
@@ -58,6 +48,7 @@ export function createResults(ports: ResultsPorts): BuildResults {
       readOutputs(request);
       readCacheTargets(request);
       checkCacheSources(request);
+      ports.attestor?.check(request);
     },
     export: (input) => exportResults(ports, input),
     imports: (request, options) => importsOf(ports, request, options),
@@ -84,6 +75,7 @@ async function exportResults(ports: ResultsPorts, input: ExportInput): Promise<E
   const caches = readCacheTargets(input.request);
   await using assembly = await ports.images.assemble();
   const exporting = new Exporting(ports, input, assembly);
+  exporting.tellProvenance();
   for (const [index, output] of outputs.entries()) await exporting.write(output, String(index));
   for (const cache of caches) {
     const told = await exportCache(cache, {
@@ -129,6 +121,17 @@ class Exporting {
     this.#ports = ports;
     this.#input = input;
     this.#assembly = assembly;
+  }
+
+  /** As BuildKit's clients show it. */
+  tellProvenance(): void {
+    const { targets } = this.#input;
+    for (const solved of targets) {
+      const told = this.#ports.attestor?.told(this.#input, solved);
+      if (told === undefined) return;
+      const end = targets.length === 1 ? "" : `/${formatPlatform(solved.target.platform)}`;
+      this.metadata.set(`buildx.build.provenance${end}`, Buffer.from(told).toString("base64"));
+    }
   }
 
   /** `id` is the output's number. */
@@ -277,7 +280,8 @@ class Exporting {
     const { signal, targets } = this.#input;
     const trees: Tree[] = [];
     for (const solved of targets) {
-      const attestations = (await this.#ports.attest?.(this.#input, solved, undefined)) ?? [];
+      const occasion = { names: [], withInline: false };
+      const attestations = (await this.#ports.attestor?.attest(this.#input, solved, occasion)) ?? [];
       trees.push({ solved, attestations });
     }
     const options = { output, tempRoot: this.#ports.tempRoot, signal };
@@ -336,13 +340,14 @@ class Exporting {
     defaultForm: LayerForm,
     isThere?: (digest: string) => Promise<boolean>,
   ): Promise<ImagePackage> {
-    const { attest } = this.#ports;
+    const { attestor } = this.#ports;
+    const occasion = { names: fields.names.map(formatReference), withInline: fields.inlineAttestations };
     return packageImages(this.#assembly, images, {
       fields,
       defaultForm,
       signal: this.#input.signal,
       ...(isThere !== undefined && { isThere }),
-      attest: async (one) => (await attest?.(this.#input, one.image.target, one)) ?? [],
+      attest: async (one) => (await attestor?.attest(this.#input, one.image.target, { ...occasion, image: one })) ?? [],
     });
   }
 

@@ -5,7 +5,7 @@ import type { Ingredients, InputIngredients } from "../cache/record.ts";
 import { explain } from "../explain.ts";
 import type { Graph, Operation, Vertex, VertexId } from "../graph.ts";
 import type { Operator, OperatorContext, ResolvedSource, SelectionDigest } from "../operator.ts";
-import type { CachedStep, CacheImport } from "../parts.ts";
+import type { CachedStep, CacheImport, UsedSource } from "../parts.ts";
 import type { BuildEvent, Explanation, OnBuildEvent, VertexState } from "../progress.ts";
 import type { Root } from "../root.ts";
 import { StepError } from "../step-error.ts";
@@ -31,6 +31,7 @@ interface Node {
   /** The same of anything that it is made of. */
   readonly hasAnew: boolean;
   source?: Promise<ResolvedSource>;
+  resolved?: ResolvedSource;
   definition?: Promise<string | undefined>;
   key?: Promise<string>;
   root?: Promise<Root | undefined>;
@@ -82,6 +83,13 @@ export class Solving implements AsyncDisposable {
   get counts(): { readonly steps: number; readonly cached: number } {
     const steps = [...this.#nodes.values()].filter(({ vertex }) => !isSource(vertex.operation));
     return { steps: steps.length, cached: this.#cached };
+  }
+
+  /** The sources that were asked what they are, by now. */
+  get sources(): readonly UsedSource[] {
+    return [...this.#nodes.values()].flatMap(({ resolved, vertex }) =>
+      resolved === undefined ? [] : [{ vertex, digest: resolved.digest }],
+    );
   }
 
   /**
@@ -209,7 +217,8 @@ export class Solving implements AsyncDisposable {
     this.#begin(node);
     try {
       const operator = this.#solver.ports.operators[operation.kind] as Operator<typeof operation>;
-      return await operator.resolve!(operation, this.#contextOf(node));
+      node.resolved = await operator.resolve!(operation, this.#contextOf(node));
+      return node.resolved;
     } catch (error) {
       this.#fail(node, error);
       throw error;

@@ -152,7 +152,9 @@ export class BaseImages implements CacheHolder {
   ): Promise<ResolvedSource> {
     const config = this.#ports.images.base(id)?.config ?? this.#described.get(id)?.config ?? this.#underWay(id);
     if (config === undefined) throw new GantryError("not-found", `No such image: ${reference}`);
-    return this.#source(id, config, reference, vertex.id, onEvent, signal);
+    const digest = this.#described.get(id)?.digest ?? this.#ports.images.base(id)?.manifest.digest;
+    const source = this.#source(id, config, reference, vertex.id, onEvent, signal);
+    return { ...source, ...(digest !== undefined && { digest }) };
   }
 
   async #resolveLayout(

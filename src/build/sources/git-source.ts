@@ -96,7 +96,8 @@ export class GitSource implements CacheHolder {
     }
     const subdir = cleanSubdir(operation.subdir);
     const key = sha256Of(JSON.stringify(["git", wanted.commit, subdir, keepGitDir, keepGitDir ? remote : ""]));
-    return { key, root: () => this.#root(operation, wanted, subdir, options) };
+    const digest = `${wanted.commit.length === 64 ? "sha256" : "sha1"}:${wanted.commit}`;
+    return { key, digest, root: () => this.#root(operation, wanted, subdir, options) };
   }
 
   async usage(): Promise<readonly CacheUsage[]> {

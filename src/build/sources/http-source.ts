@@ -99,6 +99,7 @@ export class HttpSource implements CacheHolder {
       const known = nameOf(operation, undefined);
       return {
         key: keyOf(operation, checksum, known, ""),
+        digest: checksum,
         root: async () => this.#root(operation, await this.#fetch(operation, options)),
       };
     }
@@ -106,6 +107,7 @@ export class HttpSource implements CacheHolder {
     const name = nameOf({ ...operation, url }, meta.filename);
     return {
       key: keyOf(operation, meta.digest, name, meta.lastModified ?? ""),
+      digest: meta.digest,
       root: () => this.#root(operation, meta),
     };
   }

@@ -65,7 +65,7 @@ export function readOptions(options: FrontendOptions): BuildParts {
     noCache,
     noCacheFilter,
     pull: readResolveMode(options["image-resolve-mode"] ?? ""),
-    network: readNetwork(options["force-network-mode"] ?? ""),
+    network: readNetwork(options),
     extraHosts: readHosts(options["add-hosts"] ?? ""),
     limits: readLimits(options),
     call: readCall(options.requestid ?? ""),
@@ -143,9 +143,13 @@ function readResolveMode(mode: string): boolean {
   throw new GantryError("invalid", `invalid image-resolve-mode: ${mode}`);
 }
 
-function readNetwork(mode: string): string {
+/** BuildKit knows no networks by name; a client of Gantry's own, which has options of its own, may name one. */
+function readNetwork(options: FrontendOptions): string {
+  const mode = options["force-network-mode"] ?? "";
   if (mode === "" || mode === "sandbox" || mode === "default") return "default";
   if (mode === "none" || mode === "host") return mode;
+  const isOwn = Object.keys(options).some((name) => name.startsWith("gantry:"));
+  if (isOwn && /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(mode)) return mode;
   throw new GantryError("invalid", `invalid netmode ${mode}`);
 }
 

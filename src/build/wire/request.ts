@@ -55,6 +55,7 @@ export function buildRequest(asked: Asked): BuildRequest {
     id: asked.id,
     session,
     ...parts,
+    options,
     ...filesOf(asked),
     entitlements: asked.entitlements.map(entitlement),
     outputs: parts.call === "build" ? asked.exporters.map(readOutput) : [],

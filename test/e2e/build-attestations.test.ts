@@ -1,0 +1,233 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { GitRepository, GitServer, gitPrograms } from "../../src/build/sources/git-server.fixture.ts";
+import { startEngine, type TestEngine } from "../engine.ts";
+import { registryMissing, startRegistry } from "../registry.ts";
+
+const STATUS = `Package: made
+Status: install ok installed
+Maintainer: Some One <one@example.com>
+Architecture: amd64
+Source: making (1.0-0)
+Version: 1.0-1
+Description: a package
+`;
+const OS = 'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian"\n';
+const MODULE = JSON.stringify({ name: "@scope/left", version: "1.2.3", license: "MIT" });
+
+/** A statement's parts that these tests look into; its predicate is what they test. */
+interface Statement {
+  readonly _type: string;
+  readonly predicateType: string;
+  readonly subject: readonly { readonly name: string; readonly digest: { readonly sha256: string } }[];
+  // biome-ignore lint/suspicious/noExplicitAny: a test looks into documents whose shape is what it tests
+  readonly predicate: any;
+}
+
+describe("attestations", () => {
+  let engine: TestEngine;
+
+  before(async () => {
+    engine = await startEngine();
+  });
+  after(() => engine?.[Symbol.asyncDispose]());
+
+  function folder(files: Readonly<Record<string, string>>): string {
+    const path = mkdtempSync(join(engine.root, "context-"));
+    for (const [name, text] of Object.entries(files)) {
+      mkdirSync(dirname(join(path, name)), { recursive: true });
+      writeFileSync(join(path, name), text);
+    }
+    return path;
+  }
+
+  async function build(...args: readonly string[]): Promise<string> {
+    const { code, stderr } = await engine.gantry("build", ...args);
+    assert.equal(code, 0, stderr);
+    return stderr;
+  }
+
+  async function refused(...args: readonly string[]): Promise<string> {
+    const { code, stderr } = await engine.gantry("build", ...args);
+    assert.equal(code, 1, stderr);
+    return stderr;
+  }
+
+  function statement(path: string): Statement {
+    return JSON.parse(readFileSync(path, "utf8"));
+  }
+
+  test("lie beside files: what is in them, how they came about, and the digest of each", async () => {
+    const context = folder({
+      Dockerfile: "FROM scratch\nCOPY root /\n",
+      "root/etc/os-release": OS,
+      "root/var/lib/dpkg/status": STATUS,
+      "root/app/node_modules/@scope/left/package.json": MODULE,
+    });
+    const out = join(engine.root, "out");
+    await build("--sbom", "--provenance=mode=min,version=v1", "--output", `type=local,dest=${out}`, context);
+    const bom = statement(join(out, "sbom.spdx.json"));
+    assert.equal(bom._type, "https://in-toto.io/Statement/v0.1");
+    assert.equal(bom.predicateType, "https://spdx.dev/Document");
+    assert.equal(bom.predicate.spdxVersion, "SPDX-2.3");
+    const found = bom.predicate.packages
+      .slice(1)
+      .map((one: Record<string, unknown>) => [
+        one.name,
+        one.versionInfo,
+        one.licenseDeclared,
+        (one.externalRefs as { referenceLocator: string }[])[0]!.referenceLocator,
+      ]);
+    assert.deepEqual(found, [
+      ["made", "1.0-1", "NOASSERTION", "pkg:deb/debian/made@1.0-1?arch=amd64&distro=debian-12&upstream=making%401.0-0"],
+      ["@scope/left", "1.2.3", "MIT", "pkg:npm/%40scope/left@1.2.3"],
+    ]);
+    const provenance = statement(join(out, "provenance.json"));
+    assert.equal(provenance.predicateType, "https://slsa.dev/provenance/v1");
+    assert.deepEqual(provenance.predicate.buildDefinition.externalParameters.request.locals, [
+      { name: "context" },
+      { name: "dockerfile" },
+    ]);
+    const digests = new Map(provenance.subject.map(({ digest, name }) => [name, digest.sha256]));
+    assert.deepEqual([...digests.keys()].sort(), [
+      "app/node_modules/@scope/left/package.json",
+      "etc/os-release",
+      "var/lib/dpkg/status",
+    ]);
+    assert.equal(digests.get("etc/os-release"), createHash("sha256").update(OS).digest("hex"));
+  });
+
+  test("tell of secrets nothing but their ids, and of arguments only where all is to be told", async () => {
+    const secret = join(engine.root, "secret");
+    writeFileSync(secret, "canary-of-a-secret");
+    const context = folder({
+      Dockerfile: [
+        "FROM busybox",
+        "ARG WHO",
+        'RUN --mount=type=secret,id=token test -s /run/secrets/token && echo "$WHO" > /who',
+      ].join("\n"),
+    });
+    const shared = ["--secret", `id=token,src=${secret}`, "--build-arg", "WHO=nobody", context];
+    const inMode = async (mode: string): Promise<{ text: string; told: Statement }> => {
+      const out = join(engine.root, `out-${mode}`);
+      const metadata = join(engine.root, `metadata-${mode}`);
+      const output = ["--output", `type=local,dest=${out}`, "--metadata-file", metadata];
+      await build(`--attest=type=provenance,mode=${mode}`, ...output, ...shared);
+      const text = readFileSync(join(out, "provenance.json"), "utf8");
+      const { "buildx.build.provenance": shown } = JSON.parse(readFileSync(metadata, "utf8"));
+      const told = JSON.parse(text) as Statement;
+      // Clients are shown the short one of both.
+      assert.deepEqual(shown.materials, told.predicate.materials);
+      assert.equal(shown.buildConfig, undefined);
+      return { text, told };
+    };
+    const max = await inMode("max");
+    const { buildConfig, invocation, materials, metadata } = max.told.predicate;
+    assert.doesNotMatch(max.text, /canary/);
+    assert.deepEqual(invocation.parameters.secrets, [{ id: "token", optional: true }]);
+    assert.equal(invocation.parameters.args["build-arg:WHO"], "nobody");
+    assert.match(materials[0].uri, /^pkg:docker\/busybox@latest\?platform=linux%2F/);
+    assert.match(materials[0].digest.sha256, /^[0-9a-f]{64}$/);
+    const kinds = buildConfig.llbDefinition.map(({ op }: { op: { kind: string } }) => op.kind);
+    assert.deepEqual(kinds, ["image", "exec"]);
+    assert.deepEqual(buildConfig.llbDefinition[1].inputs, ["step0:0"]);
+    const { infos, locations } = metadata["https://mobyproject.org/buildkit@v1#metadata"].source;
+    assert.match(Buffer.from(infos[0].data, "base64").toString(), /^FROM busybox/);
+    assert.deepEqual(locations.step1.locations[0].ranges, [{ start: { line: 3 }, end: { line: 3 } }]);
+    assert.equal(metadata.completeness.parameters, true);
+    const min = await inMode("min");
+    assert.doesNotMatch(min.text, /nobody|canary/);
+    assert.equal(min.told.predicate.buildConfig, undefined);
+    assert.equal(min.told.predicate.metadata.completeness.parameters, false);
+  });
+
+  test("go to registries in the index of their image", { skip: registryMissing() }, async () => {
+    await using registry = await startRegistry();
+    const context = folder({ Dockerfile: "FROM busybox\nCOPY . /made\n", "node_modules/x/package.json": MODULE });
+    const name = `${registry.host}/made/attested:1`;
+    const output = ["--output", `type=registry,name=${name},registry.insecure=true`];
+    await build("--sbom", "--provenance=mode=max", ...output, context);
+    const fetchJson = async (path: string) => {
+      const Accept = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
+      const answer = await fetch(`http://${registry.host}/v2/made/attested/${path}`, { headers: { Accept } });
+      assert.equal(answer.status, 200, path);
+      return JSON.parse(await answer.text());
+    };
+    const index = await fetchJson("manifests/1");
+    const [image, attested] = index.manifests;
+    assert.deepEqual(attested.platform, { architecture: "unknown", os: "unknown" });
+    assert.deepEqual(attested.annotations, {
+      "vnd.docker.reference.digest": image.digest,
+      "vnd.docker.reference.type": "attestation-manifest",
+    });
+    const { layers } = await fetchJson(`manifests/${attested.digest}`);
+    const [bom, provenance] = await Promise.all(
+      layers.map(({ digest }: { digest: string }) => fetchJson(`blobs/${digest}`)),
+    );
+    assert.deepEqual(
+      layers.map(({ annotations }: { annotations: object }) => annotations),
+      [
+        { "in-toto.io/predicate-type": "https://spdx.dev/Document" },
+        { "in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2" },
+      ],
+    );
+    const [subject] = provenance.subject;
+    assert.equal(`sha256:${subject.digest.sha256}`, image.digest);
+    assert.deepEqual(bom.subject, provenance.subject);
+    assert.match(subject.name, /^pkg:docker\/.+\/made\/attested@1\?platform=linux%2F/);
+    const manifest = await fetchJson(`manifests/${image.digest}`);
+    const { layers: told } = provenance.predicate.metadata["https://mobyproject.org/buildkit@v1#metadata"];
+    const digests = manifest.layers.map(({ digest }: { digest: string }) => digest);
+    const [last] = Object.values(told).map((chains) => (chains as { digest: string }[][])[0]);
+    assert.deepEqual(
+      last?.map(({ digest }) => digest),
+      digests,
+    );
+  });
+
+  test("name the commit of a repository that is built, and no password of its address", {
+    skip: gitPrograms() === undefined && "git-http-backend is not installed",
+  }, async () => {
+    const repositories = folder({ "app.git/Dockerfile": "FROM scratch\nCOPY file /\n", "app.git/file": "1" });
+    const commit = new GitRepository(join(repositories, "app.git")).commit("first");
+    await using server = await GitServer.start(repositories);
+    const url = `${server.url.replace("://", "://me:hidden@")}/app.git/.git#main`;
+    const out = join(engine.root, "out-git");
+    await build("--provenance=mode=max", "--output", `type=local,dest=${out}`, url);
+    const text = readFileSync(join(out, "provenance.json"), "utf8");
+    assert.doesNotMatch(text, /hidden/);
+    const { invocation, materials, metadata } = (JSON.parse(text) as Statement).predicate;
+    const uri = `${server.url.replace("://", "://xxxxx@")}/app.git/.git#main`;
+    assert.deepEqual(materials, [{ uri, digest: { sha1: commit } }]);
+    assert.deepEqual(invocation.configSource, { uri, digest: { sha1: commit }, entryPoint: "Dockerfile" });
+    assert.deepEqual(metadata.completeness, { parameters: true, environment: true, materials: true });
+    assert.equal(metadata["https://mobyproject.org/buildkit@v1#hermetic"], true);
+  });
+
+  test("are refused in one sentence where they can't be made", async () => {
+    const context = folder({ Dockerfile: "FROM scratch\nCOPY Dockerfile /\n" });
+    assert.match(
+      await refused("--attest=type=sbom,generator=some/scanner", context),
+      /cannot make an SBOM with the generator "some\/scanner": the engine scans by itself/,
+    );
+    assert.match(await refused("--provenance=mode=much", context), /invalid mode "much": provenance has min and max/);
+    assert.match(await refused("--provenance=version=v3", context), /invalid provenance SLSA version: v3/);
+  });
+
+  test("a step reaches by name what is on the network that the build is on", async () => {
+    const run = async (...args: readonly string[]): Promise<void> => {
+      const { code, stderr } = await engine.gantry(...args);
+      assert.equal(code, 0, stderr);
+    };
+    await run("network", "create", "workshop");
+    await run("run", "-d", "--name", "neighbour", "--network", "workshop", "busybox", "sleep", "600");
+    const context = folder({ Dockerfile: "FROM busybox\nRUN ping -c 1 -W 5 neighbour\n" });
+    await build("--network", "workshop", context);
+    assert.match(await refused("--network", "nowhere", "--no-cache", context), /network nowhere not found/);
+    await run("rm", "-f", "neighbour");
+    await run("network", "rm", "workshop");
+  });
+});
