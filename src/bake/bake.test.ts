@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type Bake, readBake, showBake } from "./bake.ts";
+import { type Bake, readBake, readDefinition, showBake } from "./bake.ts";
 import type { Target } from "./target.ts";
 
 interface Asked {
@@ -198,6 +198,14 @@ target "lint" {
 `;
 
 describe("targets of Bake files", () => {
+  test("are known by name without one of them being asked for", () => {
+    const text = 'target "a" {\n  description = "first"\n}\ngroup "g" {\n  targets = ["a"]\n}\n';
+    const { targets, groups } = readDefinition([{ name: "docker-bake.hcl", text }], { env: {}, localPlatform: "x/y" });
+    assert.equal(targets.get("a")?.own.description, "first");
+    assert.deepEqual([...groups.keys()], ["g"]);
+    assert.throws(() => bake(text), { message: "failed to find target default: there are g, a" });
+  });
+
   test("the group default is built where nothing is named, contexts of others before it", () => {
     const { groups, targets } = bake(FILE);
     assert.deepEqual([...groups], [["default", ["app", "db"]]]);

@@ -13,14 +13,18 @@ export interface BakeFile {
   readonly text: string;
 }
 
-export interface BakeOptions {
+/** What the files may ask about this machine. */
+export interface BakeSurroundings {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** `linux/amd64`: what BAKE_LOCAL_PLATFORM says. */
+  readonly localPlatform: string;
+}
+
+export interface BakeOptions extends BakeSurroundings {
   /** Names of targets and groups, with `*` and `?`; none means `default`. */
   readonly names: readonly string[];
   /** Values of `--set`. */
   readonly overrides: readonly string[];
-  readonly env: Readonly<Record<string, string | undefined>>;
-  /** `linux/amd64`: what BAKE_LOCAL_PLATFORM says. */
-  readonly localPlatform: string;
 }
 
 export interface Bake {
@@ -49,18 +53,20 @@ export const DEFAULT_FILES: readonly string[] = [
   "docker-bake.override.hcl",
 ];
 
-/** Says what is to be built. Throws invalid (an `HclError` names the place) or not-found. */
-export function readBake(files: readonly BakeFile[], options: BakeOptions): Bake {
-  const env = (name: string): string | undefined => options.env[name];
+/** What there is to build. Throws invalid (an `HclError` names the place). */
+export function readDefinition(files: readonly BakeFile[], { env, localPlatform }: BakeSurroundings): Definition {
   const builtin = new Map([
     ["BAKE_CMD_CONTEXT", "cwd://"],
-    ["BAKE_LOCAL_PLATFORM", options.localPlatform],
+    ["BAKE_LOCAL_PLATFORM", localPlatform],
   ]);
-  const definition = define(
-    files.map((file) => bodyOf(file, options.env)),
-    env,
-    builtin,
-  );
+  const bodies = files.map((file) => bodyOf(file, env));
+  return define(bodies, (name) => env[name], builtin);
+}
+
+/** Says what is to be built. Throws invalid (an `HclError` names the place) or not-found. */
+export function readBake(files: readonly BakeFile[], options: BakeOptions): Bake {
+  const definition = readDefinition(files, options);
+  const env = (name: string): string | undefined => options.env[name];
   const overrides = options.overrides.flatMap((text) => {
     const one = parseOverride(text, env);
     return one === undefined ? [] : [one];

@@ -107,7 +107,7 @@ function compareOperations(then: Operation, now: Operation): string[] {
 }
 
 /** Lines that only one of them has, in their order. */
-export function diffLines(then: readonly string[], now: readonly string[], prefix: string): string[] {
+function diffLines(then: readonly string[], now: readonly string[], prefix: string): string[] {
   const kept = common(then, now);
   const rows: string[] = [];
   let [at, other] = [0, 0];

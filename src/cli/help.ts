@@ -22,7 +22,8 @@ function sorted(rows: readonly Listed[]): readonly Listed[] {
 }
 
 function listing(rows: readonly Listed[]): string {
-  return rows.map((row) => `  ${row.name.padEnd(11)} ${row.short}\n`).join("");
+  const width = Math.max(11, ...rows.map(({ name }) => name.length));
+  return rows.map((row) => `  ${row.name.padEnd(width)} ${row.short}\n`).join("");
 }
 
 export function rootHelp(globals: readonly FlagSpec[]): string {

@@ -160,7 +160,7 @@ export function withShell(config: ImageProcess, { words, shell }: CommandLine): 
 }
 
 /** An absolute path, from one that may be relative to the working folder. */
-export function workdirBelow(current: string, path: string): string {
+function workdirBelow(current: string, path: string): string {
   if (path === "") throw invalid("normalizing workdir: cannot normalize nothing");
   return cleanPath(path.startsWith("/") ? path : `/${current}/${path}`);
 }

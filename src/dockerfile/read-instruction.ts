@@ -102,7 +102,7 @@ export function readInclude(node: Node): IncludeInstruction {
 }
 
 /** The comment that begins with a name, without it. */
-export function descriptionOf(comments: readonly string[], name: string): string {
+function descriptionOf(comments: readonly string[], name: string): string {
   if (name === "") return "";
   return comments.find((comment) => comment.startsWith(`${name} `))?.slice(name.length + 1) ?? "";
 }

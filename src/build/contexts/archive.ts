@@ -2,7 +2,7 @@ import { closeSync, constants, mkdirSync, openSync } from "node:fs";
 import { Readable } from "node:stream";
 import { GantryError } from "../../base/errors.ts";
 import { fstatat, O_PATH, openBeneath } from "../../kernel/path.ts";
-import { compressionOf, decompress } from "../../oci/compression.ts";
+import { decompress } from "../../oci/compression.ts";
 import { TarParser } from "../../oci/tar/parser.ts";
 import { extractArchive } from "../../snapshots/unpack-tree.ts";
 import type { ContentIndex } from "../root.ts";
@@ -109,11 +109,6 @@ export class ArchiveIndex implements ContentIndex {
   close(): void {
     closeSync(this.#root);
   }
-}
-
-/** Whether a stream that begins so is a tar, compressed or not. */
-export function looksPacked(start: Uint8Array): boolean {
-  return compressionOf(start) !== "none" || isTar(Buffer.from(start));
 }
 
 /** A header with the right checksum, or the end mark of an empty archive. */

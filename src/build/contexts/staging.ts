@@ -97,7 +97,7 @@ export function dressFolder(dir: number, name: string, dress: Dress): void {
   }
 }
 
-export function setTime(dir: number, name: string, nanoseconds: bigint): void {
+function setTime(dir: number, name: string, nanoseconds: bigint): void {
   const rest = ((nanoseconds % BILLION) + BILLION) % BILLION;
   const time = { seconds: Number((nanoseconds - rest) / BILLION), nanoseconds: Number(rest) };
   utimensat(dir, name, time, time);

@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { csvFields } from "../../base/csv.ts";
-import { GantryError, messageOf } from "../../base/errors.ts";
+import { GantryError } from "../../base/errors.ts";
+import { errorLine } from "../error-line.ts";
 
 /** BuildKit's own limit. */
 const MAX_BYTES = 500 << 10;
@@ -61,7 +62,7 @@ function checkedFile(path: string): string {
   try {
     size = statSync(path).size;
   } catch (error) {
-    throw new GantryError("invalid", `failed to stat ${path}: ${messageOf(error)}`);
+    throw new GantryError("invalid", `failed to stat ${path}: ${errorLine(error)}`);
   }
   if (size > MAX_BYTES) throw new GantryError("invalid", `secret ${path} too big. max size 500KB`);
   return path;

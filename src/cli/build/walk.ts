@@ -4,6 +4,7 @@ import { GantryError, hasCode, messageOf } from "../../base/errors.ts";
 import { GO_MODE, goModeOf, hasGoMode } from "../../base/go-mode.ts";
 import type { Stat } from "../../buildkit/packet.ts";
 import { type FolderMatch, PatternMatcher } from "../../dockerfile/pattern-matcher.ts";
+import { errorLine } from "../error-line.ts";
 
 const NO_XATTRS: ReadonlyMap<string, Uint8Array> = new Map();
 
@@ -236,7 +237,7 @@ export function realFolder(path: string): string {
   } catch (error) {
     if (hasCode(error, "ENOENT"))
       throw new GantryError("invalid", `unable to prepare context: path ${JSON.stringify(path)} not found`);
-    throw new GantryError("invalid", `unable to prepare context: ${messageOf(error)}`);
+    throw new GantryError("invalid", `unable to prepare context: ${errorLine(error)}`);
   }
   throw new GantryError("invalid", `unable to prepare context: path ${JSON.stringify(path)} is not a directory`);
 }

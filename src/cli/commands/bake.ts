@@ -1,11 +1,18 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { arch } from "node:os";
-import { type Bake, type BakeFile, type BakeTarget, DEFAULT_FILES, readBake, showBake } from "../../bake/bake.ts";
+import { existsSync, writeFileSync } from "node:fs";
+import {
+  type Bake,
+  type BakeSurroundings,
+  type BakeTarget,
+  readBake,
+  readDefinition,
+  showBake,
+} from "../../bake/bake.ts";
 import type { Entry, Target } from "../../bake/target.ts";
-import { GantryError, hasCode, messageOf } from "../../base/errors.ts";
+import { GantryError, messageOf } from "../../base/errors.ts";
 import { ramInBytes } from "../../base/units.ts";
 import type { Asked } from "../build/asked.ts";
+import { bakeSurroundings, readBakeFiles } from "../build/bake-files.ts";
 import { PROGRESS_FLAGS, progressOf } from "../build/flags.ts";
 import { untilInterrupted } from "../build/interrupt.ts";
 import { type Built, metadataOf, type RunOptions, runBuild } from "../build/run.ts";
@@ -38,8 +45,8 @@ export const bake: Command = {
   ],
   async run(call) {
     const { flags } = call;
-    const read = readFiles(call);
-    if (flags.changed("list")) return list(read, flags.text("list"));
+    if (flags.changed("list")) return list(call);
+    const read = bakeOf(call);
     if (flags.bool("print")) {
       print(showBake(read));
       return 0;
@@ -48,21 +55,19 @@ export const bake: Command = {
   },
 };
 
-function readFiles({ flags, args }: Call): Bake {
-  const names = flags.list("file");
-  const files = names.length > 0 ? names.map(readOne) : DEFAULT_FILES.filter((name) => existsSync(name)).map(readOne);
-  if (files.length === 0) {
-    throw new GantryError("not-found", `couldn't find a bake definition: there is none of ${DEFAULT_FILES.join(", ")}`);
-  }
+function bakeOf({ flags, args }: Call): Bake {
+  return readBake(readBakeFiles(flags.list("file")), {
+    ...surroundingsOf({ flags }),
+    names: args,
+    overrides: [...flags.list("set"), ...shorthands({ flags })],
+  });
+}
+
+function surroundingsOf({ flags }: Pick<Call, "flags">): BakeSurroundings {
   const given = Object.fromEntries(
     flags.list("var").map((row) => [row.split("=")[0]!, row.slice(row.indexOf("=") + 1)]),
   );
-  return readBake(files, {
-    names: args,
-    overrides: [...flags.list("set"), ...shorthands({ flags })],
-    env: { ...process.env, ...given },
-    localPlatform: `linux/${arch() === "x64" ? "amd64" : arch()}`,
-  });
+  return bakeSurroundings({ ...process.env, ...given });
 }
 
 function shorthands({ flags }: Pick<Call, "flags">): string[] {
@@ -81,19 +86,13 @@ function shorthands({ flags }: Pick<Call, "flags">): string[] {
   ];
 }
 
-function readOne(name: string): BakeFile {
-  try {
-    return name === "-" ? { name: "stdin", text: readFileSync(0, "utf8") } : { name, text: readFileSync(name, "utf8") };
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) throw new GantryError("not-found", `cannot read ${name}: there is no such file`);
-    throw new GantryError("invalid", `cannot read ${name}: ${messageOf(error)}`);
-  }
-}
-
-function list({ definition }: Bake, what: string): number {
+/** Needs no target of a name: it is for those who don't know one yet. */
+function list({ flags }: Call): number {
+  const what = flags.text("list");
   if (what !== "targets" && what !== "variables") {
     throw new GantryError("invalid", `cannot list ${JSON.stringify(what)}: there are targets and variables`);
   }
+  const definition = readDefinition(readBakeFiles(flags.list("file")), surroundingsOf({ flags }));
   const rows =
     what === "variables"
       ? definition.variables.map(({ name, value, description = "" }) => [

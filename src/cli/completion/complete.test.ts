@@ -96,6 +96,24 @@ test("registries are those that there are credentials for", async () => {
   assert.deepEqual(await completions(engine, "gantry manifest annotate --arch am"), ["amd64", ":"]);
 });
 
+test("stages, targets and builds are those of the files that are named and of the history", async () => {
+  await using engine = await completionEngine();
+  const rows = [{ Id: "abc", Name: "shop (app)" }];
+  engine.answers.set("/gantry/build/history", (_, response) => void response.end(JSON.stringify(rows)));
+  const file = join(engine.folder, "Dockerfile");
+  writeFileSync(file, "FROM a AS deps\nFROM deps AS app\nRUN x\nFROM app\n");
+  const bake = join(engine.folder, "docker-bake.hcl");
+  writeFileSync(bake, 'group "all" {\n  targets = ["web"]\n}\ntarget "web" {\n  description = "The site"\n}\n');
+  assert.deepEqual(await completions(engine, `gantry build -f ${file} --target `), ["deps\ta", "app\tdeps", ":"]);
+  assert.deepEqual(await completions(engine, `gantry build ${engine.folder} --target a`), ["app\tdeps", ":"]);
+  assert.deepEqual(await completions(engine, `gantry bake -f ${bake} `), ["web\tThe site", "all\tweb", ":"]);
+  assert.deepEqual(await completions(engine, "gantry builder history inspect "), ["abc\tshop (app)", ":"]);
+  assert.deepEqual(await completions(engine, "gantry build --call o"), ["outline", ":"]);
+  assert.deepEqual(await completions(engine, "gantry build --target x -f /dev/null --target "), [":"]);
+  assert.deepEqual(await completions(engine, "gantry builder build --output type=l"), ["type=local,dest=", ":nospace"]);
+  assert.deepEqual(await completions(engine, "gantry build "), [":folders"]);
+});
+
 test("a line is cut into words as the shell cuts it", () => {
   assert.deepEqual(wordsOf('a \'b c\' "d\\"e" f\\ g '), ["a", "b c", 'd"e', "f g", ""]);
   assert.deepEqual(wordsOf("a ''"), ["a", ""]);

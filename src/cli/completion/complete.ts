@@ -46,8 +46,9 @@ async function candidatesOf(words: readonly string[], globals: readonly FlagSpec
   const settled = start.settled();
   const asked = (walk: FlagWalk): Asked => {
     const settings = settingsFrom(settled);
-    const flag = (name: string) => walk.settled().text(name);
-    return { settings, client: () => engineClient(settings), flag, args: walk.args };
+    const flags = walk.settled();
+    const read = { flag: (name: string) => flags.text(name), flagList: (name: string) => flags.list(name) };
+    return { settings, client: () => engineClient(settings), ...read, args: walk.args };
   };
   const value = start.pending ?? start.valueIn(word);
   if (value !== undefined && start.args.length === 0)

@@ -21,13 +21,14 @@ export interface Asked {
   readonly client: () => Promise<EngineClient>;
   /** Values of a flag that were given before. */
   readonly flag: (name: string) => string;
+  readonly flagList: (name: string) => readonly string[];
   /** The arguments before. */
   readonly args: readonly string[];
 }
 
 export type Source = (asked: Asked, word: string) => Promise<Candidates> | Candidates;
 
-async function ask<T>(
+export async function ask<T>(
   asked: Asked,
   path: string,
   query: Readonly<Record<string, string | boolean | undefined>> = {},

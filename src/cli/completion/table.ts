@@ -18,6 +18,13 @@ import {
   volumes,
 } from "./sources.ts";
 
+/** What these read with is loaded only where it is asked for. */
+const ofBuilds =
+  (name: "bakeTargets" | "builds" | "stages"): Source =>
+  async (asked, word) =>
+    await (await import("./build-sources.ts"))[name](asked, word);
+const [bakeTargets, builds, stages] = [ofBuilds("bakeTargets"), ofBuilds("builds"), ofBuilds("stages")];
+
 const running = containers("running");
 const containerObjects = containers();
 const any = anyOf(containerObjects, images, networks, volumes);
@@ -102,6 +109,13 @@ export const ARGUMENTS: Readonly<Record<string, readonly Source[]>> = {
   "context update": [contexts, nothing],
   "context use": [contexts, nothing],
   "system doctor": [among("kernel", "cgroup", "storage", "network", "dns", "clock", "limits", "version", "engine")],
+  "image build": [folders, nothing],
+  "builder build": [folders, nothing],
+  "builder history inspect": [builds, nothing],
+  "builder history logs": [builds, nothing],
+  "builder history open": [builds, nothing],
+  "builder history rm": [builds],
+  " bake": [bakeTargets],
   " completion": [among("bash", "fish", "zsh"), nothing],
   " login": [registries, nothing],
   " logout": [registries, nothing],
@@ -130,6 +144,15 @@ const NETWORK_OPTIONS: Readonly<Record<string, readonly string[]>> = {
 const begun =
   (...values: readonly string[]): Source =>
   () => ({ values, also: "nospace" });
+const BUILD_NETWORKS = among("default", "host", "none");
+const BUILD_OUTPUTS = begun(
+  "type=docker",
+  "type=image",
+  "type=local,dest=",
+  "type=oci,dest=",
+  "type=registry",
+  "type=tar,dest=",
+);
 const YES_NO = among("true", "false");
 const shared = prefixed("container:", containerObjects);
 const capabilities = among(...CAPABILITIES.split(" "));
@@ -137,6 +160,10 @@ const capabilities = among(...CAPABILITIES.split(" "));
 /** Values of flags, alike for all commands unless the command is named. */
 export const FLAG_VALUES: Readonly<Record<string, Source>> = {
   "": nothing,
+  allow: among("network.host", "security.insecure"),
+  "cache-from": begun("type=inline", "type=local,src=", "type=registry,ref="),
+  "cache-to": begun("type=inline", "type=local,dest=", "type=registry,ref="),
+  call: among("build", "check", "outline", "targets"),
   "cap-add": capabilities,
   "cap-drop": capabilities,
   cgroupns: among("host", "private"),
@@ -151,28 +178,40 @@ export const FLAG_VALUES: Readonly<Record<string, Source>> = {
     begun(...(NETWORK_OPTIONS[asked.flag("driver") || "bridge"] ?? []))(asked, word),
   "volume create --driver": plugins("Volume"),
   "volume create --opt": begun("device=", "o=", "size=", "type="),
+  deny: among("private"),
   "env-file": files,
+  file: files,
   format: among("json", "table"),
   from: contexts,
   "health-on-failure": among("kill", "none", "restart", "stop"),
+  iidfile: files,
   input: files,
   "image verify --output": among("json", "text"),
   ipc: anyOf(among("host", "none", "private", "shareable"), shared),
   key: files,
   "label-file": files,
   link: containerObjects,
+  " bake --list": among("targets", "variables"),
   "log-driver": anyOf(plugins("Log"), among("none")),
   "log-level": among("debug", "info", "warn", "error", "fatal"),
   "log-opt": (asked) => ({
     values: ["max-size=", "max-file=", "labels=", "env=", "tag="].filter(() => asked.flag("log-driver") !== "none"),
     also: "nospace",
   }),
+  "metadata-file": files,
   mount: begun("type=bind,src=", "type=image,src=", "type=tmpfs,dst=", "type=volume,src="),
   network: anyOf(networks, shared),
+  "image build --network": BUILD_NETWORKS,
+  "builder build --network": BUILD_NETWORKS,
+  "no-cache-filter": stages,
+  "on-failure": among("shell"),
   output: files,
+  "image build --output": BUILD_OUTPUTS,
+  "builder build --output": BUILD_OUTPUTS,
   pid: anyOf(among("host"), shared),
   platform: PLATFORMS,
   policy: files,
+  progress: among("auto", "none", "plain", "quiet", "rawjson", "tty"),
   pull: among("always", "missing", "never"),
   restart: among("always", "no", "on-failure", "unless-stopped"),
   runtime: runtimes,
@@ -181,10 +220,13 @@ export const FLAG_VALUES: Readonly<Record<string, Source>> = {
   ),
   signal: among(...SIGNALS),
   "stop-signal": among(...SIGNALS),
+  secret: begun("id="),
+  ssh: among("default"),
   "storage-opt": among("size="),
   tlscacert: files,
   tlscert: files,
   tlskey: files,
+  target: stages,
   tail: among("all", "10", "100", "1000"),
   type: among("container", "image", "network", "volume"),
   userns: among("host"),

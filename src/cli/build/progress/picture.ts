@@ -198,7 +198,7 @@ interface StageRow {
 const STEP_NAME = /^\[(?:([^\]]*?) )?(\d+)\/(\d+)\] (?!FROM )/;
 
 /** Steps by their stages: `[build 2/5] RUN make` is the second of `build`. What belongs to no stage is left out. */
-export function stagesOf(steps: readonly Step[]): readonly StageRow[] {
+function stagesOf(steps: readonly Step[]): readonly StageRow[] {
   const stages = new Map<string, { readonly at: number; readonly step: Step }[]>();
   const stageByDigest = new Map<string, string>();
   for (const step of steps) {
