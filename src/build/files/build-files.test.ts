@@ -235,6 +235,8 @@ describe("COPY, ADD and WORKDIR", () => {
     const mode = (path: string) => (statSync(join(root, path)).mode & 0o7777).toString(8);
     await copy("/d", "/a", { mode: 0o604 });
     assert.deepEqual(["a", "a/run", "a/sub", "a/sub/x"].map(mode), ["604", "604", "604", "604"]);
+    await copy("/d/run", "/made/here/run", { mode: 0o4711 });
+    assert.deepEqual(["made", "made/here", "made/here/run"].map(mode), ["711", "711", "4711"]);
     await copy("/d", "/b", { mode: "go=u,o-w" });
     assert.deepEqual(["b/run", "b/sub/x"].map(mode), ["664", "775"]);
     await refuses(copy("/d", "/c", { mode: "99" }), /^invalid chmod parameter: '99'/);

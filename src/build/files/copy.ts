@@ -162,7 +162,8 @@ class FilesWriter {
   /** Where a source goes, the folder for it made. */
   #prepareTarget(name: string, stat: FileStat, action: CopyAction, look: Look): string {
     const { target, contentsOnly } = action;
-    const mode = typeof action.mode === "number" ? action.mode : NEW_FOLDER_MODE;
+    // A set-uid program's mode is none for the folders above it.
+    const mode = typeof action.mode === "number" ? action.mode & 0o777 : NEW_FOLDER_MODE;
     const isFolder = isFolderStat(stat);
     const isSaidFolder = target.endsWith("/") || target.endsWith("/.");
     const asked = isSaidFolder ? target : posix.dirname(target);
