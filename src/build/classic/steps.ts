@@ -12,8 +12,6 @@ export interface ClassicStep {
   readonly vertices: readonly VertexId[];
   readonly isFrom: boolean;
   readonly isRun: boolean;
-  /** The last of its stage. */
-  readonly isLast: boolean;
   /**
    * The base image's, or what stands for the image that the classic builder would have made here: twelve hexadecimal
    * digits; empty for FROM scratch.
@@ -47,7 +45,6 @@ export function classicSteps({ text, file, graph }: PlannedBuild): ClassicStep[]
         vertices,
         isFrom: index === 0,
         isRun: index > 0 && "kind" in row && row.kind === "run",
-        isLast: index === rows.length - 1,
         id: isScratch ? "" : index === 0 && image !== undefined ? image : id,
       });
     }
