@@ -23,7 +23,7 @@ export const SCAN_LIMITS: ScanLimits = { entries: 2_000_000, depth: 100, package
 
 const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const MOST_SMALL = 1 << 20;
-const MOST_LICENCE = 256 << 10;
+const MOST_LICENCE = MOST_SMALL;
 const MOST_NOTES = 100;
 const MOST_PATH = 4000;
 const CHUNK = 1 << 20;
