@@ -1,12 +1,24 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { hasCode } from "../base/errors.ts";
 import { bindMount, unmount } from "../kernel/mount.ts";
-import { removeTree } from "./remove-tree.ts";
+import { removeTree, removeTreeSync } from "./remove-tree.ts";
 
 test("two that remove one tree at once both succeed", async () => {
   const root = mkdtempSync(join(tmpdir(), "gantry-remove-"));
@@ -19,6 +31,34 @@ test("two that remove one tree at once both succeed", async () => {
     }
     await Promise.all([removeTree(dir, "tree"), removeTree(dir, "tree")]);
     assert.equal(existsSync(join(root, "tree")), false);
+  } finally {
+    closeSync(dir);
+    rmSync(root, { recursive: true, force: true });
+  }
+});
+
+test("large files are freed when their removal has ended, and nothing of them stays open", async () => {
+  const root = mkdtempSync(join(tmpdir(), "gantry-remove-"));
+  const dir = openSync(root, "r");
+  const openFiles = () => readdirSync("/proc/self/fd").map((fd) => linkOf(`/proc/self/fd/${fd}`));
+  try {
+    mkdirSync(join(root, "tree/folder"), { recursive: true });
+    for (const name of ["tree/one", "tree/folder/two", "alone"])
+      writeFileSync(join(root, name), Buffer.alloc(20 << 20));
+    linkSync(join(root, "tree/one"), join(root, "elsewhere"));
+    await removeTree(dir, "tree");
+    await removeTree(dir, "alone");
+    assert.deepEqual(readdirSync(root), ["elsewhere"]);
+    assert.deepEqual(
+      openFiles().filter((path) => path.startsWith(`${root}/`)),
+      [],
+    );
+    writeFileSync(join(root, "tree"), Buffer.alloc(20 << 20));
+    removeTreeSync(dir, "tree");
+    assert.deepEqual(
+      openFiles().filter((path) => path.startsWith(`${root}/`)),
+      [],
+    );
   } finally {
     closeSync(dir);
     rmSync(root, { recursive: true, force: true });
@@ -63,3 +103,11 @@ test("nothing below a mount is removed", async () => {
     rmSync(root, { recursive: true, force: true });
   }
 });
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
