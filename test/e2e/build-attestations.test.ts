@@ -207,6 +207,16 @@ describe("attestations", () => {
     assert.equal(metadata["https://mobyproject.org/buildkit@v1#hermetic"], true);
   });
 
+  test("are nowhere where an image is kept, which is said", async () => {
+    const context = folder({ Dockerfile: "FROM scratch\nCOPY Dockerfile /\n" });
+    assert.match(await build("--sbom", "-t", "kept", context), /the store keeps the image without its attestations/);
+    assert.doesNotMatch(await build("-t", "kept", context), /without its attestations/);
+    assert.doesNotMatch(
+      await build("--provenance=inline-only=true", "-t", "kept", context),
+      /without its attestations/,
+    );
+  });
+
   test("are refused in one sentence where they can't be made", async () => {
     const context = folder({ Dockerfile: "FROM scratch\nCOPY Dockerfile /\n" });
     assert.match(

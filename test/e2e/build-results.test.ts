@@ -68,7 +68,7 @@ test("puts an index of several platforms, annotated and attested, and nothing of
   const attest = async () => [{ predicateType: "https://slsa.dev/provenance/v1", fileName: "provenance.json", bytes }];
   const fixture = openResults(t, {
     registries: made,
-    attestor: { attest, check: () => {}, told: () => undefined },
+    attestor: { attest, check: () => {}, isAsked: () => false, told: () => undefined },
   });
   const root = makeTestRoot();
   t.after(() => removeTestRoot(root));

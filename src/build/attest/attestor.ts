@@ -39,6 +39,12 @@ export class Attestor {
     readAttestOptions(request);
   }
 
+  /** Whether statements are asked for that are not only for indexes of images. */
+  isAsked(request: ExportInput["request"]): boolean {
+    const { provenance, sbom } = readAttestOptions(request);
+    return [provenance, sbom].some((options) => options?.inlineOnly === false);
+  }
+
   /** The statements about one result. Nothing where nothing was asked for. */
   async attest(input: ExportInput, solved: SolvedTarget, occasion: Occasion): Promise<readonly Attestation[]> {
     const { provenance, sbom } = readAttestOptions(input.request);

@@ -10,6 +10,8 @@ test("nothing is attested of a build that asks for nothing, or that takes it bac
   assert.deepEqual(readAttestOptions({ attestations: new Map() }), {});
   assert.deepEqual(read("provenance", { disabled: "true" }), {});
   assert.deepEqual(read("sbom", { false: "" }), {});
+  assert.deepEqual(read("sbom", { enabled: "false" }), {});
+  assert.deepEqual(read("sbom", { type: "sbom", enabled: "true" }), { sbom: { inlineOnly: false } });
   assert.deepEqual(read("sbom", { disabled: "false" }), { sbom: { inlineOnly: false } });
 });
 
@@ -17,6 +19,7 @@ test("provenance tells all unless it is asked for less", () => {
   const plain = { mode: "max", version: "v0.2", builderId: "", reproducible: false, inlineOnly: false };
   assert.deepEqual(read("provenance", {}).provenance, plain);
   assert.deepEqual(read("provenance", { true: "" }).provenance, plain);
+  assert.deepEqual(read("provenance", { type: "provenance" }).provenance, plain);
   assert.deepEqual(
     read("provenance", { mode: "min", version: "v1", "builder-id": "x", reproducible: "1", "inline-only": "" })
       .provenance,

@@ -21,8 +21,8 @@ export interface AttestOptions {
 type Attributes = ReadonlyMap<string, string>;
 
 const KNOWN: Readonly<Record<"provenance" | "sbom", readonly string[]>> = {
-  provenance: ["builder-id", "disabled", "inline-only", "mode", "reproducible", "version"],
-  sbom: ["disabled", "inline-only"],
+  provenance: ["builder-id", "disabled", "enabled", "inline-only", "mode", "reproducible", "version"],
+  sbom: ["disabled", "enabled", "inline-only"],
 };
 
 /** Reads what a request says of attestations; throws `invalid` or `unsupported` for what can't be. */
@@ -46,13 +46,14 @@ function isWanted(type: "provenance" | "sbom", attributes: Attributes | undefine
         `cannot make an SBOM with the generator ${JSON.stringify(value)}: the engine scans by itself, leave generator= out`,
       );
     }
-    if (KNOWN[type].includes(name)) continue;
+    // Some clients say the type once more.
+    if (KNOWN[type].includes(name) || (name === "type" && value === type)) continue;
     throw new GantryError(
       "invalid",
       `unknown attribute ${JSON.stringify(name)} of the attestation ${type}: it has ${KNOWN[type].join(", ")}`,
     );
   }
-  return !flag(type, attributes, "disabled");
+  return !flag(type, attributes, "disabled") && (!attributes.has("enabled") || flag(type, attributes, "enabled"));
 }
 
 function provenanceOptions(attributes: Attributes): ProvenanceOptions {

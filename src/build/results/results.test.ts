@@ -307,7 +307,9 @@ test("puts several platforms into one index, in the order that was asked for, wi
 test("adds what is attested of an image to its index, and beside its files", async (t) => {
   const bytes = Buffer.from('{"predicate":1}');
   const attest = async () => [{ predicateType: "https://slsa.dev/provenance/v1", fileName: "provenance.json", bytes }];
-  const fixture = openResults(t, { attestor: { attest, check: () => {}, told: () => undefined } });
+  const fixture = openResults(t, {
+    attestor: { attest, check: () => {}, isAsked: () => false, told: () => undefined },
+  });
   const target = fixture.target(await fixture.steps({ a: "1" }));
   await fixture.export([target], [outputOf("oci"), outputOf("tar", { "attestation-prefix": "my-" })]);
   const files = await archiveOf(fixture.session.files.get("0")!);

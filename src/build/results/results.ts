@@ -35,7 +35,7 @@ export interface ResultsPorts {
   /** What cache mounts hold, for caches that have it. */
   readonly archives?: CacheArchives;
   /** Says of results what was asked for; without one nothing is said. */
-  readonly attestor?: Pick<Attestor, "attest" | "check" | "told">;
+  readonly attestor?: Pick<Attestor, "attest" | "check" | "isAsked" | "told">;
 }
 
 const AS_IS: LayerForm = { compression: "uncompressed", force: false };
@@ -156,6 +156,9 @@ class Exporting {
       progress.warn(
         `the store keeps the image for ${kept} alone: an index of all platforms goes to registries and archives`,
       );
+    }
+    if (output.store && !output.push && this.#ports.attestor?.isAsked(this.#input.request)) {
+      progress.warn("the store keeps the image without its attestations: they go to registries and archives alone");
     }
     if (output.store) await this.#store(output, images, progress);
     for (const name of output.push ? fields.names : []) await this.#push(output, images, name, progress);
