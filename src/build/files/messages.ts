@@ -1,4 +1,4 @@
-import type { ErrorKind } from "../../base/errors.ts";
+import type { FromThread, ToThread } from "../../base/threads.ts";
 import type { FilesOperation } from "../graph.ts";
 import type { Reading } from "./digest.ts";
 
@@ -18,17 +18,15 @@ export interface FilesOutcome {
   readonly files?: readonly (readonly [string, string])[] | undefined;
 }
 
-export type ToFilesWorker =
-  | { readonly do: "begin"; readonly id: number; readonly order: FilesOrder }
-  | { readonly do: "abort"; readonly id: number };
+/** What an order that runs may be told. */
+export interface FilesWord {
+  readonly do: "abort";
+}
 
-export type FromFilesWorker =
-  | { readonly did: "warn"; readonly id: number; readonly text: string }
-  | { readonly did: "end"; readonly id: number; readonly outcome: FilesOutcome }
-  | {
-      readonly did: "fail";
-      readonly id: number;
-      readonly kind: ErrorKind | undefined;
-      readonly message: string;
-      readonly code: string | undefined;
-    };
+/** What it tells before its end. */
+export interface FilesNews {
+  readonly warning: string;
+}
+
+export type ToFilesWorker = ToThread<FilesOrder, FilesWord>;
+export type FromFilesWorker = FromThread<FilesOutcome, FilesNews>;

@@ -1,6 +1,6 @@
 // A thread that copies and digests files. What it is told and tells is in messages.ts.
 import { parentPort } from "node:worker_threads";
-import { GantryError, messageOf } from "../../base/errors.ts";
+import { failureOf } from "../../base/failure.ts";
 import { doOrder } from "./job.ts";
 import type { FilesOrder, FromFilesWorker, ToFilesWorker } from "./messages.ts";
 
@@ -18,12 +18,10 @@ async function begin(id: number, order: FilesOrder): Promise<void> {
   const abort = new AbortController();
   running.set(id, abort);
   try {
-    const onWarning = (text: string): void => tell({ did: "warn", id, text });
-    tell({ did: "end", id, outcome: await doOrder(order, { signal: abort.signal, onWarning }) });
+    const onWarning = (warning: string): void => tell({ did: "news", id, news: { warning } });
+    tell({ did: "end", id, result: await doOrder(order, { signal: abort.signal, onWarning }) });
   } catch (error) {
-    const kind = error instanceof GantryError ? error.kind : undefined;
-    const { code } = error as { code?: unknown };
-    tell({ did: "fail", id, kind, message: messageOf(error), code: typeof code === "string" ? code : undefined });
+    tell({ did: "fail", id, failure: failureOf(error) });
   } finally {
     running.delete(id);
   }

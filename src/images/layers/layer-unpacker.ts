@@ -1,10 +1,11 @@
 import { GantryError } from "../../base/errors.ts";
+import { errorOf } from "../../base/failure.ts";
 import type { LayerDraft } from "../../snapshots/snapshotter.ts";
 import type { LayerSettings, LayerWish } from "../ports.ts";
 import type { LayerRecord } from "../record.ts";
 import type { Flight } from "./flight.ts";
 import type { Unpacked } from "./unpack-messages.ts";
-import { errorOf, type Unpacking, UnpackThreads } from "./unpack-threads.ts";
+import { type Unpacking, UnpackThreads } from "./unpack-threads.ts";
 
 export interface LayerUnpackerPorts {
   /** Path of worker.ts, or of what it was bundled to. */

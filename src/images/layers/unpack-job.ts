@@ -1,13 +1,14 @@
 import { closeSync, constants, createReadStream, openSync, readSync } from "node:fs";
 import { GantryError, isKind, messageOf } from "../../base/errors.ts";
 import { failpoint } from "../../base/failpoint.ts";
+import type { Failure } from "../../base/failure.ts";
 import { type Compression, compressionOf, decompress } from "../../oci/compression.ts";
 import { Digester, parseDigest } from "../../oci/digest.ts";
 import { type Expander, expander } from "../../oci/expander.ts";
 import { LayerWriter } from "../../snapshots/layer-writer.ts";
 import { isDiskError } from "./disk-error.ts";
 import { requireSpaceSync } from "./space.ts";
-import type { Failure, Unpacked, UnpackOrder } from "./unpack-messages.ts";
+import type { Unpacked, UnpackOrder } from "./unpack-messages.ts";
 
 const INPUT = 1 << 16;
 const MAGIC = 16;

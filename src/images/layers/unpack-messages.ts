@@ -1,4 +1,5 @@
-import type { ErrorKind } from "../../base/errors.ts";
+import type { Failure } from "../../base/failure.ts";
+import type { FromThread, ToThread } from "../../base/threads.ts";
 import type { Extracted, WhiteoutKind } from "../../snapshots/snapshotter.ts";
 
 /** A layer's blob that is read from a file while it grows: hashed, and unless it is only to be verified, extracted. */
@@ -27,21 +28,14 @@ export interface Unpacked extends Extracted {
   readonly refusal: Failure | undefined;
 }
 
-/** An error on its way between threads. */
-export interface Failure {
-  readonly kind: ErrorKind | undefined;
-  readonly message: string;
-  readonly code: string | undefined;
+/** What a job that runs may be told: so many bytes of the file are there. */
+export type UnpackWord = { readonly do: "read"; readonly available: number } | { readonly do: "abort" };
+
+/** What it tells before its end: bytes of the file that it has read. */
+export interface UnpackNews {
+  readonly read: number;
 }
 
-export type ToWorker =
-  | { readonly do: "begin"; readonly id: number; readonly order: UnpackOrder }
-  /** So many bytes of the file are there. */
-  | { readonly do: "read"; readonly id: number; readonly available: number }
-  | { readonly do: "abort"; readonly id: number };
-
-export type FromWorker =
-  | { readonly did: "read"; readonly id: number; readonly bytes: number }
-  | { readonly did: "end"; readonly id: number; readonly unpacked: Unpacked }
-  /** After an abort too. Nothing is left in the target. */
-  | { readonly did: "fail"; readonly id: number; readonly failure: Failure };
+export type ToWorker = ToThread<UnpackOrder, UnpackWord>;
+/** A failure, also after an abort, leaves nothing in the target. */
+export type FromWorker = FromThread<Unpacked, UnpackNews>;

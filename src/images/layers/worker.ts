@@ -75,11 +75,11 @@ async function advance(id: number, job: UnpackJob): Promise<void> {
     // It may have been aborted meanwhile.
     if (!running.delete(id)) return;
     job.close({ empty: false });
-    tell({ did: "end", id, unpacked });
+    tell({ did: "end", id, result: unpacked });
     return;
   }
   const own = running.get(id);
   if (own === undefined || until - own.told < TELL_MS) return;
   own.told = until;
-  tell({ did: "read", id, bytes: job.read });
+  tell({ did: "news", id, news: { read: job.read } });
 }
