@@ -2,6 +2,7 @@ import { untilAborted } from "../../base/abort.ts";
 import { isKind } from "../../base/errors.ts";
 import type { BuildEvent, OnBuildEvent } from "../progress.ts";
 import type { Root } from "../root.ts";
+import { Audience } from "./audience.ts";
 
 export interface FlightOptions {
   readonly signal: AbortSignal;
@@ -44,7 +45,7 @@ export class Flights {
 class Flight {
   readonly #controller = new AbortController();
   readonly #owner: AbortSignal;
-  readonly #followers = new Set<OnBuildEvent>();
+  readonly #audience = new Audience();
   readonly #told: BuildEvent[] = [];
   readonly #done: Promise<Root>;
   readonly #leave: () => void;
@@ -65,19 +66,12 @@ class Flight {
   }
 
   async follow({ onEvent, signal }: FlightOptions): Promise<Root> {
-    // Nobody waits for a reader that has left.
-    const left = Promise.withResolvers<void>();
-    const follower: OnBuildEvent = (event) => {
-      const wait = onEvent(event);
-      return wait === undefined ? undefined : Promise.race([wait, left.promise]);
-    };
-    for (const event of this.#told) void follower(event);
-    this.#followers.add(follower);
+    const listening = this.#audience.join(onEvent, this.#told);
     try {
       return (await untilAborted(this.#done, signal)).share();
     } catch (error) {
       // Ended for this build, but it may have failed of itself before.
-      if (this.#followers.size > 1) throw error;
+      if (this.#audience.size > 1) throw error;
       this.#controller.abort();
       const failure = await this.#done.then(
         () => error,
@@ -85,9 +79,8 @@ class Flight {
       );
       throw isKind(failure, "cancelled") ? error : failure;
     } finally {
-      this.#followers.delete(follower);
-      left.resolve();
-      if (this.#followers.size === 0) {
+      listening[Symbol.dispose]();
+      if (this.#audience.size === 0) {
         this.#leave();
         this.#controller.abort();
         await this.#done.then(
@@ -104,11 +97,6 @@ class Flight {
       this.#told.push(event);
       this.#toldBytes += bytes;
     }
-    const waits: Promise<void>[] = [];
-    for (const follower of this.#followers) {
-      const wait = follower(event);
-      if (wait !== undefined) waits.push(wait);
-    }
-    if (waits.length > 0) return Promise.all(waits).then(() => {});
+    return this.#audience.tell(event);
   }
 }
