@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { hasCode, messageOf } from "../../../base/errors.ts";
-import { O_PATH, openBeneath, openInRoot, readFileInRoot } from "../../../kernel/path.ts";
+import { O_PATH, openBeneath, openInRoot, readFileInRoot, statIfThere } from "../../../kernel/path.ts";
 import type { Subject } from "../statement.ts";
 import { isJavaArchive, readJavaArchive } from "./archives.ts";
 import { type RandomAccess, readProgram } from "./binaries.ts";
@@ -36,6 +36,7 @@ const RPM = ["/var/lib/rpm", "/usr/lib/sysimage/rpm"];
 interface Walked {
   readonly path: string;
   readonly isFile: boolean;
+  readonly isExecutable: boolean;
 }
 
 /**
@@ -43,11 +44,25 @@ interface Walked {
  * deep or damaged is passed over and noted, and no path leads out of the root.
  */
 export function scanPackages(root: string, limits: ScanLimits = SCAN_LIMITS): Found {
-  return new Scan(root, limits).run();
+  return inFolder(root, (fd) => new Scan(fd, limits).run());
 }
 
 /** The regular files of a root with their digests. Blocks, as well. */
 export function digestFiles(root: string, most: number): readonly Subject[] {
+  return inFolder(root, (fd) => digestsIn(fd, most));
+}
+
+/** An open folder: names are looked up from there, and the root's own path only once. */
+function inFolder<T>(root: string, act: (fd: number) => T): T {
+  const fd = openSync(root, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    return act(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function digestsIn(root: number, most: number): readonly Subject[] {
   const subjects: Subject[] = [];
   const buffer = Buffer.alloc(CHUNK);
   const onLimit = (): never => {
@@ -69,13 +84,13 @@ export function digestFiles(root: string, most: number): readonly Subject[] {
 }
 
 class Scan {
-  readonly #root: string;
+  readonly #root: number;
   readonly #limits: ScanLimits;
   readonly #packages: FoundPackage[] = [];
   readonly #notes: string[] = [];
   #distribution: Distribution | undefined;
 
-  constructor(root: string, limits: ScanLimits) {
+  constructor(root: number, limits: ScanLimits) {
     this.#root = root;
     this.#limits = limits;
   }
@@ -87,13 +102,13 @@ class Scan {
     this.#dpkg();
     this.#apk();
     this.#rpm();
-    for (const { isFile, path } of walk(this.#root, this.#limits, (why) => this.#note(why))) {
+    for (const { isExecutable, isFile, path } of walk(this.#root, this.#limits, (why) => this.#note(why))) {
       if (!isFile) continue;
       if (this.#packages.length >= this.#limits.packages) {
         this.#note(`only the first ${this.#limits.packages} packages are told`);
         break;
       }
-      this.#attempt(path, () => this.#file(path));
+      this.#attempt(path, () => this.#file(path, isExecutable));
     }
     return {
       distribution: this.#distribution,
@@ -147,17 +162,18 @@ class Scan {
     }
   }
 
-  #file(path: string): void {
+  #file(path: string, isExecutable: boolean): void {
     const language = LANGUAGE_FILES.find((each) => each.path.test(path));
     if (language !== undefined) {
       const text = this.#text(path, path.endsWith(".json") || path.endsWith(".lock") ? this.#limits.text : MOST_SMALL);
       if (text !== undefined) this.#add(language.read(text, path));
       return;
     }
+    const isArchive = isJavaArchive(path);
+    if (!isArchive && !isExecutable) return;
     using file = openFile(this.#root, path);
     if (file === undefined) return;
-    if (isJavaArchive(path)) this.#add(readJavaArchive(file, path));
-    else if (file.isExecutable) this.#add(readProgram(file, path));
+    this.#add(isArchive ? readJavaArchive(file, path) : readProgram(file, path));
   }
 
   #text(path: string, most: number): string | undefined {
@@ -187,7 +203,7 @@ class Scan {
 }
 
 /** All files, folders before what is in them, in the order of their names. Links are not followed. */
-function* walk(root: string, limits: ScanLimits, onLimit: (why: string) => void): Generator<Walked> {
+function* walk(root: number, limits: ScanLimits, onLimit: (why: string) => void): Generator<Walked> {
   const pending = [""];
   let seen = 0;
   for (let folder = pending.pop(); folder !== undefined; folder = pending.pop()) {
@@ -196,17 +212,22 @@ function* walk(root: string, limits: ScanLimits, onLimit: (why: string) => void)
       continue;
     }
     const folders: string[] = [];
-    for (const { isFile, isFolder, name } of rowsIn(root, folder)) {
+    for (const { isExecutable, isFile, isFolder, name } of rowsIn(root, folder)) {
       if (++seen > limits.entries) return onLimit(`only the first ${limits.entries} files and folders were looked at`);
       const path = `${folder}/${name}`;
-      yield { path, isFile };
+      yield { path, isFile, isExecutable };
       if (isFolder && !ELSEWHERE.has(path)) folders.push(path);
     }
     pending.push(...folders.reverse());
   }
 }
 
-function rowsIn(root: string, folder: string): { name: string; isFile: boolean; isFolder: boolean }[] {
+interface Row extends Omit<Walked, "path"> {
+  readonly name: string;
+  readonly isFolder: boolean;
+}
+
+function rowsIn(root: number, folder: string): Row[] {
   let fd: number;
   try {
     fd = openBeneath(root, folder === "" ? "." : folder.slice(1), FOLDER);
@@ -217,14 +238,18 @@ function rowsIn(root: string, folder: string): { name: string; isFile: boolean; 
   }
   try {
     return readdirSync(`/proc/self/fd/${fd}`, { withFileTypes: true })
-      .map((row) => ({ name: row.name, isFile: row.isFile(), isFolder: row.isDirectory() }))
+      .map((row) => {
+        const isFile = row.isFile();
+        const isExecutable = isFile && ((statIfThere(fd, row.name)?.mode ?? 0) & 0o111) !== 0;
+        return { name: row.name, isFile, isExecutable, isFolder: row.isDirectory() };
+      })
       .sort((a, b) => (a.name < b.name ? -1 : 1));
   } finally {
     closeSync(fd);
   }
 }
 
-function namesIn(root: string, folder: string): string[] | undefined {
+function namesIn(root: number, folder: string): string[] | undefined {
   let fd: number;
   try {
     fd = openInRoot(root, folder, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -241,11 +266,10 @@ function namesIn(root: string, folder: string): string[] | undefined {
 
 interface OpenFile extends RandomAccess, Disposable {
   readonly fd: number;
-  readonly isExecutable: boolean;
 }
 
 /** A regular file inside the root, opened without ever waiting for a FIFO; undefined for anything else. */
-function openFile(root: string, path: string): OpenFile | undefined {
+function openFile(root: number, path: string): OpenFile | undefined {
   let pinned: number;
   try {
     pinned = openInRoot(root, path, O_PATH);
@@ -260,7 +284,6 @@ function openFile(root: string, path: string): OpenFile | undefined {
     return {
       fd,
       size: stat.size,
-      isExecutable: (stat.mode & 0o111) !== 0,
       read: (offset, length) => {
         const buffer = Buffer.alloc(Math.max(0, Math.min(length, stat.size - offset)));
         return buffer.subarray(0, buffer.length === 0 ? 0 : readSync(fd, buffer, 0, buffer.length, offset));
