@@ -36,6 +36,12 @@ export const KNOWN: readonly KnownDifference[] = [
     why: "pipes are copied, as with newer BuildKit",
   },
   {
+    referees: ["buildkit"],
+    tag: /^refereed:c-service$/,
+    line: /^"[^"]*\/(capable|chowned)" /,
+    why: "capabilities that a client sends with a context are kept; BuildKit sets the owner after them",
+  },
+  {
     referees: ["buildkitd"],
     tag: /^refereed:heredocs$/,
     line: /^"etc\/app\/(EOF|raw)" file 6[46]4 /,
