@@ -207,6 +207,21 @@ describe("attestations", () => {
     assert.equal(metadata["https://mobyproject.org/buildkit@v1#hermetic"], true);
   });
 
+  test("of several platforms lie in the folder of each, and clients are told of each", async () => {
+    const context = folder({ Dockerfile: "FROM scratch\nCOPY Dockerfile /\n" });
+    const out = join(engine.root, "out-platforms");
+    const metadata = join(engine.root, "metadata-platforms");
+    const output = ["--output", `type=local,dest=${out}`, "--metadata-file", metadata];
+    const platforms = ["--platform", "linux/amd64,linux/arm64"];
+    await build(...platforms, ...output, "--build-arg", "BUILDKIT_ATTEST_PROVENANCE=mode=min,version=v1", context);
+    for (const platform of ["linux/amd64", "linux/arm64"]) {
+      const { predicateType } = statement(join(out, platform.replace("/", "_"), "provenance.json"));
+      assert.equal(predicateType, "https://slsa.dev/provenance/v1");
+      const told = JSON.parse(readFileSync(metadata, "utf8"));
+      assert.ok(told[`buildx.build.provenance/${platform}`].buildDefinition);
+    }
+  });
+
   test("are nowhere where an image is kept, which is said", async () => {
     const context = folder({ Dockerfile: "FROM scratch\nCOPY Dockerfile /\n" });
     assert.match(await build("--sbom", "-t", "kept", context), /the store keeps the image without its attestations/);
