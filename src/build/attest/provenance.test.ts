@@ -84,6 +84,7 @@ test("the sources of a platform's own steps are its materials, and nothing else 
   assert.equal(buildDefinition.externalParameters.configSource.path, "a/Dockerfile");
   assert.deepEqual(buildDefinition.externalParameters.request.secrets, [{ id: "token" }]);
   assert.equal(runDetails.builder.id, "me");
+  assert.equal(runDetails.metadata.invocationId, "x");
   assert.equal(runDetails.metadata.startedOn, "1970-01-01T00:00:01.000Z");
   assert.equal(runDetails.metadata.buildkit_reproducible, true);
   assert.deepEqual(runDetails.metadata.buildkit_completeness, { request: true, resolvedDependencies: true });

@@ -168,7 +168,7 @@ function predicateV1(facts: Facts): unknown {
     runDetails: {
       builder: { id: options.builderId },
       metadata: {
-        invocationID: facts.id,
+        invocationId: facts.id,
         startedOn: facts.started,
         finishedOn: facts.finished,
         buildkit_metadata: facts.buildkit,
