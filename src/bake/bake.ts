@@ -7,6 +7,8 @@ import type { Body } from "./hcl/syntax.ts";
 import { type Override, override, parseOverride } from "./override.ts";
 import { layOver, shownTarget, type Target } from "./target.ts";
 
+export { HclError } from "./hcl/error.ts";
+
 /** A file as it was read; later ones are laid over earlier ones. */
 export interface BakeFile {
   readonly name: string;

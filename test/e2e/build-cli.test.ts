@@ -319,24 +319,31 @@ describe("gantry build", () => {
 
   test("--watch builds again when a file changes, and not for what is ignored", async () => {
     const context = folder({ Dockerfile: "FROM busybox\nCOPY f /f\n", f: "1", ".dockerignore": "ignored\n" });
+    const what = ["-t", "eleven", "-o", join(context, "out"), "-o", "type=docker", "--iidfile", join(context, "id")];
     await using terminal: Terminal = engine.terminal(
       "gantry",
       "build",
       "--watch",
       "--progress",
       "plain",
-      "-t",
-      "eleven",
+      ...what,
       context,
     );
     await terminal.shows(/watching for changes/);
     writeFileSync(join(context, "ignored"), "x");
     writeFileSync(join(context, "f"), "2");
     await terminal.shows(/f has changed[\s\S]*watching for changes/);
-    assert.doesNotMatch(terminal.text, /ignored has changed/);
+    assert.doesNotMatch(terminal.text, /(?:ignored|out.*|id) has changed/);
     assert.equal(await output("eleven", "cat", "/f"), "2");
     terminal.type("\x03");
     assert.equal(await terminal.exit, 130);
+  });
+
+  test("--watch is refused where nobody tells of changes", async () => {
+    const refused = async (...args: string[]) => (await engine.gantry("build", "--watch", ...args)).stderr;
+    assert.match(await refused("-"), /^ERROR: --watch needs a folder as the context/);
+    assert.match(await refused("https://127.0.0.1:1/x.git"), /^ERROR: --watch needs a folder as the context/);
+    assert.match(await refused("-f", "-", folder({})), /^ERROR: --watch needs a Dockerfile that can be read again/);
   });
 
   test("--on-failure shell opens a terminal in the failed step", async () => {
@@ -431,7 +438,13 @@ describe("gantry build", () => {
       "baked:dev",
     );
     const none = await engine.tool("gantry", ["bake", "nothing"], { cwd: context });
-    assert.match(none.stderr, /failed to find target nothing: there are default, app, base/);
+    assert.match(none.stderr, /^ERROR: failed to find target nothing: there are default, app, base/);
+    writeFileSync(join(context, "wrong.hcl"), 'target "a" {\n  tags = [nope]\n}\n');
+    const wrong = await engine.tool("gantry", ["bake", "-f", "wrong.hcl", "a"], { cwd: context });
+    assert.match(
+      wrong.stderr,
+      /^wrong\.hcl:2\n-+\n.*\n +2 \| >>> +tags = \[nope\]\n[^]*\nERROR: wrong\.hcl:2,11-15: Unknown/,
+    );
     assert.ok(existsSync(join(context, "told")));
   });
 });

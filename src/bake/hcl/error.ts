@@ -3,9 +3,16 @@ import type { Source, Span } from "./syntax.ts";
 
 /** What is wrong with a file and where, in the form of HCL's own tools. */
 export class HclError extends GantryError {
+  readonly source: Source;
+  /** Lines that it is about, from 1. */
+  readonly range: { readonly start: number; readonly end: number };
+
   constructor(source: Source, span: Span, summary: string, detail: string) {
     super("invalid", `${source.name}:${placeOf(source.text, span)}: ${summary}; ${detail}`);
     this.name = "HclError";
+    this.source = source;
+    const line = (offset: number): number => lineAndColumn(source.text, offset).line;
+    this.range = { start: line(span.start), end: line(span.end) };
   }
 }
 

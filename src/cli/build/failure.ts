@@ -1,5 +1,10 @@
+import { HclError } from "../../bake/bake.ts";
+import { GantryError } from "../../base/errors.ts";
+import { EngineError } from "../../client/client.ts";
 import { excerptOf } from "../../dockerfile/excerpt.ts";
 import { GrpcError } from "../../grpc/status.ts";
+import { ExitError } from "../command.ts";
+import { errorLine } from "../error-line.ts";
 import { styled } from "../output/style.ts";
 
 interface SourceDetail {
@@ -42,8 +47,22 @@ export function failedStep(error: unknown): string | undefined {
   return undefined;
 }
 
+/** Runs a command of builds. What it fails of reads as by Docker's builders, with the lines of a file that is wrong. */
+export async function toldAsBuild(run: () => Promise<number>): Promise<number> {
+  try {
+    return await run();
+  } catch (error) {
+    // Whoever has no engine has the same of all commands.
+    if (!(error instanceof GantryError) || error instanceof EngineError || error.kind === "unavailable") throw error;
+    const lines = error instanceof HclError ? excerptOf(error, { dress: inRed }) : "";
+    throw new ExitError(1, `${lines}ERROR: ${errorLine(error)}`);
+  }
+}
+
 /** Lines with their numbers, `>>>` before those that are meant and carets below their `part`; lines count from 1. */
 export function excerpt(file: string, text: string, first: number, last: number, part?: string): string {
   const place = { source: { name: file, text }, range: { start: first, end: last }, offending: part };
-  return excerptOf(place, { dress: (row) => styled(31, row, 2) });
+  return excerptOf(place, { dress: inRed });
 }
+
+const inRed = (row: string): string => styled(31, row, 2);

@@ -61,6 +61,11 @@ export async function prepare(asked: Asked, input: Input, env: NodeJS.ProcessEnv
   };
 }
 
+/** True for a context that the engine fetches by itself. */
+export function isRemote(context: string): boolean {
+  return !existsSync(context) && REMOTE.test(context);
+}
+
 /** Where the context and the Dockerfile come from. */
 async function contextOf(
   asked: Asked,
@@ -86,7 +91,7 @@ async function contextOf(
     folders.set("context", { files: new Map() });
     return { upload: undefined, folder: undefined };
   }
-  if (!existsSync(context) && REMOTE.test(context)) {
+  if (isRemote(context)) {
     options.context = context;
     if (dockerfile !== undefined) options.dockerfilekey = "dockerfile";
     else if (file !== "") options.filename = file;

@@ -82,6 +82,13 @@ export class FolderTarget implements SyncTarget {
   }
 }
 
+const ASIDE = ".gantry-build";
+
+/** True for the name of a file that is not yet whole. */
+export function isAside(path: string): boolean {
+  return path.endsWith(ASIDE);
+}
+
 /** A file that is there whole or not at all. */
 export async function writeResult(path: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
   const folder = lstatSync(path, { throwIfNoEntry: false });
@@ -92,7 +99,7 @@ export async function writeResult(path: string, bytes: AsyncIterable<Uint8Array>
     await pipeline(bytes, createWriteStream(path));
     return;
   }
-  const aside = join(dirname(path), `.${process.pid}.${Date.now()}.gantry-build`);
+  const aside = join(dirname(path), `.${process.pid}.${Date.now()}${ASIDE}`);
   try {
     await pipeline(bytes, createWriteStream(aside, { flags: "wx" }));
     renameSync(aside, path);

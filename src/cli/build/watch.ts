@@ -1,20 +1,24 @@
 import { type FSWatcher, readdirSync, readFileSync, watch } from "node:fs";
-import { join, relative } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { readIgnoreFile } from "../../dockerfile/ignore-file.ts";
 import { PatternMatcher } from "../../dockerfile/pattern-matcher.ts";
+import { isAside } from "./results.ts";
 
 /** Changes come in crowds: an editor writes, renames and removes. */
 const SETTLE_MS = 150;
 
-/** Folders of which a change means another build. What .dockerignore leaves out is not looked at. */
+/** Folders of which a change means another build. What .dockerignore leaves out is not looked at, nor what builds write. */
 export class FolderWatch implements Disposable {
   readonly #watchers = new Map<string, FSWatcher>();
   readonly #roots: readonly { readonly root: string; readonly ignored: PatternMatcher | undefined }[];
+  readonly #written: readonly string[];
   #changed: string | undefined;
   #resolve: ((path: string) => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(roots: readonly string[]) {
+  /** `written` are files and folders that the builds make. */
+  constructor(roots: readonly string[], written: readonly string[] = []) {
+    this.#written = written.map((path) => resolve(path));
     this.#roots = roots.map((root) => ({ root, ignored: ignoredIn(root) }));
     for (const { root } of this.#roots) this.#add(root, root);
   }
@@ -74,6 +78,8 @@ export class FolderWatch implements Disposable {
   }
 
   #isIgnored(path: string): boolean {
+    const full = resolve(path);
+    if (isAside(full) || this.#written.some((own) => full === own || full.startsWith(`${own}/`))) return true;
     return this.#roots.some(({ root, ignored }) => {
       const below = relative(root, path);
       return below !== "" && !below.startsWith("..") && (ignored?.matches(below) ?? false);

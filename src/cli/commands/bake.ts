@@ -13,6 +13,7 @@ import { GantryError, messageOf } from "../../base/errors.ts";
 import { ramInBytes } from "../../base/units.ts";
 import type { Asked } from "../build/asked.ts";
 import { bakeSurroundings, readBakeFiles } from "../build/bake-files.ts";
+import { toldAsBuild } from "../build/failure.ts";
 import { PROGRESS_FLAGS, progressOf } from "../build/flags.ts";
 import { untilInterrupted } from "../build/interrupt.ts";
 import { type Built, metadataOf, type RunOptions, runBuild } from "../build/run.ts";
@@ -43,17 +44,19 @@ export const bake: Command = {
     listFlag("var", "Set a variable value (name=value)"),
     ...PROGRESS_FLAGS,
   ],
-  async run(call) {
-    const { flags } = call;
-    if (flags.changed("list")) return list(call);
-    const read = bakeOf(call);
-    if (flags.bool("print")) {
-      print(showBake(read));
-      return 0;
-    }
-    return await buildAll(call, read);
-  },
+  run: (call) => toldAsBuild(() => runBake(call)),
 };
+
+async function runBake(call: Call): Promise<number> {
+  const { flags } = call;
+  if (flags.changed("list")) return list(call);
+  const read = bakeOf(call);
+  if (flags.bool("print")) {
+    print(showBake(read));
+    return 0;
+  }
+  return await buildAll(call, read);
+}
 
 function bakeOf({ flags, args }: Call): Bake {
   return readBake(readBakeFiles(flags.list("file")), {

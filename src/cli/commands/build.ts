@@ -1,12 +1,14 @@
 import { writeFileSync } from "node:fs";
+import { GantryError } from "../../base/errors.ts";
 import type { Asked } from "../build/asked.ts";
+import { toldAsBuild } from "../build/failure.ts";
 import { askedByFlags, BUILD_FLAGS, progressOf } from "../build/flags.ts";
 import { untilInterrupted } from "../build/interrupt.ts";
-import type { Input } from "../build/request.ts";
+import { type Input, isRemote } from "../build/request.ts";
 import { BuildFailure, type Built, imageIdOf, metadataOf, printExplanations, runBuild } from "../build/run.ts";
 import { openFailedStep } from "../build/shell.ts";
 import { FolderWatch } from "../build/watch.ts";
-import { type Call, type Command, ExitError } from "../command.ts";
+import type { Call, Command } from "../command.ts";
 import { complain, print, printLine } from "../output/print.ts";
 import { isTerminal } from "../streams/terminal.ts";
 
@@ -14,10 +16,7 @@ export const build: Command = {
   usage: "[OPTIONS] PATH | URL | -",
   args: { rule: "exactly", count: 1 },
   flags: BUILD_FLAGS,
-  async run(call) {
-    if (!call.flags.bool("watch")) return buildOnce(call);
-    return watchAndBuild(call);
-  },
+  run: (call) => toldAsBuild(() => (call.flags.bool("watch") ? watchAndBuild(call) : buildOnce(call))),
 };
 
 /** Standard input, for whoever asks first. */
@@ -66,30 +65,44 @@ function writeFiles({ flags }: Call, built: Built): void {
   if (metadataFile !== "") writeFileSync(metadataFile, metadataOf(built));
 }
 
+/** What builds write is no reason for another one. */
+function writtenBy({ flags }: Call, { prepared }: Built): string[] {
+  const results = [...prepared.results.values()].flatMap((result) => ("path" in result ? [result.path] : []));
+  return [...results, flags.text("iidfile"), flags.text("metadata-file")].filter((path) => path !== "");
+}
+
 /** Until Ctrl-C. A build that fails is said to have, and the next change begins another. */
 async function watchAndBuild(call: Call): Promise<number> {
   using interrupt = untilInterrupted();
   const { flags } = call;
   const asked = askedByFlags(call);
   const options = { progress: progressOf(flags), signal: interrupt.signal, verbose: flags.bool("debug") };
+  if (asked.context === "-" || isRemote(asked.context)) {
+    throw new GantryError("invalid", "--watch needs a folder as the context, since nobody tells of changes elsewhere");
+  }
+  if (asked.file === "-") {
+    throw new GantryError("invalid", "--watch needs a Dockerfile that can be read again, which standard input can't");
+  }
   let watch: FolderWatch | undefined;
+  let knowsWritten = false;
   try {
     for (;;) {
       try {
         const built = await runBuild(call, asked, STDIN, options);
-        if (built.prepared.folder === undefined) {
-          throw new ExitError(1, "--watch needs a folder as the context, since nobody tells of changes elsewhere");
-        }
         writeFiles(call, built);
         if (asked.explain) await printExplanations(call, built.ref);
-        watch ??= new FolderWatch([built.prepared.folder]);
+        if (!knowsWritten) {
+          watch?.[Symbol.dispose]();
+          watch = new FolderWatch([asked.context], writtenBy(call, built));
+          knowsWritten = true;
+        }
       } catch (error) {
         if (!(error instanceof BuildFailure) || interrupt.signal.aborted) throw error;
         complain(error.message);
         watch ??= new FolderWatch([asked.context]);
       }
       complain("\nwatching for changes; Ctrl-C ends it");
-      complain(`${await watch.change(interrupt.signal)} has changed`);
+      complain(`${await watch!.change(interrupt.signal)} has changed`);
     }
   } catch (error) {
     if (interrupt.signal.aborted) return 130;
