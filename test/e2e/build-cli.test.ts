@@ -443,7 +443,7 @@ describe("gantry build", () => {
     const wrong = await engine.tool("gantry", ["bake", "-f", "wrong.hcl", "a"], { cwd: context });
     assert.match(
       wrong.stderr,
-      /^wrong\.hcl:2\n-+\n.*\n +2 \| >>> +tags = \[nope\]\n[^]*\nERROR: wrong\.hcl:2,11-15: Unknown/,
+      /^wrong\.hcl:2\n-+\n.*\n +2 \| >>> +tags = \[nope\]\n[\s\S]*\nERROR: wrong\.hcl:2,11-15: Unknown/,
     );
     assert.ok(existsSync(join(context, "told")));
   });
