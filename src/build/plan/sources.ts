@@ -150,7 +150,7 @@ export function gitVertex(git: GitUrl, keepGitDir: boolean | undefined, name?: s
   };
   const title =
     name ?? `[internal] load git source ${withoutPassword(git.remote)}${git.ref === "" ? "" : `#${git.ref}`}`;
-  return { operation, inputs: [], name: title, stage: "", site: `git/${git.remote}` };
+  return { operation, inputs: [], name: title, stage: "", site: `git/${withoutPassword(git.remote)}` };
 }
 
 function archiveVertex(name: string, url: string, platform: Platform): DraftVertex {
@@ -159,7 +159,7 @@ function archiveVertex(name: string, url: string, platform: Platform): DraftVert
     inputs: [],
     name: `[context ${name}] load remote build context`,
     stage: "",
-    site: `http/${url}`,
+    site: `http/${withoutPassword(url)}`,
   };
   const operation: Operation = {
     kind: "files",
