@@ -14,6 +14,7 @@ import { suggestion, withSuggestion } from "../../dockerfile/suggest.ts";
 import { type Expansion, expandText, expandWords } from "../../dockerfile/words.ts";
 import type { Platform } from "../../oci/image.ts";
 import { formatPlatform, parsePlatform } from "../../oci/platform.ts";
+import { withoutPassword } from "../shown-address.ts";
 import { platformArgs, proxyEnv } from "./build-args.ts";
 import type { DraftVertex } from "./draft-graph.ts";
 import { planInstruction } from "./instruction-step.ts";
@@ -453,13 +454,13 @@ export class Planner {
       vertex: (operation, inputs, shown, { range }) => ({
         operation,
         inputs,
-        name: stepName(stage, shown, this.#options.severalPlatforms),
+        name: stepName(stage, showable(instruction, shown), this.#options.severalPlatforms),
         stage: state.label,
         site,
         source: this.#source(state, range),
         ...(stage.ignoreCache && { ignoreCache: true }),
       }),
-      commit: (createdBy, vertex) => commit(stage, createdBy, vertex),
+      commit: (createdBy, vertex) => commit(stage, showable(instruction, createdBy), vertex),
       needs: (kind, name, required) => {
         const needs = state.outline[kind];
         const { source } = scope.file.dockerfile;
@@ -508,6 +509,11 @@ export class Planner {
   #fail(scope: FileScope, range: SourceRange, error: unknown): never {
     throw withPlace(error, { source: scope.file.dockerfile.source, range });
   }
+}
+
+/** What ADD fetches may need a password, which is nobody's who sees the build or its image. */
+function showable({ kind }: Instruction, text: string): string {
+  return kind === "add" ? withoutPassword(text) : text;
 }
 
 function commit(stage: PlannedStage, createdBy: string, vertex: DraftVertex | undefined): void {
