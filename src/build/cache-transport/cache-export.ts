@@ -246,6 +246,12 @@ async function mountsOf(
   return found;
 }
 
+const TIME_ANNOTATION = "buildkit/createdat";
+
+function timeIn({ annotations }: Descriptor): string {
+  return annotations?.[TIME_ANNOTATION] ?? "";
+}
+
 async function tableOf(
   target: CacheTarget,
   { layers, mounts, steps }: Cached,
@@ -260,7 +266,7 @@ async function tableOf(
       forms.set(name, {
         ...form,
         annotations: {
-          "buildkit/createdat": new Date(layer.created).toISOString(),
+          [TIME_ANNOTATION]: new Date(layer.created).toISOString(),
           "containerd.io/uncompressed": layer.diffId,
         },
       });
@@ -279,7 +285,12 @@ async function tableOf(
     ...config,
     ...(mounts.length > 0 && { mounts: mounts.map(({ blob, id }) => ({ id, blob: blob.digest })) }),
   };
-  const byDigest = new Map([...forms.values()].map((form) => [form.digest, form]));
+  const byDigest = new Map<string, Descriptor>();
+  for (const form of forms.values()) {
+    // Steps that came to the same are one layer: of the time when it was first packed, which an image of it has.
+    const former = byDigest.get(form.digest);
+    if (former === undefined || timeIn(form) < timeIn(former)) byDigest.set(form.digest, form);
+  }
   const descriptors = [...new Set(config.layers.map(({ blob }) => blob))].map((blob) => byDigest.get(blob)!);
   const configDescriptor = await assembly.document(CACHE_CONFIG_TYPE, Buffer.from(JSON.stringify(table)));
   for (const { blob } of mounts) if (!byDigest.has(blob.digest)) descriptors.push(blob);
