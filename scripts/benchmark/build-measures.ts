@@ -161,7 +161,7 @@ export const BUILD_MEASURES: readonly Measure[] = [
   ...pair({
     name: `\`build\` with a context of 1 GB in ${MANY_FILES.toLocaleString("en")} files of which one changed`,
     unit: "ms",
-    rounds: 3,
+    rounds: 2,
     warmUp: 1,
     once: async (peer, how) => {
       const path = manyFiles();
@@ -173,7 +173,7 @@ export const BUILD_MEASURES: readonly Measure[] = [
   ...pair({
     name: `a layer of ${SMALL_FILES.toLocaleString("en")} small files: what its \`build\` takes beyond the command that makes them`,
     unit: "ms",
-    rounds: 3,
+    rounds: 2,
     warmUp: 0,
     before: async (peer) => {
       const path = folder("archive", (made) => {
