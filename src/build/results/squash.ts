@@ -24,17 +24,19 @@ export async function squash(
   const name = `sha256:${randomBytes(32).toString("hex")}`;
   const place = roots.place();
   try {
-    await snapshots.prepare(key, below);
-    await snapshots.mount(key, place, { volatile: true });
-    for (const layer of layers) await apply(assembly, layer, place, options.signal);
+    try {
+      await snapshots.prepare(key, below);
+      await snapshots.mount(key, place, { volatile: true });
+      for (const layer of layers) await apply(assembly, layer, place, options.signal);
+    } finally {
+      await roots.clear(place);
+    }
+    assembly.claim(name);
+    await snapshots.commit(name, key);
   } catch (error) {
-    await roots.clear(place);
     if (snapshots.has(key)) await snapshots.remove(key);
     throw error;
   }
-  await roots.clear(place);
-  assembly.claim(name);
-  await snapshots.commit(name, key);
   return assembly.layer(() => name, options);
 }
 
