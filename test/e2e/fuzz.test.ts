@@ -406,16 +406,14 @@ describe("hostile values on every route", () => {
       before_ ??= { handles: handles(), memory: memory(), files: files() };
       await makeFixtures();
       const statuses: Record<string, number> = {};
+      const deadline = Date.now() + (SECONDS * 1000) / rows.length;
       const property = fc.asyncProperty(callOf(name, ROUTES[name], execId), async (call) => {
+        // fast-check's own limit would also leave a call in the air, and fail a route whose first one takes longer.
+        if (Object.keys(statuses).length > 0 && Date.now() > deadline) throw new fc.PreconditionFailure(true);
         const status = await runCall(call);
         statuses[status ?? "none"] = (statuses[status ?? "none"] ?? 0) + 1;
       });
-      await fc.assert(property, {
-        seed: SEED,
-        numRuns: 100_000,
-        interruptAfterTimeLimit: (SECONDS * 1000) / rows.length,
-        markInterruptAsFailure: false,
-      });
+      await fc.assert(property, { seed: SEED, numRuns: 100_000, markInterruptAsFailure: false });
       t.diagnostic(`${JSON.stringify(statuses)}, ${handles()} handles, ${memory().toFixed()} MB`);
       assert.equal((await engine.request("GET", "/_ping")).status, 200, engine.log.slice(-3000));
       await removeMade();
