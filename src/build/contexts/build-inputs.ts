@@ -71,6 +71,7 @@ export class Inputs implements BuildInputs {
   /** Folders without what their patterns exclude. */
   readonly #filtered = new Map<string, Promise<Root | undefined>>();
   readonly #ends = new AsyncDisposableStack();
+  #ignoreReader: Promise<ReadText> | undefined;
 
   constructor(ports: InputPorts, request: BuildRequest, options: BuildOptions) {
     this.#ports = ports;
@@ -95,6 +96,7 @@ export class Inputs implements BuildInputs {
     const source = dockerfileSource ?? context;
     if ("text" in dockerfile) return { text: dockerfile.text, file: DEFAULT_NAME, ignore: await this.#mainIgnore() };
     const { path } = dockerfile;
+    if (source.type === "session" && context.type === "session" && !isSame(source, context)) this.#askForIgnore();
     const name = `[internal] load build definition from ${basename(path)}`;
     const { isWhole, ...loaded } = await toldStep(name, this.#options.onEvent, (tell) =>
       this.#readDockerfile(source, path, tell),
@@ -297,11 +299,18 @@ export class Inputs implements BuildInputs {
     );
   }
 
+  /** While the Dockerfile comes, which may have an ignore file of its own: then this one was asked for in vain. */
+  #askForIgnore(): void {
+    this.#ignoreReader = this.#reader(this.#request.context, [IGNORE_FILE], () => {});
+    this.#ignoreReader.catch(() => {});
+  }
+
   async #mainIgnore(): Promise<IgnorePatterns | undefined> {
     const { context } = this.#request;
     if (context.type === "none") return undefined;
     return toldStep("[internal] load .dockerignore", this.#options.onEvent, async (tell) => {
-      const text = await (await this.#reader(context, [IGNORE_FILE], tell))(IGNORE_FILE);
+      const read = await (this.#ignoreReader ?? this.#reader(context, [IGNORE_FILE], tell));
+      const text = await read(IGNORE_FILE);
       return text === undefined ? undefined : readIgnoreFile(text);
     });
   }

@@ -126,7 +126,8 @@ function dockerfileOf(
     folders.set("dockerfile", { path: dirname(path) });
     options.filename = basename(path);
   } else {
-    folders.set("dockerfile", { path: folder });
+    // One question for it, its ignore file and the context's, where they are in one folder.
+    options.dockerfilekey = "context";
     options.filename = inside;
   }
 }
