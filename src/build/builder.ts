@@ -3,6 +3,7 @@ import type { Platform } from "../oci/image.ts";
 import type { Credentials } from "../remote/credentials.ts";
 import type { StepResources } from "../runtime/step.ts";
 import type { Graph } from "./graph.ts";
+import type { BuildInput, MadeTarget } from "./made.ts";
 import type { BuildEvent, OnBuildEvent } from "./progress.ts";
 import type { BuildSession } from "./session.ts";
 
@@ -22,6 +23,8 @@ export interface BuildOptions {
   readonly onEvent: OnBuildEvent;
   /** Told once, before the first step, if there is anything to build. */
   readonly onPlan?: (plan: PlannedBuild) => void;
+  /** Told once, when all targets are made; nothing is made of them, and they are held, until this resolves. */
+  readonly onMade?: (made: readonly MadeTarget[]) => Promise<void>;
 }
 
 /** What a build is about to do. */
@@ -48,6 +51,8 @@ export interface BuildRequest {
   readonly buildArgs: ReadonlyMap<string, string>;
   readonly labels: ReadonlyMap<string, string>;
   readonly namedContexts: ReadonlyMap<string, string>;
+  /** Other builds, by the names that `input:` in a named context has for them. */
+  readonly inputs?: ReadonlyMap<string, BuildInput>;
   readonly noCache: boolean;
   /** Stages that are built anew. */
   readonly noCacheFilter: readonly string[];

@@ -1,4 +1,5 @@
 import { cancelled } from "../base/abort.ts";
+import { withoutErrno } from "../base/errno-words.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import { hostPlatform } from "../oci/platform.ts";
 import type {
@@ -68,7 +69,7 @@ export class Builds implements Builder {
       recording.end({ ...counts, warnings, metadata: Object.fromEntries(result.metadata) });
       return result;
     } catch (error) {
-      const failure = controller.signal.aborted ? cancelled() : error;
+      const failure = controller.signal.aborted ? cancelled() : withoutErrno(error);
       recording.end({ ...counts, warnings, error: messageOf(failure) });
       throw failure;
     } finally {
@@ -99,7 +100,7 @@ export class Builds implements Builder {
 
   async #run(
     request: BuildRequest,
-    { onEvent, onPlan, signal }: BuildOptions,
+    { onEvent, onMade, onPlan, signal }: BuildOptions,
     counts: { steps: number; cachedSteps: number },
   ): Promise<Omit<BuildResult, "warnings">> {
     const { plan: makePlan, results, solver, sources } = this.#ports;
@@ -124,6 +125,11 @@ export class Builds implements Builder {
     try {
       const roots = await solving.roots(ids);
       const targets = plan.targets.map((target, index) => ({ target, root: roots[index] }));
+      if (onMade !== undefined) {
+        const { sources } = solving;
+        const keys = await Promise.all(ids.map((id) => solving.keyOf(id)));
+        await onMade(targets.map((made, index) => ({ ...made, key: keys[index], sources })));
+      }
       return await results.export({
         request,
         targets,

@@ -35,6 +35,7 @@ export interface SourceRange {
 export type Operation =
   | ImageOperation
   | LayoutOperation
+  | ResultOperation
   | LocalOperation
   | GitOperation
   | HttpOperation
@@ -59,6 +60,16 @@ export interface LayoutOperation {
   readonly store: string;
   readonly digest: string;
   readonly platform: Platform;
+}
+
+/** The root filesystem that another build makes, which is a context of this one. */
+export interface ResultOperation {
+  readonly kind: "result";
+  /** By the name that the request has for it. */
+  readonly input: string;
+  readonly platform: Platform;
+  /** Of what was made; empty where only what is read of it counts. */
+  readonly key: string;
 }
 
 /** A folder of the client's, or the archive that came with the request. */

@@ -1,5 +1,6 @@
 import type { BuildRequest } from "./builder.ts";
 import type { InputIndex, Operation, Vertex } from "./graph.ts";
+import type { UsedSource } from "./made.ts";
 import type { OnBuildEvent } from "./progress.ts";
 import type { Root } from "./root.ts";
 
@@ -18,6 +19,8 @@ export interface ResolvedSource {
   readonly key: string | undefined;
   /** What others know the contents by: of an image's manifest, a commit (`sha1:…`), a file's bytes. */
   readonly digest?: string;
+  /** What it was made of, where another build made it. */
+  readonly sources?: readonly UsedSource[];
   /** Fetches it, if it is not here. The caller disposes of it. */
   root(): Promise<Root | undefined>;
 }

@@ -1,14 +1,17 @@
 import type { BuildOptions, BuildRequest, CacheUsage, FailedSteps } from "./builder.ts";
-import type { ExecOperation, FilesOperation, Graph, PlannedTarget, Vertex } from "./graph.ts";
+import type { ExecOperation, FilesOperation, Graph, PlannedTarget } from "./graph.ts";
+import type { UsedSource } from "./made.ts";
 import type { Operator, Operators, SelectionDigest } from "./operator.ts";
 import type { IgnorePatterns, PlanPorts } from "./plan/types.ts";
 import type { Root } from "./root.ts";
+
+export type { UsedSource };
 
 /** The parts of a builder, as the orchestrator sees them; `open-builder.ts` puts them together. */
 
 /** Contexts and base images. */
 export interface BuildSources {
-  readonly operators: Pick<Operators, "image" | "layout" | "local" | "git" | "http">;
+  readonly operators: Pick<Operators, "image" | "layout" | "result" | "local" | "git" | "http">;
   /** What a build asks of its contexts before it has a plan. Disposed of when the build has ended. */
   open(request: BuildRequest, options: BuildOptions): BuildInputs;
   /** Folders of clients, clones, files that were fetched. */
@@ -88,13 +91,6 @@ export interface ExportInput {
   readonly startedAt?: number;
   readonly signal: AbortSignal;
   readonly onEvent: BuildOptions["onEvent"];
-}
-
-/** Where a build's contents come from. */
-export interface UsedSource {
-  readonly vertex: Vertex;
-  /** Of an image's manifest, a commit (`sha1:…`) or a file's bytes; undefined where nobody knows it. */
-  readonly digest: string | undefined;
 }
 
 export interface Exported {

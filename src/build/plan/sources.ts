@@ -15,7 +15,7 @@ import type { IgnorePatterns, PlanInput } from "./types.ts";
 
 /** The Docker default, of images that set none. */
 export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const SCHEMES = { image: "docker-image://", layout: "oci-layout://", local: "local:" } as const;
+const SCHEMES = { image: "docker-image://", layout: "oci-layout://", local: "local:", input: "input:" } as const;
 
 interface Folder {
   readonly vertex: DraftVertex;
@@ -58,6 +58,7 @@ export class Sources {
     if (value.startsWith(SCHEMES.image)) return this.image(value.slice(SCHEMES.image.length), platform);
     if (value.startsWith(SCHEMES.layout)) return this.#layout(value.slice(SCHEMES.layout.length), platform);
     if (value.startsWith(SCHEMES.local)) return this.#local(name, value.slice(SCHEMES.local.length), platform);
+    if (value.startsWith(SCHEMES.input)) return this.#result(name, value.slice(SCHEMES.input.length), platform);
     const git = parseGitUrl(value);
     if (git !== undefined) return this.#whole(gitVertex(git, undefined), platform);
     if (/^https?:\/\//.test(value)) return this.#whole(archiveVertex(name, value, platform), platform);
@@ -99,6 +100,24 @@ export class Sources {
     const { store, digest, config } = await this.#input.ports.resolveLayout(value, platform);
     const operation = { kind: "layout", store, digest, platform } as const;
     return imageOrigin(operation, `FROM oci-layout://${value}`, config, platform, undefined);
+  }
+
+  /** Its layers stay its steps', of which the image made here has a row each. */
+  async #result(name: string, input: string, platform: Platform): Promise<Origin> {
+    const build = this.#input.request.inputs?.get(input);
+    if (build === undefined) throw invalid(`invalid input ${input} for ${name}`);
+    const { key, root, target } = await build.made(platform, this.#input.signal);
+    const { base, config, history } = target;
+    const vertex: DraftVertex = {
+      operation: { kind: "result", input, platform: target.platform, key: key ?? "" },
+      inputs: [],
+      name: `FROM ${name}`,
+      stage: "",
+      site: `result/${name}`,
+    };
+    const image = imageOf(config, platform, base);
+    const rows = history.map(({ vertex: made, ...row }) => (made === undefined ? row : { ...row, vertex }));
+    return { root: root === undefined ? undefined : vertex, platform, image: { ...image, history: rows } };
   }
 
   async #main(platform: Platform): Promise<Origin> {
@@ -196,23 +215,22 @@ function imageOrigin(
 ): Origin {
   const isEmpty = config.rootfs.diff_ids.length === 0;
   const vertex: DraftVertex = { operation, inputs: [], name, stage: "", site: `image/${name}` };
+  return { root: isEmpty ? undefined : vertex, platform, image: imageOf(config, platform, base) };
+}
+
+function imageOf(config: ImageConfig, platform: Platform, base: OriginImage["base"]): OriginImage {
   const { os, architecture, variant } = config;
   return {
-    root: isEmpty ? undefined : vertex,
-    platform,
-    image: {
-      draft: draftOf(config.config ?? {}, config.author),
-      platform:
-        architecture === "" ? platform : { os, architecture, ...versionOf(config), ...(variant && { variant }) },
-      history: (config.history ?? []).map((row) => ({
-        createdBy: row.created_by ?? "",
-        ...(row.comment !== undefined && { comment: row.comment }),
-        ...(row.author !== undefined && { author: row.author }),
-        ...(row.created !== undefined && { created: row.created }),
-        emptyLayer: row.empty_layer === true,
-      })),
-      ...(base !== undefined && { base }),
-    },
+    draft: draftOf(config.config ?? {}, config.author),
+    platform: architecture === "" ? platform : { os, architecture, ...versionOf(config), ...(variant && { variant }) },
+    history: (config.history ?? []).map((row) => ({
+      createdBy: row.created_by ?? "",
+      ...(row.comment !== undefined && { comment: row.comment }),
+      ...(row.author !== undefined && { author: row.author }),
+      ...(row.created !== undefined && { created: row.created }),
+      emptyLayer: row.empty_layer === true,
+    })),
+    ...(base !== undefined && { base }),
   };
 }
 

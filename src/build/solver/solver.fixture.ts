@@ -110,6 +110,7 @@ export class TestSolver implements AsyncDisposable {
         resolve: async ({ id }) => ({ key: id, root: async () => undefined }),
       },
       layout: none,
+      result: none,
       git: none,
       http: none,
       local: { resolve: async () => ({ key: undefined, root: async () => folderRoot.share() }) },

@@ -1,4 +1,5 @@
 import { cancelled } from "../../base/abort.ts";
+import { withoutErrno } from "../../base/errno-words.ts";
 import { GantryError, isKind, messageOf } from "../../base/errors.ts";
 import type { BuildRequest } from "../builder.ts";
 import type { Ingredients, InputIngredients } from "../cache/record.ts";
@@ -88,8 +89,16 @@ export class Solving implements AsyncDisposable {
   /** The sources that were asked what they are, by now. */
   get sources(): readonly UsedSource[] {
     return [...this.#nodes.values()].flatMap(({ resolved, vertex }) =>
-      resolved === undefined ? [] : [{ vertex, digest: resolved.digest }],
+      resolved === undefined ? [] : [{ vertex, digest: resolved.digest }, ...(resolved.sources ?? [])],
     );
+  }
+
+  /** Equal keys are equal roots. Undefined of an empty one, and of a folder of which only what is read counts. */
+  async keyOf(id: VertexId | undefined): Promise<string | undefined> {
+    if (id === undefined) return undefined;
+    const node = this.#node(id);
+    if (isSource(node.vertex.operation) && (await this.#sourceOf(node)).key === undefined) return undefined;
+    return this.#keyOf(node);
   }
 
   /**
@@ -197,7 +206,7 @@ export class Solving implements AsyncDisposable {
     const isOther = [...this.#failures.values()].includes(error);
     if (!isOther) {
       this.#failures.set(node, error);
-      this.#tell(node, { completed: Date.now(), error: messageOf(error) });
+      this.#tell(node, { completed: Date.now(), error: messageOf(withoutErrno(error)) });
     }
     // Those that fail in the same turn are heard.
     setImmediate(() => this.#controller.abort());

@@ -16,6 +16,7 @@ import { BaseImages } from "./base-images.ts";
 import { gitContext } from "./git-remote.ts";
 import { GitSource } from "./git-source.ts";
 import { HttpSource } from "./http-source.ts";
+import { resolveResult } from "./result-source.ts";
 import type { SourceSettings } from "./settings.ts";
 import { statusOf, type TellStatus } from "./told-step.ts";
 
@@ -69,6 +70,7 @@ export function openSources(ports: SourcesPorts): BuildSources {
     operators: {
       image: bases.image,
       layout: bases.layout,
+      result: { resolve: resolveResult },
       local: {
         resolve: async (operation, context) => {
           const inputs = open.get(context.request);

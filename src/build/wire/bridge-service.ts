@@ -25,6 +25,7 @@ const FRONTEND_CAPABILITIES = [
   "returnmap",
   "importcaches",
   "proto.refarray",
+  "reference.output",
   "frontend.inputs",
   "gateway.solve.metadata",
   "frontend.caps",

@@ -27,10 +27,10 @@ import { STATUS } from "../../grpc/status.ts";
 import type { Platform } from "../../oci/image.ts";
 import type { Builder, BuildRecord, CacheUsage } from "../builder.ts";
 import type { BuildEvent } from "../progress.ts";
-import { answerOf, type FrontendRequest, GatewayBuild } from "./gateway-build.ts";
+import { answerOf, type FrontendRequest, GatewayBuild, type GatewayPorts } from "./gateway-build.ts";
 import { Job, type Jobs } from "./jobs.ts";
 import type { Named } from "./request.ts";
-import type { Solves } from "./solves.ts";
+import type { Solves, Spec } from "./solves.ts";
 import { statusMessages } from "./status-message.ts";
 
 /** What the engine tells of itself as a worker. */
@@ -112,42 +112,52 @@ async function solve({ jobs, solves }: ControlPorts, request: SolveRequest, sign
   };
   const job = new Job(request.Ref);
   if (request.Frontend === "") {
-    const build = (asked: FrontendRequest) =>
-      solves.run({
-        ...base,
-        ...asked,
-        // The result that is returned has the build's name.
-        id: `${request.Ref}-${crypto.randomUUID().slice(0, 8)}`,
-        cacheExports: [],
-        cacheImports: [...base.cacheImports, ...asked.cacheImports],
-        exporters: [{ type: "cacheonly", attributes: {} }],
-        job,
-        signal,
-      });
-    job.gateway = new GatewayBuild({ build });
+    job.gateway = new GatewayBuild(gatewayPorts(solves, { ...base, exporters, job, signal }));
   }
   jobs.start(job);
   try {
-    const asked =
-      job.gateway === undefined
-        ? { frontend: request.Frontend, options: request.FrontendAttrs, cacheImports: [] }
-        : await untilAborted(job.gateway.returned, signal);
+    const { gateway } = job;
+    const result =
+      gateway === undefined
+        ? await solves.run({
+            ...{ ...base, frontend: request.Frontend, options: request.FrontendAttrs, inputs: new Map() },
+            ...{ exporters, job, signal },
+          })
+        : await (await untilAborted(gateway.returned, signal))?.finish();
     // Nothing to build, or a question that was answered on the way.
-    if (asked === undefined) return create(SolveResponseSchema);
-    const result = await solves.run({
-      ...base,
-      ...asked,
-      cacheImports: [...base.cacheImports, ...asked.cacheImports],
-      exporters,
-      job,
-      signal,
-    });
+    if (result === undefined) return create(SolveResponseSchema);
     return create(SolveResponseSchema, {
       ExporterResponse: { ...Object.fromEntries(result.metadata), ...answerOf(result) },
     });
   } finally {
+    job.gateway?.[Symbol.dispose]();
     jobs.end(job);
   }
+}
+
+/** What a client asks for while its build runs, with all that it had said before. */
+function gatewayPorts(
+  solves: Solves,
+  base: Omit<Spec, "frontend" | "options" | "inputs" | "cacheExports"> & Pick<Spec, "cacheExports">,
+): GatewayPorts {
+  const importsWith = (asked: FrontendRequest) => [...base.cacheImports, ...asked.cacheImports];
+  const otherId = () => `${base.id}-${crypto.randomUUID().slice(0, 8)}`;
+  let isTaken = false;
+  return {
+    definitions: solves.definitions,
+    answer: (asked) =>
+      solves.run({
+        ...{ ...base, ...asked, cacheImports: importsWith(asked) },
+        ...{ id: otherId(), cacheExports: [], exporters: [] },
+      }),
+    run: (asked, onMade, signal) => {
+      // Clients look at one result, and return that.
+      const id = isTaken ? otherId() : base.id;
+      isTaken = true;
+      const either = AbortSignal.any([base.signal, signal]);
+      return solves.run({ ...base, ...asked, id, cacheImports: importsWith(asked), onMade, signal: either });
+    },
+  };
 }
 
 function refuseUnknown(request: SolveRequest): void {
@@ -157,7 +167,9 @@ function refuseUnknown(request: SolveRequest): void {
   if (request.Definition !== undefined && request.Definition.def.length > 0) {
     refuse("low-level definitions (LLB) are not built: only Dockerfiles are");
   }
-  if (Object.keys(request.FrontendInputs).length > 0) refuse("results of other builds are no contexts");
+  if (Object.keys(request.FrontendInputs).length > 0) {
+    refuse("results of other builds are contexts only of builds that the client takes part in,");
+  }
   if (request.SourcePolicy.length > 0 || request.SourcePolicySession !== "") refuse("source policies are not followed");
   if (request.ProxyNetwork) refuse("there is no proxy network");
 }

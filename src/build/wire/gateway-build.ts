@@ -1,21 +1,28 @@
 import { GantryError } from "../../base/errors.ts";
+import type { Definition } from "../../buildkit/control.ts";
 import { type Result, ResultSchema, type ReturnRequest, type SolveRequest } from "../../buildkit/gateway.ts";
 import { create } from "../../buildkit/message.ts";
 import { GrpcError, STATUS, statusCode } from "../../grpc/status.ts";
 import type { BuildResult } from "../builder.ts";
+import type { BuildInput } from "../made.ts";
+import { type Definitions, definitionOf } from "./definitions.ts";
+import { HandedResult, type RunPaused } from "./handed-result.ts";
 import { type FrontendOptions, QUESTIONS } from "./options.ts";
 import type { Named } from "./request.ts";
 
-/** What a frontend is asked for: the options of a build. */
+/** What a frontend is asked for: the options of a build, and the results that it has for contexts. */
 export interface FrontendRequest {
   readonly frontend: string;
   readonly options: FrontendOptions;
   readonly cacheImports: readonly Named[];
+  readonly inputs: ReadonlyMap<string, BuildInput>;
 }
 
 export interface GatewayPorts {
-  /** Builds, without a result that leaves the cache; or answers a question. */
-  build(request: FrontendRequest): Promise<BuildResult>;
+  /** Answers a question about what is to be built. */
+  answer(request: FrontendRequest): Promise<BuildResult>;
+  readonly run: RunPaused;
+  readonly definitions: Definitions;
 }
 
 /** More than any client of one build keeps. */
@@ -24,13 +31,14 @@ const DESCRIBE = "frontend.subrequests.describe";
 
 /**
  * A build of which the client says what is to be built while it runs: it asks for results, looks at them if it likes,
- * and returns one, which is then exported. A result is built when it is looked at or returned.
+ * passes them on to others of its builds, and returns one, which is then exported. A result is built when it is looked
+ * at or returned.
  */
-export class GatewayBuild {
+export class GatewayBuild implements Disposable {
   readonly #ports: GatewayPorts;
-  readonly #results = new Map<string, FrontendRequest>();
-  readonly #evaluated = new Map<string, Promise<BuildResult>>();
-  readonly #returned = Promise.withResolvers<FrontendRequest | undefined>();
+  readonly #results = new Map<string, HandedResult>();
+  readonly #returned = Promise.withResolvers<HandedResult | undefined>();
+  readonly #used = new DisposableStack();
   #count = 0;
 
   constructor(ports: GatewayPorts) {
@@ -40,8 +48,18 @@ export class GatewayBuild {
   }
 
   /** What the client returned; undefined is nothing to build. Rejects with the error it returned. */
-  get returned(): Promise<FrontendRequest | undefined> {
+  get returned(): Promise<HandedResult | undefined> {
     return this.#returned.promise;
+  }
+
+  /** The client has no results any more: those that nobody else uses end. */
+  [Symbol.dispose](): void {
+    for (const result of this.#results.values()) {
+      this.#ports.definitions.remove(result);
+      result.end();
+    }
+    this.#results.clear();
+    this.#used.dispose();
   }
 
   async solve(request: SolveRequest): Promise<Result> {
@@ -50,35 +68,28 @@ export class GatewayBuild {
       if ((request.Definition?.def.length ?? 0) === 0) return create(ResultSchema, { result: ref("") });
       throw new GantryError("unsupported", "low-level definitions (LLB) are not built here: only Dockerfiles are");
     }
-    if (Object.keys(request.FrontendInputs).length > 0) {
-      throw new GantryError("unsupported", "results of other builds are no contexts here");
-    }
     if (request.SourcePolicies.length > 0) throw new GantryError("unsupported", "source policies are not supported");
     const asked: FrontendRequest = {
       frontend: request.Frontend,
       options: request.FrontendOpt,
       cacheImports: request.CacheImports.map(({ Type, Attrs }) => ({ type: Type, attributes: Attrs })),
+      inputs: this.#inputs(request.FrontendInputs),
     };
     const question = asked.options.requestid ?? "";
     if (question === DESCRIBE) return described();
-    if (question !== "") return answered(await this.#ports.build(asked));
+    if (question !== "") return answered(await this.#ports.answer(asked));
     if (this.#results.size >= MOST_RESULTS) throw new GantryError("invalid", "the build has too many results");
     const id = `result-${++this.#count}`;
-    this.#results.set(id, asked);
-    if (request.Evaluate) await this.evaluate(id);
-    return create(ResultSchema, { result: ref(id) });
+    const result = new HandedResult(asked, this.#ports.run);
+    this.#results.set(id, result);
+    this.#ports.definitions.add(result);
+    if (request.Evaluate) await result.evaluate();
+    return resultOf(id, result);
   }
 
   /** Builds it, once. */
   async evaluate(id: string): Promise<void> {
-    if (id === "") return;
-    const asked = this.#find(id);
-    let result = this.#evaluated.get(id);
-    if (result === undefined) {
-      result = this.#ports.build(asked);
-      this.#evaluated.set(id, result);
-    }
-    await result;
+    if (id !== "") await this.find(id).evaluate();
   }
 
   return({ result, error }: ReturnRequest): void {
@@ -88,24 +99,61 @@ export class GatewayBuild {
       this.#returned.reject(new GrpcError(code === STATUS.ok ? STATUS.unknown : code, error.message, { details }));
       return;
     }
-    const ids = new Set(idsOf(result));
-    ids.delete("");
-    if (ids.size > 1) {
+    const found = new Set(idsOf(result).flatMap((id) => (id === "" ? [] : [this.find(id)])));
+    if (found.size > 1) {
       throw new GantryError("unsupported", "a build that returns several results at once is not supported");
     }
-    const [id] = ids;
-    this.#returned.resolve(id === undefined ? undefined : this.#find(id));
+    const [one] = found;
+    this.#returned.resolve(one);
   }
 
-  #find(id: string): FrontendRequest {
-    const found = this.#results.get(id);
+  /** A result by what the client calls it: of several platforms each has a name of its own. */
+  find(id: string): HandedResult {
+    const found = this.#results.get(id.split("/", 1)[0]!);
     if (found === undefined) throw new GantryError("not-found", `no such ref: ${id.slice(0, 200)}`);
     return found;
   }
+
+  /** Kept for as long as this build goes on, whatever becomes of theirs. */
+  #inputs(definitions: SolveRequest["FrontendInputs"]): ReadonlyMap<string, BuildInput> {
+    const inputs = new Map<string, BuildInput>();
+    for (const [name, definition] of Object.entries(definitions)) {
+      const isEmpty = definition.def.length === 0;
+      const result = isEmpty ? undefined : this.#ports.definitions.find(definition);
+      if (result !== undefined) this.#used.use(result.use());
+      inputs.set(name, result ?? NOTHING);
+    }
+    return inputs;
+  }
 }
 
-function ref(id: string) {
-  return { case: "ref", value: { id } } as const;
+/** An empty definition is an empty root. */
+const NOTHING: BuildInput = {
+  made: async (platform) => ({
+    target: {
+      platform,
+      root: undefined,
+      config: { ...platform, rootfs: { type: "layers", diff_ids: [] } },
+      history: [],
+    },
+    root: undefined,
+    key: undefined,
+    sources: [],
+  }),
+};
+
+/** One result, or one for each platform that was asked for where it may be several. */
+function resultOf(id: string, result: HandedResult): Result {
+  const def = definitionOf(result);
+  const { options } = result.asked;
+  const platforms = [...new Set((options.platform ?? "").split(",").filter((name) => name !== ""))];
+  if (platforms.length < 2) return create(ResultSchema, { result: ref(id, def) });
+  const refs = Object.fromEntries(platforms.map((name) => [name, { id: `${id}/${name}`, def }]));
+  return create(ResultSchema, { result: { case: "refs", value: { refs } } });
+}
+
+function ref(id: string, def?: Definition) {
+  return { case: "ref", value: { id, ...(def !== undefined && { def }) } } as const;
 }
 
 function idsOf(result: Result | undefined): string[] {

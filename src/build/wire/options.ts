@@ -126,8 +126,8 @@ function targetPlatform(text: string): Platform {
 }
 
 function namedContext(name: string, value: string): string {
-  if (/^(?:input|target):/.test(value)) {
-    const text = `cannot use ${JSON.stringify(value)} as context ${JSON.stringify(name)}: results of other builds are no contexts here`;
+  if (value.startsWith("target:")) {
+    const text = `cannot use ${JSON.stringify(value)} as context ${JSON.stringify(name)}: targets of a bake file are its client's to build`;
     throw new GantryError("unsupported", text);
   }
   return value;

@@ -2,6 +2,7 @@ import { GantryError } from "../../base/errors.ts";
 import { ANONYMOUS } from "../../remote/credentials.ts";
 import type { BuildOutput, BuildRequest, CacheReference, ContextSource } from "../builder.ts";
 import { parseGitUrl } from "../git-url.ts";
+import type { BuildInput } from "../made.ts";
 import type { ClientSession } from "./client-session.ts";
 import { type FrontendOptions, prefixed, readOptions } from "./options.ts";
 import { SharedSession } from "./shared-session.ts";
@@ -14,6 +15,8 @@ export interface Asked {
   readonly others: ReadonlyMap<string, ClientSession>;
   readonly frontend: string;
   readonly options: FrontendOptions;
+  /** Results of other builds, by what named contexts call them. */
+  readonly inputs?: ReadonlyMap<string, BuildInput>;
   readonly exporters: readonly Named[];
   readonly cacheExports: readonly Named[];
   readonly cacheImports: readonly Named[];
@@ -57,6 +60,7 @@ export function buildRequest(asked: Asked): BuildRequest {
     ...parts,
     options,
     ...filesOf(asked),
+    ...(asked.inputs !== undefined && { inputs: asked.inputs }),
     entitlements: asked.entitlements.map(entitlement),
     outputs: parts.call === "build" ? asked.exporters.map(readOutput) : [],
     cacheFrom: readImports(asked),

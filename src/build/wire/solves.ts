@@ -2,11 +2,12 @@ import { CONTROL, ControlBytesSchema } from "../../buildkit/control.ts";
 import { create } from "../../buildkit/message.ts";
 import { SESSION_HEADERS } from "../../buildkit/session-headers.ts";
 import type { ServerCall } from "../../grpc/server.ts";
-import type { Builder, BuildRequest, BuildResult, PlannedBuild } from "../builder.ts";
+import type { Builder, BuildOptions, BuildRequest, BuildResult, PlannedBuild } from "../builder.ts";
 import type { BuildEvent } from "../progress.ts";
 import { sessionHello } from "../session-hello.ts";
 import { connectionOf } from "./call-connection.ts";
 import type { ClientSession } from "./client-session.ts";
+import { Definitions } from "./definitions.ts";
 import { Job } from "./jobs.ts";
 import { type Asked, buildRequest, otherSessions } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
@@ -18,10 +19,13 @@ export interface Spec extends Omit<Asked, "session" | "others"> {
   /** Empty for none. */
   readonly sessionId: string;
   readonly job: Job;
+  readonly onMade?: NonNullable<BuildOptions["onMade"]>;
 }
 
 /** Builds for clients of BuildKit's kind: finds their sessions, tells them what happens in their terms. */
 export class Solves {
+  /** Of results that clients were given, for other builds of theirs. */
+  readonly definitions: Definitions = new Definitions();
   readonly #builder: Builder;
   readonly #sessions: Sessions;
 
@@ -80,6 +84,7 @@ export class Solves {
       signal: spec.signal,
       onEvent: (event) => spec.job.told.add(event),
       ...(onPlan && { onPlan }),
+      ...(spec.onMade && { onMade: spec.onMade }),
     });
   }
 

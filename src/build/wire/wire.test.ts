@@ -335,7 +335,7 @@ describe("the options of the frontend", () => {
     [{ "build-arg:SOURCE_DATE_EPOCH": "soon" }, /invalid SOURCE_DATE_EPOCH: soon/],
     [{ "frontend.caps": "moby.buildkit.frontend.subrequests+forward,x.y" }, /unsupported frontend capability x\.y/],
     [{ requestid: "frontend.x" }, /unsupported request frontend\.x/],
-    [{ "context:a": "input:b" }, /results of other builds are no contexts here/],
+    [{ "context:a": "target:b" }, /targets of a bake file are its client.s to build/],
     [{ contextsubdir: "x" }, /contextsubdir=x is not supported/],
   ];
   for (const [options, text] of REFUSED) {

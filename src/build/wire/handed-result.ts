@@ -1,0 +1,94 @@
+import { randomBytes } from "node:crypto";
+import { untilAborted } from "../../base/abort.ts";
+import { GantryError } from "../../base/errors.ts";
+import type { Platform } from "../../oci/image.ts";
+import { formatPlatform } from "../../oci/platform.ts";
+import type { BuildResult } from "../builder.ts";
+import type { BuildInput, MadeTarget } from "../made.ts";
+import type { FrontendRequest } from "./gateway-build.ts";
+
+/** Builds what was asked for; makes nothing of it, and holds it, until `onMade` resolves. */
+export type RunPaused = (
+  asked: FrontendRequest,
+  onMade: (made: readonly MadeTarget[]) => Promise<void>,
+  signal: AbortSignal,
+) => Promise<BuildResult>;
+
+/**
+ * A result that a client was given before anything was built. It is built when somebody looks at it, once, and stops
+ * before its exporters: they go on when the client returns it. Whoever uses it, as another build does that has it for a
+ * context, keeps what was made until the last one has ended.
+ */
+export class HandedResult implements BuildInput {
+  readonly token: string = randomBytes(16).toString("hex");
+  readonly asked: FrontendRequest;
+  readonly #run: RunPaused;
+  readonly #controller = new AbortController();
+  readonly #released = Promise.withResolvers<void>();
+  readonly #made = Promise.withResolvers<readonly MadeTarget[]>();
+  #result: Promise<BuildResult> | undefined;
+  #users = 1;
+
+  constructor(asked: FrontendRequest, run: RunPaused) {
+    this.asked = asked;
+    this.#run = run;
+    // Nobody may be waiting for it.
+    this.#made.promise.catch(() => {});
+  }
+
+  /** Builds it, without its exporters. */
+  async evaluate(): Promise<readonly MadeTarget[]> {
+    this.#start();
+    return await this.#made.promise;
+  }
+
+  /** Lets the exporters go on. */
+  finish(): Promise<BuildResult> {
+    this.#released.resolve();
+    return this.#start();
+  }
+
+  async made(platform: Platform, signal: AbortSignal): Promise<MadeTarget> {
+    const all = await untilAborted(this.evaluate(), signal);
+    const wanted = formatPlatform(platform);
+    const found = all.find(({ target }) => formatPlatform(target.platform) === wanted) ?? all[0];
+    if (found === undefined) throw new GantryError("invalid", "a build that makes nothing is no context");
+    return found;
+  }
+
+  /** Another one who uses it, and ends that once. */
+  use(): Disposable {
+    if (this.#users === 0) throw new GantryError("not-found", "the build whose result this is has ended");
+    this.#users++;
+    return { [Symbol.dispose]: () => this.end() };
+  }
+
+  /** One user less. What nobody uses and nobody returned isn't built any further. */
+  end(): void {
+    if (--this.#users > 0) return;
+    this.#controller.abort();
+    void this.#made.promise.then(
+      (made) => Promise.all(made.map(({ root }) => root?.[Symbol.asyncDispose]())),
+      () => {},
+    );
+  }
+
+  #start(): Promise<BuildResult> {
+    if (this.#result !== undefined) return this.#result;
+    const { signal } = this.#controller;
+    const keep = async (made: readonly MadeTarget[]): Promise<void> => {
+      this.#made.resolve(made.map((one) => ({ ...one, root: one.root?.share() })));
+      await untilAborted(this.#released.promise, signal);
+    };
+    this.#result = this.#users === 0 ? Promise.reject(ended()) : this.#run(this.asked, keep, signal);
+    this.#result.then(
+      () => this.#made.resolve([]),
+      (error: unknown) => this.#made.reject(error),
+    );
+    return this.#result;
+  }
+}
+
+function ended(): GantryError {
+  return new GantryError("not-found", "the build whose result this is has ended");
+}
