@@ -28,6 +28,8 @@ export interface Expansion {
   /** Names that were looked up and found. */
   readonly matched: ReadonlySet<string>;
   readonly unmatched: ReadonlySet<string>;
+  /** Characters that had to be looked at. */
+  readonly work: number;
 }
 
 /** Nested defaults deeper than this are no person's. */
@@ -55,7 +57,7 @@ function expand(
   splitter: WordSplitter | undefined,
 ): Expansion {
   if (text.length < 256 && PLAIN.test(text)) {
-    return { text, words: text === "" ? [] : [text], matched: NONE, unmatched: NONE };
+    return { text, words: text === "" ? [] : [text], matched: NONE, unmatched: NONE, work: text.length };
   }
   try {
     return new Lexer(text, variables, options).expand(splitter);
@@ -80,6 +82,7 @@ class Lexer {
   #keepEscapes: boolean;
   #at = 0;
   #depth = 0;
+  #work = 0;
 
   constructor(text: string, variables: Variables, options: WordOptions) {
     this.#text = text;
@@ -91,7 +94,8 @@ class Lexer {
 
   expand(words: WordSplitter | undefined): Expansion {
     const text = this.#until(undefined, words);
-    return { text, words: words?.end() ?? [], matched: this.#matched, unmatched: this.#unmatched };
+    const work = this.#work + Math.max(text.length, this.#text.length);
+    return { text, words: words?.end() ?? [], matched: this.#matched, unmatched: this.#unmatched, work };
   }
 
   /** Reads up to `stop`, which is taken, or to the text's end. */

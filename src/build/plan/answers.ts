@@ -2,7 +2,7 @@ import { excerptOf } from "../../dockerfile/excerpt.ts";
 import type { LintWarning } from "../../dockerfile/linter.ts";
 import { DockerfileError, type SourceFile, type SourceRange } from "../../dockerfile/source.ts";
 import type { LoadedFile } from "./loaded-file.ts";
-import { type OutlineArg, type OutlineNeed, usedArgs } from "./outline.ts";
+import { needsOf, type OutlineArg, type OutlineNeed, usedArgs } from "./outline.ts";
 import type { StageState } from "./stage-state.ts";
 import type { PlanAnswer } from "./types.ts";
 
@@ -56,8 +56,8 @@ export function targetsAnswer(file: LoadedFile): PlanAnswer {
 /** `--call=outline`: what the target can be given. */
 export function outlineAnswer(target: StageState): PlanAnswer {
   const args = byLine(collected(target, ({ outline }) => usedArgs(outline)));
-  const secrets = byLine(collected(target, ({ outline }) => [...outline.secrets.values()]));
-  const agents = byLine(collected(target, ({ outline }) => [...outline.agents.values()]));
+  const secrets = byLine(collected(target, ({ outline }) => needsOf(outline, "secrets")));
+  const agents = byLine(collected(target, ({ outline }) => needsOf(outline, "agents")));
   const { name, description } = target.stage;
   const { source } = target.scope.file.dockerfile;
   const sources = new SourceList(source);

@@ -1,9 +1,9 @@
-import { Breath } from "../../base/breath.ts";
 import { checkDirective, detectSyntax } from "../../dockerfile/directive.ts";
 import { dockerfileInSteps } from "../../dockerfile/dockerfile.ts";
 import type { Dockerfile, IncludeInstruction } from "../../dockerfile/instruction.ts";
 import { type LintOptions, readLintOptions } from "../../dockerfile/linter.ts";
 import { DockerfileError, invalid, located, type SourceFile, withPlace } from "../../dockerfile/source.ts";
+import { inTurns } from "./turns.ts";
 import type { PlanInput } from "./types.ts";
 
 /** A Dockerfile with those that it includes. */
@@ -64,15 +64,7 @@ class Loader {
         requireOwnSyntax(syntax.reference),
       );
     }
-    const breath = new Breath();
-    const steps = dockerfileInSteps(source);
-    for (;;) {
-      const { done, value } = steps.next();
-      if (done) return value;
-      if (!breath.isDue) continue;
-      await breath.take();
-      this.#input.signal.throwIfAborted();
-    }
+    return inTurns(dockerfileInSteps(source), this.#input.signal);
   }
 
   async #include(

@@ -2,6 +2,8 @@ import type { SourceFile, SourceRange } from "../../dockerfile/source.ts";
 
 /** What a stage can be given: arguments, secrets and agents, for `--call=outline`. */
 export interface Outline {
+  /** Of what the stage stands on. */
+  readonly below: Outline | undefined;
   readonly args: Map<string, OutlineArg>;
   readonly used: Set<string>;
   readonly secrets: Map<string, OutlineNeed>;
@@ -25,27 +27,44 @@ export interface OutlineNeed {
   readonly range: SourceRange;
 }
 
-export function emptyOutline(): Outline {
-  return { args: new Map(), used: new Set(), secrets: new Map(), agents: new Map() };
-}
-
-export function copyOfOutline(outline: Outline): Outline {
-  return {
-    args: new Map(outline.args),
-    used: new Set(outline.used),
-    secrets: new Map(outline.secrets),
-    agents: new Map(outline.agents),
-  };
+/** One that begins with all that another holds. */
+export function outlineOn(below: Outline | undefined): Outline {
+  return { below, args: new Map(), used: new Set(), secrets: new Map(), agents: new Map() };
 }
 
 /** The arguments that are used, with those that their defaults need. */
-export function usedArgs({ args, used }: Outline): OutlineArg[] {
+export function usedArgs(outline: Outline): OutlineArg[] {
   const seen = new Set<string>();
-  const pending = [...used];
+  const pending = layersOf(outline).flatMap(({ used }) => [...used]);
   for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
     if (seen.has(name)) continue;
     seen.add(name);
-    pending.push(...(args.get(name)?.needs ?? []));
+    pending.push(...(argOf(outline, name)?.needs ?? []));
   }
-  return [...seen].map((name) => args.get(name)).filter((arg) => arg !== undefined);
+  return [...seen].map((name) => argOf(outline, name)).filter((arg) => arg !== undefined);
+}
+
+/** What the uppermost says of an argument. */
+export function argOf(outline: Outline, name: string): OutlineArg | undefined {
+  for (let one: Outline | undefined = outline; one !== undefined; one = one.below) {
+    const arg = one.args.get(name);
+    if (arg !== undefined) return arg;
+  }
+  return undefined;
+}
+
+/** Secrets or agents, each name once, the lowest first. */
+export function needsOf(outline: Outline, kind: "secrets" | "agents"): OutlineNeed[] {
+  const needs = new Map<string, OutlineNeed>();
+  for (const one of layersOf(outline)) {
+    for (const need of one[kind].values()) if (!needs.has(need.name)) needs.set(need.name, need);
+  }
+  return [...needs.values()];
+}
+
+/** From the lowest to the uppermost. */
+function layersOf(outline: Outline): Outline[] {
+  const layers = [];
+  for (let one: Outline | undefined = outline; one !== undefined; one = one.below) layers.push(one);
+  return layers.toReversed();
 }

@@ -71,8 +71,9 @@ class PlanMaker {
 
   async make(): Promise<Plan> {
     const platforms = this.#platforms();
-    const planners = platforms.map((platform) => this.#planner(platform, platforms.length > 1));
-    const targets = planners.map((planner) => planner.target());
+    const planners: Planner[] = [];
+    for (const platform of platforms) planners.push(await this.#planner(platform, platforms.length > 1));
+    const targets = planners.map(({ graph }) => graph.target());
     for (const [index, planner] of planners.entries()) planner.prefetch(targets[index]!);
     const stages: PlannedStage[] = [];
     for (const [index, planner] of planners.entries()) stages.push(await planner.plan(targets[index]!));
@@ -86,8 +87,8 @@ class PlanMaker {
   /** Plans the target, or all stages if there is none. */
   async check(): Promise<void> {
     for (const platform of this.#platforms()) {
-      const planner = this.#planner(platform, false);
-      const stages = this.#input.request.target === "" ? planner.stages : [planner.target()];
+      const planner = await this.#planner(platform, false);
+      const stages = this.#input.request.target === "" ? planner.graph.stages : [planner.graph.target()];
       for (const stage of stages) planner.prefetch(stage);
       for (const stage of stages) await planner.plan(stage);
     }
@@ -100,8 +101,8 @@ class PlanMaker {
     return [...new Map(platforms.map((platform) => [formatPlatform(platform), platform])).values()];
   }
 
-  #planner(platform: Platform, severalPlatforms: boolean): Planner {
-    return new Planner({
+  #planner(platform: Platform, severalPlatforms: boolean): Promise<Planner> {
+    return Planner.of({
       input: this.#input,
       file: this.#file,
       sources: this.#sources,

@@ -6,66 +6,79 @@ import { invalid, located } from "../../dockerfile/source.ts";
 import { suggestion } from "../../dockerfile/suggest.ts";
 import { expandText } from "../../dockerfile/words.ts";
 import { parseNormalized } from "../../oci/reference.ts";
+import type { ExpansionBudget } from "./expansion-budget.ts";
 import type { LoadedFile } from "./loaded-file.ts";
-import { emptyOutline, type Outline, type OutlineArg } from "./outline.ts";
+import { type Outline, type OutlineArg, outlineOn } from "./outline.ts";
 import type { FileScope } from "./stage-state.ts";
 
-/** A file's meta arguments put into effect. `predefined` are the platforms'. Throws DockerfileError. */
-export function scopeOf(
-  file: LoadedFile,
-  predefined: ReadonlyMap<string, string>,
-  given: ReadonlyMap<string, string>,
-  linter: Linter,
-): FileScope {
+export interface ScopeOptions {
+  /** The platforms' arguments. */
+  readonly predefined: ReadonlyMap<string, string>;
+  readonly given: ReadonlyMap<string, string>;
+  readonly linter: Linter;
+  readonly budget: ExpansionBudget;
+}
+
+/** A file's meta arguments put into effect, with a pause after each. Throws DockerfileError. */
+export function* scopeInSteps(file: LoadedFile, options: ScopeOptions): Generator<void, FileScope> {
   const { dockerfile } = file;
+  const { linter, budget } = options;
   lintFile(dockerfile, linter);
-  lintDefaults(dockerfile, predefined, linter);
-  const outline = emptyOutline();
-  const globals = metaArgs(dockerfile, predefined, given, outline);
-  return { file, linter, globals, stages: [], byName: new Map(), outline };
+  yield* lintDefaults(dockerfile, options);
+  const outline = outlineOn(undefined);
+  const globals = yield* metaArgs(dockerfile, options, outline);
+  return { file, linter, budget, globals, stages: [], byName: new Map(), outline };
 }
 
 /** FROM's words with variables put in, and what is to be said of them. */
 export function expandFrom(scope: FileScope, stage: Stage, text: string, linter: Linter) {
   const { escape: escaper } = scope.file.dockerfile;
-  const expansion = expandText(text, scope.globals, { escape: escaper });
-  const known = new Set([...scope.globals.keys(), ...scope.outline.args.keys()]);
+  const { args } = scope.outline;
+  scope.budget.begin();
+  const expansion = scope.budget.spend(expandText(text, scope.globals, { escape: escaper }));
   for (const name of expansion.unmatched) {
-    if (known.has(name)) continue;
-    const meant = suggestion(name, known, { caseSensitive: true });
+    if (args.has(name)) continue;
+    const meant = suggestion(name, new Set([...scope.globals.keys(), ...args.keys()]), { caseSensitive: true });
     linter.report(RULES.undefinedArgInFrom, RULES.undefinedArgInFrom.format(name, meant), stage.range, name);
   }
   return expansion;
 }
 
-function metaArgs(
+function* metaArgs(
   dockerfile: Dockerfile,
-  predefined: ReadonlyMap<string, string>,
-  given: ReadonlyMap<string, string>,
+  { predefined, given, budget }: Omit<ScopeOptions, "linter">,
   outline: Outline | undefined,
-): Map<string, string> {
+): Generator<void, Map<string, string>> {
   const globals = new Map(predefined);
   for (const instruction of dockerfile.metaArgs) {
     located({ source: dockerfile.source, range: instruction.range }, () => {
+      budget.begin();
       for (const arg of instruction.args) {
-        const { value, needs } = argValue(arg, globals, given, dockerfile.escape);
+        const { value, needs } = argValue(arg, { globals, given, budget, escaper: dockerfile.escape });
         if (value !== undefined) globals.set(arg.name, value);
         outline?.args.set(arg.name, outlineArg(dockerfile, instruction, arg, value, needs, outline));
       }
     });
+    yield;
   }
   return globals;
 }
 
 function argValue(
   arg: ArgInstruction["args"][number],
-  globals: ReadonlyMap<string, string>,
-  given: ReadonlyMap<string, string>,
-  escaper: string,
+  {
+    globals,
+    given,
+    budget,
+    escaper,
+  }: Omit<ScopeOptions, "linter" | "predefined"> & {
+    readonly globals: ReadonlyMap<string, string>;
+    readonly escaper: string;
+  },
 ): { value: string | undefined; needs: ReadonlySet<string> } {
   const own = given.get(arg.name);
   if (own !== undefined || arg.value === undefined) return { value: own, needs: new Set() };
-  const { text, matched } = expandText(arg.value, globals, { escape: escaper });
+  const { text, matched } = budget.spend(expandText(arg.value, globals, { escape: escaper }));
   return { value: text, needs: matched };
 }
 
@@ -91,13 +104,16 @@ function outlineArg(
 }
 
 /** Base images have to be valid without any build argument, too. */
-function lintDefaults(dockerfile: Dockerfile, predefined: ReadonlyMap<string, string>, linter: Linter): void {
+function* lintDefaults(dockerfile: Dockerfile, { predefined, linter, budget }: ScopeOptions): Generator<void> {
   let defaults: ReadonlyMap<string, string>;
   const bases: string[] = [];
   try {
-    defaults = metaArgs(dockerfile, predefined, new Map(), undefined);
-    for (const { base } of dockerfile.stages)
-      bases.push(expandText(base, defaults, { escape: dockerfile.escape }).text);
+    defaults = yield* metaArgs(dockerfile, { predefined, given: new Map(), budget }, undefined);
+    for (const { base } of dockerfile.stages) {
+      budget.begin();
+      bases.push(budget.spend(expandText(base, defaults, { escape: dockerfile.escape })).text);
+      yield;
+    }
   } catch {
     // The same fails where it counts.
     return;

@@ -5,6 +5,7 @@ import type { SourceRange } from "../../dockerfile/source.ts";
 import type { Platform } from "../../oci/image.ts";
 import type { PlannedHistory } from "../graph.ts";
 import type { DraftVertex } from "./draft-graph.ts";
+import type { ExpansionBudget } from "./expansion-budget.ts";
 import type { LoadedFile } from "./loaded-file.ts";
 import type { Outline } from "./outline.ts";
 
@@ -12,6 +13,7 @@ import type { Outline } from "./outline.ts";
 export interface FileScope {
   readonly file: LoadedFile;
   readonly linter: Linter;
+  readonly budget: ExpansionBudget;
   /** Meta arguments and those of the platforms. */
   readonly globals: Map<string, string>;
   /** What `--from=<number>` counts. */
@@ -80,6 +82,8 @@ export interface PlannedStage {
   readonly history: DraftHistory[];
   /** Characters of the history's rows. */
   historySize: number;
+  /** Of the image, those of its base included. */
+  layers: number;
   readonly base: OriginImage["base"];
   /** Some WORKDIR of this build set it. */
   workdirSet: boolean;
