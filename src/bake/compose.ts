@@ -1,5 +1,7 @@
+import { posix } from "node:path";
 import { parse, YAMLError } from "yaml";
 import { GantryError } from "../base/errors.ts";
+import { bytesSize, ramInBytes } from "../base/units.ts";
 import type { Source } from "./hcl/syntax.ts";
 import { interpolate } from "./interpolate.ts";
 
@@ -98,7 +100,7 @@ function targetOf(file: Source, name: string, service: Members, project: Members
     pull: build.pull === true ? true : undefined,
     "no-cache": build.no_cache === true ? true : undefined,
     network: build.network,
-    "shm-size": build.shm_size === undefined ? undefined : String(build.shm_size),
+    "shm-size": build.shm_size === undefined ? undefined : sizeOf(String(build.shm_size)),
     ulimits: ulimitsOf(file, name, build.ulimits),
     entitlements: texts("entitlements"),
     "extra-hosts": rowsOfHosts(file, name, build.extra_hosts),
@@ -176,12 +178,21 @@ function secretsOf(file: Source, service: string, value: unknown, project: Membe
     }
     const secret = members(file, `secret ${source}`, defined[source] ?? {});
     if (typeof secret.environment === "string") return { id: source, env: secret.environment };
-    if (typeof secret.file === "string") return { id: source, src: secret.file };
+    if (typeof secret.file === "string") return { id: source, src: posix.normalize(secret.file) };
     throw new GantryError(
       "invalid",
       `cannot read ${file.name}: the secret ${source} is neither a file nor of the environment`,
     );
   });
+}
+
+/** As Compose shows sizes; what is none is said where it is used. */
+function sizeOf(text: string): string {
+  try {
+    return bytesSize(ramInBytes(text));
+  } catch {
+    return text;
+  }
 }
 
 function sshOf(value: unknown): unknown {

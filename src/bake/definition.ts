@@ -4,21 +4,11 @@ import { HclError } from "./hcl/error.ts";
 import { type Callable, evaluate, type Scope } from "./hcl/evaluate.ts";
 import { standardFunctions } from "./hcl/functions.ts";
 import type { BlockShape } from "./hcl/json.ts";
-import type { Attribute, Block, Body, Expression } from "./hcl/syntax.ts";
-import { csvRows } from "./hcl/text-functions.ts";
-import { convertTo, type Type, typeOf } from "./hcl/type.ts";
-import {
-  fromPlain,
-  isTuple,
-  objectOf,
-  toBool,
-  toObject,
-  toText,
-  toTuple,
-  type Value,
-  ValueError,
-} from "./hcl/value.ts";
+import type { Attribute, Block, Body, Expression, Span } from "./hcl/syntax.ts";
+import { CycleError, objectOf, toObject, toText, toTuple, type Value, ValueError } from "./hcl/value.ts";
+import { userFunction } from "./own-function.ts";
 import { FIELDS, isFieldName, layOver, type Target } from "./target.ts";
+import { type ShownVariable, Variable } from "./variables.ts";
 
 /** The blocks that a Bake file may have, for HCL's JSON syntax. */
 export const BLOCKS: Readonly<Record<string, BlockShape>> = {
@@ -28,11 +18,18 @@ export const BLOCKS: Readonly<Record<string, BlockShape>> = {
   target: { labels: 1 },
 };
 
-/** What files say, all laid over each other. */
+/** What files define. */
 export interface Definition {
-  readonly groups: ReadonlyMap<string, { readonly targets: readonly string[]; readonly description?: string }>;
+  readonly groups: ReadonlyMap<string, DefinedGroup>;
   readonly targets: ReadonlyMap<string, DefinedTarget>;
   readonly variables: readonly ShownVariable[];
+  /** What was passed over, since nobody knows what it means. */
+  readonly warnings: readonly string[];
+}
+
+export interface DefinedGroup {
+  readonly targets: readonly string[];
+  readonly description?: string;
 }
 
 export interface DefinedTarget {
@@ -40,19 +37,8 @@ export interface DefinedTarget {
   readonly own: Target;
 }
 
-export interface ShownVariable {
-  readonly name: string;
-  readonly value: Value;
-  readonly description?: string;
-}
-
-interface Variable {
-  readonly block: Block;
-  readonly body: Body;
-}
-
 const TARGET_NAME = /^[a-zA-Z0-9_-]+$/;
-const VARIABLE_FIELDS = new Set(["default", "type", "description", "sensitive"]);
+const MAX_ROWS = 10_000;
 
 /** Evaluates files; `env` is asked for declared variables, and no others. */
 export function define(
@@ -73,6 +59,9 @@ class Definer {
   readonly #open = new Set<string>();
   readonly #functions: Map<string, Callable>;
   readonly #targetBlocks = new Map<string, Block[]>();
+  readonly #groups = new Map<string, DefinedGroup>();
+  readonly #targets = new Map<string, DefinedTarget>();
+  readonly #warnings: string[] = [];
 
   constructor(
     bodies: readonly Body[],
@@ -87,147 +76,99 @@ class Definer {
 
   define(): Definition {
     for (const body of this.#bodies) this.#collect(body);
-    const groups = new Map<string, { targets: string[]; description?: string }>();
+    // What is wrong with a variable is said also where nobody uses it.
+    const variables = [...this.#variables].map(([name, variable]) => variable.shown(this.#value(name) ?? null));
     for (const body of this.#bodies) {
-      for (const block of body.blocks) if (block.type === "group") this.#defineGroup(groups, block);
+      for (const block of body.blocks) if (block.type === "group") this.#defineGroup(block);
     }
-    const targets = new Map<string, DefinedTarget>();
-    for (const [name, blocks] of this.#targetBlocks) this.#defineTarget(targets, groups, name, blocks);
-    const variables = [...this.#variables].map(([name, { block }]) => {
-      const description = block.body.attributes.get("description");
-      return {
-        name,
-        value: this.#value(name) ?? null,
-        ...(description !== undefined && {
-          description: toText(evaluate(description.value, this.#scope(block.body))),
-        }),
-      };
-    });
-    return { groups, targets, variables };
+    for (const [name, blocks] of this.#targetBlocks) this.#defineTarget(name, blocks);
+    return { groups: this.#groups, targets: this.#targets, variables, warnings: this.#warnings };
   }
 
   #collect(body: Body): void {
     for (const [name, attribute] of body.attributes) this.#locals.set(name, { attribute, body });
     for (const block of body.blocks) {
-      const shape = BLOCKS[block.type];
-      if (shape === undefined || !Object.hasOwn(BLOCKS, block.type)) {
-        throw new HclError(
-          body.source,
-          block.typeSpan,
-          "Unsupported block type",
-          `Blocks of type "${block.type}" are not expected here.`,
-        );
+      if (!Object.hasOwn(BLOCKS, block.type)) {
+        this.#passOver(body, block.typeSpan, `there are no blocks of type "${block.type}"`);
+        continue;
       }
-      const [name = ""] = block.labels;
-      if (block.labels.length !== 1) {
-        throw new HclError(
-          body.source,
-          block.typeSpan,
-          "Missing name",
-          `All ${block.type} blocks must have 1 label (name).`,
+      const [name] = block.labels;
+      if (name === undefined || block.labels.length !== 1) throw misnamed(body, block);
+      if (block.type === "variable") this.#declare(name, block);
+      else if (block.type === "function") {
+        this.#functions.set(
+          name,
+          userFunction(name, block, (own) => this.#scope(block.body, own)),
         );
-      }
-      if (block.type === "variable") this.#declare(name, block, body);
-      else if (block.type === "function") this.#functions.set(name, this.#userFunction(name, block));
-      else if (block.type === "target") {
+      } else if (block.type === "target") {
         this.#targetBlocks.set(name, [...(this.#targetBlocks.get(name) ?? []), block]);
       }
     }
   }
 
-  #declare(name: string, block: Block, body: Body): void {
-    for (const attribute of block.body.attributes.values()) {
-      if (!VARIABLE_FIELDS.has(attribute.name)) throw unexpected(block.body, attribute);
-    }
-    this.#variables.set(name, { block, body });
+  #declare(name: string, block: Block): void {
+    const ports = {
+      env: this.#env,
+      isDeclared: (other: string) => this.#variables.has(other) || this.#builtin.has(other),
+      scopeOf: (body: Body, own?: ReadonlyMap<string, Value>) => this.#scope(body, own),
+    };
+    this.#variables.set(name, new Variable(name, block, ports));
   }
 
-  #userFunction(name: string, { body, typeSpan }: Block): Callable {
-    const words = (field: string): string[] => {
-      const attribute = body.attributes.get(field);
-      if (attribute === undefined) return [];
-      const { value } = attribute;
-      const items = value.kind === "tuple" ? value.items : [value];
-      return items.map((item) => (item.kind === "variable" ? item.name : toText(evaluate(item, this.#scope(body)))));
-    };
-    const params = words("params");
-    const [rest] = words("variadic_params");
-    const result = body.attributes.get("result");
-    if (result === undefined) {
-      throw new HclError(body.source, typeSpan, "Missing required argument", 'The argument "result" is required.');
-    }
-    return (args) => {
-      if (args.length < params.length || (rest === undefined && args.length > params.length)) {
-        throw new ValueError(`${name} takes ${params.length}${rest === undefined ? "" : " or more"} arguments`);
-      }
-      const own = new Map<string, Value>(params.map((param, index) => [param, args[index]!]));
-      if (rest !== undefined) own.set(rest, args.slice(params.length));
-      return evaluate(result.value, this.#scope(body, own));
-    };
+  #passOver({ source }: Body, span: Span, why: string): void {
+    this.#warnings.push(new HclError(source, span, "Unknown", `${why}: it is passed over.`).message);
   }
 
-  #defineGroup(groups: Map<string, { targets: string[]; description?: string }>, { labels, body }: Block): void {
-    const [name = ""] = labels;
-    const former = groups.get(name);
+  /** A later group of a name takes the place of the former. */
+  #defineGroup({ labels: [name = ""], body }: Block): void {
     const scope = this.#scope(body);
-    let targets: readonly string[] = [];
-    let description: string | undefined;
+    let group: DefinedGroup = { targets: [] };
     for (const attribute of body.attributes.values()) {
       const value = (): Value => evaluate(attribute.value, scope);
-      if (attribute.name === "targets") targets = this.#guard(body, attribute, () => toTuple(value()).map(toText));
-      else if (attribute.name === "description") description = this.#guard(body, attribute, () => toText(value()));
-      else throw unexpected(body, attribute);
+      if (attribute.name === "targets") {
+        group = { ...group, targets: this.#guard(body, attribute, () => toTuple(value()).map(toText)) };
+      } else if (attribute.name === "description") {
+        group = { ...group, description: this.#guard(body, attribute, () => toText(value())) };
+      } else {
+        this.#passOver(body, attribute.nameSpan, `a group has no "${attribute.name}"`);
+      }
     }
-    groups.set(name, {
-      targets: [...(former?.targets ?? []), ...targets],
-      ...(description !== undefined && { description }),
-    });
+    this.#groups.set(name, group);
   }
 
-  #defineTarget(
-    targets: Map<string, DefinedTarget>,
-    groups: Map<string, { targets: string[]; description?: string }>,
-    name: string,
-    blocks: readonly Block[],
-  ): void {
+  #defineTarget(name: string, blocks: readonly Block[]): void {
+    const [first] = blocks as readonly [Block, ...Block[]];
     const matrix = blocks.findLast(({ body }) => body.attributes.has("matrix"));
     if (matrix === undefined) {
-      if (!TARGET_NAME.test(name)) throw badName(name);
       const named = blocks.find(({ body }) => body.attributes.has("name"));
-      if (named !== undefined) {
-        throw new GantryError(
-          "invalid",
-          `target ${name} has a name without a matrix: only the targets of a matrix are named so`,
-        );
-      }
-      targets.set(name, this.#targetOf(blocks, new Map()));
+      if (named !== undefined) throw badName(named, "name requires matrix");
+      if (!TARGET_NAME.test(name)) throw badName(first, NAME_RULE);
+      this.#targets.set(name, this.#targetOf(blocks, new Map()));
       return;
     }
-    const combinations = this.#combinations(name, matrix);
     const naming = matrix.body.attributes.get("name");
-    if (naming === undefined) {
-      throw new GantryError("invalid", `target ${name} has a matrix but no name: it needs one for each of its targets`);
-    }
     const made: string[] = [];
-    for (const variables of combinations) {
-      const own = toText(evaluate(naming.value, this.#scope(matrix.body, variables)));
-      if (!TARGET_NAME.test(own)) throw badName(own);
-      if (targets.has(own))
-        throw new GantryError("invalid", `the matrix of target ${name} makes the target ${own} twice`);
-      targets.set(own, this.#targetOf(blocks, variables));
+    for (const variables of this.#combinations(name, matrix)) {
+      const scope = this.#scope(matrix.body, variables);
+      const own = naming === undefined ? name : toText(evaluate(naming.value, scope));
+      if (!TARGET_NAME.test(own)) throw badName(matrix, NAME_RULE);
+      if (made.includes(own)) throw badName(matrix, `duplicate name ${JSON.stringify(own)}`);
+      this.#targets.set(own, this.#targetOf(blocks, variables));
       made.push(own);
     }
-    if (!made.includes(name)) groups.set(name, { targets: made });
+    if (made.length > 0 && !made.includes(name)) this.#groups.set(name, { targets: made });
   }
 
+  /** All rows of a matrix, its axes in the order of their names. */
   #combinations(name: string, { body }: Block): Map<string, Value>[] {
     const attribute = body.attributes.get("matrix")!;
     const axes = this.#guard(body, attribute, () => toObject(evaluate(attribute.value, this.#scope(body))));
     let rows: Map<string, Value>[] = [new Map()];
     for (const [axis, values] of Object.entries(axes)) {
       const items = this.#guard(body, attribute, () => toTuple(values));
-      if (rows.length * items.length > 10_000)
-        throw new GantryError("invalid", `the matrix of target ${name} has too many rows`);
+      if (rows.length * items.length > MAX_ROWS) {
+        throw new GantryError("invalid", `the matrix of target ${name} has more than ${MAX_ROWS} rows`);
+      }
       rows = rows.flatMap((row) => items.map((item) => new Map([...row, [axis, item]])));
     }
     return rows;
@@ -246,33 +187,21 @@ class Definer {
         if (name === "inherits") inherits = this.#guard(body, attribute, () => toTuple(value()).map(toText));
         else if (isFieldName(name))
           fields[name] = this.#guard(body, attribute, () => fieldValue(FIELDS[name], value()));
-        else throw unexpected(body, attribute);
+        else this.#passOver(body, attribute.nameSpan, `a target has no "${name}"`);
       }
       const [block] = body.blocks;
-      if (block !== undefined) {
-        throw new HclError(
-          body.source,
-          block.typeSpan,
-          "Unsupported block type",
-          `Blocks of type "${block.type}" are not expected here.`,
-        );
-      }
+      if (block !== undefined) this.#passOver(body, block.typeSpan, `a target has no blocks of type "${block.type}"`);
       own = layOver(own, fields as Target);
     }
     return { inherits, own };
   }
 
-  #guard<T>(body: Body, attribute: Attribute, act: () => T): T {
+  #guard<T>({ source }: Body, { value }: Attribute, act: () => T): T {
     try {
       return act();
     } catch (error) {
       if (!(error instanceof ValueError)) throw error;
-      throw new HclError(
-        body.source,
-        attribute.value.span,
-        "Unsuitable value type",
-        `Unsuitable value for "${attribute.name}": ${error.message}.`,
-      );
+      throw new HclError(source, startOf(value), "Unsuitable value type", `Unsuitable value: ${error.message}`);
     }
   }
 
@@ -284,11 +213,11 @@ class Definer {
     };
   }
 
-  /** A declared variable, a name that a file sets, or all targets, groups or variables as `target.x.tags`. */
+  /** A declared variable, a name that a file sets, or all targets as `target.x.tags`. */
   #value(name: string): Value | undefined {
     const known = this.#values.get(name);
     if (known !== undefined) return known;
-    if (this.#open.has(name)) throw new GantryError("invalid", `variable cycle not allowed for ${name}`);
+    if (this.#open.has(name)) throw new CycleError(`variable cycle not allowed for ${name}`);
     this.#open.add(name);
     try {
       const value = this.#evaluated(name);
@@ -300,14 +229,13 @@ class Definer {
   }
 
   #evaluated(name: string): Value | undefined {
-    const variable = this.#variables.get(name);
-    if (variable !== undefined) return this.#variableValue(name, variable);
+    const builtin = this.#builtin.get(name);
+    if (builtin !== undefined) return builtin;
     const local = this.#locals.get(name);
     if (local !== undefined) return evaluate(local.attribute.value, this.#scope(local.body));
-    const builtin = this.#builtin.get(name);
-    if (builtin !== undefined) return this.#env(name) ?? builtin;
-    if (name === "target") return this.#targetsAsValue();
-    return undefined;
+    const variable = this.#variables.get(name);
+    if (variable !== undefined) return variable.value();
+    return name === "target" ? this.#targetsAsValue() : undefined;
   }
 
   #targetsAsValue(): Value {
@@ -315,8 +243,7 @@ class Definer {
       const members = new Map<string, Value>();
       for (const { body } of blocks) {
         for (const { name, value } of body.attributes.values()) {
-          if (name === "matrix" || name === "name") continue;
-          members.set(name, this.#quiet(value, body));
+          if (name !== "matrix" && name !== "name") members.set(name, this.#quiet(value, body));
         }
       }
       return [target, objectOf(members)] as const;
@@ -333,80 +260,32 @@ class Definer {
       throw error;
     }
   }
-
-  #variableValue(name: string, { block, body }: Variable): Value {
-    const { attributes } = block.body;
-    const scope = this.#scope(body);
-    const declared = attributes.get("type");
-    const type = declared === undefined ? undefined : this.#guard(body, declared, () => typeOf(declared.value));
-    const byDefault = attributes.get("default");
-    const standard = byDefault === undefined ? null : evaluate(byDefault.value, scope);
-    const value = this.#fromEnvironment(name, type, standard) ?? standard;
-    const typed =
-      type === undefined || byDefault === undefined
-        ? value
-        : this.#guard(body, byDefault, () => convertTo(value, type));
-    this.#validate(name, block, typed);
-    return typed;
-  }
-
-  #fromEnvironment(name: string, type: Type | undefined, standard: Value): Value | undefined {
-    const text = this.#env(name);
-    const json = type === undefined ? undefined : this.#env(`${name}_JSON`);
-    try {
-      if (text === undefined) return json === undefined ? undefined : convertTo(fromPlain(JSON.parse(json)), type!);
-      if (type === undefined) return likeDefault(text, standard);
-      if (type.name === "list" || type.name === "set" || type.name === "tuple") {
-        return convertTo(text === "" ? [] : (csvRows(text)[0] ?? []), type);
-      }
-      return convertTo(text, type);
-    } catch (error) {
-      if (error instanceof ValueError || error instanceof SyntaxError) {
-        throw new GantryError("invalid", `failed to parse ${name} of the environment: ${error.message}`);
-      }
-      throw error;
-    }
-  }
-
-  #validate(name: string, { body }: Block, value: Value): void {
-    const rules = body.blocks.filter(({ type }) => type === "validation");
-    if (rules.length === 0) return;
-    const scope = this.#scope(body, new Map([[name, value]]));
-    for (const rule of rules) {
-      const condition = rule.body.attributes.get("condition");
-      if (condition === undefined) continue;
-      if (this.#guard(rule.body, condition, () => toBool(evaluate(condition.value, scope)))) continue;
-      const message = rule.body.attributes.get("error_message");
-      const text =
-        message === undefined
-          ? "This check failed, but has an invalid error message."
-          : toText(evaluate(message.value, scope));
-      throw new HclError(rule.body.source, condition.value.span, "Validation failed", text);
-    }
-  }
 }
 
-/** A variable's text of the environment as a value of the default's type. */
-function likeDefault(text: string, standard: Value): Value {
-  if (typeof standard === "boolean") return toBool(text.toLowerCase() === "t" ? "true" : text.toLowerCase());
-  if (typeof standard === "number") {
-    const number = Number(text);
-    if (text.trim() === "" || !Number.isFinite(number)) throw new ValueError(`${JSON.stringify(text)} is not a number`);
-    return number;
+/** What of a value an error is about: its first token. */
+function startOf(value: Expression): Span {
+  const { start, end } = value.span;
+  if (value.kind === "tuple" || value.kind === "object") return { start, end: start + 1 };
+  if (value.kind === "literal" && typeof value.value === "string") return { start: start + 1, end: end - 1 };
+  return value.span;
+}
+
+const NAME_RULE = 'only "[a-zA-Z0-9_-]+" are allowed';
+
+function badName({ body, labelSpans: [span], typeSpan }: Block, why: string): HclError {
+  return new HclError(body.source, span ?? typeSpan, "Invalid name", why);
+}
+
+function misnamed({ source }: Body, { type, typeSpan, labels, start, labelSpans }: Block): HclError {
+  const detail = `All ${type} blocks must have 1 labels (name).`;
+  if (labels.length > 0) {
+    return new HclError(
+      source,
+      labelSpans[1] ?? typeSpan,
+      `Extraneous label for ${type}`,
+      `Only 1 labels (name) are expected for ${type} blocks.`,
+    );
   }
-  if (isTuple(standard)) return csvRows(text)[0] ?? [];
-  if (standard !== null && typeof standard === "object")
-    throw new ValueError("a map can't be set by the environment without a type");
-  return text;
-}
-
-function unexpected({ source }: Body, { name, nameSpan }: Attribute): HclError {
-  return new HclError(source, nameSpan, "Unsupported argument", `An argument named "${name}" is not expected here.`);
-}
-
-function badName(name: string): GantryError {
-  return new GantryError(
-    "invalid",
-    `invalid target name ${JSON.stringify(name)}: it may have letters, digits, "-" and "_"`,
-  );
+  const brace = source.text.lastIndexOf("{", start);
+  return new HclError(source, { start: brace, end: brace + 1 }, `Missing name for ${type}`, detail);
 }

@@ -1,3 +1,6 @@
+import { posix } from "node:path";
+import { parseBool } from "../base/parse-bool.ts";
+
 /** `type=registry,ref=x` as its parts. */
 export type Entry = Readonly<Record<string, string>>;
 
@@ -103,6 +106,38 @@ function appended(name: string, former: readonly unknown[], more: readonly unkno
   return [...rows.values()];
 }
 
+/** What is there twice or empty goes. Who uses the machine's network needs to be allowed to. */
+export function normal(target: Target): Target {
+  const result: Record<string, unknown> = { ...target };
+  for (const [name, { kind }] of Object.entries(FIELDS)) {
+    const value = result[name];
+    if (value === undefined || (kind !== "texts" && kind !== "entries")) continue;
+    result[name] = kind === "texts" ? texts(value as string[]) : appended(name, [], value as Entry[]);
+  }
+  if (target.network === "host") result.entitlements = texts([...(target.entitlements ?? []), "network.host"]);
+  const { contexts } = target;
+  if (contexts !== undefined) {
+    result.contexts = Object.fromEntries(Object.entries(contexts).filter(([, place]) => place !== ""));
+  }
+  return result;
+}
+
+function texts(list: readonly string[]): string[] {
+  return [...new Set(list)].filter((text) => text !== "");
+}
+
+/** A folder's path without what says nothing; `cwd://` is where the command runs. */
+export function placeOf(context: string): string {
+  if (
+    /^(?:[a-z][a-z0-9+.-]*:\/\/|git@|github\.com\/|target:|docker-image:)/.test(context) &&
+    !context.startsWith("cwd://")
+  ) {
+    return context;
+  }
+  const cleaned = posix.normalize(context.replace(/^cwd:\/\//, "") || ".");
+  return cleaned.length > 1 ? cleaned.replace(/\/$/, "") : cleaned;
+}
+
 /** As `--print` shows it: fields in order, maps sorted, texts escaped so that the answer is a Bake file again. */
 export function shownTarget(target: Target): Record<string, unknown> {
   const shown: Record<string, unknown> = {};
@@ -110,9 +145,20 @@ export function shownTarget(target: Target): Record<string, unknown> {
     const value = target[name];
     if (value === undefined || (Array.isArray(value) && value.length === 0)) continue;
     if (FIELDS[name].kind === "map" && Object.keys(value as object).length === 0) continue;
-    shown[name] = escaped(FIELDS[name].kind === "map" ? sorted(value as Record<string, unknown>) : value);
+    if (name === "description" && value === "") continue;
+    if (name === "context") {
+      shown.context = placeOf(String(value));
+      continue;
+    }
+    const rows = name === "attest" ? (value as readonly Entry[]).map(switched) : value;
+    shown[name] = escaped(FIELDS[name].kind === "map" ? sorted(value as Record<string, unknown>) : rows);
   }
   return shown;
+}
+
+/** `disabled` is no text. */
+function switched({ disabled, ...entry }: Entry): Record<string, unknown> {
+  return { ...entry, ...(disabled !== undefined && parseBool(disabled) === true && { disabled: true }) };
 }
 
 function sorted(map: Record<string, unknown>): Record<string, unknown> {

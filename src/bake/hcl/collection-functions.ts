@@ -10,7 +10,6 @@ import {
   toObject,
   toText,
   toTuple,
-  typeName,
   type Value,
   ValueError,
 } from "./value.ts";
@@ -45,7 +44,7 @@ function flatten(items: readonly Value[]): Value[] {
 function lengthOf(value: Value): number {
   if (isTuple(value)) return value.length;
   if (isObject(value)) return Object.keys(value).length;
-  throw new ValueError(`collection must be a list, a map or a tuple, not a ${typeName(value)}`);
+  throw new ValueError(`collection must be a list, a map or a tuple`);
 }
 
 function hasIndex(collection: Value, key: Value): boolean {

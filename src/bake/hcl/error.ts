@@ -8,7 +8,7 @@ export class HclError extends GantryError {
   readonly range: { readonly start: number; readonly end: number };
 
   constructor(source: Source, span: Span, summary: string, detail: string) {
-    super("invalid", `${source.name}:${placeOf(source.text, span)}: ${summary}; ${detail}`);
+    super("invalid", `${placeOf(source, span)}: ${summary}; ${detail}`);
     this.name = "HclError";
     this.source = source;
     const line = (offset: number): number => lineAndColumn(source.text, offset).line;
@@ -16,12 +16,12 @@ export class HclError extends GantryError {
   }
 }
 
-/** `3,5-9`, or `3,5-4,1` over lines. */
-function placeOf(text: string, { start, end }: Span): string {
+/** `docker-bake.hcl:3,5-9`, or `…:3,5-4,1` over lines. */
+export function placeOf({ name, text }: Source, { start, end }: Span): string {
   const from = lineAndColumn(text, start);
   const to = lineAndColumn(text, end);
   const last = to.line === from.line ? `${to.column}` : `${to.line},${to.column}`;
-  return `${from.line},${from.column}-${last}`;
+  return `${name}:${from.line},${from.column}-${last}`;
 }
 
 function lineAndColumn(text: string, offset: number): { line: number; column: number } {

@@ -1,6 +1,8 @@
 import { HclError } from "./error.ts";
-import type { BinaryOperator, Expression, ForExpression, ObjectItem, Source, TemplatePart } from "./syntax.ts";
+import type { BinaryOperator, Expression, ForExpression, ObjectItem, Source, Span, TemplatePart } from "./syntax.ts";
 import {
+  ArgumentsError,
+  CycleError,
   isEqual,
   isObject,
   isTuple,
@@ -44,7 +46,7 @@ export function evaluate(expression: Expression, scope: Scope): Value {
     case "template":
       return renderParts(expression.parts, scope, (detail) => fail("Invalid template interpolation value", detail));
     case "variable": {
-      const value = scope.variable(expression.name);
+      const value = variable(expression.name, scope, fail);
       if (value === undefined) {
         throw fail("Unknown variable", `There is no variable named ${JSON.stringify(expression.name)}.`);
       }
@@ -53,13 +55,13 @@ export function evaluate(expression: Expression, scope: Scope): Value {
     case "element":
       return scope.variable(ELEMENT) ?? null;
     case "attribute":
-      return member(evaluate(expression.of, scope), expression.name, fail);
+      return member(evaluate(expression.of, scope), expression.name, failAtStep(expression, scope));
     case "index":
-      return member(evaluate(expression.of, scope), evaluate(expression.key, scope), fail);
+      return member(evaluate(expression.of, scope), evaluate(expression.key, scope), failAtStep(expression, scope));
     case "splat":
       return splat(evaluate(expression.of, scope), expression.each, scope);
     case "call":
-      return call(expression, scope, fail);
+      return call(expression, scope);
     case "unary": {
       const operand = evaluate(expression.operand, scope);
       return guarded(
@@ -81,6 +83,20 @@ export function evaluate(expression: Expression, scope: Scope): Value {
 }
 
 type Fail = (summary: string, detail: string) => HclError;
+
+/** What is wrong with the last step of `a.b[c]`. */
+function failAtStep({ of, span }: { readonly of: Expression; readonly span: Span }, { source }: Scope): Fail {
+  return (summary, detail) => new HclError(source, { start: of.span.end, end: span.end }, summary, detail);
+}
+
+function variable(name: string, scope: Scope, fail: Fail): Value | undefined {
+  try {
+    return scope.variable(name);
+  } catch (error) {
+    if (error instanceof CycleError) throw fail("Invalid expression", error.message);
+    throw error;
+  }
+}
 
 function guarded<T>(act: () => T, onError: (detail: string) => Error): T {
   try {
@@ -143,8 +159,11 @@ function withNames(scope: Scope, names: readonly (readonly [string, Value])[]): 
   };
 }
 
-function call(expression: Extract<Expression, { kind: "call" }>, scope: Scope, fail: Fail): Value {
+function call(expression: Extract<Expression, { kind: "call" }>, scope: Scope): Value {
   const { name, args, expands } = expression;
+  const { start } = expression.span;
+  const fail: Fail = (summary, detail) =>
+    new HclError(scope.source, { start, end: start + name.length }, summary, detail);
   const callable = scope.callable(name);
   if (callable === undefined) {
     throw fail("Call to unknown function", `There is no function named ${JSON.stringify(name)}.`);
@@ -160,8 +179,18 @@ function call(expression: Extract<Expression, { kind: "call" }>, scope: Scope, f
     const given = expands && last !== undefined && isTuple(last) ? [...values.slice(0, -1), ...last] : values;
     return callable(given);
   } catch (error) {
+    if (error instanceof ArgumentsError) {
+      const { end } = expression.span;
+      throw new HclError(scope.source, { start: end - 1, end }, error.summary, error.message);
+    }
     if (error instanceof ValueError) {
-      throw fail("Error in function call", `Call to function ${JSON.stringify(name)} failed: ${error.message}.`);
+      const span = { start, end: start + name.length + 1 };
+      throw new HclError(
+        scope.source,
+        span,
+        "Error in function call",
+        `Call to function ${JSON.stringify(name)} failed: ${error.message}.`,
+      );
     }
     throw error;
   } finally {
@@ -174,11 +203,17 @@ function binary(operator: BinaryOperator, left: Expression, right: Expression, s
   const b = evaluate(right, scope);
   if (operator === "==") return isEqual(a, b);
   if (operator === "!=") return !isEqual(a, b);
+  const number = (value: Value, side: string, { span }: Expression): number =>
+    guarded(
+      () => toNumber(value),
+      (detail) =>
+        new HclError(scope.source, span, "Invalid operand", `Unsuitable value for ${side} operand: ${detail}.`),
+    );
   return guarded(
     () => {
       if (operator === "&&") return toBool(a) && toBool(b);
       if (operator === "||") return toBool(a) || toBool(b);
-      return arithmetic(operator, toNumber(a), toNumber(b));
+      return arithmetic(operator, number(a, "left", left), number(b, "right", right));
     },
     (detail) => fail("Invalid operand", `Unsuitable value for operand of ${operator}: ${detail}.`),
   );

@@ -16,7 +16,9 @@ export function parseJsonHcl(source: Source, shapes: Readonly<Record<string, Blo
   try {
     value = JSON.parse(source.text.replace(/^\ufeff/, ""));
   } catch (error) {
-    throw new GantryError("invalid", `cannot read ${source.name}: it is no JSON: ${messageOf(error)}`);
+    const [, line, column] = /\(line (\d+) column (\d+)\)/.exec(messageOf(error)) ?? [];
+    const place = line === undefined ? "" : `:${line},${column}-${column}`;
+    throw new GantryError("invalid", `${source.name}${place}: Invalid JSON; ${messageOf(error)}`);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new GantryError("invalid", `cannot read ${source.name}: it is not a JSON object`);
@@ -50,7 +52,7 @@ function blocksOf(source: Source, type: string, shape: BlockShape, value: unknow
     return Object.entries(value).flatMap(([label, each]) => blocksOf(source, type, shape, each, [...labels, label]));
   }
   const body = bodyOf(source, value as Record<string, unknown>, shape.blocks ?? {});
-  return [{ type, typeSpan: SPAN, labels, body }];
+  return [{ type, typeSpan: SPAN, labels, labelSpans: labels.map(() => SPAN), start: 0, body }];
 }
 
 function expressionOf(source: Source, value: unknown): Expression {

@@ -26,6 +26,9 @@ export interface Block {
   readonly type: string;
   readonly typeSpan: Span;
   readonly labels: readonly string[];
+  readonly labelSpans: readonly Span[];
+  /** Where its body begins: at its first definition if it is all on one line, else at its brace. */
+  readonly start: number;
   readonly body: Body;
 }
 

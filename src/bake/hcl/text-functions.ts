@@ -129,7 +129,10 @@ export const textFunctions = {
     lists.flatMap((list) => toTuple(list).map(toText)).join(toText(separator!)),
   ),
   lower: text1((text) => text.toLowerCase()),
-  upper: text1((text) => text.toUpperCase()),
+  // Letter by letter: none becomes two.
+  upper: text1((text) =>
+    text.replace(/./gsu, (letter) => ([...letter.toUpperCase()].length === 1 ? letter.toUpperCase() : letter)),
+  ),
   title: text1((text) =>
     text.replace(/(^|[^\p{L}\p{N}_'])(\p{L})/gu, (_, before, first) => before + first.toUpperCase()),
   ),
@@ -165,7 +168,13 @@ export const textFunctions = {
       throw new ValueError("failed to decode base64 data");
     return Buffer.from(text, "base64").toString();
   }),
-  jsonencode: takes(1, 1, (value) => JSON.stringify(plain(value!))),
+  // What a page would take for markup is escaped, as Go does.
+  jsonencode: takes(1, 1, (value) =>
+    JSON.stringify(plain(value!)).replace(
+      /[<>&\u2028\u2029]/g,
+      (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+    ),
+  ),
   bytesslice: takes(3, 3, (text, offset, length) => {
     if (typeof text !== "string") throw new ValueError(`string required, got ${typeName(text!)}`);
     const from = toInteger(offset!);

@@ -21,9 +21,6 @@ export function typeOf(expression: Expression): Type {
     if (name === "string" || name === "number" || name === "bool" || name === "any") return { name };
     if (name === "list" || name === "set" || name === "map") return { name, of: ANY };
   }
-  if (inner.kind === "literal" && typeof inner.value === "string") {
-    return typeOf({ kind: "variable", name: inner.value, span: inner.span });
-  }
   if (inner.kind === "call" && inner.args.length === 1) {
     const [arg] = inner.args as [Expression];
     const { name } = inner;
@@ -31,7 +28,13 @@ export function typeOf(expression: Expression): Type {
     if (name === "tuple" && arg.kind === "tuple") return { name, items: arg.items.map(typeOf) };
     if (name === "object" && arg.kind === "object") return { name, members: new Map(arg.items.map(memberOf)) };
   }
-  throw new ValueError("the type has to be string, number, bool, any, or list, set, map, object or tuple of types");
+  if (inner.kind === "variable") {
+    throw new ValueError(`The keyword ${JSON.stringify(inner.name)} is not a valid type specification.`);
+  }
+  throw new ValueError(
+    "A type specification is either a primitive type keyword (bool, number, string) or a complex type constructor " +
+      "call, like list(string).",
+  );
 }
 
 function memberOf({ key, value }: { key: Expression; value: Expression }) {
@@ -55,7 +58,10 @@ export function convertTo(value: Value, type: Type): Value {
     case "set": {
       if (!isTuple(value)) throw new ValueError(`${type.name} required, got ${typeName(value)}`);
       const items = value.map((item) => convertTo(item, type.of));
-      return type.name === "list" ? items : [...new Map(items.map((item) => [JSON.stringify(item), item])).values()];
+      if (type.name === "list") return items;
+      // Without doubles, in order.
+      const once = [...new Map(items.map((item) => [JSON.stringify(item), item]))];
+      return once.sort(([a], [b]) => (a < b ? -1 : Number(a > b))).map(([, item]) => item);
     }
     case "map":
       if (!isObject(value)) throw new ValueError(`map required, got ${typeName(value)}`);
@@ -76,4 +82,12 @@ export function convertTo(value: Value, type: Type): Value {
       return objectOf(rows);
     }
   }
+}
+
+/** `list of string`, as errors and lists name it. */
+export function shownType(type: Type): string {
+  if (type.name === "any") return "dynamic";
+  return "of" in type
+    ? `${type.name} of ${type.of.name === "any" ? "any single type" : shownType(type.of)}`
+    : type.name;
 }

@@ -10,6 +10,19 @@ export interface ValueObject {
 /** What can't be done with a value: becomes an error at the expression's place. */
 export class ValueError extends Error {}
 
+/** A variable whose value needs itself. */
+export class CycleError extends Error {}
+
+/** A wrong number of arguments: an error of its own kind at the call's end. */
+export class ArgumentsError extends ValueError {
+  readonly summary: string;
+
+  constructor(summary: string, detail: string) {
+    super(detail);
+    this.summary = summary;
+  }
+}
+
 export function isTuple(value: Value): value is readonly Value[] {
   return Array.isArray(value);
 }
@@ -62,9 +75,11 @@ export function toText(value: Value): string {
 export function numberText(value: number): string {
   if (!Number.isFinite(value)) return value > 0 ? "Inf" : "-Inf";
   if (Number.isInteger(value)) return BigInt(value).toString();
-  const text = String(value);
+  // Of sums of decimals the last digit or two are none of theirs.
+  const [own, rounded] = [String(value), String(Number(value.toPrecision(15)))];
+  const text = rounded.length < own.length - 3 ? rounded : own;
   if (!text.includes("e")) return text;
-  return value.toFixed(20).replace(/0+$/, "");
+  return Number(text).toFixed(20).replace(/0+$/, "");
 }
 
 const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;

@@ -12,7 +12,7 @@ import type { Entry, Target } from "../../bake/target.ts";
 import { GantryError, messageOf } from "../../base/errors.ts";
 import { ramInBytes } from "../../base/units.ts";
 import type { Asked } from "../build/asked.ts";
-import { bakeSurroundings, readBakeFiles } from "../build/bake-files.ts";
+import { bakeSurroundings, readBakeFiles } from "../bake/files.ts";
 import { toldAsBuild } from "../build/failure.ts";
 import { PROGRESS_FLAGS, progressOf } from "../build/flags.ts";
 import { untilInterrupted } from "../build/interrupt.ts";

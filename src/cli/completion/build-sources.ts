@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { BuildHistoryRow } from "../../api/build-history.ts";
 import { readDefinition } from "../../bake/bake.ts";
 import { parseDockerfile } from "../../dockerfile/dockerfile.ts";
-import { bakeSurroundings, readBakeFiles } from "../build/bake-files.ts";
+import { bakeSurroundings, readBakeFiles } from "../bake/files.ts";
 import { ask, type Source } from "./sources.ts";
 
 /** No Dockerfile of people's is longer. */
