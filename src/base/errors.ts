@@ -32,6 +32,8 @@ export class SyscallError extends Error {
   readonly errno: number;
   /** Symbolic name, e.g. "ENOENT"; the same property as on Node's own errors. */
   readonly code: string;
+  /** What it was about, such as a path; may be empty. */
+  readonly detail: string;
 
   constructor(syscall: string, errno: number, code: string, detail: string) {
     super(`${syscall}: ${code}${detail === "" ? "" : `: ${detail}`}`);
@@ -39,6 +41,7 @@ export class SyscallError extends Error {
     this.syscall = syscall;
     this.errno = errno;
     this.code = code;
+    this.detail = detail;
   }
 }
 

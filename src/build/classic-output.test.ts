@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { ClassicOutput, classicFailure } from "./classic-output.ts";
+import { ClassicOutput } from "./classic-output.ts";
 import type { Graph, Vertex } from "./graph.ts";
 import type { VertexState } from "./progress.ts";
 
@@ -128,23 +128,5 @@ describe("the classic builder's output", () => {
     const text = told.lines.join("\n");
     assert.ok(text.length < (2 << 20) + 200_000);
     assert.ok(text.includes("[output clipped, log limit 2MiB reached]"));
-  });
-
-  it("says of failures what the classic builder said", () => {
-    assert.deepEqual(
-      classicFailure('process "/bin/sh -c exit 3 && \\"x\\"" did not complete successfully: exit code: 3'),
-      { message: `The command '/bin/sh -c exit 3 && "x"' returned a non-zero code: 3`, code: 3 },
-    );
-    assert.deepEqual(
-      classicFailure('failed to compute cache key: failed to calculate checksum of ref x: "/a b": not found'),
-      {
-        message:
-          "COPY failed: file not found in build context or excluded by .dockerignore: stat a b: file does not exist",
-      },
-    );
-    assert.equal(
-      classicFailure("dockerfile parse error on line 3: unknown instruction: FOO").message,
-      "dockerfile parse error line 3: unknown instruction: FOO",
-    );
   });
 });

@@ -188,30 +188,3 @@ export class ClassicOutput {
 export function shortImageId(id: string): string {
   return id.replace(/^sha256:/, "").slice(0, 12);
 }
-
-/** What the classic builder said of the same failure, and the exit code of a command. */
-export function classicFailure(message: string): { readonly message: string; readonly code?: number } {
-  const process = /process (".*") did not complete successfully: exit code: (\d+)$/s.exec(message);
-  if (process !== null) {
-    const [, quoted = "", code = ""] = process;
-    const said = `The command '${unquoted(quoted)}' returned a non-zero code: ${code}`;
-    return { message: said, code: Number(code) };
-  }
-  const missing = /failed to calculate checksum of ref \S+ "\/?(.*)": not found$/s.exec(message);
-  if (missing !== null) {
-    const why = `stat ${missing[1]}: file does not exist`;
-    return { message: `COPY failed: file not found in build context or excluded by .dockerignore: ${why}` };
-  }
-  const target = /^target stage "(.*)" could not be found/.exec(message)?.[1];
-  if (target !== undefined) return { message: `failed to reach build target ${target} in Dockerfile` };
-  return { message: message.replace(/^dockerfile parse error on line (\d+)/, "dockerfile parse error line $1") };
-}
-
-/** Of Go's quotes what JSON has as well; the rest is shown as it is. */
-function unquoted(text: string): string {
-  try {
-    return JSON.parse(text) as string;
-  } catch {
-    return text.slice(1, -1);
-  }
-}

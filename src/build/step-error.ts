@@ -1,3 +1,4 @@
+import { withoutErrno } from "../base/errno-words.ts";
 import { type ErrorKind, GantryError, messageOf } from "../base/errors.ts";
 import type { Vertex } from "./graph.ts";
 
@@ -5,7 +6,8 @@ import type { Vertex } from "./graph.ts";
 export class StepError extends GantryError {
   readonly vertex: Vertex;
 
-  constructor(vertex: Vertex, cause: unknown) {
+  constructor(vertex: Vertex, thrown: unknown) {
+    const cause = withoutErrno(thrown);
     const kind: ErrorKind = cause instanceof GantryError ? cause.kind : "internal";
     super(kind, messageOf(cause), { cause });
     this.name = "StepError";

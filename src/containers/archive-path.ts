@@ -1,6 +1,7 @@
 import { closeSync, constants } from "node:fs";
 import { posix } from "node:path";
 import type { ContainerPathStat } from "../api/archive.ts";
+import { errnoWords } from "../base/errno-words.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
 import { goModeOf } from "../base/go-mode.ts";
 import { evaluateInRoot, type FileStat, fstatat, O_PATH, openInRoot } from "../kernel/path.ts";
@@ -56,10 +57,8 @@ export function lookupError(error: unknown, path: string, container: string): un
   if (hasCode(error, "ENOENT")) {
     return new GantryError("not-found", `Could not find the file ${path} in container ${container}`);
   }
-  if (hasCode(error, "ENOTDIR")) return new GantryError("invalid", `cannot look up ${path}: not a directory`);
-  if (hasCode(error, "ELOOP")) return new GantryError("invalid", `cannot look up ${path}: too many links`);
-  if (hasCode(error, "ENAMETOOLONG")) return new GantryError("invalid", `cannot look up ${path}: file name too long`);
-  return error;
+  if (!hasCode(error, "ENOTDIR", "ELOOP", "ENAMETOOLONG", "EACCES", "EPERM", "ENXIO")) return error;
+  return new GantryError("invalid", `cannot look up ${path}: ${errnoWords(error)}`, { cause: error });
 }
 
 function timeText({ mtime }: FileStat): string {

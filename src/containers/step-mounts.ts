@@ -1,16 +1,17 @@
 import { closeSync, constants, fstatSync, mkdirSync, openSync, rmdirSync, statSync, writeSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join, posix } from "node:path";
+import { errnoWords } from "../base/errno-words.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
 import { detachedMount } from "../kernel/detached-mount.ts";
 import { detachMount } from "../kernel/mount.ts";
 import { attachMount } from "../kernel/mount-tree.ts";
-import { fchmod, fchmodat, fchownat, O_PATH, openat } from "../kernel/path.ts";
+import { fchmod, fchmodat, fchownat, O_PATH, openat, openInRoot, type Root } from "../kernel/path.ts";
 import { listenUnix } from "../kernel/unix-socket.ts";
 import type { RuntimeSpec, SpecMount } from "../oci/runtime-spec.ts";
 import type { StepMount } from "../runtime/step.ts";
 import { place } from "./mount-sources.ts";
-import { MountStubs, makeMountPoint } from "./mount-stubs.ts";
+import { MountStubs, makeMountPoint, type StubKind } from "./mount-stubs.ts";
 import type { InputMount } from "./spec/input.ts";
 
 const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
@@ -146,12 +147,15 @@ export function makeMountPoints(spec: RuntimeSpec, rootfs: string, sources: Read
       const kind = isFile(mount) ? "file" : "folder";
       if (parent === undefined) {
         stubs.add(rootfs, mount.destination, kind);
+        checkMountPoint(rootfs, mount.destination, mount.destination, kind);
         continue;
       }
       const source = sources.get(parent.destination);
       if (source === undefined || !fstatSync(source).isDirectory()) continue;
       try {
-        makeMountPoint(source, mount.destination.slice(parent.destination.length), kind);
+        const below = mount.destination.slice(parent.destination.length);
+        makeMountPoint(source, below, kind);
+        checkMountPoint(source, below, mount.destination, kind);
       } catch (error) {
         if (!hasCode(error, "EROFS")) throw error;
         throw new GantryError("invalid", `cannot mount ${mount.destination}: ${parent.destination} is read-only`);
@@ -161,6 +165,24 @@ export function makeMountPoints(spec: RuntimeSpec, rootfs: string, sources: Read
   } catch (error) {
     stubs[Symbol.dispose]();
     throw error;
+  }
+}
+
+/** Refuses what the runtime would, with paths of this machine in its words. */
+function checkMountPoint(root: Root, path: string, destination: string, kind: StubKind): void {
+  let fd: number;
+  try {
+    fd = openInRoot(root, path, O_PATH);
+  } catch (error) {
+    if (!hasCode(error, "ENOTDIR", "ELOOP", "ENAMETOOLONG", "ENOENT")) throw error;
+    throw new GantryError("invalid", `cannot mount ${destination}: ${errnoWords(error)}`, { cause: error });
+  }
+  try {
+    if (fstatSync(fd).isDirectory() === (kind === "folder")) return;
+    const why = kind === "folder" ? "it is no directory, as what is mounted is" : "it is a directory";
+    throw new GantryError("invalid", `cannot mount ${destination}: ${why}`);
+  } finally {
+    closeSync(fd);
   }
 }
 

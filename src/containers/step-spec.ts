@@ -77,6 +77,35 @@ export interface StepSpecInput extends StepShape {
   readonly settings: ContainerSettings;
 }
 
-export function stepSpec({ settings, netns, ...input }: StepSpecInput): RuntimeSpec {
-  return buildSpec({ ...input, ...(netns !== undefined && { netns }), defaults: defaultsOf(settings) }).spec;
+/**
+ * As in BuildKit, a step can't change its names of hosts and servers of names: what it wrote there would be lost. The
+ * host's name in /etc is the image's own.
+ */
+export function stepSpec({ files, mounts, settings, netns, ...input }: StepSpecInput): RuntimeSpec {
+  const { spec } = buildSpec({
+    ...input,
+    files: {},
+    mounts: [...etcMounts(files, mounts), ...mounts],
+    ...(netns !== undefined && { netns }),
+    defaults: defaultsOf(settings),
+  });
+  return spec;
+}
+
+/** But for those in whose place the step mounts something itself. */
+function etcMounts({ hosts, resolvConf }: EtcFiles, wanted: readonly InputMount[]): InputMount[] {
+  const rows = [
+    ["/etc/resolv.conf", resolvConf],
+    ["/etc/hosts", hosts],
+  ] as const;
+  return rows.flatMap(([destination, source]) =>
+    wanted.some((mount) => mount.destination === destination)
+      ? []
+      : [
+          {
+            ...{ type: "bind", source, destination, readonly: true, propagation: "rprivate", recursive: false },
+            options: ["nosuid", "nodev", "noexec"],
+          },
+        ],
+  );
 }

@@ -3,7 +3,7 @@ import type { ArgInstruction, Dockerfile, IncludeInstruction, Instruction, Stage
 import type { Node } from "./node.ts";
 import { finished, nodesInSteps } from "./parse.ts";
 import { readFrom, readInclude, readInstruction } from "./read-instruction.ts";
-import { DockerfileError, invalid, located, type SourceFile } from "./source.ts";
+import { invalid, located, ParseError, type SourceFile } from "./source.ts";
 
 /** No Dockerfile has more stages: each may be planned. */
 const MOST_STAGES = 1_000;
@@ -70,11 +70,8 @@ class Draft {
     } catch (error) {
       if (!(error instanceof GantryError)) throw error;
       const offending = offendingPart(node, error.message);
-      throw new DockerfileError(
-        `dockerfile parse error on line ${node.range.start}: ${messageOf(error)}`,
-        { source: this.#source, range: node.range, offending },
-        { cause: error },
-      );
+      const place = { source: this.#source, range: node.range, offending };
+      throw new ParseError(node.range.start, messageOf(error), place, { cause: error });
     }
   }
 

@@ -30,6 +30,20 @@ export class DockerfileError extends GantryError {
   }
 }
 
+/** A line that can't be read. */
+export class ParseError extends DockerfileError {
+  readonly line: number;
+  /** The sentence without the line. */
+  readonly why: string;
+
+  constructor(line: number, why: string, place: ErrorPlace, options: { readonly cause: unknown }) {
+    super(`dockerfile parse error on line ${line}: ${why}`, place, options);
+    this.name = "ParseError";
+    this.line = line;
+    this.why = why;
+  }
+}
+
 /** What `act` returns; what it throws gets a place, unless it has one. The innermost place is the one that is told. */
 export function located<T>(place: ErrorPlace, act: () => T): T {
   try {

@@ -7,6 +7,7 @@ import { errnoError, libc, SYSCALL, syscallError } from "./libc.ts";
 export * from "./at.ts";
 
 const RESOLVE = { noXdev: 0x01, noMagiclinks: 0x02, noSymlinks: 0x04, beneath: 0x08, inRoot: 0x10 } as const;
+const ENAMETOOLONG = 36;
 const ELOOP = 40;
 const MOST_LINKS = 40;
 // A lookup with ".." is given up by the kernel when anything is renamed meanwhile; it asks to be tried again.
@@ -98,7 +99,7 @@ export function evaluateInRoot(root: Root, path: string): string {
       done.pop();
       continue;
     }
-    const target = linkIn(root, done.join("/"), name);
+    const target = linkIn(root, done.join("/"), name, path);
     if (target === undefined) {
       done.push(name);
       continue;
@@ -110,7 +111,8 @@ export function evaluateInRoot(root: Root, path: string): string {
   return `/${done.join("/")}`;
 }
 
-function linkIn(root: Root, folder: string, name: string): string | undefined {
+/** `path` is what it is a part of, for who is told that it is too long. */
+function linkIn(root: Root, folder: string, name: string, path: string): string | undefined {
   let dir: number;
   try {
     dir = openInRoot(root, folder, O_PATH | constants.O_DIRECTORY);
@@ -120,6 +122,8 @@ function linkIn(root: Root, folder: string, name: string): string | undefined {
   }
   try {
     return readLinkIfAny(dir, name);
+  } catch (error) {
+    throw hasCode(error, "ENAMETOOLONG") ? syscallError("readlink", ENAMETOOLONG, path) : error;
   } finally {
     closeSync(dir);
   }

@@ -1,5 +1,6 @@
 import { closeSync, constants, fstatSync, ftruncateSync, readlinkSync, writeSync } from "node:fs";
-import { GantryError, hasCode, messageOf } from "../base/errors.ts";
+import { sentenceOf } from "../base/errno-words.ts";
+import { GantryError, hasCode } from "../base/errors.ts";
 import { OpenFolders } from "../kernel/open-folders.ts";
 import {
   type FileTime,
@@ -310,5 +311,5 @@ function refusal(name: string, error: unknown): unknown {
     "ERANGE",
     "E2BIG",
   ];
-  return hasCode(error, ...own) ? badEntry(name, messageOf(error), error) : error;
+  return hasCode(error, ...own) ? badEntry(name, sentenceOf(error), error) : error;
 }

@@ -7,7 +7,8 @@ import { promisify } from "node:util";
 import { cancelOnAbort, throwIfAborted } from "../base/abort.ts";
 import { Breath } from "../base/breath.ts";
 import { nameToBytes } from "../base/byte-string.ts";
-import { GantryError, hasCode, messageOf, SyscallError } from "../base/errors.ts";
+import { sentenceOf } from "../base/errno-words.ts";
+import { GantryError, hasCode, SyscallError } from "../base/errors.ts";
 import { OpenFolders } from "../kernel/open-folders.ts";
 import {
   type FileStat,
@@ -417,5 +418,5 @@ function refusal(name: string, error: unknown): unknown {
     return new GantryError("internal", `cannot extract ${name}: no space left on device`, { cause: error });
   const isKernels = error instanceof SyscallError || (error instanceof Error && "errno" in error);
   if (!isKernels || hasCode(error, "EIO", "EMFILE", "ENFILE", "ENOMEM")) return error;
-  return badEntry(name, messageOf(error), error);
+  return badEntry(name, sentenceOf(error), error);
 }

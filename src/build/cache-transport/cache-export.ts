@@ -1,6 +1,7 @@
 import { pipeline } from "node:stream";
 import { createGzip } from "node:zlib";
-import { GantryError, isKind, messageOf } from "../../base/errors.ts";
+import { sentenceOf } from "../../base/errno-words.ts";
+import { GantryError, isKind } from "../../base/errors.ts";
 import type { AssembledLayer, ImageAssembly } from "../../images/assemble.ts";
 import type { LayerForm } from "../../images/layer-forms.ts";
 import { type Descriptor, type Index, type Manifest, MEDIA_TYPE } from "../../oci/image.ts";
@@ -116,7 +117,7 @@ export async function exportCache(target: CacheTarget, input: CacheExportInput):
     return await progress.run(() => writeLastingCache(target, input, progress));
   } catch (error) {
     if (!target.ignoreErrors || input.signal.aborted) throw error;
-    progress.warn(`cannot export the cache to ${placeOf(target)}: ${messageOf(error)}`);
+    progress.warn(`cannot export the cache to ${placeOf(target)}: ${sentenceOf(error)}`);
     return new Map();
   }
 }
@@ -233,7 +234,7 @@ async function mountsOf(
     try {
       archive = archives.read(id);
     } catch (error) {
-      progress.warn(`the cache goes without a cache mount: ${messageOf(error)}`);
+      progress.warn(`the cache goes without a cache mount: ${sentenceOf(error)}`);
       continue;
     }
     const packed = pipeline(archive, createGzip({ level: 4 }), () => {

@@ -1,5 +1,6 @@
 import { pipeline } from "node:stream";
-import { GantryError, messageOf } from "../../base/errors.ts";
+import { sentenceOf } from "../../base/errno-words.ts";
+import { GantryError } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { ImageAssembly } from "../../images/assemble.ts";
 import type { OpenBlob } from "../../images/ports.ts";
@@ -102,7 +103,7 @@ export async function importCaches(
       return await progress.run(() => openImport(reference, request, ports, progress, signal));
     } catch (error) {
       if (signal.aborted) throw error;
-      progress.warn(`cannot use the cache ${place}: ${messageOf(error)}`);
+      progress.warn(`cannot use the cache ${place}: ${sentenceOf(error)}`);
       return undefined;
     }
   });
@@ -263,7 +264,7 @@ async function bringMounts(
       });
     } catch (error) {
       if (signal.aborted) throw error;
-      progress.warn(`cannot use the cache mount ${id}: ${messageOf(error)}`);
+      progress.warn(`cannot use the cache mount ${id}: ${sentenceOf(error)}`);
     }
   }
 }
@@ -377,7 +378,7 @@ class TableImport implements CacheImport {
       } catch (error) {
         if (signal.aborted) throw error;
         for (const number of chain.layers) if (number !== -1) this.#damaged.add(number);
-        this.#progress.warn(`cannot use a layer of the cache: ${messageOf(error)}`);
+        this.#progress.warn(`cannot use a layer of the cache: ${sentenceOf(error)}`);
         return undefined;
       }
     });

@@ -1,5 +1,6 @@
 import { posix } from "node:path";
-import { GantryError, isKind, messageOf } from "../../base/errors.ts";
+import { sentenceOf } from "../../base/errno-words.ts";
+import { GantryError, isKind } from "../../base/errors.ts";
 import { hostPlatform } from "../../oci/platform.ts";
 import type { Step, StepEnd, StepOptions, StepRunner } from "../../runtime/step.ts";
 import type { BuildRequest } from "../builder.ts";
@@ -108,7 +109,7 @@ export class ExecOperator implements Operator<ExecOperation> {
       if (!isKind(error, "invalid")) throw error;
       throw new GantryError(
         "invalid",
-        `process ${JSON.stringify(args.join(" "))} did not complete successfully: ${messageOf(error)}`,
+        `process ${JSON.stringify(args.join(" "))} did not complete successfully: ${sentenceOf(error)}`,
         { cause: error },
       );
     }

@@ -1,5 +1,6 @@
-import { GantryError, isKind, messageOf } from "../../base/errors.ts";
+import { isKind } from "../../base/errors.ts";
 import type { FilesOperation, InputIndex } from "../graph.ts";
+import { MissingSource } from "../missing.ts";
 import type { Operator, OperatorContext, Selection, SelectionDigest } from "../operator.ts";
 import type { BuildFiles } from "../parts.ts";
 import type { OpenRoot, Root } from "../root.ts";
@@ -132,13 +133,8 @@ function together(digests: readonly SelectionDigest[]): SelectionDigest {
   return { digest: digests.map(({ digest }) => digest).join(" "), files: isWhole ? files : undefined };
 }
 
-/** BuildKit's words for a source that isn't there. */
+/** A source that isn't there, as what it is. */
 function missingSource(root: Root | undefined, error: unknown): unknown {
-  if (!isKind(error, "not-found")) return error;
-  const ref = root?.snapshot ?? "context";
-  return new GantryError(
-    "invalid",
-    `failed to compute cache key: failed to calculate checksum of ref ${ref}: ${messageOf(error)}`,
-    { cause: error },
-  );
+  if (!isKind(error, "not-found") || !("path" in error) || typeof error.path !== "string") return error;
+  return new MissingSource(root?.snapshot ?? "context", error.path, error);
 }

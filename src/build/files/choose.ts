@@ -46,7 +46,8 @@ export function* choose(root: number | undefined, source: string, choice: Choice
   }
 }
 
-/** BuildKit's words; the caller says of which root. */
-export function missing(path: string): GantryError {
-  return new GantryError("not-found", `${JSON.stringify(path.startsWith("/") ? path : `/${path}`)}: not found`);
+/** BuildKit's words, with the path; the caller says of which root. */
+export function missing(path: string): GantryError & { readonly path: string } {
+  const absolute = path.startsWith("/") ? path : `/${path}`;
+  return Object.assign(new GantryError("not-found", `${JSON.stringify(absolute)}: not found`), { path: absolute });
 }

@@ -57,14 +57,10 @@ export async function runActions(
   context: FilesContext,
 ): Promise<void> {
   const writer = new FilesWriter(root, context);
-  try {
-    for (const action of actions) {
-      if (action.type === "copy") await writer.copy(inputs[action.input], action);
-      else if (action.type === "mkfile") writer.makeFile(action);
-      else writer.makeFolder(action);
-    }
-  } catch (error) {
-    throw refusal(error);
+  for (const action of actions) {
+    if (action.type === "copy") await writer.copy(inputs[action.input], action);
+    else if (action.type === "mkfile") writer.makeFile(action);
+    else writer.makeFolder(action);
   }
 }
 
@@ -354,11 +350,4 @@ class FilesWriter {
   #ids(owner: CopyAction["owner"]): Ids | undefined {
     return owner && resolveOwner(this.#root, owner, this.#context.onWarning);
   }
-}
-
-/** What the kernel refuses is the Dockerfile's fault; a full disk is not. */
-function refusal(error: unknown): unknown {
-  if (hasCode(error, "ENOSPC", "EDQUOT"))
-    return new GantryError("internal", "no space left on device", { cause: error });
-  return error;
 }

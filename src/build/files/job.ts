@@ -1,4 +1,5 @@
 import { closeSync, constants, openSync } from "node:fs";
+import { withoutErrno } from "../../base/errno-words.ts";
 import { type FilesContext, runActions } from "./copy.ts";
 import { digestReading, type KnownDigests } from "./digest.ts";
 import type { FilesOrder, FilesOutcome } from "./messages.ts";
@@ -32,6 +33,8 @@ export async function doOrder(
     const root = openFolder(order.root)!;
     await runActions(root, order.inputs.map(openFolder), order.operation, context);
     return {};
+  } catch (error) {
+    throw withoutErrno(error);
   } finally {
     for (const fd of open) closeSync(fd);
   }

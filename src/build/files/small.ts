@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync } from "node:fs";
-import { isKind } from "../../base/errors.ts";
+import { isKind, SyscallError } from "../../base/errors.ts";
 import type { FilesOperation } from "../graph.ts";
 import { choose } from "./choose.ts";
 import type { Reading } from "./digest.ts";
@@ -34,7 +34,7 @@ export function isSmall(
       }
     } catch (error) {
       // Whoever does it says what is wrong with it.
-      if (!isKind(error, "not-found")) throw error;
+      if (!isKind(error, "not-found") && !(error instanceof SyscallError)) throw error;
     } finally {
       if (fd !== undefined) closeSync(fd);
     }

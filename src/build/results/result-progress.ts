@@ -1,4 +1,4 @@
-import { messageOf } from "../../base/errors.ts";
+import { sentenceOf } from "../../base/errno-words.ts";
 import { sha256Of } from "../../oci/digest.ts";
 import type { BuildOptions } from "../builder.ts";
 import type { VertexState } from "../progress.ts";
@@ -20,7 +20,7 @@ export class ResultProgress {
       this.#tell({ ...this.#vertex, completed: Date.now() });
       return result;
     } catch (error) {
-      this.#tell({ ...this.#vertex, completed: Date.now(), error: messageOf(error) });
+      this.#tell({ ...this.#vertex, completed: Date.now(), error: sentenceOf(error) });
       throw error;
     }
   }

@@ -1,6 +1,6 @@
 import { cancelled } from "../../base/abort.ts";
-import { withoutErrno } from "../../base/errno-words.ts";
-import { GantryError, isKind, messageOf } from "../../base/errors.ts";
+import { sentenceOf } from "../../base/errno-words.ts";
+import { GantryError, isKind } from "../../base/errors.ts";
 import type { BuildRequest } from "../builder.ts";
 import type { Ingredients, InputIngredients } from "../cache/record.ts";
 import { explain } from "../explain.ts";
@@ -206,7 +206,7 @@ export class Solving implements AsyncDisposable {
     const isOther = [...this.#failures.values()].includes(error);
     if (!isOther) {
       this.#failures.set(node, error);
-      this.#tell(node, { completed: Date.now(), error: messageOf(withoutErrno(error)) });
+      this.#tell(node, { completed: Date.now(), error: sentenceOf(error) });
     }
     // Those that fail in the same turn are heard.
     setImmediate(() => this.#controller.abort());

@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { cancelled, throwIfAborted } from "../../base/abort.ts";
+import { errnoWords } from "../../base/errno-words.ts";
 import { GantryError, messageOf } from "../../base/errors.ts";
 import { Agent, request as httpRequest, https, type IncomingMessage } from "../../base/http.ts";
 import { proxyOf } from "../../remote/proxy.ts";
@@ -92,7 +93,7 @@ async function once(url: URL, options: FetchOptions): Promise<Fetched> {
   });
   request.once("response", (body) => resolve({ status: body.statusCode ?? 0, headers: body.headers, body }));
   request.on("error", (error) =>
-    reject(error instanceof GantryError ? error : failure(url.href, messageOf(error), error)),
+    reject(error instanceof GantryError ? error : failure(url.href, errnoWords(error) ?? messageOf(error), error)),
   );
   request.end();
   return promise;

@@ -16,6 +16,7 @@ import { copyFile, open, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { throwIfAborted } from "../../base/abort.ts";
 import { writeFileAtomic } from "../../base/atomic-file.ts";
+import { errnoWords } from "../../base/errno-words.ts";
 import { GantryError, messageOf } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import { sha256Of, validateDigest } from "../../oci/digest.ts";
@@ -240,7 +241,7 @@ export class HttpSource implements CacheHolder {
       }
     } catch (error) {
       throwIfAborted(options.signal);
-      throw error instanceof GantryError ? error : failure(url, messageOf(error), error);
+      throw error instanceof GantryError ? error : failure(url, errnoWords(error) ?? messageOf(error), error);
     } finally {
       body.destroy();
     }

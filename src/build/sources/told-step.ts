@@ -1,4 +1,4 @@
-import { messageOf } from "../../base/errors.ts";
+import { sentenceOf } from "../../base/errno-words.ts";
 import { sha256Of } from "../../oci/digest.ts";
 import type { OnBuildEvent, VertexState } from "../progress.ts";
 
@@ -19,7 +19,7 @@ export async function toldStep<T>(
     void onEvent({ type: "vertex", vertex: { ...vertex, completed: Date.now() } });
     return result;
   } catch (error) {
-    void onEvent({ type: "vertex", vertex: { ...vertex, completed: Date.now(), error: messageOf(error) } });
+    void onEvent({ type: "vertex", vertex: { ...vertex, completed: Date.now(), error: sentenceOf(error) } });
     throw error;
   }
 }

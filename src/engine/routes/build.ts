@@ -1,7 +1,8 @@
 import type { ProgressMessage } from "../../api/image.ts";
 import { GantryError, messageOf } from "../../base/errors.ts";
 import type { Builder, BuildRequest } from "../../build/builder.ts";
-import { ClassicOutput, classicFailure, shortImageId } from "../../build/classic-output.ts";
+import { classicFailure } from "../../build/classic/failure.ts";
+import { ClassicOutput, shortImageId } from "../../build/classic-output.ts";
 import { familiarString, parseNormalized } from "../../oci/reference.ts";
 import type { Answer } from "../answer.ts";
 import { classicBuildRequest } from "../build-query.ts";
@@ -130,7 +131,7 @@ class CommandError extends GantryError {
 
 /** What went wrong, as the classic builder says it. */
 function classicError(error: unknown): unknown {
-  const { code, message } = classicFailure(messageOf(error));
+  const { code, message } = classicFailure(error);
   if (code !== undefined) return new CommandError(message, code, error);
   if (!(error instanceof GantryError) || message === error.message) return error;
   return new GantryError(error.kind, message, { cause: error });
