@@ -1,12 +1,15 @@
 import type { Duplex } from "node:stream";
 import type { Logger } from "../base/log.ts";
 import { addHealth } from "../grpc/health.ts";
+import { Link } from "../grpc/link.ts";
 import { GrpcServer } from "../grpc/server.ts";
 import { GrpcError, STATUS } from "../grpc/status.ts";
 import type { Builder } from "./builder.ts";
 import type { SessionHello } from "./session-hello.ts";
 import { addBridge } from "./wire/bridge-service.ts";
+import { addContent } from "./wire/content-service.ts";
 import { addControl, type WorkerFacts } from "./wire/control-service.ts";
+import { HistoryDocuments } from "./wire/history-documents.ts";
 import { Jobs } from "./wire/jobs.ts";
 import { Sessions } from "./wire/sessions.ts";
 import { Solves } from "./wire/solves.ts";
@@ -20,6 +23,8 @@ export interface WirePorts {
   readonly hostGateways: () => readonly string[];
   readonly log: Logger;
 }
+
+const KEEP_ALIVE = { everyMs: 30_000, withinMs: 60_000 };
 
 /** BuildKit's protocols, over connections of the engine's that were taken over. */
 export class BuildWire {
@@ -38,14 +43,16 @@ export class BuildWire {
     };
     this.solves = new Solves(builder, this.#sessions);
     this.#server = new GrpcServer({
-      keepAlive: { everyMs: 30_000, withinMs: 60_000 },
+      keepAlive: KEEP_ALIVE,
       onError: (path, error) => {
         // What a build fails with is its client's to know.
         if (error instanceof GrpcError && error.code !== STATUS.internal) return;
         log.debug("a call failed", { path, error: (error as Error).message });
       },
     });
-    addControl(this.#server, { builder, jobs, solves: this.solves, worker });
+    const documents = new HistoryDocuments(builder.history);
+    addControl(this.#server, { builder, jobs, solves: this.solves, worker, documents });
+    addContent(this.#server, documents);
     addBridge(this.#server, jobs, worker);
     addHealth(this.#server);
   }
@@ -58,6 +65,12 @@ export class BuildWire {
   /** Takes a connection on which a client serves its session. */
   openSession(hello: SessionHello, socket: Duplex): void {
     this.#sessions.add(hello, socket);
+  }
+
+  /** Takes a connection on which a client both serves its session and asks for builds. */
+  link(hello: SessionHello, socket: Duplex): void {
+    const link = new Link(socket, { dialled: false, server: this.#server, keepAlive: KEEP_ALIVE });
+    this.#sessions.addCaller(hello, link);
   }
 
   /** Takes a connection on which a client asks for builds. */

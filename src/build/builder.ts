@@ -25,6 +25,8 @@ export interface BuildOptions {
   readonly onPlan?: (plan: PlannedBuild) => void;
   /** Told once, when all targets are made; nothing is made of them, and they are held, until this resolves. */
   readonly onMade?: (made: readonly MadeTarget[]) => Promise<void>;
+  /** Asked at its end: what the history is to keep beside the record. Never throws. */
+  readonly attach?: (end: { readonly result: BuildResult } | { readonly error: unknown }) => readonly BuildAttachment[];
 }
 
 /** What a build is about to do. */
@@ -112,6 +114,18 @@ export interface BuildResult {
   readonly warnings: number;
   /** Of `call` other than `build`: the answer for people and as JSON. */
   readonly answer?: { readonly text: string; readonly json: string; readonly code: number };
+  /** How each target came about, made when it is asked for. */
+  readonly provenance?: () => readonly TargetProvenance[];
+  /** The config of the image that is in the store now. */
+  readonly config?: { readonly mediaType: string; readonly bytes: Uint8Array };
+}
+
+/** SLSA provenance: `predicate` is JSON. */
+export interface TargetProvenance {
+  /** Empty where there is one target alone. */
+  readonly platform: string;
+  readonly predicateType: string;
+  readonly predicate: string;
 }
 
 export interface CacheUsage {
@@ -150,6 +164,26 @@ export interface BuildHistory {
   remove(id: string): Promise<void>;
   /** Called with each record that is new or changed. */
   watch(listener: (record: BuildRecord, kind: "started" | "complete" | "deleted") => void): Disposable;
+  /** The bytes of one of a record's attachments. Rejects with not-found. */
+  attachment(id: string, digest: string): Promise<Uint8Array>;
+}
+
+/** A document about a build. */
+export interface BuildAttachment {
+  readonly kind: "provenance" | "result" | "error";
+  /** Empty where it is about all. */
+  readonly platform: string;
+  readonly mediaType: string;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly bytes: Uint8Array;
+}
+
+/** One that the history has. */
+export interface KeptAttachment extends Omit<BuildAttachment, "bytes"> {
+  readonly digest: string;
+  readonly size: number;
+  /** Where it begins in the file of the record's attachments. */
+  readonly offset: number;
 }
 
 export interface BuildRecord {
@@ -166,6 +200,10 @@ export interface BuildRecord {
   /** Names of secrets and values of arguments are here, values of secrets never. */
   readonly attributes: Readonly<Record<string, string>>;
   readonly metadata: Readonly<Record<string, string>>;
+  /** The frontend's options as the client gave them; as in `attributes`, nothing secret is in them. */
+  readonly options?: Readonly<Record<string, string>>;
+  readonly outputs?: readonly { readonly type: string; readonly attributes: Readonly<Record<string, string>> }[];
+  readonly attachments?: readonly KeptAttachment[];
 }
 
 /** Cache mounts as archives. A mount goes by its own id, or by the id that steps know it by: then the one last used. */

@@ -10,11 +10,12 @@ import type {
   BuildResult,
   CacheUsage,
   PruneOptions,
+  TargetProvenance,
 } from "./builder.ts";
 import type { Upkeep } from "./cache/upkeep.ts";
 import { describeRequest } from "./history/describe-request.ts";
 import type { History } from "./history/history.ts";
-import type { BuildResults, BuildSources } from "./parts.ts";
+import type { BuildResults, BuildSources, ExportInput } from "./parts.ts";
 import type { Plan, PlanInput } from "./plan/types.ts";
 import type { OnBuildEvent } from "./progress.ts";
 import type { Solver } from "./solver/solver.ts";
@@ -27,6 +28,8 @@ export interface BuildsPorts {
   readonly results: BuildResults;
   readonly history: History;
   readonly upkeep: Upkeep;
+  /** How what was made came about. */
+  readonly provenance?: (input: ExportInput) => readonly TargetProvenance[];
 }
 
 interface UnderWay {
@@ -66,11 +69,14 @@ export class Builds implements Builder {
     this.#underWay.set(request.id, { controller, done: building.catch(() => {}) });
     try {
       const result = { ...(await building), warnings };
-      recording.end({ ...counts, warnings, metadata: Object.fromEntries(result.metadata) });
+      recording.end(
+        { ...counts, warnings, metadata: Object.fromEntries(result.metadata) },
+        options.attach?.({ result }),
+      );
       return result;
     } catch (error) {
       const failure = controller.signal.aborted ? cancelled() : withoutErrno(error);
-      recording.end({ ...counts, warnings, error: messageOf(failure) });
+      recording.end({ ...counts, warnings, error: messageOf(failure) }, options.attach?.({ error: failure }));
       throw failure;
     } finally {
       this.#underWay.delete(request.id);
@@ -130,7 +136,7 @@ export class Builds implements Builder {
         const keys = await Promise.all(ids.map((id) => solving.keyOf(id)));
         await onMade(targets.map((made, index) => ({ ...made, key: keys[index], sources })));
       }
-      return await results.export({
+      const made: ExportInput = {
         request,
         targets,
         steps: () => solving.steps(ids),
@@ -140,7 +146,8 @@ export class Builds implements Builder {
         startedAt,
         signal,
         onEvent,
-      });
+      };
+      return { ...(await results.export(made)), provenance: () => this.#ports.provenance?.(made) ?? [] };
     } finally {
       counts.steps = solving.counts.steps;
       counts.cachedSteps = solving.counts.cached;

@@ -10,6 +10,7 @@ import type { StepRunner } from "../runtime/step.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
 import type { Store } from "../state/store.ts";
 import { Attestor } from "./attest/attestor.ts";
+import { recordedProvenance } from "./attest/recorded.ts";
 import { ScanRoot } from "./attest/scan/scan-root.ts";
 import type { Builder, CacheArchives, FailedSteps } from "./builder.ts";
 import { Builds } from "./builds.ts";
@@ -111,7 +112,7 @@ export function openBuilder(ports: BuilderPorts): OpenBuilder {
     archives: steps.archives,
     attestor: new Attestor({ scan: new ScanRoot({ worker: ports.scanWorker }) }),
   });
-  const builds = new Builds({ sources, plan, solver, results, history, upkeep });
+  const builds = new Builds({ sources, plan, solver, results, history, upkeep, provenance: recordedProvenance });
   let closing: Promise<void> | undefined;
   const close = async () => {
     await builds.close();

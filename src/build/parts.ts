@@ -96,6 +96,8 @@ export interface ExportInput {
 export interface Exported {
   readonly metadata: ReadonlyMap<string, string>;
   readonly imageId: string | undefined;
+  /** Of that image. */
+  readonly config?: { readonly mediaType: string; readonly bytes: Uint8Array };
 }
 
 /** A step whose result is cached, by its key. */

@@ -10,6 +10,8 @@ import { GrpcError, STATUS, toGrpcError, trailersOf } from "./status.ts";
 export interface ServerCall<I, O> {
   /** What came with it. */
   readonly metadata: Metadata;
+  /** What is set before the first message goes with the answer, where the connection has headers. */
+  readonly headers: Map<string, string>;
   /** Aborted when the caller has given up or gone, or its time is over. */
   readonly signal: AbortSignal;
   /** What the caller sends, until it has sent all. Rejects when the caller has gone. */
@@ -31,7 +33,17 @@ export interface ServerOptions {
   readonly onError?: (path: string, error: unknown) => void;
 }
 
-type Entry = (call: Call) => Promise<void>;
+/** A call on whatever connection it came. */
+export interface AnsweredCall extends ServerCall<unknown, unknown> {
+  /** Of what its messages are made: told before the first is read or sent. */
+  speaks(method: Method<unknown, unknown>): void;
+  /** The one request of a call that has one. */
+  only(): Promise<unknown>;
+  /** Tells how it ended, once. */
+  finish(error: GrpcError | undefined): void;
+}
+
+type Entry = (call: AnsweredCall) => Promise<void>;
 
 const MAX_MESSAGE = 16 << 20;
 
@@ -72,7 +84,7 @@ export class GrpcServer {
     const session = acceptHttp2(socket);
     if (this.#options.keepAlive !== undefined) keepAlive(session, this.#options.keepAlive);
     session.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _flags: number, raw?: string[]) => {
-      void this.#answer(stream, headers, raw);
+      this.#onStream(stream, headers, raw);
     });
     return session;
   }
@@ -85,16 +97,8 @@ export class GrpcServer {
     return this;
   }
 
-  /** Never rejects. */
-  async #answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, raw: string[] | undefined): Promise<void> {
-    stream.on("error", ignore);
-    const path = String(headers[":path"] ?? "");
-    const type = String(headers["content-type"] ?? "");
-    if (headers[":method"] !== "POST" || !/^application\/grpc(?:[+;]|$)/.test(type)) {
-      stream.respond({ ":status": 415 }, { endStream: true });
-      return;
-    }
-    const call = new Call(stream, headers, raw, this.#options.maxMessageBytes ?? MAX_MESSAGE);
+  /** Answers a call of a connection that is no HTTP/2. Never rejects. */
+  async answer(path: string, call: AnsweredCall): Promise<void> {
     try {
       const entry = this.#entries.get(path);
       if (entry === undefined) throw unimplemented(path, this.methods);
@@ -106,6 +110,17 @@ export class GrpcServer {
       call.finish(told);
     }
   }
+
+  #onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, raw: string[] | undefined): void {
+    stream.on("error", ignore);
+    const path = String(headers[":path"] ?? "");
+    const type = String(headers["content-type"] ?? "");
+    if (headers[":method"] !== "POST" || !/^application\/grpc(?:[+;]|$)/.test(type)) {
+      stream.respond({ ":status": 415 }, { endStream: true });
+      return;
+    }
+    void this.answer(path, new Call(stream, headers, raw, this.#options.maxMessageBytes ?? MAX_MESSAGE));
+  }
 }
 
 function unimplemented(path: string, known: readonly string[]): GrpcError {
@@ -116,8 +131,9 @@ function unimplemented(path: string, known: readonly string[]): GrpcError {
   return new GrpcError(STATUS.unimplemented, text);
 }
 
-class Call implements ServerCall<unknown, unknown> {
+class Call implements AnsweredCall {
   readonly metadata: Metadata;
+  readonly headers: Map<string, string> = new Map();
   readonly #stream: ServerHttp2Stream;
   readonly #controller = new AbortController();
   readonly #incoming: Incoming;
@@ -165,7 +181,6 @@ class Call implements ServerCall<unknown, unknown> {
     for await (const batch of this.batches()) yield* batch;
   }
 
-  /** The one request of a call that has one. */
   async only(): Promise<unknown> {
     const batch = await this.#incoming.next();
     if (batch === undefined) throw new GrpcError(STATUS.internal, "grpc: the request is missing");
@@ -178,7 +193,6 @@ class Call implements ServerCall<unknown, unknown> {
     return this.#outgoing.write(this.#method!.response.encode(message));
   }
 
-  /** Tells how it ended, once. */
   finish(error: GrpcError | undefined): void {
     if (this.#finished) return;
     this.#finished = true;
@@ -214,7 +228,8 @@ class Call implements ServerCall<unknown, unknown> {
 
   #respond(): void {
     if (this.#stream.headersSent) return;
-    this.#stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
+    const headers = { ...Object.fromEntries(this.headers), ":status": 200, "content-type": "application/grpc" };
+    this.#stream.respond(headers, { waitForTrailers: true });
   }
 
   #abort(why: string): void {

@@ -60,7 +60,11 @@ export function provenanceOf(
   const isMax = options.mode === "max";
   const sources = input.sources?.() ?? [];
   const used = usedVertices(graph, solved);
-  const own = sources.filter(({ vertex }) => used.has(vertex.id) || isContext(vertex, request));
+  const planned = new Set(graph?.vertices.map(({ id }) => id));
+  // What isn't planned here is what other builds were made of, whose results are contexts.
+  const own = sources.filter(
+    ({ vertex }) => used.has(vertex.id) || !planned.has(vertex.id) || isContext(vertex, request),
+  );
   const materials = unique(own.flatMap(materialOf));
   const locals = localsOf(request, own);
   const args = argsOf(request);

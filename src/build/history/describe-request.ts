@@ -33,9 +33,15 @@ export function describeRequest(request: BuildRequest): BuildRecord {
     steps: 0,
     cachedSteps: 0,
     warnings: 0,
-    attributes: Object.fromEntries(rows.slice(0, MOST_ATTRIBUTES).map(([key, value]) => [key, presentable(value)])),
+    attributes: presentableRows(rows),
     metadata: {},
+    ...(request.options !== undefined && { options: presentableRows(Object.entries(request.options)) }),
+    outputs: request.outputs.map(({ attributes, type }) => ({ type, attributes: presentableRows([...attributes]) })),
   };
+}
+
+function presentableRows(rows: readonly (readonly [string, string])[]): Record<string, string> {
+  return Object.fromEntries(rows.slice(0, MOST_ATTRIBUTES).map(([key, value]) => [key, presentable(value)]));
 }
 
 /** As people call it: by the image that comes of it, else by its Dockerfile. */

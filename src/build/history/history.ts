@@ -6,9 +6,10 @@ import { GantryError, hasCode, messageOf } from "../../base/errors.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Collection, Store } from "../../state/store.ts";
-import type { BuildHistory, BuildRecord } from "../builder.ts";
+import type { BuildAttachment, BuildHistory, BuildRecord } from "../builder.ts";
 import { parseEventLine } from "../event-line.ts";
 import type { BuildEvent } from "../progress.ts";
+import { readAttachment, writeAttachments } from "./attachments.ts";
 import { Recording } from "./recording.ts";
 
 export interface HistoryLimits {
@@ -58,7 +59,7 @@ export class History implements BuildHistory {
     for (const record of [...this.#records.values()]) {
       if (record.completedAt === undefined) this.#put({ ...record, completedAt, error });
     }
-    const known = new Set([...this.#records.keys()].map(fileName));
+    const known = new Set([...this.#records.keys()].flatMap((id) => [fileName(id), attachmentsName(id)]));
     for (const name of readdirSync(this.#ports.folder)) {
       if (!known.has(name)) rmSync(join(this.#ports.folder, name), { recursive: true, force: true });
     }
@@ -76,13 +77,13 @@ export class History implements BuildHistory {
   /** A build begins. One of the same id that has ended is replaced; one that runs is a conflict. */
   begin(record: BuildRecord): {
     readonly add: (event: BuildEvent) => void | Promise<void>;
-    readonly end: (change: Change) => void;
+    readonly end: (change: Change, attachments?: readonly BuildAttachment[]) => void;
   } {
     const former = this.#records.get(record.id);
     if (former !== undefined && former.completedAt === undefined) {
       throw new GantryError("conflict", `a build ${record.id} is under way`);
     }
-    if (former !== undefined) rmSync(this.#path(record.id), { force: true });
+    if (former !== undefined) this.#removeFiles(record.id);
     this.#records.delete(record.id);
     const recording = new Recording(this.#path(record.id), this.#ports.log, this.#ports.limits().output);
     this.#recordings.set(record.id, recording);
@@ -91,15 +92,15 @@ export class History implements BuildHistory {
     this.#tell(record, "started");
     return {
       add: (event) => recording.add(event),
-      end: (change) => {
+      end: (change, attachments = []) => {
         const now = this.#records.get(record.id);
         void recording.end().then(() => {
           if (this.#recordings.get(record.id) === recording) this.#recordings.delete(record.id);
-          if (this.#records.get(record.id) === undefined) rmSync(this.#path(record.id), { force: true });
+          if (this.#records.get(record.id) === undefined) this.#removeFiles(record.id);
         });
         // Removed while it ran.
         if (now === undefined) return;
-        const ended = { ...now, ...change, completedAt: Date.now() };
+        const ended = { ...now, ...change, ...this.#attach(record.id, attachments), completedAt: Date.now() };
         // One write for all that changes.
         this.#write(() => {
           this.#put(ended);
@@ -127,6 +128,12 @@ export class History implements BuildHistory {
       if (isEnded) return;
       if (more !== undefined) await untilAborted(more, signal);
     }
+  }
+
+  async attachment(id: string, digest: string): Promise<Uint8Array> {
+    const kept = this.#records.get(id)?.attachments?.find((one) => one.digest === digest);
+    if (kept === undefined) throw new GantryError("not-found", `build ${id.slice(0, 100)} has no attachment ${digest}`);
+    return readAttachment(this.#attachmentsPath(id), kept);
   }
 
   async remove(id: string): Promise<void> {
@@ -164,7 +171,7 @@ export class History implements BuildHistory {
     this.#records.delete(record.id);
     this.#write(() => this.#collection.delete(record.id));
     failpoint("build.history.removed");
-    rmSync(this.#path(record.id), { force: true });
+    this.#removeFiles(record.id);
     this.#tell(record, "deleted");
   }
 
@@ -186,14 +193,42 @@ export class History implements BuildHistory {
     for (const listener of this.#listeners) listener(record, kind);
   }
 
+  /** Written before the record that names them: without it they are removed at the next start. */
+  #attach(id: string, attachments: readonly BuildAttachment[]): Pick<BuildRecord, "attachments"> {
+    if (attachments.length === 0) return {};
+    try {
+      return { attachments: writeAttachments(this.#attachmentsPath(id), attachments) };
+    } catch (error) {
+      this.#ports.log.warn(`cannot keep what is known of a build: ${messageOf(error)}`);
+      return {};
+    }
+  }
+
+  #removeFiles(id: string): void {
+    rmSync(this.#path(id), { force: true });
+    rmSync(this.#attachmentsPath(id), { force: true });
+  }
+
   #path(id: string): string {
     return join(this.#ports.folder, fileName(id));
+  }
+
+  #attachmentsPath(id: string): string {
+    return join(this.#ports.folder, attachmentsName(id));
   }
 }
 
 /** Ids are the clients': they are no names of files. */
+function stemOf(id: string): string {
+  return createHash("sha256").update(id).digest("hex").slice(0, 32);
+}
+
 function fileName(id: string): string {
-  return `${createHash("sha256").update(id).digest("hex").slice(0, 32)}.jsonl`;
+  return `${stemOf(id)}.jsonl`;
+}
+
+function attachmentsName(id: string): string {
+  return `${stemOf(id)}.attached`;
 }
 
 function notFound(id: string): GantryError {

@@ -90,7 +90,8 @@ async function exportResults(ports: ResultsPorts, input: ExportInput): Promise<E
     });
     for (const [key, value] of told) exporting.metadata.set(key, value);
   }
-  return { metadata: exporting.metadata, imageId: exporting.imageId };
+  const { config, imageId, metadata } = exporting;
+  return { metadata, imageId, ...(config !== undefined && { config }) };
 }
 
 function mountIds(graph: Graph | undefined): string[] {
@@ -112,6 +113,7 @@ function chainOf(snapshots: Pick<Snapshotter, "info">, top: string): string[] {
 class Exporting {
   readonly metadata = new Map<string, string>();
   imageId: string | undefined;
+  config: Exported["config"];
   readonly #ports: ResultsPorts;
   readonly #input: ExportInput;
   readonly #assembly: ImageAssembly;
@@ -209,6 +211,7 @@ class Exporting {
     );
     for (const name of names) progress.told(`naming to ${formatReference(name)}`);
     this.imageId = config.digest;
+    this.config = { mediaType: config.mediaType, bytes: image.configBytes };
     this.metadata.set("containerimage.config.digest", config.digest);
     this.metadata.set("containerimage.digest", stored.digest);
     this.#describe({ ...stored, ...platformed(image) }, fields);

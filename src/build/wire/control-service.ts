@@ -1,11 +1,6 @@
 import { untilAborted } from "../../base/abort.ts";
 import { GantryError } from "../../base/errors.ts";
 import {
-  type BuildHistoryEvent,
-  BuildHistoryEventSchema,
-  type BuildHistoryRecord,
-  BuildHistoryRecordSchema,
-  type BuildHistoryRequest,
   CONTROL,
   DiskUsageResponseSchema,
   InfoResponseSchema,
@@ -23,11 +18,12 @@ import {
 } from "../../buildkit/control.ts";
 import { create, timestampFromMs } from "../../buildkit/message.ts";
 import type { GrpcServer, ServerCall } from "../../grpc/server.ts";
-import { STATUS } from "../../grpc/status.ts";
 import type { Platform } from "../../oci/image.ts";
-import type { Builder, BuildRecord, CacheUsage } from "../builder.ts";
+import type { Builder, CacheUsage } from "../builder.ts";
 import type { BuildEvent } from "../progress.ts";
 import { answerOf, type FrontendRequest, GatewayBuild, type GatewayPorts } from "./gateway-build.ts";
+import type { HistoryDocuments } from "./history-documents.ts";
+import { listen } from "./history-listening.ts";
 import { Job, type Jobs } from "./jobs.ts";
 import type { Named } from "./request.ts";
 import type { Solves, Spec } from "./solves.ts";
@@ -47,9 +43,8 @@ export interface ControlPorts {
   readonly jobs: Jobs;
   readonly solves: Solves;
   readonly worker: WorkerFacts;
+  readonly documents: HistoryDocuments;
 }
-
-const EVENT = { started: 0, complete: 1, deleted: 2 } as const;
 
 /** Adds the service by which clients ask for builds, follow them, and look after the cache and the history. */
 export function addControl(server: GrpcServer, ports: ControlPorts): void {
@@ -70,7 +65,7 @@ export function addControl(server: GrpcServer, ports: ControlPorts): void {
       return create(DiskUsageResponseSchema, { record: old.map(usageRecord) });
     })
     .serverStream(CONTROL.prune, (request, call) => prune(builder, request, call))
-    .serverStream(CONTROL.listenBuildHistory, (request, call) => listen(builder, request, call))
+    .serverStream(CONTROL.listenBuildHistory, (request, call) => listen(ports, request, call))
     .unary(CONTROL.updateBuildHistory, async (request) => {
       await update(builder, request);
       return create(UpdateBuildHistoryResponseSchema);
@@ -141,21 +136,23 @@ function gatewayPorts(
   base: Omit<Spec, "frontend" | "options" | "inputs" | "cacheExports"> & Pick<Spec, "cacheExports">,
 ): GatewayPorts {
   const importsWith = (asked: FrontendRequest) => [...base.cacheImports, ...asked.cacheImports];
-  const otherId = () => `${base.id}-${crypto.randomUUID().slice(0, 8)}`;
+  // Clients ask one question, or look at one result and return that: it goes by the build's own name.
   let isTaken = false;
+  const takeId = () => {
+    const id = isTaken ? `${base.id}-${crypto.randomUUID().slice(0, 8)}` : base.id;
+    isTaken = true;
+    return id;
+  };
   return {
     definitions: solves.definitions,
     answer: (asked) =>
       solves.run({
         ...{ ...base, ...asked, cacheImports: importsWith(asked) },
-        ...{ id: otherId(), cacheExports: [], exporters: [] },
+        ...{ id: takeId(), cacheExports: [], exporters: [] },
       }),
     run: (asked, onMade, signal) => {
-      // Clients look at one result, and return that.
-      const id = isTaken ? otherId() : base.id;
-      isTaken = true;
       const either = AbortSignal.any([base.signal, signal]);
-      return solves.run({ ...base, ...asked, id, cacheImports: importsWith(asked), onMade, signal: either });
+      return solves.run({ ...base, ...asked, id: takeId(), cacheImports: importsWith(asked), onMade, signal: either });
     },
   };
 }
@@ -253,59 +250,6 @@ async function prune(
     const row = before.get(id);
     await call.send(row === undefined ? create(UsageRecordSchema, { ID: id }) : usageRecord(row));
   }
-}
-
-async function listen(
-  { history }: Builder,
-  request: BuildHistoryRequest,
-  call: ServerCall<BuildHistoryRequest, BuildHistoryEvent>,
-): Promise<void> {
-  const { ActiveOnly, EarlyExit, Filter, Limit, Ref } = request;
-  if (Filter.length > 0) throw new GantryError("unsupported", "filters of the history are not supported");
-  const isAsked = ({ id }: BuildRecord) => Ref === "" || id === Ref;
-  const queue: BuildHistoryEvent[] = [];
-  let wake: (() => void) | undefined;
-  using _watched = history.watch((record, kind) => {
-    if (!isAsked(record) || (ActiveOnly && kind !== "started")) return;
-    queue.push(historyEvent(record, kind));
-    wake?.();
-  });
-  const known = history.list().filter((record) => isAsked(record) && !(ActiveOnly && record.completedAt !== undefined));
-  known.sort((one, other) => other.createdAt - one.createdAt);
-  for (const record of Limit > 0 ? known.slice(0, Limit) : known) {
-    await call.send(historyEvent(record, record.completedAt === undefined ? "started" : "complete"));
-  }
-  if (EarlyExit) return;
-  const stop = () => wake?.();
-  call.signal.addEventListener("abort", stop, { once: true });
-  while (!call.signal.aborted) {
-    for (let event = queue.shift(); event !== undefined; event = queue.shift()) await call.send(event);
-    const { promise, resolve } = Promise.withResolvers<void>();
-    wake = resolve;
-    if (queue.length === 0 && !call.signal.aborted) await promise;
-  }
-}
-
-function historyEvent(record: BuildRecord, kind: keyof typeof EVENT): BuildHistoryEvent {
-  return create(BuildHistoryEventSchema, { type: EVENT[kind], record: historyRecord(record) });
-}
-
-function historyRecord(record: BuildRecord): BuildHistoryRecord {
-  const platforms = record.platforms.join(",");
-  return create(BuildHistoryRecordSchema, {
-    Ref: record.id,
-    Frontend: "dockerfile.v0",
-    FrontendAttrs: { ...record.attributes, ...(platforms !== "" && { platform: platforms }) },
-    ...(record.error !== undefined && { error: { code: STATUS.unknown, message: record.error } }),
-    CreatedAt: timestampFromMs(Math.floor(record.createdAt)),
-    ...(record.completedAt !== undefined && { CompletedAt: timestampFromMs(Math.floor(record.completedAt)) }),
-    ExporterResponse: { ...record.metadata },
-    Generation: record.completedAt === undefined ? 1 : 2,
-    numCachedSteps: record.cachedSteps,
-    numTotalSteps: record.steps,
-    numCompletedSteps: record.completedAt === undefined ? 0 : record.steps,
-    numWarnings: record.warnings,
-  });
 }
 
 async function update({ history }: Builder, request: UpdateBuildHistoryRequest): Promise<void> {

@@ -5,6 +5,7 @@ import type { ServerCall } from "../../grpc/server.ts";
 import type { Builder, BuildOptions, BuildRequest, BuildResult, PlannedBuild } from "../builder.ts";
 import type { BuildEvent } from "../progress.ts";
 import { sessionHello } from "../session-hello.ts";
+import { attachmentsOf } from "./attached.ts";
 import { connectionOf } from "./call-connection.ts";
 import type { ClientSession } from "./client-session.ts";
 import { Definitions } from "./definitions.ts";
@@ -80,11 +81,16 @@ export class Solves {
   }
 
   async #build(spec: Spec, onPlan?: (plan: PlannedBuild) => void): Promise<BuildResult> {
+    let plan: PlannedBuild | undefined;
     return this.#builder.build(await this.#request(spec), {
       signal: spec.signal,
       onEvent: (event) => spec.job.told.add(event),
-      ...(onPlan && { onPlan }),
+      onPlan: (made) => {
+        plan = made;
+        onPlan?.(made);
+      },
       ...(spec.onMade && { onMade: spec.onMade }),
+      attach: (end) => attachmentsOf(end, plan),
     });
   }
 
