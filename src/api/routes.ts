@@ -327,6 +327,16 @@ export const ROUTES = {
     since: "1.39",
     hijacks: "h2c",
   },
+  buildLink: {
+    method: "POST",
+    path: "/gantry/build/link",
+    summary: "Open a session and talk with the builder on one connection, in frames of Gantry's own",
+    access: "write",
+    query: none,
+    answer: { media: RAW_STREAM },
+    errors: [409],
+    hijacks: true,
+  },
   buildShellStart: {
     method: "POST",
     path: "/gantry/build/:id/shell",

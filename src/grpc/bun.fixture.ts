@@ -6,14 +6,16 @@ import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { Caller } from "./caller.ts";
 import { GrpcClient } from "./client.ts";
+import { Link } from "./link.ts";
 import { asText, bytesMethod, text } from "./pair.fixture.ts";
 import { GrpcServer } from "./server.ts";
 import { GrpcError } from "./status.ts";
 
 /**
  * Run by Bun with Node's program as argument: dials a Node that listens, and over one connection it calls, over
- * another it serves. Run by Node (with a path as argument) it is that other side.
+ * another it does both, over the last it serves. Run by Node (with a path as argument) it is that other side.
  */
 
 const ECHO = bytesMethod("/t.T/Echo");
@@ -38,7 +40,7 @@ function server(): GrpcServer {
     });
 }
 
-async function use(client: GrpcClient): Promise<void> {
+async function use(client: Caller): Promise<void> {
   const metadata = new Map([["who", ["a", "b, c"]]]);
   assert.equal(asText(await client.unary(ECHO, text("hi"), { metadata })), "hi a|b, c");
   await assert.rejects(
@@ -75,6 +77,11 @@ async function listen(path: string): Promise<void> {
       server().serve(socket);
       return;
     }
+    if (count === 2) {
+      // Calls both ways at once.
+      void use(new Link(socket, { dialled: false, server: server() }));
+      return;
+    }
     const client = new GrpcClient(socket);
     void use(client).then(
       () => {
@@ -104,6 +111,12 @@ async function dial(node: string): Promise<void> {
     const client = new GrpcClient(first);
     await use(client);
     process.stdout.write("called\n");
+    const both = connect(path);
+    await once(both, "connect");
+    const link = new Link(both, { dialled: true, server: server() });
+    await Promise.all([use(link), use(link)]);
+    link.close();
+    process.stdout.write("both\n");
     const second = connect(path);
     await once(second, "connect");
     server().serve(second);

@@ -1,16 +1,11 @@
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from "node:http2";
 import type { Duplex } from "node:stream";
+import { Caller, type CallOptions, type ClientCall } from "./caller.ts";
 import { type KeepAlive, keepAlive, openHttp2 } from "./connection.ts";
 import { Incoming, Outgoing } from "./messages.ts";
-import { type Metadata, NO_METADATA, statusOf, toHeaders, writeTimeout } from "./metadata.ts";
+import { NO_METADATA, statusOf, toHeaders, writeTimeout } from "./metadata.ts";
 import type { Method } from "./method.ts";
 import { GrpcError, STATUS } from "./status.ts";
-
-export interface CallOptions {
-  readonly metadata?: Metadata;
-  readonly signal?: AbortSignal;
-  readonly timeoutMs?: number;
-}
 
 export interface ClientOptions {
   /** Bytes of a message that is received. Default 16 MiB. */
@@ -18,29 +13,17 @@ export interface ClientOptions {
   readonly keepAlive?: KeepAlive;
 }
 
-/** A call under way. Whoever opened it reads it to its end or cancels it. */
-export interface ClientCall<I, O> {
-  /** Sends one. A promise where the other side has to catch up first. Throws or rejects with how the call ended. */
-  send(message: I): Promise<void> | undefined;
-  /** No more is sent. */
-  end(): void;
-  /** What the other side sends, to its end. Rejects with a GrpcError. */
-  messages(): AsyncIterable<O>;
-  /** The same, as many at a time as have come. */
-  batches(): AsyncIterable<readonly O[]>;
-  cancel(): void;
-}
-
 const MAX_MESSAGE = 16 << 20;
 
-/** The calling side of a connection. Calls reject with a GrpcError. */
-export class GrpcClient {
+/** Calls over HTTP/2. */
+export class GrpcClient extends Caller {
   readonly #session: ClientHttp2Session;
   readonly #maxMessageBytes: number;
   readonly #closed = new AbortController();
 
   /** Over a connection that is there already, whoever opened it. */
   constructor(socket: Duplex, options: ClientOptions = {}) {
+    super();
     this.#session = openHttp2(socket);
     this.#maxMessageBytes = options.maxMessageBytes ?? MAX_MESSAGE;
     if (options.keepAlive !== undefined) keepAlive(this.#session, options.keepAlive);
@@ -50,48 +33,14 @@ export class GrpcClient {
     if (socket.destroyed) this.#session.destroy();
   }
 
-  /** Aborted when the connection has ended, from whichever side. */
   get closed(): AbortSignal {
     return this.#closed.signal;
   }
 
-  /** Ends the connection and all calls. */
   close(): void {
     this.#session.destroy();
   }
 
-  /** One request, one response. */
-  async unary<I, O>(method: Method<I, O>, request: I, options: CallOptions = {}): Promise<O> {
-    const call = this.open(method, options);
-    try {
-      await call.send(request);
-      call.end();
-    } catch {
-      // How it ended is told below.
-    }
-    let response: { readonly message: O } | undefined;
-    for await (const message of call.messages()) response ??= { message };
-    if (response === undefined) throw new GrpcError(STATUS.internal, "grpc: the response is missing");
-    return response.message;
-  }
-
-  /** One request, any number of responses. Leaving the loop cancels the call. */
-  async *serverStream<I, O>(method: Method<I, O>, request: I, options: CallOptions = {}): AsyncIterable<O> {
-    const call = this.open(method, options);
-    try {
-      await call.send(request);
-      call.end();
-    } catch {
-      // As above.
-    }
-    try {
-      yield* call.messages();
-    } finally {
-      call.cancel();
-    }
-  }
-
-  /** Both sides send as they like. */
   open<I, O>(method: Method<I, O>, { metadata = NO_METADATA, signal, timeoutMs }: CallOptions = {}): ClientCall<I, O> {
     signal?.throwIfAborted();
     if (this.#session.destroyed || this.#session.closed) {

@@ -24,11 +24,17 @@ const isStatus = (code: number, message: RegExp) => (error: unknown) => {
   return true;
 };
 
-for (const reversed of [false, true]) {
-  const who = reversed ? "over a connection that the called side opened" : "over a connection that the caller opened";
+const WAYS = (["http2", "link"] as const).flatMap((over) => [
+  { over, reversed: false },
+  { over, reversed: true },
+]);
+
+for (const { over, reversed } of WAYS) {
+  const who = `by ${over} over a connection that the ${reversed ? "called side" : "caller"} opened`;
 
   test(`a call has one request and one response ${who}`, async () => {
     using pair = await grpcPair((server) => server.unary(ECHO, (request) => text(`got ${asText(request)}`)), {
+      over,
       reversed,
     });
     assert.equal(asText(await pair.client.unary(ECHO, text("x"))), "got x");
@@ -42,7 +48,7 @@ for (const reversed of [false, true]) {
           for await (const message of call.messages()) await call.send(text(`${asText(message)}!`));
           await call.send(text("end"));
         }),
-      { reversed },
+      { over, reversed },
     );
     const call = pair.client.open(STREAM);
     const answers = call.messages()[Symbol.asyncIterator]();
@@ -56,181 +62,212 @@ for (const reversed of [false, true]) {
   });
 }
 
-test("a caller learns the code, the text and the details of a failure", async () => {
-  using pair = await grpcPair((server) =>
-    server.unary(ECHO, () => {
-      throw new GrpcError(STATUS.notFound, "no 100 % sure\nÄ: ключ", {
-        details: [{ typeUrl: "example/Kind", value: text("{}") }],
-      });
-    }),
-  );
-  await assert.rejects(pair.client.unary(ECHO, text("")), (error: GrpcError) => {
-    assert.equal(error.code, STATUS.notFound);
-    assert.equal(error.message, "no 100 % sure\nÄ: ключ");
-    assert.deepEqual(
-      error.details.map(({ typeUrl, value }) => [typeUrl, asText(value)]),
-      [["example/Kind", "{}"]],
-    );
-    return true;
-  });
-});
+for (const over of ["http2", "link"] as const) {
+  const grpc = (add: (server: GrpcServer) => void) => grpcPair(add, { over });
 
-test("of a failure that is too long for headers the ends and the details that fit are told", async () => {
-  const beginning = 'process "';
-  const end = "exit code: 3";
-  for (const filler of ["x".repeat(100_000), "ключ\n".repeat(20_000)]) {
-    using pair = await grpcPair((server) =>
+  test(`a caller learns the code, the text and the details of a failure, by ${over}`, async () => {
+    using pair = await grpc((server) =>
       server.unary(ECHO, () => {
-        throw new GrpcError(STATUS.unknown, `${beginning}${filler}${end}`, {
-          details: [
-            { typeUrl: "large", value: new Uint8Array(1 << 20) },
-            { typeUrl: "small", value: text("{}") },
-          ],
+        throw new GrpcError(STATUS.notFound, "no 100 % sure\nÄ: ключ", {
+          details: [{ typeUrl: "example/Kind", value: text("{}") }],
         });
       }),
     );
     await assert.rejects(pair.client.unary(ECHO, text("")), (error: GrpcError) => {
-      assert.equal(error.code, STATUS.unknown);
-      assert.ok(error.message.startsWith(beginning) && error.message.endsWith(end), error.message.slice(0, 50));
-      assert.ok(error.message.includes(" … "));
+      assert.equal(error.code, STATUS.notFound);
+      assert.equal(error.message, "no 100 % sure\nÄ: ключ");
       assert.deepEqual(
-        error.details.map(({ typeUrl }) => typeUrl),
-        ["small"],
+        error.details.map(({ typeUrl, value }) => [typeUrl, asText(value)]),
+        [["example/Kind", "{}"]],
       );
-      for (const value of Object.values(trailersOf(error))) assert.ok(value.length < 64 << 10);
       return true;
     });
-  }
-});
+  });
 
-test("a failure after some responses comes after them", async () => {
-  using pair = await grpcPair((server) =>
-    server.serverStream(STREAM, async (_request, call) => {
-      await call.send(text("1"));
-      await call.send(text("2"));
-      throw new GantryError("invalid", "enough");
-    }),
-  );
-  const seen: string[] = [];
-  const read = async () => {
-    for await (const message of pair.client.serverStream(STREAM, text(""))) seen.push(asText(message));
-  };
-  await assert.rejects(read(), isStatus(STATUS.invalidArgument, /^enough$/));
-  assert.deepEqual(seen, ["1", "2"]);
-});
+  test(`of a failure that is too long for headers the ends and the details that fit are told, by ${over}`, async () => {
+    const beginning = 'process "';
+    const end = "exit code: 3";
+    for (const filler of ["x".repeat(100_000), "ключ\n".repeat(20_000)]) {
+      using pair = await grpc((server) =>
+        server.unary(ECHO, () => {
+          throw new GrpcError(STATUS.unknown, `${beginning}${filler}${end}`, {
+            details: [
+              { typeUrl: "large", value: new Uint8Array(1 << 20) },
+              { typeUrl: "small", value: text("{}") },
+            ],
+          });
+        }),
+      );
+      await assert.rejects(pair.client.unary(ECHO, text("")), (error: GrpcError) => {
+        assert.equal(error.code, STATUS.unknown);
+        assert.ok(error.message.startsWith(beginning) && error.message.endsWith(end), error.message.slice(0, 50));
+        assert.ok(error.message.includes(" … "));
+        assert.deepEqual(
+          error.details.map(({ typeUrl }) => typeUrl),
+          ["small"],
+        );
+        for (const value of Object.values(trailersOf(error))) assert.ok(value.length < 64 << 10);
+        return true;
+      });
+    }
+  });
 
-test("what nobody serves is unimplemented, by its name", async () => {
-  using pair = await grpcPair((server) => server.unary(ECHO, (request) => request));
-  await assert.rejects(
-    pair.client.unary(bytesMethod("/t.T/Other"), text("")),
-    isStatus(STATUS.unimplemented, /^unknown method Other for service t\.T$/),
-  );
-  await assert.rejects(
-    pair.client.unary(bytesMethod("/x.Y/Z"), text("")),
-    isStatus(STATUS.unimplemented, /^unknown service x\.Y$/),
-  );
-});
-
-test("metadata comes with its several values, commas and all", async () => {
-  using pair = await grpcPair((server) =>
-    server.unary(ECHO, (_request, call) => text(JSON.stringify([...call.metadata].filter(([name]) => name !== "x")))),
-  );
-  const metadata = new Map([
-    ["patterns", ["a, b", "c"]],
-    ["grpc-status", ["7"]],
-    ["one", ["1"]],
-  ]);
-  assert.deepEqual(JSON.parse(asText(await pair.client.unary(ECHO, text(""), { metadata }))), [
-    ["patterns", ["a, b", "c"]],
-    ["one", ["1"]],
-  ]);
-});
-
-test("thousands of values of metadata get through", async () => {
-  using pair = await grpcPair((server) =>
-    server.unary(ECHO, (_request, call) => text(String(call.metadata.get("path")?.length))),
-  );
-  const metadata = new Map([["path", Array.from({ length: 5000 }, (_, at) => `src/folder/file-${at}.ts`)]]);
-  assert.equal(asText(await pair.client.unary(ECHO, text(""), { metadata })), "5000");
-});
-
-test("a deadline ends the call on both sides", async () => {
-  const { promise, resolve } = Promise.withResolvers<unknown>();
-  using pair = await grpcPair((server) =>
-    server.unary(ECHO, async (_request, call) => {
-      await once(call.signal, "abort");
-      resolve(call.signal.reason);
-      return text("late");
-    }),
-  );
-  await assert.rejects(
-    pair.client.unary(ECHO, text(""), { timeoutMs: 30 }),
-    isStatus(STATUS.deadlineExceeded, /deadline/),
-  );
-  assert.ok((await promise) instanceof GrpcError);
-});
-
-test("a caller that gives up aborts the handler, one that goes as well", async () => {
-  for (const how of ["cancel", "go"]) {
-    const started = Promise.withResolvers<void>();
-    const ended = Promise.withResolvers<void>();
-    using pair = await grpcPair((server) =>
-      server.unary(ECHO, async (_request, call) => {
-        started.resolve();
-        await once(call.signal, "abort");
-        ended.resolve();
-        return text("");
+  test(`a failure after some responses comes after them, by ${over}`, async () => {
+    using pair = await grpc((server) =>
+      server.serverStream(STREAM, async (_request, call) => {
+        await call.send(text("1"));
+        await call.send(text("2"));
+        throw new GantryError("invalid", "enough");
       }),
     );
-    const controller = new AbortController();
-    const call = pair.client.unary(ECHO, text(""), { signal: controller.signal });
-    const rejected = assert.rejects(call, (error: GrpcError) =>
-      (how === "cancel" ? [STATUS.cancelled] : [STATUS.unavailable]).some((code) => code === error.code),
+    const seen: string[] = [];
+    const read = async () => {
+      for await (const message of pair.client.serverStream(STREAM, text(""))) seen.push(asText(message));
+    };
+    await assert.rejects(read(), isStatus(STATUS.invalidArgument, /^enough$/));
+    assert.deepEqual(seen, ["1", "2"]);
+  });
+
+  test(`what nobody serves is unimplemented, by its name, by ${over}`, async () => {
+    using pair = await grpc((server) => server.unary(ECHO, (request) => request));
+    await assert.rejects(
+      pair.client.unary(bytesMethod("/t.T/Other"), text("")),
+      isStatus(STATUS.unimplemented, /^unknown method Other for service t\.T$/),
     );
-    await started.promise;
-    if (how === "cancel") controller.abort();
-    else pair.clientSocket.destroy();
-    await Promise.all([rejected, ended.promise]);
-  }
-});
+    await assert.rejects(
+      pair.client.unary(bytesMethod("/x.Y/Z"), text("")),
+      isStatus(STATUS.unimplemented, /^unknown service x\.Y$/),
+    );
+  });
 
-test("a handler that goes on sending to nobody is stopped", async () => {
-  const stopped = Promise.withResolvers<unknown>();
-  using pair = await grpcPair((server) =>
-    server.serverStream(STREAM, async (_request, call) => {
-      try {
-        for (;;) await (call.send(new Uint8Array(10_000)) ?? turn());
-      } catch (error) {
-        stopped.resolve(error);
-        throw error;
-      }
-    }),
-  );
-  for await (const _message of pair.client.serverStream(STREAM, text(""))) break;
-  assert.ok((await stopped.promise) instanceof GrpcError);
-});
+  test(`metadata comes with its several values, commas and all, by ${over}`, async () => {
+    using pair = await grpc((server) =>
+      server.unary(ECHO, (_request, call) => text(JSON.stringify([...call.metadata].filter(([name]) => name !== "x")))),
+    );
+    const metadata = new Map([
+      ["patterns", ["a, b", "c"]],
+      ["grpc-status", ["7"]],
+      ["one", ["1"]],
+    ]);
+    assert.deepEqual(JSON.parse(asText(await pair.client.unary(ECHO, text(""), { metadata }))), [
+      ["patterns", ["a, b", "c"]],
+      ["one", ["1"]],
+    ]);
+  });
 
-test("a sender waits for a receiver that does not read", async () => {
-  let sent = 0;
-  using pair = await grpcPair((server) =>
-    server.serverStream(STREAM, async (_request, call) => {
-      for (; sent < 10_000; sent++) await call.send(new Uint8Array(16_000));
-    }),
-  );
-  const call = pair.client.open(STREAM);
-  await call.send(text(""));
-  call.end();
-  let before = -1;
-  // It stands still when all windows are full.
-  while (sent !== before || sent === 0) {
-    before = sent;
-    for (let turns = 0; turns < 200; turns++) await turn();
-  }
-  assert.ok(sent * 16_000 < 24 << 20, `${sent} messages of 16 kB were taken without a reader`);
-  let count = 0;
-  for await (const _message of call.messages()) count++;
-  assert.equal(count, 10_000);
-});
+  test(`thousands of values of metadata get through, by ${over}`, async () => {
+    using pair = await grpc((server) =>
+      server.unary(ECHO, (_request, call) => text(String(call.metadata.get("path")?.length))),
+    );
+    const metadata = new Map([["path", Array.from({ length: 5000 }, (_, at) => `src/folder/file-${at}.ts`)]]);
+    assert.equal(asText(await pair.client.unary(ECHO, text(""), { metadata })), "5000");
+  });
+
+  test(`a deadline ends the call on both sides, by ${over}`, async () => {
+    const { promise, resolve } = Promise.withResolvers<unknown>();
+    using pair = await grpc((server) =>
+      server.unary(ECHO, async (_request, call) => {
+        await once(call.signal, "abort");
+        resolve(call.signal.reason);
+        return text("late");
+      }),
+    );
+    await assert.rejects(
+      pair.client.unary(ECHO, text(""), { timeoutMs: 30 }),
+      isStatus(STATUS.deadlineExceeded, /deadline/),
+    );
+    assert.ok((await promise) instanceof GrpcError);
+  });
+
+  test(`a caller that gives up aborts the handler, one that goes as well, by ${over}`, async () => {
+    for (const how of ["cancel", "go"]) {
+      const started = Promise.withResolvers<void>();
+      const ended = Promise.withResolvers<void>();
+      using pair = await grpc((server) =>
+        server.unary(ECHO, async (_request, call) => {
+          started.resolve();
+          await once(call.signal, "abort");
+          ended.resolve();
+          return text("");
+        }),
+      );
+      const controller = new AbortController();
+      const call = pair.client.unary(ECHO, text(""), { signal: controller.signal });
+      const rejected = assert.rejects(call, (error: GrpcError) =>
+        (how === "cancel" ? [STATUS.cancelled] : [STATUS.unavailable]).some((code) => code === error.code),
+      );
+      await started.promise;
+      if (how === "cancel") controller.abort();
+      else pair.clientSocket.destroy();
+      await Promise.all([rejected, ended.promise]);
+    }
+  });
+
+  test(`a handler that goes on sending to nobody is stopped, by ${over}`, async () => {
+    const stopped = Promise.withResolvers<unknown>();
+    using pair = await grpc((server) =>
+      server.serverStream(STREAM, async (_request, call) => {
+        try {
+          for (;;) await (call.send(new Uint8Array(10_000)) ?? turn());
+        } catch (error) {
+          stopped.resolve(error);
+          throw error;
+        }
+      }),
+    );
+    for await (const _message of pair.client.serverStream(STREAM, text(""))) break;
+    assert.ok((await stopped.promise) instanceof GrpcError);
+  });
+
+  test(`a sender waits for a receiver that does not read, by ${over}`, async () => {
+    let sent = 0;
+    using pair = await grpc((server) =>
+      server.serverStream(STREAM, async (_request, call) => {
+        for (; sent < 10_000; sent++) await call.send(new Uint8Array(16_000));
+      }),
+    );
+    const call = pair.client.open(STREAM);
+    await call.send(text(""));
+    call.end();
+    let before = -1;
+    // It stands still when all windows are full.
+    while (sent !== before || sent === 0) {
+      before = sent;
+      for (let turns = 0; turns < 200; turns++) await turn();
+    }
+    assert.ok(sent * 16_000 < 24 << 20, `${sent} messages of 16 kB were taken without a reader`);
+    let count = 0;
+    for await (const _message of call.messages()) count++;
+    assert.equal(count, 10_000);
+  });
+
+  test(`a handler that ends early gets its answer to a caller that is still sending, by ${over}`, async () => {
+    using pair = await grpc((server) =>
+      server.stream(STREAM, async () => {
+        throw new GrpcError(STATUS.permissionDenied, "not here");
+      }),
+    );
+    const call = pair.client.open(STREAM);
+    const send = async () => {
+      for (let at = 0; at < 10_000; at++) await call.send(new Uint8Array(10_000));
+    };
+    await assert.rejects(send(), isStatus(STATUS.permissionDenied, /^not here$/));
+    await assert.rejects(
+      call.messages()[Symbol.asyncIterator]().next(),
+      isStatus(STATUS.permissionDenied, /^not here$/),
+    );
+  });
+
+  test(`the health service answers for what is served, by ${over}`, async () => {
+    using pair = await grpc((server) => {
+      server.unary(ECHO, (request) => request);
+      addHealth(server);
+    });
+    assert.equal((await pair.client.unary(HEALTH_CHECK, { service: "" })).status, SERVING);
+    assert.equal((await pair.client.unary(HEALTH_CHECK, { service: "t.T" })).status, SERVING);
+    await assert.rejects(pair.client.unary(HEALTH_CHECK, { service: "no.Such" }), isStatus(STATUS.notFound, /unknown/));
+  });
+}
 
 test("a message that is too long is refused by whoever receives it", async () => {
   using pair = await grpcPair((server) => server.unary(ECHO, (request) => new Uint8Array(request.length * 4)), {
@@ -242,30 +279,6 @@ test("a message that is too long is refused by whoever receives it", async () =>
   await assert.rejects(pair.client.unary(ECHO, new Uint8Array(1001)), tooLarge);
   await assert.rejects(pair.client.unary(ECHO, new Uint8Array(501)), tooLarge);
   assert.equal((await pair.client.unary(ECHO, new Uint8Array(5))).length, 20, "the connection goes on");
-});
-
-test("a handler that ends early gets its answer to a caller that is still sending", async () => {
-  using pair = await grpcPair((server) =>
-    server.stream(STREAM, async () => {
-      throw new GrpcError(STATUS.permissionDenied, "not here");
-    }),
-  );
-  const call = pair.client.open(STREAM);
-  const send = async () => {
-    for (let at = 0; at < 10_000; at++) await call.send(new Uint8Array(10_000));
-  };
-  await assert.rejects(send(), isStatus(STATUS.permissionDenied, /^not here$/));
-  await assert.rejects(call.messages()[Symbol.asyncIterator]().next(), isStatus(STATUS.permissionDenied, /^not here$/));
-});
-
-test("the health service answers for what is served", async () => {
-  using pair = await grpcPair((server) => {
-    server.unary(ECHO, (request) => request);
-    addHealth(server);
-  });
-  assert.equal((await pair.client.unary(HEALTH_CHECK, { service: "" })).status, SERVING);
-  assert.equal((await pair.client.unary(HEALTH_CHECK, { service: "t.T" })).status, SERVING);
-  await assert.rejects(pair.client.unary(HEALTH_CHECK, { service: "no.Such" }), isStatus(STATUS.notFound, /unknown/));
 });
 
 test("a side that does not answer pings is given up", async () => {
@@ -367,5 +380,5 @@ test("a client and a server under Bun, as the command is, speak with each other 
   );
   const script = fileURLToPath(new URL("bun.fixture.ts", import.meta.url));
   const { stdout } = await promisify(execFile)(bun, [script, process.execPath], { timeout: 60_000 });
-  assert.equal(stdout, "called\nserved\n");
+  assert.equal(stdout, "called\nboth\nserved\n");
 });

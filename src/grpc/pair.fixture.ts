@@ -2,7 +2,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Caller } from "./caller.ts";
 import { type ClientOptions, GrpcClient } from "./client.ts";
+import { Link } from "./link.ts";
 import type { Method } from "./method.ts";
 import { GrpcServer, type ServerOptions } from "./server.ts";
 
@@ -32,23 +34,44 @@ export async function socketPair(): Promise<{ readonly dialled: Socket; readonly
 }
 
 export interface Pair extends Disposable {
-  readonly client: GrpcClient;
+  readonly client: Caller;
   readonly server: GrpcServer;
   readonly clientSocket: Socket;
   readonly serverSocket: Socket;
 }
 
+export type Transport = "http2" | "link";
+
+function connectPair(
+  over: Transport,
+  server: GrpcServer,
+  clientSocket: Socket,
+  serverSocket: Socket,
+  options: { readonly client?: ClientOptions; readonly server?: ServerOptions },
+): Caller {
+  if (over === "http2") {
+    server.serve(serverSocket);
+    return new GrpcClient(clientSocket, options.client);
+  }
+  new Link(serverSocket, { ...options.server, dialled: false, server });
+  return new Link(clientSocket, { ...options.client, dialled: true, server: new GrpcServer() });
+}
+
 /** A client and a server; reversed, the side that dialled is the one that is called. */
 export async function grpcPair(
   add: (server: GrpcServer) => void,
-  options: { readonly reversed?: boolean; readonly client?: ClientOptions; readonly server?: ServerOptions } = {},
+  options: {
+    readonly over?: Transport;
+    readonly reversed?: boolean;
+    readonly client?: ClientOptions;
+    readonly server?: ServerOptions;
+  } = {},
 ): Promise<Pair> {
   const { dialled, accepted } = await socketPair();
   const server = new GrpcServer(options.server);
   add(server);
   const [clientSocket, serverSocket] = options.reversed === true ? [accepted, dialled] : [dialled, accepted];
-  server.serve(serverSocket);
-  const client = new GrpcClient(clientSocket, options.client);
+  const client = connectPair(options.over ?? "http2", server, clientSocket, serverSocket, options);
   return {
     client,
     server,

@@ -125,6 +125,20 @@ function packedStatus(error: GrpcError): string {
   return Buffer.from(encodeStatus(error)).toString("base64").replace(/=+$/, "");
 }
 
+/** Where no header has to hold it: details that are too large are left out all the same. */
+const MAX_DETAILS = 512 << 10;
+
+/** As `encodeStatus`, with the middle of a text that is too long left out. */
+export function shortStatus({ code, details, message }: GrpcError): Uint8Array {
+  let room = MAX_DETAILS;
+  const fitting = details.filter(({ value }) => {
+    const fits = value.length <= room;
+    if (fits) room -= value.length;
+    return fits;
+  });
+  return encodeStatus(new GrpcError(code, shortened(message), { details: fitting }));
+}
+
 /** Its ends: what failed is said at the beginning, why at the end. */
 function shortened(message: string): string {
   let half = MAX_TEXT / 2;

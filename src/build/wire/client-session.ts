@@ -17,7 +17,7 @@ import {
   SSH_AGENT,
   UPLOAD,
 } from "../../buildkit/session.ts";
-import type { GrpcClient } from "../../grpc/client.ts";
+import type { Caller } from "../../grpc/caller.ts";
 import type { Metadata } from "../../grpc/metadata.ts";
 import { GrpcError, STATUS, toGantryError } from "../../grpc/status.ts";
 import { ANONYMOUS, type Credentials } from "../../remote/credentials.ts";
@@ -42,9 +42,9 @@ export class ClientSession implements BuildSession {
   readonly sharedKey: string;
   readonly gone: AbortSignal;
   readonly #methods: ReadonlySet<string>;
-  readonly #client: GrpcClient;
+  readonly #client: Caller;
 
-  constructor(hello: SessionHello, client: GrpcClient) {
+  constructor(hello: SessionHello, client: Caller) {
     this.id = hello.id;
     this.sharedKey = hello.sharedKey;
     this.#methods = hello.methods;

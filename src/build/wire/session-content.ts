@@ -7,7 +7,7 @@ import {
   SESSION_METADATA,
   WriteContentRequestSchema,
 } from "../../buildkit/session.ts";
-import type { GrpcClient } from "../../grpc/client.ts";
+import type { Caller } from "../../grpc/caller.ts";
 import { GrpcError, STATUS, toGantryError } from "../../grpc/status.ts";
 import type { SessionContent } from "../session.ts";
 
@@ -18,10 +18,10 @@ let counter = 0;
 
 /** A store of blobs that a client has, in an OCI layout of its disk, say. */
 export class ClientContent implements SessionContent {
-  readonly #client: GrpcClient;
+  readonly #client: Caller;
   readonly #metadata: ReadonlyMap<string, readonly string[]>;
 
-  constructor(client: GrpcClient, store: string) {
+  constructor(client: Caller, store: string) {
     this.#client = client;
     this.#metadata = new Map([
       [SESSION_METADATA.store, [store]],

@@ -1,5 +1,6 @@
 import type { Duplex } from "node:stream";
 import { GantryError } from "../../base/errors.ts";
+import type { Caller } from "../../grpc/caller.ts";
 import { GrpcClient } from "../../grpc/client.ts";
 import type { SessionHello } from "../session-hello.ts";
 import { Arrivals } from "./arrivals.ts";
@@ -25,7 +26,13 @@ export class Sessions {
   /** Takes a connection on which the client serves. It lasts until the connection ends. */
   add(hello: SessionHello, socket: Duplex): ClientSession {
     this.check(hello);
-    const session = new ClientSession(hello, new GrpcClient(socket, { keepAlive: KEEP_ALIVE }));
+    return this.addCaller(hello, new GrpcClient(socket, { keepAlive: KEEP_ALIVE }));
+  }
+
+  /** As `add`, of a connection that is served already. */
+  addCaller(hello: SessionHello, caller: Caller): ClientSession {
+    this.check(hello);
+    const session = new ClientSession(hello, caller);
     this.#open.add(hello.id, session);
     const forget = () => this.#open.remove(hello.id, session);
     if (session.gone.aborted) forget();

@@ -21,7 +21,7 @@ import { RawJsonDisplay } from "./progress/raw-json.ts";
 import { type Input, type Prepared, prepare } from "./request.ts";
 import { Secrets } from "./secrets.ts";
 import { openSession, sharedKeyOf } from "./session.ts";
-import { connectControl, solve } from "./solve.ts";
+import { solve } from "./solve.ts";
 
 export type ProgressKind = "auto" | "plain" | "tty" | "rawjson" | "quiet" | "none";
 
@@ -60,9 +60,6 @@ export async function runBuild(call: Call, asked: Asked, input: Input, options: 
   const secrets = new Secrets(asked.secrets, process.env);
   const prepared = await prepare(asked, input, process.env);
   await using agents = await Agents.open(asked.ssh, process.env);
-  // Both connections are made at once.
-  const connecting = connectControl(call.client);
-  connecting.catch(() => {});
   using session = await openSession(call.client, {
     folders: prepared.folders,
     secrets,
@@ -78,7 +75,7 @@ export async function runBuild(call: Call, asked: Asked, input: Input, options: 
   const ref = newRef();
   try {
     const build = { ref, session: session.id };
-    const response = await solve(await connecting, prepared, build, (status) => display.show(status), options.signal);
+    const response = await solve(session.control, prepared, build, (status) => display.show(status), options.signal);
     display.finish(false);
     writeIndexes(prepared, response);
     if (options.progress !== "quiet" && options.progress !== "rawjson") showWarnings(model, options.verbose);

@@ -24,9 +24,12 @@ import {
   type WriteContentResponse,
   WriteContentResponseSchema,
 } from "../../buildkit/session.ts";
-import type { EngineClient } from "../../client/client.ts";
+import { type EngineClient, EngineError } from "../../client/client.ts";
 import { asDuplex } from "../../client/duplex.ts";
+import type { Caller } from "../../grpc/caller.ts";
+import { GrpcClient } from "../../grpc/client.ts";
 import { addHealth } from "../../grpc/health.ts";
+import { Link } from "../../grpc/link.ts";
 import type { Metadata } from "../../grpc/metadata.ts";
 import type { Method } from "../../grpc/method.ts";
 import { GrpcServer, type ServerCall } from "../../grpc/server.ts";
@@ -56,29 +59,56 @@ export interface SessionOffer {
   readonly sharedKey: string;
 }
 
-/** A session that the engine may call while it builds. */
+/** A session that the engine may call while it builds, and the way to ask it for builds. */
 export interface OpenSession extends Disposable {
   readonly id: string;
+  readonly control: Caller;
 }
 
 const PIECE = 1 << 20;
 
-/** Serves a session on a connection that the engine calls back on. */
+/** Serves a session on a connection that the engine calls back on, and that the build is asked for on. */
 export async function openSession(client: EngineClient, offer: SessionOffer): Promise<OpenSession> {
   const id = randomBytes(16).toString("hex");
   const server = serverOf(offer);
-  const hijacked = await client.hijack("/session", {
-    protocol: "h2c",
-    headers: {
-      [SESSION_HEADERS.id]: id,
-      [SESSION_HEADERS.name]: "gantry",
-      [SESSION_HEADERS.sharedKey]: offer.sharedKey,
-      [SESSION_HEADERS.methods]: server.methods.join(", "),
-    },
-  });
-  const socket = asDuplex(hijacked);
-  server.serve(socket);
-  return { id, [Symbol.dispose]: () => void socket.destroy() };
+  const headers = {
+    [SESSION_HEADERS.id]: id,
+    [SESSION_HEADERS.name]: "gantry",
+    [SESSION_HEADERS.sharedKey]: offer.sharedKey,
+    [SESSION_HEADERS.methods]: server.methods.join(", "),
+  };
+  try {
+    const { head, socket } = await client.hijack("/gantry/build/link", { headers });
+    const control = new Link(socket, { dialled: true, head, server });
+    return { id, control, [Symbol.dispose]: () => control.close() };
+  } catch (error) {
+    if (!(error instanceof EngineError) || error.status !== 404) throw error;
+    return openHttp2(client, { id, headers, server });
+  }
+}
+
+/** As Docker's engines speak, and older ones of Gantry's: a connection for each of the two. */
+async function openHttp2(
+  client: EngineClient,
+  {
+    headers,
+    id,
+    server,
+  }: { readonly id: string; readonly headers: Readonly<Record<string, string>>; readonly server: GrpcServer },
+): Promise<OpenSession> {
+  const socket = asDuplex(await client.hijack("/session", { protocol: "h2c", headers }));
+  try {
+    server.serve(socket);
+    const control = new GrpcClient(asDuplex(await client.hijack("/grpc", { protocol: "h2c" })));
+    const dispose = () => {
+      control.close();
+      socket.destroy();
+    };
+    return { id, control, [Symbol.dispose]: dispose };
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
 }
 
 /** A name for a folder of this machine, which tells nothing of it. */

@@ -7,19 +7,14 @@ import { progressAnswer } from "../progress.ts";
 import type { Handler, Handlers, RouteRequest } from "../route-request.ts";
 import { Uploads } from "../uploads.ts";
 
-type BuildkitRoutes = Pick<Handlers, "buildSession" | "buildControl">;
+type BuildkitRoutes = Pick<Handlers, "buildSession" | "buildControl" | "buildLink">;
 type Wire = () => Promise<BuildWire>;
 
-/** Connections that become HTTP/2: a client's session, and the service by which it asks for builds. */
+/** Connections that are taken over: a client's session, the service by which it asks for builds, and both in one. */
 export function buildkitRoutes(wire: Wire): BuildkitRoutes {
   return {
     buildSession: async (request) => {
-      const header = (name: string) => request.header(name) ?? "";
-      const hello = sessionHello(
-        header(SESSION_HEADERS.id),
-        header(SESSION_HEADERS.sharedKey),
-        header(SESSION_HEADERS.methods),
-      );
+      const hello = helloOf(request);
       const opened = await wire();
       opened.checkSession(hello);
       opened.openSession(hello, taken(request));
@@ -30,11 +25,25 @@ export function buildkitRoutes(wire: Wire): BuildkitRoutes {
       opened.serve(taken(request));
       return HIJACKED;
     },
+    buildLink: async (request) => {
+      const hello = helloOf(request);
+      const opened = await wire();
+      opened.checkSession(hello);
+      opened.link(hello, taken(request));
+      return HIJACKED;
+    },
   };
 }
 
+type Opening = RouteRequest<"buildSession"> | RouteRequest<"buildControl"> | RouteRequest<"buildLink">;
+
+function helloOf(request: Opening) {
+  const header = (name: string) => request.header(name) ?? "";
+  return sessionHello(header(SESSION_HEADERS.id), header(SESSION_HEADERS.sharedKey), header(SESSION_HEADERS.methods));
+}
+
 /** The connection, its answer's head written, nothing of what came lost. */
-function taken({ hijack }: RouteRequest<"buildSession"> | RouteRequest<"buildControl">) {
+function taken({ hijack }: Opening) {
   const { head, preamble, socket } = hijack({ multiplexed: false });
   socket.write(preamble);
   if (head.length > 0) socket.unshift(head);
