@@ -967,6 +967,7 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       digest: { type: "string" },
       size: { type: "integer", format: "int64" },
       platform: { $ref: "#/components/schemas/ImagePlatform" },
+      annotations: { type: "object", additionalProperties: { type: "string" } },
     },
     required: ["mediaType", "digest", "size"],
   },
@@ -1057,8 +1058,9 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
         properties: { Content: { type: "integer", format: "int64" }, Total: { type: "integer", format: "int64" } },
         required: ["Content", "Total"],
       },
-      Kind: { type: "string", enum: ["image"] },
+      Kind: { type: "string", enum: ["image", "attestation", "unknown"] },
       ImageData: {
+        description: "Of an image.",
         type: "object",
         properties: {
           Platform: { $ref: "#/components/schemas/ImagePlatform" },
@@ -1071,8 +1073,14 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
         },
         required: ["Platform", "Containers", "Size"],
       },
+      AttestationData: {
+        description: "Of an attestation.",
+        type: "object",
+        properties: { For: { description: "Digest of the manifest that it is about.", type: "string" } },
+        required: ["For"],
+      },
     },
-    required: ["ID", "Descriptor", "Available", "Size", "Kind", "ImageData"],
+    required: ["ID", "Descriptor", "Available", "Size", "Kind"],
   },
   ImagePlatform: {
     type: "object",

@@ -37,6 +37,7 @@ export interface ImageDescriptor {
   digest: string;
   size: number;
   platform?: ImagePlatform;
+  annotations?: Record<string, string>;
 }
 
 export interface ImagePlatform {
@@ -55,12 +56,18 @@ export interface ImageManifestSummary {
   Available: boolean;
   /** Bytes: of the blobs, and of them and what they unpack to. */
   Size: { Content: number; Total: number };
-  Kind: "image";
-  ImageData: {
+  Kind: "image" | "attestation" | "unknown";
+  /** Of an image. */
+  ImageData?: {
     Platform: ImagePlatform;
     /** Ids of the containers made of it. */
     Containers: string[];
     Size: { Unpacked: number };
+  };
+  /** Of an attestation. */
+  AttestationData?: {
+    /** Digest of the manifest that it is about. */
+    For: string;
   };
 }
 

@@ -11,7 +11,7 @@ import { copyUp } from "./copy-up.ts";
 import { anonymousVolumes, completeHostConfig, mergeConfig, newId } from "./create.ts";
 import { endpointsOf, warnOfUnpublished } from "./endpoints.ts";
 import { publishContainerEvent } from "./event.ts";
-import { checkPlatform } from "./image-platform.ts";
+import { checkPlatform, platformAsked } from "./image-platform.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { settleLinks } from "./link.ts";
 import { openSources } from "./mount-sources.ts";
@@ -56,7 +56,7 @@ export async function createContainer(
     wantedName === undefined || wantedName === ""
       ? randomName((candidate) => table.ownerOf(candidate) !== undefined)
       : checkName(wantedName);
-  const image = ports.images.resolve(request.Config.Image);
+  const image = ports.images.resolve(request.Config.Image, { platform: platformAsked(options.platform) });
   const ofPlatform = checkPlatform(options.platform, image);
   await ports.admit?.(image, request.Config.Image);
   const wished = completeHostConfig(request.HostConfig, settings);

@@ -1,7 +1,13 @@
 import { GantryError } from "../base/errors.ts";
 import type { ResolvedImage } from "../images/image.ts";
 import { isFor, otherPlatform } from "../images/platform.ts";
+import type { Platform } from "../oci/image.ts";
 import { formatPlatform, hostPlatform, parsePlatform } from "../oci/platform.ts";
+
+/** The platform that a container was asked for; undefined for any. */
+export function platformAsked(asked: string | undefined): Platform | undefined {
+  return asked === undefined || asked === "" ? undefined : parsePlatform(asked);
+}
 
 /**
  * Whether a container may be made of an image: one for another platform than the one that was asked for is refused as
@@ -9,8 +15,8 @@ import { formatPlatform, hostPlatform, parsePlatform } from "../oci/platform.ts"
  */
 export function checkPlatform(asked: string | undefined, image: ResolvedImage): string[] {
   const { config } = image;
-  if (asked !== undefined && asked !== "") {
-    const wanted = parsePlatform(asked);
+  const wanted = platformAsked(asked);
+  if (wanted !== undefined) {
     if (isFor(config, wanted)) return [];
     throw new GantryError("not-found", otherPlatform(config, image.name, wanted));
   }

@@ -65,7 +65,8 @@ function networkIds(ports: ContainerPorts): Record<string, string> {
 
 function imageIds(ports: ContainerPorts, name: string): readonly string[] {
   try {
-    return [ports.images.resolve(name).id];
+    const { id, others = [] } = ports.images.resolve(name);
+    return [id, ...others];
   } catch (error) {
     if (isKind(error, "not-found") || isKind(error, "invalid")) return [];
     throw error;

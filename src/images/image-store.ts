@@ -31,6 +31,7 @@ import type {
   ResolvedImage,
 } from "./image.ts";
 import { importImage } from "./import.ts";
+import { imagesOf } from "./index-record.ts";
 import { imageHistory, inspectImage } from "./inspect.ts";
 import { LayerFetcher } from "./layers/layer-fetcher.ts";
 import { Leases } from "./lease.ts";
@@ -38,7 +39,6 @@ import { listImages } from "./list.ts";
 import { loadImages } from "./load.ts";
 import { manifestsOf } from "./manifests.ts";
 import { PackedLayers } from "./packed-layers.ts";
-import { requirePlatform } from "./platform.ts";
 import type { ImageContext, ImagePorts } from "./ports.ts";
 import { type Pruned, pruneImages } from "./prune.ts";
 import { pullImages, pullKey } from "./pull.ts";
@@ -46,8 +46,8 @@ import type { ImageSource } from "./pull-manifest.ts";
 import { pushImages } from "./push.ts";
 import { BlobPusher } from "./push-blob.ts";
 import { type ImageRecord, ImageRecords } from "./record.ts";
-import { type RemoveOptions, removeImage } from "./remove.ts";
-import { findImage } from "./resolve.ts";
+import { dropLooseIndexes, type RemoveOptions, removeImage, removePlatforms } from "./remove.ts";
+import { findTarget, imageFor, suitableImage, type Target } from "./resolve.ts";
 import { saveImages } from "./save.ts";
 import { SnapshotLayers } from "./snapshot-layers.ts";
 import { kept, sweep } from "./sweep.ts";
@@ -131,6 +131,7 @@ export class ImageStore implements ImageRegistry {
     const { deleted } = await content.collect(new Set([...records.blobs(), ...kept(this.#context)]));
     sources.forget(deleted);
     packed.forget(deleted);
+    await dropLooseIndexes(this.#context);
     await this.collectSnapshots();
     snapshotLayers.retain((name) => snapshots.has(name));
   }
@@ -159,27 +160,34 @@ export class ImageStore implements ImageRegistry {
     }
   }
 
-  resolve(nameOrId: string): ResolvedImage {
-    const image = findImage(this.#context.records, nameOrId);
-    const broken = this.#context.records.underWay(image.id)?.broken;
+  resolve(nameOrId: string, options: { readonly platform?: Platform | undefined } = {}): ResolvedImage {
+    const { records } = this.#context;
+    const target = findTarget(records, nameOrId);
+    const { index } = target;
+    const { platform } = options;
+    const chosen = index === undefined || platform === undefined ? undefined : suitableImage(records, index, platform);
+    const image = chosen ?? target.image;
+    const broken = records.underWay(image.id)?.broken;
     if (broken !== undefined) throw new GantryError("conflict", `cannot use image ${nameOrId}: ${broken}`);
     return {
       id: image.id,
       config: image.config,
       chainId: image.layers.at(-1)?.chainId,
       name: familiarOf(nameOrId),
+      ...(index !== undefined && { others: imagesOf(index).filter((id) => id !== image.id) }),
     };
   }
 
   inspect(nameOrId: string, options: ImageInspectOptions = {}): ImageInspect {
     const { inUse, records, snapshots } = this.#context;
-    const image = this.#find(nameOrId, options.platform);
-    const inspected = inspectImage(image, records, snapshots);
-    return options.manifests === true ? { ...inspected, Manifests: manifestsOf(image, inUse()) } : inspected;
+    const { image, index } = this.#find(nameOrId, options.platform);
+    const inspected = inspectImage(image, index, records, snapshots);
+    if (options.manifests !== true) return inspected;
+    return { ...inspected, Manifests: manifestsOf(records, image, index, inUse()) };
   }
 
   history(nameOrId: string, options: { platform?: Platform | undefined } = {}): ImageHistoryRow[] {
-    return imageHistory(this.#find(nameOrId, options.platform), this.#context.records);
+    return imageHistory(this.#find(nameOrId, options.platform).image, this.#context.records);
   }
 
   async list(options: ImageListOptions): Promise<ImageSummary[]> {
@@ -236,14 +244,14 @@ export class ImageStore implements ImageRegistry {
 
   tag(nameOrId: string, repository: string, tag: string): void {
     const { events, records } = this.#context;
-    const image = findImage(records, nameOrId);
+    const { image, index } = findTarget(records, nameOrId);
     const name = parseNormalized(repository);
     if (name.digest !== undefined) throw new GantryError("invalid", "refusing to create a tag with a digest reference");
     const reference = tag === "" ? tagNameOnly(name) : withTag(name, tag);
     if (reference.domain === "docker.io" && reference.path === "library/sha256") {
       throw new GantryError("invalid", "refusing to create an ambiguous tag using digest algorithm as name");
     }
-    records.add([], [[reference, image.id]]);
+    records.add([], [[reference, image.id, index?.descriptor.digest]]);
     publishImageEvent(events, "tag", image, familiarString(reference));
   }
 
@@ -251,7 +259,8 @@ export class ImageStore implements ImageRegistry {
     nameOrId: string,
     options: RemoveOptions & { readonly platforms?: readonly Platform[] },
   ): Promise<ImageDeleteRow[]> {
-    for (const platform of options.platforms ?? []) this.#find(nameOrId, platform);
+    const { platforms = [] } = options;
+    if (platforms.length > 0) return removePlatforms(this.#context, nameOrId, platforms, options);
     return removeImage(this.#context, nameOrId, options);
   }
 
@@ -301,8 +310,11 @@ export class ImageStore implements ImageRegistry {
 
   async push(name: string, options: PushOptions, progress: Progress): Promise<void> {
     const reference = parseNormalized(name);
-    for (const { image } of this.#context.records.allUnderWay()) {
-      const isNamed = this.#context.records.namesOf(image.id).some(({ reference: one }) => pushes(reference, one));
+    const { records } = this.#context;
+    for (const { image } of records.allUnderWay()) {
+      const indexes = records.indexes.having(image.id);
+      const names = [...records.namesOf(image.id), ...indexes.flatMap((index) => records.namesOfIndex(index))];
+      const isNamed = names.some(({ reference: one }) => pushes(reference, one));
       if (isNamed) await this.whole(image.id, "push", progress);
     }
     await pushImages(this.#context, this.#blobs, reference, options, whole(progress));
@@ -325,10 +337,11 @@ export class ImageStore implements ImageRegistry {
     return saveImages(this.#context, names, options);
   }
 
-  #find(nameOrId: string, platform: Platform | undefined): ImageRecord {
-    const image = findImage(this.#context.records, nameOrId);
-    if (platform !== undefined) requirePlatform(image, nameOrId, platform);
-    return image;
+  #find(nameOrId: string, platform: Platform | undefined): Target {
+    const { records } = this.#context;
+    const target = findTarget(records, nameOrId);
+    if (platform === undefined) return target;
+    return { ...target, image: imageFor(records, target, nameOrId, platform) };
   }
 
   async bootstrap(what: string, progress: Progress): Promise<string> {

@@ -15,6 +15,8 @@ export interface ResolvedImage {
   readonly chainId: string | undefined;
   /** The name it was asked for in familiar form, for events and records. */
   readonly name: string;
+  /** Ids of the images for other platforms that the name means, too. */
+  readonly others?: readonly string[];
 }
 
 export interface ImageListOptions {
@@ -75,7 +77,7 @@ export interface PullOptions {
 }
 
 export interface PushOptions {
-  /** Refuse images of other platforms with not-found. */
+  /** Of an index the image for it alone; refuses images of other platforms with not-found. */
   readonly platform?: Platform | undefined;
   readonly credentials: Credentials;
 }
@@ -109,7 +111,8 @@ export interface ImageUse {
 
 /** The images of one engine. Errors carry Docker's texts ("No such image: x:latest", "conflict: unable to …"). */
 export interface ImageRegistry {
-  resolve(nameOrId: string): ResolvedImage;
+  /** With `platform`, of an index the image for that if it is here; else what this machine runs. */
+  resolve(nameOrId: string, options?: { readonly platform?: Platform | undefined }): ResolvedImage;
   /**
    * Resolves when an image is whole, at once for nearly all. Rejects if what was pulled so far shows that it never will
    * be, and while the rest of it can't be had; `what` follows "cannot".
@@ -122,7 +125,7 @@ export interface ImageRegistry {
   /** Bytes of the layers of all images unpacked, each counted once. */
   layersSize(): number;
   tag(nameOrId: string, repository: string, tag: string): void;
-  /** With `platforms`, only if the image is for them. */
+  /** With `platforms`, what is here for them and no more; refuses with not-found what isn't. */
   remove(
     nameOrId: string,
     options: { force: boolean; prune: boolean; platforms?: readonly Platform[] },
@@ -131,7 +134,7 @@ export interface ImageRegistry {
   import(archive: Readable, options: ImportOptions, progress: Progress): Promise<string>;
   /** Resolves with the new image's id, `sha256:…`. */
   commit(options: CommitOptions): Promise<string>;
-  /** With `platform`, the images for it and no others; refuses an archive that has none. */
+  /** With `platform`, the images for it and no others; refuses an archive that has none. Indexes stay what they are. */
   load(archive: Readable, progress: Progress, options?: { platform?: Platform | undefined }): Promise<void>;
   /**
    * Pulls what a name with a tag or a digest points to, or all tags of a repository. The same at the same time is one
@@ -139,8 +142,8 @@ export interface ImageRegistry {
    */
   pull(name: string, options: PullOptions, progress: Progress): Promise<void>;
   /**
-   * Pushes the image of a name with a tag, or those of all tags of a repository. It has a name by the digest that it
-   * has there afterwards.
+   * Pushes the image, or the index with all that it has, of a name with a tag, or those of all tags of a repository. It
+   * has a name by the digest that it has there afterwards.
    */
   push(name: string, options: PushOptions, progress: Progress): Promise<void>;
   /** Copies between registries, or within one; nothing of it is kept here. */
@@ -152,7 +155,7 @@ export interface ImageRegistry {
     options: PutManifestOptions,
     progress: Progress,
   ): Promise<void>;
-  /** A tar that both `docker load` and OCI tools read. */
+  /** A tar that both `docker load` and OCI tools read; with `platform` of an index the image for it alone. */
   save(names: readonly string[], options?: { platform?: Platform | undefined }): AsyncIterable<Uint8Array>;
   /** Makes `debian:SUITE` or `busybox` of the machine's own package sources. Resolves with the image's id. */
   bootstrap(what: string, progress: Progress): Promise<string>;

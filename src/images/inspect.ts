@@ -3,15 +3,22 @@ import type { ImageHistoryRow, ImageInspect } from "../api/image.ts";
 import { GantryError } from "../base/errors.ts";
 import type { ImageConfig, ImageProcess } from "../oci/image.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
+import type { IndexRecord } from "./index-record.ts";
 import { descriptorOf } from "./manifests.ts";
 import { type ImageRecord, type ImageRecords, sizeOf } from "./record.ts";
 
 const NO_TIME = "0001-01-01T00:00:00Z";
 
-/** GET /images/{name}/json of an image. */
-export function inspectImage(image: ImageRecord, records: ImageRecords, snapshots: Snapshotter): ImageInspect {
+/** GET /images/{name}/json of an image, which may be one of an index. */
+export function inspectImage(
+  image: ImageRecord,
+  index: IndexRecord | undefined,
+  records: ImageRecords,
+  snapshots: Snapshotter,
+): ImageInspect {
   const { config } = image;
-  const { tags, digests } = records.familiarNames(image.id);
+  // Other platforms' images of an index have its names.
+  const { tags, digests } = records.familiarNames(index?.image ?? image.id);
   const size = sizeOf(image);
   return {
     Id: image.id,
@@ -33,7 +40,7 @@ export function inspectImage(image: ImageRecord, records: ImageRecords, snapshot
       ...(config.rootfs.diff_ids.length > 0 && { Layers: config.rootfs.diff_ids }),
     },
     Metadata: { LastTagTime: image.lastTagged ?? NO_TIME },
-    Descriptor: descriptorOf(image),
+    Descriptor: descriptorOf(image, index?.image === image.id ? index : undefined),
   };
 }
 

@@ -2,7 +2,8 @@ import { booleanFilter, checkFilters, type Filters, matchLabels, untilFilter } f
 import type { ImageSummary } from "../api/image.ts";
 import { familiarName, familiarString, type Reference } from "../oci/reference.ts";
 import type { ImageListOptions, ImageUse } from "./image.ts";
-import { descriptorOf, manifestsOf } from "./manifests.ts";
+import type { IndexRecord } from "./index-record.ts";
+import { containersOf, descriptorOf, layersOf, manifestsOf, sizeOfIndex } from "./manifests.ts";
 import { familiarPattern } from "./name-pattern.ts";
 import { createdAt, type ImageRecord, type ImageRecords, sizeOf } from "./record.ts";
 import { findImage } from "./resolve.ts";
@@ -23,6 +24,8 @@ export function listImages(
   const summaries: ImageSummary[] = [];
   for (const image of records.all().filter(accepts)) {
     const names = records.namesOf(image.id).map(({ reference }) => reference);
+    // Another platform's image is shown with its index.
+    if (names.length === 0 && records.isMember(image.id)) continue;
     const shown = names.filter(shows);
     const tags = shown.filter((name) => name.tag !== undefined).map(familiarString);
     const digests = shown.filter((name) => name.digest !== undefined).map(familiarString);
@@ -30,8 +33,11 @@ export function listImages(
       const isStep = records.childrenOf(image.id).length > 0;
       if (filters.reference?.length || dangling === false || (isStep && (options.all !== true || dangling))) continue;
     } else if (dangling === true && tags.length > 0) continue;
-    const summary = summaryOf(image, tags, digests, inUse.get(image.id)?.length ?? 0);
-    summaries.push(options.manifests === true ? { ...summary, Manifests: manifestsOf(image, inUse) } : summary);
+    const index = records.indexOf(image.id);
+    const summary = summaryOf(records, image, index, tags, digests, inUse);
+    summaries.push(
+      options.manifests === true ? { ...summary, Manifests: manifestsOf(records, image, index, inUse) } : summary,
+    );
   }
   if (options.sharedSize === true) addSharedSizes(records, summaries);
   return summaries.sort((one, other) => other.Created - one.Created || (one.Id < other.Id ? -1 : 1));
@@ -60,29 +66,46 @@ function nameFilter(filters: Filters): (name: Reference) => boolean {
   return (name) => patterns.some((matches) => matches(familiarString(name)) || matches(familiarName(name)));
 }
 
-function summaryOf(image: ImageRecord, tags: string[], digests: string[], containers: number): ImageSummary {
-  const size = sizeOf(image);
+function summaryOf(
+  records: ImageRecords,
+  image: ImageRecord,
+  index: IndexRecord | undefined,
+  tags: string[],
+  digests: string[],
+  inUse: ReadonlyMap<string, readonly ImageUse[]>,
+): ImageSummary {
   return {
     Id: image.id,
     ParentId: image.parent ?? "",
     RepoTags: tags,
     RepoDigests: digests,
     Created: Math.trunc(createdAt(image) / 1000),
-    Size: size,
+    Size: index === undefined ? sizeOf(image) : sizeOfIndex(records, index),
     SharedSize: -1,
     Labels: image.config.config?.Labels ?? null,
-    Containers: containers,
-    Descriptor: descriptorOf(image),
+    Containers: index === undefined ? (inUse.get(image.id)?.length ?? 0) : containersOf(index, inUse),
+    Descriptor: descriptorOf(image, index),
   };
 }
 
+/** What other rows of the list have, too. */
 function addSharedSizes(records: ImageRecords, summaries: readonly ImageSummary[]): void {
+  const layersOfRow = (image: ImageRecord): Map<string, number> => {
+    const index = records.indexOf(image.id);
+    const layers = index === undefined ? image.layers : layersOf(records, index);
+    return new Map(layers.map(({ chainId, size }) => [chainId, size]));
+  };
   const uses = new Map<string, number>();
   for (const image of records.all()) {
-    for (const { chainId } of image.layers) uses.set(chainId, (uses.get(chainId) ?? 0) + 1);
+    if (records.namesOf(image.id).length === 0 && records.isMember(image.id)) continue;
+    for (const chainId of layersOfRow(image).keys()) uses.set(chainId, (uses.get(chainId) ?? 0) + 1);
   }
   for (const summary of summaries) {
-    const shared = records.get(summary.Id)?.layers.filter(({ chainId }) => (uses.get(chainId) ?? 0) > 1) ?? [];
-    summary.SharedSize = shared.reduce((total, layer) => total + layer.size, 0);
+    const image = records.get(summary.Id);
+    const layers = image === undefined ? new Map<string, number>() : layersOfRow(image);
+    summary.SharedSize = layers
+      .entries()
+      .filter(([chainId]) => (uses.get(chainId) ?? 0) > 1)
+      .reduce((total, [, size]) => total + size, 0);
   }
 }

@@ -1,60 +1,163 @@
 import { GantryError } from "../base/errors.ts";
-import { type Descriptor, MEDIA_TYPE, type Platform } from "../oci/image.ts";
-import { parseImageConfig, parseIndex, parseManifest } from "../oci/image-config.ts";
+import type { Descriptor, Index, Platform } from "../oci/image.ts";
+import { describe, parseImageConfig, parseIndex, parseManifest } from "../oci/image-config.ts";
 import { choosePlatform, formatPlatform, hostPlatform } from "../oci/platform.ts";
 import { parseNormalized, type Reference, tagNameOnly } from "../oci/reference.ts";
 import type { ArchivedImage, ImageArchive } from "./archive.ts";
+import { entriesOf, namedBlobs } from "./index-record.ts";
+import type { IndexDocument } from "./keep-index.ts";
+import { INDEXES, isImageEntry, MANIFESTS } from "./manifest-kind.ts";
 
 const NAME = "io.containerd.image.name";
 const REF_NAME = "org.opencontainers.image.ref.name";
-const MAX_NESTING = 4;
-const INDEXES: ReadonlySet<string> = new Set([MEDIA_TYPE.ociIndex, MEDIA_TYPE.dockerManifestList]);
-const MANIFESTS: ReadonlySet<string> = new Set([MEDIA_TYPE.ociManifest, MEDIA_TYPE.dockerManifest]);
+/** Indexes inside of one index. */
+const MOST_INNER = 64;
 
-/**
- * The images of an OCI image layout. Of an index of several platforms the one that suits this machine is taken; what
- * isn't an image (attestations, other artifacts) is passed over.
- */
-export async function readOciArchive(archive: ImageArchive, wanted?: Platform): Promise<ArchivedImage[]> {
-  const { manifests } = parseIndex(await archive.document("index.json"));
-  const byName = Map.groupBy(manifests.filter(isImage), (descriptor) => nameOf(descriptor) ?? descriptor.digest);
-  const images = new Map<string, { image: ArchivedImage; names: Reference[] }>();
-  for (const descriptors of byName.values()) {
-    const descriptor = await choose(archive, descriptors, 0, wanted);
-    const [first] = descriptors;
-    const name = first === undefined ? undefined : nameOf(first);
-    const entry = images.get(descriptor.digest) ?? { image: await readImage(archive, descriptor), names: [] };
-    if (name !== undefined) entry.names.push(tagNameOnly(parseNormalized(name)));
-    images.set(descriptor.digest, entry);
-  }
-  if (images.size === 0) throw new GantryError("invalid", "cannot load the archive: its index.json names no image");
-  return [...images.values()].map(({ image, names }) => ({ ...image, names }));
+/** Manifests of an archive that are kept without an image of theirs: attestations, other systems' images. */
+export interface ArchivedManifest {
+  readonly descriptor: Descriptor;
+  readonly bytes: Uint8Array;
+  readonly blobs: readonly Descriptor[];
 }
 
-async function choose(
-  archive: ImageArchive,
-  descriptors: readonly Descriptor[],
-  depth: number,
-  wanted: Platform | undefined,
-): Promise<Descriptor> {
+/** An index of an archive with all that the archive has of it, read and not yet loaded. */
+export interface ArchivedIndex {
+  readonly document: IndexDocument;
+  readonly inner: readonly IndexDocument[];
+  /** By the digests of their manifests; at least one. */
+  readonly images: ReadonlyMap<string, ArchivedImage>;
+  readonly others: readonly ArchivedManifest[];
+  /** Digest of the manifest that is meant where none suits this machine. */
+  readonly first: string;
+  readonly names: readonly Reference[];
+}
+
+export interface ArchivedLayout {
+  readonly images: readonly ArchivedImage[];
+  readonly indexes: readonly ArchivedIndex[];
+}
+
+/**
+ * The images and indexes of an OCI image layout. Of several manifests of one name the one that suits this machine is
+ * taken; of an index all that the archive has, or what is for the wanted platform.
+ */
+export async function readOciArchive(archive: ImageArchive, wanted?: Platform): Promise<ArchivedLayout> {
+  const { manifests } = parseIndex(await archive.document("index.json"));
+  const named = manifests.filter(isImageEntry);
+  const byName = Map.groupBy(named, (descriptor) => nameOf(descriptor) ?? descriptor.digest);
+  const found = new Map<string, { content: ArchivedImage | ArchivedIndex; names: Reference[] }>();
+  for (const descriptors of byName.values()) {
+    const descriptor = choose(descriptors, wanted);
+    const [first] = descriptors;
+    const name = first === undefined ? undefined : nameOf(first);
+    const { digest } = descriptor;
+    const content = found.get(digest)?.content ?? (await readContent(archive, descriptor, wanted));
+    const entry = found.get(digest) ?? { content, names: [] };
+    if (name !== undefined) entry.names.push(tagNameOnly(parseNormalized(name)));
+    found.set(digest, entry);
+  }
+  if (found.size === 0) throw new GantryError("invalid", "cannot load the archive: its index.json names no image");
+  const images: ArchivedImage[] = [];
+  const indexes: ArchivedIndex[] = [];
+  for (const { content, names } of found.values()) {
+    if ("document" in content) indexes.push({ ...content, names });
+    else images.push({ ...content, names });
+  }
+  return { images, indexes };
+}
+
+function choose(descriptors: readonly Descriptor[], wanted: Platform | undefined): Descriptor {
+  const [only, ...more] = descriptors;
   const host = wanted ?? hostPlatform();
-  const [only] = descriptors;
+  const chosen = more.length === 0 ? only : choosePlatform(descriptors, host, ({ platform }) => platform);
+  return chosen ?? refuse(host, descriptors);
+}
+
+function readContent(
+  archive: ImageArchive,
+  descriptor: Descriptor,
+  wanted: Platform | undefined,
+): Promise<ArchivedImage | ArchivedIndex> {
+  return INDEXES.has(descriptor.mediaType) ? readIndex(archive, descriptor, wanted) : readImage(archive, descriptor);
+}
+
+async function readIndex(
+  archive: ImageArchive,
+  descriptor: Descriptor,
+  wanted: Platform | undefined,
+): Promise<ArchivedIndex> {
+  const document = await readIndexDocument(archive, descriptor);
+  const inner = new Map<string, IndexDocument>();
+  await findInner(archive, document.index, inner);
+  const entries = entriesOf(document.index, (digest) => inner.get(digest)?.index);
+  const images = new Map<string, ArchivedImage>();
+  const others: ArchivedManifest[] = [];
+  for (const entry of entries) {
+    const found = await readEntry(archive, entry.descriptor);
+    if (found === undefined) continue;
+    const image = entry.kind === "image" ? await readImage(archive, entry.descriptor) : undefined;
+    // What another system runs is kept, as attestations are.
+    if (image?.config.os === "linux") images.set(entry.descriptor.digest, image);
+    else others.push(found);
+  }
   const chosen =
-    descriptors.length === 1 && (depth === 0 || only?.platform == null)
-      ? only
-      : choosePlatform(descriptors, host, ({ platform }) => platform);
-  if (chosen === undefined) {
-    const offered = descriptors.map(({ platform }) => (platform == null ? "unknown" : formatPlatform(platform)));
-    throw new GantryError(
-      "invalid",
-      `cannot load the archive: no image for ${formatPlatform(host)} among ${offered.join(", ") || "none"}`,
+    wanted === undefined ? undefined : choosePlatform([...images], wanted, ([, { config }]) => config)?.[0];
+  const kept = wanted === undefined ? images : new Map([...images].filter(([digest]) => digest === chosen));
+  const [first] = kept.keys();
+  if (first === undefined) {
+    refuse(
+      wanted ?? hostPlatform(),
+      entries.filter(({ kind }) => kind === "image").map((entry) => entry.descriptor),
     );
   }
-  if (!INDEXES.has(chosen.mediaType)) return chosen;
-  if (depth === MAX_NESTING)
-    throw new GantryError("invalid", "cannot load the archive: its indexes are nested too deeply");
-  const { manifests } = parseIndex(await blob(archive, chosen));
-  return choose(archive, manifests.filter(isImage), depth + 1, wanted);
+  const about = new Map(entries.map((entry) => [entry.descriptor.digest, entry.about]));
+  return {
+    document,
+    inner: [...inner.values()],
+    images: kept,
+    others: others.filter((one) => wanted === undefined || about.get(one.descriptor.digest) === chosen),
+    first,
+    names: [],
+  };
+}
+
+async function readIndexDocument(archive: ImageArchive, descriptor: Descriptor): Promise<IndexDocument> {
+  const bytes = await blob(archive, descriptor);
+  return { descriptor: describe(descriptor.mediaType, bytes), bytes, index: parseIndex(bytes) };
+}
+
+/** Indexes inside of an index, as far as the archive has them. */
+async function findInner(archive: ImageArchive, index: Index, inner: Map<string, IndexDocument>): Promise<void> {
+  for (const descriptor of index.manifests) {
+    const { digest, mediaType } = descriptor;
+    if (!INDEXES.has(mediaType) || inner.has(digest) || !archive.has(pathOf(digest))) continue;
+    if (inner.size === MOST_INNER) {
+      throw new GantryError("invalid", `cannot load the archive: an index of it has more than ${MOST_INNER} inside`);
+    }
+    const document = await readIndexDocument(archive, descriptor);
+    inner.set(digest, document);
+    await findInner(archive, document.index, inner);
+  }
+}
+
+/** A manifest of an index; undefined where the archive has not all that it names, as of other platforms. */
+async function readEntry(archive: ImageArchive, descriptor: Descriptor): Promise<ArchivedManifest | undefined> {
+  if (!MANIFESTS.has(descriptor.mediaType) || !archive.has(pathOf(descriptor.digest))) return undefined;
+  const bytes = await blob(archive, descriptor);
+  const blobs = namedBlobs(parseManifest(bytes));
+  for (const { digest } of blobs) {
+    if (!archive.has(pathOf(digest))) return undefined;
+    if (archive.stat(pathOf(digest)).digest !== digest) throw corrupt(digest);
+  }
+  return { descriptor, bytes, blobs };
+}
+
+function refuse(wanted: Platform, among: readonly Descriptor[]): never {
+  const offered = among.map(({ platform }) => (platform == null ? "unknown" : formatPlatform(platform)));
+  throw new GantryError(
+    "invalid",
+    `cannot load the archive: no image for ${formatPlatform(wanted)} among ${offered.join(", ") || "none"}`,
+  );
 }
 
 async function readImage(archive: ImageArchive, descriptor: Descriptor): Promise<ArchivedImage> {
@@ -79,11 +182,6 @@ async function blob(archive: ImageArchive, descriptor: Descriptor): Promise<Buff
   return archive.document(file);
 }
 
-function isImage(descriptor: Descriptor): boolean {
-  if (descriptor.annotations?.["vnd.docker.reference.type"] !== undefined) return false;
-  return INDEXES.has(descriptor.mediaType) || MANIFESTS.has(descriptor.mediaType);
-}
-
 /** Of the two annotations the OCI's may hold just a tag, which names nothing. */
 function nameOf({ annotations }: Descriptor): string | undefined {
   const name = annotations?.[NAME];
@@ -92,7 +190,8 @@ function nameOf({ annotations }: Descriptor): string | undefined {
   return reference !== undefined && /[:/]/.test(reference) ? reference : undefined;
 }
 
-function pathOf(digest: string): string {
+/** Where a layout has a blob. */
+export function pathOf(digest: string): string {
   return `blobs/${digest.replace(":", "/")}`;
 }
 

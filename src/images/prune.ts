@@ -4,7 +4,7 @@ import { GantryError, isKind } from "../base/errors.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { ImageContext } from "./ports.ts";
 import { createdAt, type ImageRecord, type LayerRecord } from "./record.ts";
-import { removeImage } from "./remove.ts";
+import { dropLooseIndexes, removeImage } from "./remove.ts";
 import { sweepLeases } from "./sweep.ts";
 
 const KEYS = ["dangling", "label", "label!", "until"];
@@ -22,10 +22,10 @@ export async function pruneImages(context: ImageContext, filters: Filters): Prom
   const until = untilFilter(filters, Date.now());
   const layers = new Map<string, LayerRecord>();
   for (const image of context.records.all()) for (const layer of image.layers) layers.set(layer.chainId, layer);
-  const deleted: ImageDeleteRow[] = [];
   const unfinished = await dropUnfinished(context);
+  const deleted: ImageDeleteRow[] = await dropLooseIndexes(context);
   for (const image of context.records.all()) {
-    if (!isChosen(context, image, filters, until)) continue;
+    if (context.records.get(image.id) === undefined || !isChosen(context, image, filters, until)) continue;
     for (const name of namesToRemove(context, image, danglingOnly)) {
       deleted.push(...(await removeUnlessUsed(context, name)));
     }
@@ -49,7 +49,10 @@ async function dropUnfinished(context: ImageContext): Promise<number> {
 
 function isChosen(context: ImageContext, image: ImageRecord, filters: Filters, until: number | undefined): boolean {
   const { records } = context;
-  if (records.namesOf(image.id).length === 0 && records.childrenOf(image.id).length > 0) return false;
+  if (records.namesOf(image.id).length === 0) {
+    // Other platforms' images go with their index.
+    if (records.childrenOf(image.id).length > 0 || records.isMember(image.id)) return false;
+  }
   if (until !== undefined && createdAt(image) > until) return false;
   return matchPruneLabels(image.config.config?.Labels ?? null, filters);
 }

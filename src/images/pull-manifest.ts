@@ -1,25 +1,17 @@
 import { GantryError } from "../base/errors.ts";
-import { type Descriptor, type Manifest, MEDIA_TYPE, type Platform } from "../oci/image.ts";
+import type { Descriptor, Manifest, Platform } from "../oci/image.ts";
 import { choosePlatform, formatPlatform } from "../oci/platform.ts";
 import { familiarString, type Reference } from "../oci/reference.ts";
 import type { ManifestDocument } from "../remote/document.ts";
 import type { Repository } from "../remote/repository.ts";
 import type { Waiting } from "../remote/settings.ts";
+import { CONFIGS, INDEXES, isImageEntry } from "./manifest-kind.ts";
 
 /** Indexes inside of indexes, and how many of them are looked into. */
 const MAX_NESTING = 4;
 const MOST_INDEXES = 16;
 /** Platforms that an error names. */
 const MOST_NAMED = 20;
-const INDEXES: ReadonlySet<string> = new Set([MEDIA_TYPE.ociIndex, MEDIA_TYPE.dockerManifestList]);
-const MANIFESTS: ReadonlySet<string> = new Set([MEDIA_TYPE.ociManifest, MEDIA_TYPE.dockerManifest]);
-/** What images' configs were ever called; some tools' first versions had no better name for theirs. */
-const CONFIGS: ReadonlySet<string> = new Set([
-  MEDIA_TYPE.ociConfig,
-  MEDIA_TYPE.dockerConfig,
-  "application/octet-stream",
-  "",
-]);
 const LAYER = /^application\/vnd\.(oci\.image\.layer|docker\.image\.rootfs)\./;
 
 /** Where images' documents and layers are had: a registry's repository, or a folder that a client lends. */
@@ -27,15 +19,21 @@ export type ImageSource = Pick<Repository, "manifest" | "document" | "read" | "d
 
 export type FetchedManifest = Extract<ManifestDocument, { kind: "image" }>;
 
-/** Of an index the image for a platform, of an image itself. Throws `not-found` if there is none. */
+export type FetchedIndex = Extract<ManifestDocument, { kind: "index" }>;
+
+/**
+ * Of an index the image for a platform, of an image itself. Throws `not-found` if there is none. Indexes inside of it
+ * that were looked into are added to `inner`.
+ */
 export async function chooseManifest(
   repository: Pick<ImageSource, "manifest">,
   document: ManifestDocument,
   wanted: Platform,
   waiting: Waiting,
+  inner: FetchedIndex[] = [],
 ): Promise<FetchedManifest> {
   if (document.kind === "image") return document;
-  const search: Search = { repository, wanted: formatPlatform(wanted), waiting, indexes: 0, images: [] };
+  const search: Search = { repository, wanted: formatPlatform(wanted), waiting, indexes: 0, images: [], inner };
   await gather(search, document.index.manifests, 1);
   const { images } = search;
   // What doesn't say its platform is looked into only where nothing else suits.
@@ -61,12 +59,13 @@ interface Search {
   readonly waiting: Waiting;
   /** Of the index and of those in it. */
   readonly images: Descriptor[];
+  readonly inner: FetchedIndex[];
   indexes: number;
 }
 
 /** Indexes inside of indexes are asked for only where no image is for the very platform. */
 async function gather(search: Search, descriptors: readonly Descriptor[], depth: number): Promise<void> {
-  const entries = descriptors.filter(isImage);
+  const entries = descriptors.filter(isImageEntry);
   search.images.push(...entries.filter(({ mediaType }) => !INDEXES.has(mediaType)));
   for (const entry of entries.filter(({ mediaType }) => INDEXES.has(mediaType))) {
     if (search.images.some(({ platform }) => platform != null && formatPlatform(platform) === search.wanted)) return;
@@ -74,7 +73,9 @@ async function gather(search: Search, descriptors: readonly Descriptor[], depth:
       throw new GantryError("invalid", "cannot use the manifest list: it is nested too deeply");
     }
     const document = await fetchEntry(search, entry);
-    if (document.kind === "index") await gather(search, document.index.manifests, depth + 1);
+    if (document.kind !== "index") continue;
+    search.inner.push(document);
+    await gather(search, document.index.manifests, depth + 1);
   }
 }
 
@@ -89,14 +90,6 @@ async function fetchEntry({ repository, waiting }: Search, entry: Descriptor): P
     throw new GantryError("invalid", message);
   }
   return document;
-}
-
-/** Attestations are manifests too: their platform is unknown, or an annotation says what they are. */
-function isImage({ annotations, artifactType, mediaType, platform }: Descriptor): boolean {
-  if (annotations?.["vnd.docker.reference.type"] !== undefined) return false;
-  if (artifactType !== undefined && !CONFIGS.has(artifactType)) return false;
-  if (platform?.os === "unknown" && platform.architecture === "unknown") return false;
-  return INDEXES.has(mediaType) || MANIFESTS.has(mediaType);
 }
 
 /** Throws, in Docker's words and with the name, for a manifest of what is no image: charts, signatures, attestations. */

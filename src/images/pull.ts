@@ -10,14 +10,18 @@ import { allTags } from "./all-tags.ts";
 import type { ClaimScope } from "./claims.ts";
 import type { FlightProgress } from "./flights.ts";
 import type { PullOptions } from "./image.ts";
+import { type EntryContent, entriesOf, type IndexRecord, namedBlobs } from "./index-record.ts";
+import { keepIndex } from "./keep-index.ts";
 import { startLazily } from "./lazy-start.ts";
 import { isFor, otherPlatform } from "./platform.ts";
 import type { ImageContext } from "./ports.ts";
 import { retryText, SHOWN_MS } from "./progress-text.ts";
+import { fetchAttestations } from "./pull-attestations.ts";
 import { pullError } from "./pull-error.ts";
 import { describeImage, fetchImage } from "./pull-image.ts";
-import { chooseManifest, refuseArtifact } from "./pull-manifest.ts";
+import { chooseManifest, type FetchedIndex, type FetchedManifest, refuseArtifact } from "./pull-manifest.ts";
 import type { ImageRecord, Naming, UnderWay } from "./record.ts";
+import { dropLooseIndexes } from "./remove.ts";
 import { sweepLeases, withClaims } from "./sweep.ts";
 
 interface Pull extends PullOptions {
@@ -65,6 +69,7 @@ export async function pullImages(
     }
     const attributes = { ...image.config.config?.Labels, name: familiarName(reference) };
     events.publish({ type: "image", action: "pull", id: name, attributes });
+    await dropLooseIndexes(context);
     isDone = true;
   } finally {
     onPulled?.(isDone ? "done" : "failed");
@@ -99,7 +104,7 @@ async function pullOne(pull: Pull, repository: Repository, reference: Reference)
   const { context, progress } = pull;
   const target = await findTarget(pull, repository, reference);
   const known = knownImage(pull, reference, target.digest);
-  if (known !== undefined && context.records.named(ownName(reference))?.id === known.id) {
+  if (known !== undefined && means(context, ownName(reference), target.digest, known)) {
     tellBeginning(progress, reference);
     await admit(pull, repository, reference, [target.digest], known.id);
     tellUnderWay(pull, known);
@@ -107,6 +112,12 @@ async function pullOne(pull: Pull, repository: Repository, reference: Reference)
     return { isNew: false, image: known };
   }
   return withClaims(context, (scope) => pullChanged(pull, scope, repository, reference, target));
+}
+
+/** Whether a name is the one of this index, or of an image that stands alone. */
+function means({ records }: ImageContext, name: Reference, digest: string, image: ImageRecord): boolean {
+  const index = records.indexNamed(name);
+  return index === undefined ? records.named(name)?.id === image.id : index.descriptor.digest === digest;
 }
 
 /** A name that means something else than before, or is new: the image may be here nevertheless. */
@@ -123,19 +134,20 @@ async function pullChanged(
   const known = claimed(context, scope, knownImage(pull, reference, digest));
   let image = known;
   let underWay: UnderWay | undefined;
-  let platform = records.platformOf(byDigest(reference, digest));
+  let index: IndexRecord | undefined;
   const digests = [digest];
   if (image === undefined) {
     const document = target.document ?? (await manifestOf(pull, repository, reference, digest));
     tellBeginning(progress, reference);
     const wanted = pull.platform ?? hostPlatform();
-    const chosen = await chooseManifest(repository, document, wanted, progress);
+    const inner: FetchedIndex[] = [];
+    const chosen = await chooseManifest(repository, document, wanted, progress, inner);
     refuseArtifact(chosen.manifest, reference);
     if (document.kind === "index") digests.push(chosen.descriptor.digest);
-    platform = document.kind === "index" ? formatPlatform(wanted) : undefined;
     const { digest: id } = chosen.manifest.config;
     image = claimed(context, scope, context.records.whole(id));
     await admit(pull, repository, reference, digests, id);
+    await using attestations = attestationsOf(pull, scope, repository, document, inner, chosen);
     if (image === undefined) {
       const pulled = await describeImage(repository, chosen, progress);
       const isAgain = records.underWay(id) !== undefined;
@@ -144,26 +156,37 @@ async function pullChanged(
       }
       image = underWay?.image ?? (await fetchImage(context, scope, repository, reference, pulled, progress));
     }
+    if (document.kind === "index") {
+      const here = new Map(await attestations.fetched);
+      here.set(chosen.descriptor.digest, await imageContent(context, scope, image, chosen));
+      const byPlatform = { [formatPlatform(wanted)]: chosen.descriptor.digest };
+      index = await keepIndex(context, scope, document, { inner, here, image: id, chosen: byPlatform });
+    }
   } else {
     tellBeginning(progress, reference);
     await admit(pull, repository, reference, digests, image.id);
   }
   throwIfAborted(progress.signal);
   failpoint("images.pull.fetched");
-  const isNew = records.named(ownName(reference))?.id !== image.id;
   const { id } = image;
-  const names: Naming[] = [[byDigest(reference, digest), id, platform]];
-  if (reference.digest === undefined) names.push([reference, id]);
+  const name = byDigest(reference, digest);
+  const indexed = index?.descriptor.digest ?? records.indexNamed(name)?.descriptor.digest;
+  const isOther = indexed !== undefined && known === undefined;
+  const isNew = isOther || !means(context, ownName(reference), digest, image);
+  const names: Naming[] = [[name, id, indexed]];
+  if (reference.digest === undefined) names.push([reference, id, indexed]);
+  const indexes = index === undefined ? [] : [index];
   const manifest = image.manifest.digest;
   if (underWay !== undefined && records.whole(id) === undefined) {
-    records.addUnderWay(underWay, names);
+    records.addUnderWay(underWay, names, { indexes });
     failpoint("images.pull.recorded");
     context.underWay.pull(underWay, pull.credentials);
   } else {
     // One that is known stays what it is, be it whole or under way.
-    records.add(known === undefined && underWay === undefined ? [image] : [], names, () =>
-      context.leases.erase(manifest),
-    );
+    records.add(known === undefined && underWay === undefined ? [image] : [], names, {
+      indexes,
+      also: () => context.leases.erase(manifest),
+    });
     failpoint("images.pull.recorded");
     context.leases.drop(manifest);
     tellUnderWay(pull, image);
@@ -172,6 +195,49 @@ async function pullChanged(
   if (known === undefined) context.sources.add([id, ...blobs], reference);
   progress.onProgress({ status: `Digest: ${digest}` });
   return { isNew, image };
+}
+
+/** Fetches what an index says of the image that was chosen of it; ended when it is disposed of. */
+function attestationsOf(
+  { context, progress }: Pull,
+  scope: ClaimScope,
+  repository: Repository,
+  document: ManifestDocument,
+  inner: readonly FetchedIndex[],
+  chosen: FetchedManifest,
+): AsyncDisposable & { readonly fetched: Promise<ReadonlyMap<string, EntryContent>> } {
+  const ending = new AbortController();
+  const own = { ...progress, signal: AbortSignal.any([progress.signal, ending.signal]) };
+  const indexes = new Map(inner.map(({ descriptor, index }) => [descriptor.digest, index]));
+  const entries = document.kind === "index" ? entriesOf(document.index, (digest) => indexes.get(digest)) : [];
+  const fetched = fetchAttestations(context, scope, repository, entries, chosen.descriptor.digest, own);
+  // Heard of where it is awaited; a pull that fails before has another failure to tell.
+  fetched.catch(() => {});
+  return {
+    fetched,
+    [Symbol.asyncDispose]: async () => {
+      ending.abort();
+      await fetched.catch(() => {});
+    },
+  };
+}
+
+/** An image that is here by another manifest may be so without the layers that this one names. */
+async function imageContent(
+  { content }: ImageContext,
+  scope: ClaimScope,
+  { id, manifest }: ImageRecord,
+  { bytes, descriptor, manifest: named }: FetchedManifest,
+): Promise<EntryContent> {
+  const blobs = namedBlobs(named);
+  if (manifest.digest === descriptor.digest) return { image: id, blobs };
+  for (const { digest } of blobs) {
+    scope.noteBlob(digest);
+    if (!content.has(digest)) return { image: id };
+  }
+  await content.writeBytes(bytes, { digest: descriptor.digest, role: "manifest" });
+  scope.noteBlob(descriptor.digest);
+  return { image: id, blobs };
 }
 
 /**
@@ -210,15 +276,28 @@ async function manifestOf(
   }
 }
 
-/** The image of a digest, unless the digest is an index's and this image was chosen for another platform. */
+/** The image of a digest, for the platform that is asked for if the digest is an index's. */
 function knownImage({ context, lazy, platform }: Pull, reference: Reference, digest: string): ImageRecord | undefined {
+  const { records } = context;
   const name = byDigest(reference, digest);
-  const chosenFor = context.records.platformOf(name);
-  if (chosenFor !== undefined && chosenFor !== formatPlatform(platform ?? hostPlatform())) return undefined;
-  const image = context.records.named(name);
+  const wanted = formatPlatform(platform ?? hostPlatform());
+  const index = records.indexNamed(name);
+  const chosenFor = records.platformOf(name);
+  if (index === undefined && chosenFor !== undefined && chosenFor !== wanted) return undefined;
+  const image = index === undefined ? records.named(name) : records.get(chosenImage(index, wanted) ?? "");
   // One that is still pulled will do for who would have started it so.
-  const isWaitedFor = image !== undefined && lazy === false && context.records.underWay(image.id) !== undefined;
+  const isWaitedFor = image !== undefined && lazy === false && records.underWay(image.id) !== undefined;
   return isWaitedFor ? undefined : image;
+}
+
+/** Of an index that was not pulled for a platform before, only what says that it is for that very one. */
+function chosenImage({ chosen, entries }: IndexRecord, wanted: string): string | undefined {
+  const digest = chosen?.[wanted];
+  const entry =
+    digest === undefined
+      ? entries.find(({ descriptor: { platform } }) => platform !== undefined && formatPlatform(platform) === wanted)
+      : entries.find(({ descriptor }) => descriptor.digest === digest);
+  return entry?.image;
 }
 
 /** Of an image whose rest is pulled elsewhere; that goes on with what this client may have. */

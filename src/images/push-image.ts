@@ -16,7 +16,7 @@ import type { ImageRecord, LayerRecord } from "./record.ts";
 import { shortId } from "./resolve.ts";
 
 /** Questions to a registry at once: for no more are connections kept. */
-const MOST_QUESTIONS = 6;
+export const MOST_QUESTIONS = 6;
 
 const EXISTS = "Layer already exists";
 const SKIPPED = "Skipped foreign layer";
@@ -111,9 +111,14 @@ async function isKnownThere(
   try {
     return (await target.repository.resolve(digest, { signal: progress.signal })).digest === digest;
   } catch (error) {
-    if (error instanceof RefusedError && error.status < 500 && error.status !== 429) return false;
+    if (isRefused(error)) return false;
     throw error;
   }
+}
+
+/** True for an answer that the same question gets each time. */
+export function isRefused(error: unknown): boolean {
+  return error instanceof RefusedError && error.status < 500 && error.status !== 429;
 }
 
 /** An image that a registry gave keeps its manifest, whatever its layers are. */
@@ -175,11 +180,11 @@ class LayerPush {
 }
 
 /** A registry that won't say is taken for one that hasn't got it: what it thinks of an upload it says in words. */
-async function isThere(repository: Repository, digest: string, signal: AbortSignal): Promise<boolean> {
+export async function isThere(repository: Repository, digest: string, signal: AbortSignal): Promise<boolean> {
   try {
     return (await repository.hasBlob(digest, { signal })) !== undefined;
   } catch (error) {
-    if (error instanceof RefusedError && error.status < 500 && error.status !== 429) return false;
+    if (isRefused(error)) return false;
     throw error;
   }
 }

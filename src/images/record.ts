@@ -2,6 +2,8 @@ import { GantryError } from "../base/errors.ts";
 import type { Descriptor, ImageConfig } from "../oci/image.ts";
 import { familiarString, formatReference, parseNormalized, type Reference } from "../oci/reference.ts";
 import type { Collection, Store } from "../state/store.ts";
+import { type IndexRecord, imagesOf, merged, withoutImage } from "./index-record.ts";
+import { ImageIndexes, ownImageOf } from "./indexes.ts";
 
 export interface LayerRecord {
   /** The blob as it came, compressed or not. */
@@ -42,13 +44,23 @@ export interface UnderWay {
 }
 
 interface NameRecord {
+  /** Of an index: the image that this machine runs of it. */
   readonly image: string;
-  /** Of an index's digest: the platform that was asked for when this image of it was chosen. */
+  /** Digest of the index that it means. */
+  readonly index?: string;
+  /** As engines before indexes were kept wrote it: for which platform the image of an index's digest was chosen. */
   readonly platform?: string;
 }
 
-/** A name that is given to an image; `platform` as in its record. */
-export type Naming = readonly [name: Reference, id: string, platform?: string | undefined];
+/** A name that is given to an image, or to an index that has it. */
+export type Naming = readonly [name: Reference, id: string, index?: string | undefined];
+
+/** What is written together with images and their names. */
+export interface Additions {
+  /** Known ones keep what they have. */
+  readonly indexes?: readonly IndexRecord[];
+  readonly also?: () => void;
+}
 
 /** A name as it is kept: the reference and its normal form, which is the record's key. */
 export interface ImageName {
@@ -63,6 +75,7 @@ export interface ImageName {
 export class ImageRecords {
   /** Called when an image that was under way is whole. */
   onWhole: ((id: string) => void) | undefined;
+  readonly indexes: ImageIndexes;
   readonly #store: Store;
   readonly #images: Collection<ImageRecord>;
   readonly #names: Collection<NameRecord>;
@@ -76,6 +89,7 @@ export class ImageRecords {
 
   constructor(store: Store) {
     this.#store = store;
+    this.indexes = new ImageIndexes(store);
     this.#images = store.collection("images");
     this.#names = store.collection("image-names");
     this.#underWay = store.collection("images-under-way");
@@ -87,6 +101,10 @@ export class ImageRecords {
 
   all(): ImageRecord[] {
     return [...this.#imageById.values()];
+  }
+
+  ids(): Iterable<string> {
+    return this.#imageById.keys();
   }
 
   get(id: string): ImageRecord | undefined {
@@ -108,7 +126,7 @@ export class ImageRecords {
   }
 
   /** Adds an image under way with its names. Without names, as a crash may leave it, it is one that nobody asks for. */
-  addUnderWay(underWay: UnderWay, names: readonly Naming[]): void {
+  addUnderWay(underWay: UnderWay, names: readonly Naming[], additions: Additions = {}): void {
     const { id } = underWay.image;
     if (this.whole(id) !== undefined) throw new GantryError("internal", `cannot pull ${id}: it is here`);
     const former = this.#underWayById.get(id);
@@ -116,7 +134,7 @@ export class ImageRecords {
     this.#imageById.set(id, underWay.image);
     try {
       this.#underWay.put(id, underWay);
-      this.add([], names);
+      this.add([], names, additions);
     } catch (error) {
       if (former === undefined) {
         this.#underWay.delete(id);
@@ -131,17 +149,12 @@ export class ImageRecords {
     }
   }
 
-  /** It keeps its id and loses its names. */
+  /** It keeps its id and loses its names; an index is what it is without it. */
   breakUnderWay(id: string, why: string): void {
     const underWay = this.#underWayById.get(id);
     if (underWay === undefined) return;
     const broken = { ...underWay, broken: why };
-    const names = this.namesOf(id);
-    this.#store.transaction(() => {
-      for (const { key } of names) this.#names.delete(key);
-      this.#underWay.put(id, broken);
-    });
-    for (const { key } of names) this.#unname(key);
+    this.#withdraw(id, () => this.#underWay.put(id, broken));
     this.#underWayById.set(id, broken);
   }
 
@@ -151,9 +164,46 @@ export class ImageRecords {
     return record === undefined ? undefined : this.#imageById.get(record.image);
   }
 
-  /** For which platform the image of an index's digest was chosen; undefined where there was no choice. */
+  /** The index that a whole reference names; undefined for one of an image alone. */
+  indexNamed(reference: Reference): IndexRecord | undefined {
+    const digest = this.#recordByName.get(formatReference(reference))?.index;
+    return digest === undefined ? undefined : this.indexes.get(digest);
+  }
+
+  /** For which platform the image of an index's digest was chosen, where no record of the index tells. */
   platformOf(reference: Reference): string | undefined {
     return this.#recordByName.get(formatReference(reference))?.platform;
+  }
+
+  /** The indexes of which this machine runs an image. */
+  indexesRunning(id: string): IndexRecord[] {
+    return this.indexes.having(id).filter(({ image }) => image === id);
+  }
+
+  /** The names that mean an index, sorted. */
+  namesOfIndex({ descriptor: { digest }, image }: IndexRecord): ImageName[] {
+    return this.namesOf(image).filter(({ key }) => this.#recordByName.get(key)?.index === digest);
+  }
+
+  /**
+   * What an image is here beside itself: the index that its first name means which means one, or without names the one
+   * that it was the image of. Undefined for an image that stands alone.
+   */
+  indexOf(id: string): IndexRecord | undefined {
+    const running = this.indexesRunning(id);
+    if (running.length === 0) return undefined;
+    const names = this.namesOf(id);
+    if (names.length === 0) return running.at(-1);
+    for (const { reference } of names) {
+      const index = this.indexNamed(reference);
+      if (index !== undefined) return index;
+    }
+    return undefined;
+  }
+
+  /** True for an image that some index has beside the one that this machine runs. */
+  isMember(id: string): boolean {
+    return this.indexes.having(id).some(({ image }) => image !== id);
   }
 
   /** True if some image has a name of this repository. */
@@ -198,10 +248,11 @@ export class ImageRecords {
   }
 
   /**
-   * Adds images and moves names to them, all or nothing, together with what `also` writes. A record that exists stays
-   * as it is.
+   * Adds images and indexes and moves names to them, all or nothing, together with what `also` writes. A record that
+   * exists stays as it is; of an index is here what was and what is added, and its names mean the image of it that suits
+   * this machine best from now on.
    */
-  add(images: readonly ImageRecord[], names: readonly Naming[] = [], also: () => void = () => {}): void {
+  add(images: readonly ImageRecord[], names: readonly Naming[] = [], additions: Additions = {}): void {
     const now = new Date().toISOString();
     const changed = new Map<string, ImageRecord>();
     // One that was under way is whole now: it keeps what it was given meanwhile.
@@ -211,27 +262,36 @@ export class ImageRecords {
       const tagged = lastTagged(image.id);
       changed.set(image.id, tagged === undefined ? image : { ...image, lastTagged: tagged });
     }
+    const imageOf = (id: string) => changed.get(id) ?? this.#imageById.get(id);
+    const indexes = this.#merge(additions.indexes ?? [], (id) => imageOf(id)?.config);
+    const records = new Map<string, NameRecord>();
+    for (const index of indexes) {
+      const { digest } = index.descriptor;
+      const former = this.indexes.get(digest);
+      if (former === undefined || former.image === index.image) continue;
+      for (const { key } of this.namesOfIndex(former)) records.set(key, { image: index.image, index: digest });
+    }
     const retagged = new Map<string, UnderWay>();
-    for (const [{ tag }, id] of names) {
-      const image = changed.get(id) ?? this.#imageById.get(id);
+    for (const [reference, given, digest] of names) {
+      const index = indexes.find(({ descriptor }) => descriptor.digest === digest) ?? this.indexes.get(digest ?? "");
+      const id = index?.image ?? given;
+      const image = imageOf(id);
       if (image === undefined) throw new GantryError("internal", `cannot name ${id}: it has no record`);
-      if (tag === undefined) continue;
+      records.set(formatReference(reference), { image: id, ...(index !== undefined && { index: digest! }) });
+      if (reference.tag === undefined) continue;
       const underWay = changed.has(id) ? undefined : this.#underWayById.get(id);
       if (underWay === undefined) changed.set(id, { ...image, lastTagged: now });
       else retagged.set(id, { ...underWay, image: { ...image, lastTagged: now } });
     }
-    const records = names.map(([reference, image, platform]) => ({
-      key: formatReference(reference),
-      record: { image, ...(platform !== undefined && { platform }) },
-    }));
     this.#store.transaction(() => {
       for (const [id, image] of changed) {
         this.#images.put(id, image);
         if (this.#underWayById.has(id)) this.#underWay.delete(id);
       }
       for (const [id, underWay] of retagged) this.#underWay.put(id, underWay);
-      for (const { key, record } of records) this.#names.put(key, record);
-      also();
+      for (const index of indexes) this.indexes.put(index.descriptor.digest, index);
+      for (const [key, record] of records) this.#names.put(key, record);
+      additions.also?.();
     });
     for (const [id, image] of changed) {
       this.#imageById.set(id, image);
@@ -241,7 +301,8 @@ export class ImageRecords {
       this.#imageById.set(id, underWay.image);
       this.#underWayById.set(id, underWay);
     }
-    for (const { key, record } of records) this.#name(key, record);
+    for (const index of indexes) this.indexes.show(index.descriptor.digest, index);
+    for (const [key, record] of records) this.#name(key, record);
   }
 
   removeName(key: string): void {
@@ -249,22 +310,82 @@ export class ImageRecords {
     this.#unname(key);
   }
 
-  /** Removes an image with its names. */
+  /** Removes an image with its names; indexes are what they are without it, and go where it was their last. */
   remove(id: string): void {
-    const names = this.namesOf(id);
-    this.#store.transaction(() => {
-      for (const { key } of names) this.#names.delete(key);
+    this.#withdraw(id, () => {
       this.#images.delete(id);
       if (this.#underWayById.has(id)) this.#underWay.delete(id);
     });
-    for (const { key } of names) this.#unname(key);
     this.#imageById.delete(id);
     this.#underWayById.delete(id);
   }
 
-  /** Every blob that some image needs. */
+  /** Takes an image from the indexes that have it: it stays under the names of its own. */
+  leaveIndexes(id: string): void {
+    this.#withdraw(id, () => {}, "indexes");
+  }
+
+  /** Removes an index with its names. Its images stay. */
+  removeIndex(index: IndexRecord): void {
+    const { digest } = index.descriptor;
+    const names = this.namesOfIndex(index);
+    this.#store.transaction(() => {
+      for (const { key } of names) this.#names.delete(key);
+      this.indexes.put(digest, undefined);
+    });
+    for (const { key } of names) this.#unname(key);
+    this.indexes.show(digest, undefined);
+  }
+
+  /** Takes an image's names from it, and itself from the indexes that have it; names of these mean what is left of them. */
+  #withdraw(id: string, also: () => void, from: "indexes" | "indexes and names" = "indexes and names"): void {
+    const indexes = this.indexes.having(id).map((index) => {
+      const left = withoutImage(index, id);
+      const platformOf = (image: string) => this.#imageById.get(image)?.config;
+      const after = left === undefined ? undefined : { ...left, image: ownImageOf(left, platformOf) };
+      return { digest: index.descriptor.digest, after };
+    });
+    const names = this.namesOf(id).flatMap(({ key }) => {
+      const digest = this.#recordByName.get(key)?.index;
+      if (digest === undefined && from === "indexes") return [];
+      const after = indexes.find((index) => index.digest === digest)?.after;
+      return [
+        { key, record: after === undefined ? undefined : { image: after.image, index: after.descriptor.digest } },
+      ];
+    });
+    this.#store.transaction(() => {
+      for (const { key, record } of names) {
+        if (record === undefined) this.#names.delete(key);
+        else this.#names.put(key, record);
+      }
+      for (const { after, digest } of indexes) this.indexes.put(digest, after);
+      also();
+    });
+    for (const { key, record } of names) {
+      if (record === undefined) this.#unname(key);
+      else this.#name(key, record);
+    }
+    for (const { after, digest } of indexes) this.indexes.show(digest, after);
+  }
+
+  #merge(added: readonly IndexRecord[], platformOf: (id: string) => ImageConfig | undefined): IndexRecord[] {
+    const all = new Map<string, IndexRecord>();
+    for (const index of added) {
+      const { digest } = index.descriptor;
+      const known = all.get(digest) ?? this.indexes.get(digest);
+      const whole = known === undefined ? index : merged(known, index);
+      for (const id of imagesOf(whole)) {
+        if (platformOf(id) === undefined)
+          throw new GantryError("internal", `cannot keep ${digest}: ${id} has no record`);
+      }
+      all.set(digest, { ...whole, image: ownImageOf(whole, platformOf) });
+    }
+    return [...all.values()];
+  }
+
+  /** Every blob that some image or index needs. */
   blobs(): Set<string> {
-    const blobs = new Set<string>();
+    const blobs = new Set(this.indexes.content());
     for (const image of this.#imageById.values()) {
       blobs.add(image.id).add(image.manifest.digest);
       for (const layer of image.layers) blobs.add(layer.blob.digest);

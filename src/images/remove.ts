@@ -1,11 +1,16 @@
 import type { ImageDeleteRow } from "../api/image.ts";
 import { GantryError } from "../base/errors.ts";
+import { failpoint } from "../base/failpoint.ts";
+import type { Platform } from "../oci/image.ts";
+import { formatPlatform } from "../oci/platform.ts";
 import { familiarString, parseNormalized, type Reference, repositoryOf, tagNameOnly } from "../oci/reference.ts";
 import { publishImageEvent } from "./event.ts";
 import type { ImageUse } from "./image.ts";
+import { type IndexRecord, imagesOf } from "./index-record.ts";
+import { requirePlatform } from "./platform.ts";
 import type { ImageContext } from "./ports.ts";
-import type { ImageName, ImageRecord } from "./record.ts";
-import { findImage, isIdOf, shortId } from "./resolve.ts";
+import type { ImageName, ImageRecord, ImageRecords } from "./record.ts";
+import { findTarget, imageFor, shortId, type Target } from "./resolve.ts";
 import { sweep } from "./sweep.ts";
 
 export interface RemoveOptions {
@@ -16,30 +21,101 @@ export interface RemoveOptions {
 
 /**
  * Removes a name or an image, by Docker's rules: a name is taken away alone while the image has others; what is in
- * use or has children is refused with `conflict`, and `force` overrides all but running containers and children.
+ * use or has children is refused with `conflict`, and `force` overrides all but running containers and children. With
+ * the last name of an index goes what only that had.
  */
 export async function removeImage(
   context: ImageContext,
   nameOrId: string,
   options: RemoveOptions,
 ): Promise<ImageDeleteRow[]> {
-  const image = findImage(context.records, nameOrId);
+  const { records } = context;
+  const target = findTarget(records, nameOrId);
+  const { image } = target;
   const rows: ImageDeleteRow[] = [];
   let isQuiet = false;
-  if (isIdOf(image.id, nameOrId)) {
-    const names = context.records.namesOf(image.id);
-    if (isOneName(names)) {
+  if (target.by === "name") {
+    untagByName(context, image, nameOrId, options.force, rows);
+    isQuiet = true;
+  } else {
+    const names = namesOf(records, target);
+    if (isOneName(names) || (target.by === "index" && options.force)) {
       const conflict = conflictOf(context, image, { ...options, ignoreNames: true });
       if (conflict !== undefined) throw conflict.error;
       for (const name of names) untag(context, image, name, rows);
+    } else if (names.length > 0 && target.by === "index") {
+      throw conflict(image, "must be forced", "image is referenced in multiple repositories", false).error;
     }
-  } else {
-    untagByName(context, image, nameOrId, options.force, rows);
-    if (context.records.namesOf(image.id).length > 0) return rows;
-    isQuiet = true;
   }
-  await deleteImage(context, image, rows, { ...options, isQuiet });
+  if (target.by === "id" && options.force && isHeld(records, image)) {
+    const inUse = conflictOf(context, image, { force: true, ignoreNames: true });
+    if (inUse !== undefined) throw inUse.error;
+    await deletePlatform(context, image, rows);
+    return rows;
+  }
+  const isLeft = target.by !== "id" && records.namesOf(image.id).length > 0;
+  if (!isLeft) await deleteImage(context, image, rows, { ...options, isQuiet });
+  rows.push(...(await dropLooseIndexes(context)));
   return rows;
+}
+
+/** True for an image that has no name, and belongs to an index for its platform. */
+function isHeld(records: ImageRecords, { id }: ImageRecord): boolean {
+  return records.namesOf(id).length === 0 && records.isMember(id);
+}
+
+/** The names that go with what was found: an image's, or those of one index alone. */
+function namesOf(records: ImageRecords, { by, image, index }: Target): ImageName[] {
+  return by === "index" && index !== undefined ? records.namesOfIndex(index) : records.namesOf(image.id);
+}
+
+/**
+ * Removes what is here of an index for some platforms: the index keeps its names and its other images. Of an image that
+ * stands alone, and of the last that is left of an index, all goes.
+ */
+export async function removePlatforms(
+  context: ImageContext,
+  nameOrId: string,
+  platforms: readonly Platform[],
+  options: RemoveOptions,
+): Promise<ImageDeleteRow[]> {
+  const { records } = context;
+  const target = findTarget(records, nameOrId);
+  const { image, index } = target;
+  if (index === undefined) {
+    for (const platform of platforms) requirePlatform(image, nameOrId, platform);
+    return removeImage(context, nameOrId, options);
+  }
+  const chosen = [...new Set(platforms.map((platform) => imageFor(records, target, nameOrId, platform)))];
+  if (chosen.length === imagesOf(index).length) return removeImage(context, nameOrId, options);
+  if (!options.force) {
+    throw new GantryError(
+      "invalid",
+      "Content will be removed from all images referencing this variant. Use --force to force delete.",
+    );
+  }
+  for (const one of chosen) {
+    const inUse = conflictOf(context, one, { force: true, ignoreNames: true });
+    if (inUse !== undefined) throw inUse.error;
+  }
+  const rows: ImageDeleteRow[] = [];
+  for (const one of chosen) await deletePlatform(context, one, rows);
+  rows.push(...(await dropLooseIndexes(context)));
+  return rows;
+}
+
+/** One that has a name of its own, too, stays under that. */
+async function deletePlatform(context: ImageContext, image: ImageRecord, rows: ImageDeleteRow[]): Promise<void> {
+  const { records } = context;
+  const indexes = records.indexes.having(image.id);
+  for (const { entries } of indexes) {
+    for (const entry of entries) if (entry.image === image.id) rows.push({ Deleted: entry.descriptor.digest });
+  }
+  const own = records.namesOf(image.id).filter(({ reference }) => records.indexNamed(reference) === undefined);
+  if (own.length > 0) records.leaveIndexes(image.id);
+  else await forget(context, image);
+  failpoint("images.remove.recorded");
+  await sweep(context, own.length > 0 ? [] : [image], indexes);
 }
 
 function untagByName(
@@ -50,7 +126,7 @@ function untagByName(
   rows: ImageDeleteRow[],
 ): void {
   const { records } = context;
-  const [use] = context.inUse().get(image.id) ?? [];
+  const [use] = usesOf(context, image);
   if (!force && use !== undefined && isOneName(records.namesOf(image.id))) {
     throw new GantryError(
       "conflict",
@@ -92,15 +168,73 @@ async function deleteImage(
   }
   const parent = image.parent === undefined ? undefined : records.get(image.parent);
   for (const name of records.namesOf(image.id)) untag(context, image, name, rows);
-  records.remove(image.id);
-  await context.underWay.drop(image);
-  publishImageEvent(context.events, "delete", image, image.id);
-  rows.push({ Deleted: image.id });
-  const removed = await sweep(context, [image]);
+  const indexes = records.indexesRunning(image.id);
+  const members = indexes.flatMap((index) => loneMembers(records, index, indexes));
+  for (const index of indexes) records.removeIndex(index);
+  // What another index has of it stays there.
+  const gone = records.indexes.having(image.id).length > 0 ? members : [image, ...members];
+  for (const one of gone) await forget(context, one);
+  failpoint("images.remove.recorded");
+  for (const { id } of gone) rows.push({ Deleted: id });
+  for (const { descriptor } of indexes) rows.push({ Deleted: descriptor.digest });
+  const removed = await sweep(context, gone, indexes);
   for (const chainId of removed) rows.push({ Deleted: chainId });
   if (options.prune && parent !== undefined) {
     await deleteImage(context, parent, rows, { force: false, prune: true, isQuiet: true });
   }
+}
+
+/** Removes an image's record, and tells. */
+async function forget(context: ImageContext, image: ImageRecord): Promise<void> {
+  context.records.remove(image.id);
+  await context.underWay.drop(image);
+  publishImageEvent(context.events, "delete", image, image.id);
+}
+
+/**
+ * Removes indexes that nothing leads to any more: they have no name, and what this machine runs of them has one, or
+ * belongs to another index. Their images stay where somebody uses them. Called where names may have moved.
+ */
+export async function dropLooseIndexes(context: ImageContext): Promise<ImageDeleteRow[]> {
+  const { inUse, records } = context;
+  const loose = records.indexes.all().filter((index) => {
+    if (records.namesOfIndex(index).length > 0) return false;
+    return records.namesOf(index.image).length > 0 || records.isMember(index.image);
+  });
+  if (loose.length === 0) return [];
+  const uses = inUse();
+  const rows: ImageDeleteRow[] = [];
+  const gone: ImageRecord[] = [];
+  for (const index of loose) {
+    const members = loneMembers(records, index, [index]).filter(({ id }) => !uses.has(id));
+    records.removeIndex(index);
+    for (const member of members) await forget(context, member);
+    gone.push(...members);
+    rows.push(...members.map(({ id }) => ({ Deleted: id })), { Deleted: index.descriptor.digest });
+  }
+  for (const chainId of await sweep(context, gone, loose)) rows.push({ Deleted: chainId });
+  return rows;
+}
+
+/** Images that only these indexes lead to, beside the one that this machine runs. */
+function loneMembers(records: ImageRecords, index: IndexRecord, going: readonly IndexRecord[]): ImageRecord[] {
+  const digests = new Set(going.map(({ descriptor }) => descriptor.digest));
+  return imagesOf(index).flatMap((id) => {
+    if (id === index.image || records.namesOf(id).length > 0) return [];
+    const isElsewhere = records.indexes.having(id).some(({ descriptor }) => !digests.has(descriptor.digest));
+    return isElsewhere ? [] : (records.get(id) ?? []);
+  });
+}
+
+/** Containers of an image, and of those that would go with it. */
+function usesOf({ inUse, records }: ImageContext, image: ImageRecord): ImageUse[] {
+  const all = inUse();
+  const indexes = records.indexesRunning(image.id);
+  const ids = new Set([
+    image.id,
+    ...indexes.flatMap((index) => loneMembers(records, index, indexes).map(({ id }) => id)),
+  ]);
+  return [...ids].flatMap((id) => all.get(id) ?? []);
 }
 
 interface Conflict {
@@ -113,7 +247,7 @@ function conflictOf(
   image: ImageRecord,
   options: { readonly force: boolean; readonly ignoreNames: boolean },
 ): Conflict | undefined {
-  const uses: readonly ImageUse[] = context.inUse().get(image.id) ?? [];
+  const uses = usesOf(context, image);
   const running = uses.find((use) => use.running);
   if (context.records.childrenOf(image.id).length > 0) {
     return conflict(image, "cannot be forced", "image has dependent child images", false);
@@ -128,6 +262,11 @@ function conflictOf(
     return conflict(image, "cannot be forced", why, true);
   }
   if (options.force) return undefined;
+  const [holder] = context.records.indexes.having(image.id);
+  if (holder !== undefined && isHeld(context.records, image)) {
+    const why = `image is that of ${shortId(holder.descriptor.digest)} for ${formatPlatform(image.config)}`;
+    return conflict(image, "must be forced", why, false);
+  }
   if (!options.ignoreNames && context.records.namesOf(image.id).length > 0) {
     return conflict(image, "must be forced", "image is referenced in multiple repositories", false);
   }

@@ -1,17 +1,58 @@
 import { GantryError } from "../base/errors.ts";
 import { isDigest } from "../oci/digest.ts";
-import { familiarString, isIdentifier, parseNormalized, type Reference, tagNameOnly } from "../oci/reference.ts";
+import type { Platform } from "../oci/image.ts";
+import { choosePlatform, formatPlatform } from "../oci/platform.ts";
+import { familiarString, isIdentifier, parseNormalized, tagNameOnly } from "../oci/reference.ts";
+import { type IndexRecord, imagesOf } from "./index-record.ts";
+import { requirePlatform } from "./platform.ts";
 import type { ImageRecord, ImageRecords } from "./record.ts";
 
+/** What a name, an id or a digest means. */
+export interface Target {
+  /** The image that this machine runs of it. */
+  readonly image: ImageRecord;
+  /** Where it means an index: that. */
+  readonly index: IndexRecord | undefined;
+  /** By what it was found: also by the beginning of an id, or of an index's digest. */
+  readonly by: "name" | "id" | "index";
+}
+
 /**
- * Finds the image of a name, id, or unique prefix of an id, in Docker's order: a name wins over an id's prefix.
- * Throws `not-found` with "No such image: …", and `invalid` for what is neither.
+ * Finds what a name, an id, an index's digest, or a unique prefix of either means, in Docker's order: a name wins over
+ * a prefix. Throws `not-found` with "No such image: …", and `invalid` for what is neither.
  */
-export function findImage(records: ImageRecords, nameOrId: string): ImageRecord {
+export function findTarget(records: ImageRecords, nameOrId: string): Target {
   const id = fullId(nameOrId);
-  if (id !== undefined) return records.get(id) ?? refuse(nameOrId);
-  const reference = parseNormalized(nameOrId);
-  return records.named(tagNameOnly(reference)) ?? byPrefix(records, nameOrId) ?? refuse(missingName(reference));
+  if (id !== undefined) return byId(records, id) ?? refuse(nameOrId);
+  const reference = tagNameOnly(parseNormalized(nameOrId));
+  const image = records.named(reference);
+  if (image !== undefined) return { image, index: records.indexNamed(reference), by: "name" };
+  return byPrefix(records, nameOrId) ?? refuse(familiarString(reference));
+}
+
+/** The image that this machine runs of what `findTarget` finds. */
+export function findImage(records: ImageRecords, nameOrId: string): ImageRecord {
+  return findTarget(records, nameOrId).image;
+}
+
+/** The image of a target for a platform. Throws `not-found` in Docker's words where it is not here. */
+export function imageFor(records: ImageRecords, { image, index }: Target, name: string, wanted: Platform): ImageRecord {
+  if (index === undefined) {
+    requirePlatform(image, name, wanted);
+    return image;
+  }
+  const found = suitableImage(records, index, wanted);
+  if (found !== undefined) return found;
+  throw new GantryError(
+    "not-found",
+    `image with reference ${name} was found but does not provide the specified platform (${formatPlatform(wanted)})`,
+  );
+}
+
+/** Of the images that are here of an index the one that suits a platform best. */
+export function suitableImage(records: ImageRecords, index: IndexRecord, wanted: Platform): ImageRecord | undefined {
+  const images = imagesOf(index).flatMap((id) => records.get(id) ?? []);
+  return choosePlatform(images, wanted, ({ config }) => config);
 }
 
 /** True if the text is an id of this image, or the beginning of one. */
@@ -29,15 +70,20 @@ function fullId(text: string): string | undefined {
   return isDigest(text) ? text : undefined;
 }
 
-function byPrefix(records: ImageRecords, text: string): ImageRecord | undefined {
-  const prefix = text.replace(/^sha256:/, "");
-  if (!/^[a-f0-9]{1,64}$/.test(prefix)) return undefined;
-  const found = records.all().filter((image) => isIdOf(image.id, prefix));
-  return found.length === 1 ? found[0] : undefined;
+function byId(records: ImageRecords, id: string): Target | undefined {
+  const image = records.get(id);
+  if (image !== undefined) return { image, index: records.indexOf(id), by: "id" };
+  const index = records.indexes.get(id);
+  const own = index === undefined ? undefined : records.get(index.image);
+  return own === undefined ? undefined : { image: own, index, by: "index" };
 }
 
-function missingName(reference: Reference): string {
-  return familiarString(tagNameOnly(reference));
+function byPrefix(records: ImageRecords, text: string): Target | undefined {
+  const prefix = text.replace(/^sha256:/, "");
+  if (!/^[a-f0-9]{1,64}$/.test(prefix)) return undefined;
+  const ids = [...records.ids(), ...records.indexes.all().map(({ descriptor }) => descriptor.digest)];
+  const [found, ...more] = ids.filter((id) => isIdOf(id, prefix));
+  return found === undefined || more.length > 0 ? undefined : byId(records, found);
 }
 
 function refuse(name: string): never {

@@ -10,14 +10,17 @@ import {
 } from "../oci/reference.ts";
 import { type TarOutput, writeTar } from "../oci/tar/writer.ts";
 import { publishImageEvent } from "./event.ts";
-import { requirePlatform } from "./platform.ts";
+import { type IndexRecord, imagesOf } from "./index-record.ts";
+import { descriptorOf } from "./manifests.ts";
 import type { ImageContext } from "./ports.ts";
 import type { ImageRecord } from "./record.ts";
-import { findImage, isIdOf } from "./resolve.ts";
+import { findTarget, imageFor, type Target } from "./resolve.ts";
 import { sweepThings } from "./sweep.ts";
 
 interface SavedImage {
   readonly image: ImageRecord;
+  /** Where the names mean an index: that, with all of it that is here. */
+  readonly index: IndexRecord | undefined;
   /** With tags. */
   readonly names: readonly Reference[];
 }
@@ -31,15 +34,11 @@ export function saveImages(
   names: readonly string[],
   options: { readonly platform?: Platform | undefined } = {},
 ): AsyncIterable<Uint8Array> {
-  const images = chooseImages(context, names);
-  if (options.platform !== undefined) {
-    for (const { image } of images) requirePlatform(image, image.id, options.platform);
-  }
-  return write(context, images);
+  return write(context, chooseImages(context, names, options.platform));
 }
 
 async function* write(context: ImageContext, images: readonly SavedImage[]): AsyncGenerator<Uint8Array> {
-  for (const { image } of images) await context.underWay.whole(image.id, "save");
+  for (const id of images.flatMap(idsOf)) await context.underWay.whole(id, "save");
   // While an operation is open no blob is removed, even if its image is.
   const scope = await context.claims.open();
   try {
@@ -54,48 +53,71 @@ async function* write(context: ImageContext, images: readonly SavedImage[]): Asy
   for (const { image } of images) publishImageEvent(context.events, "save", image, image.id);
 }
 
-function chooseImages(context: ImageContext, names: readonly string[]): SavedImage[] {
-  const chosen = new Map<string, { image: ImageRecord; names: Map<string, Reference> }>();
-  const add = (image: ImageRecord, name?: Reference): void => {
-    const entry = chosen.get(image.id) ?? { image, names: new Map() };
+/** With a platform, of an index the image for it alone. */
+function chooseImages(
+  context: ImageContext,
+  names: readonly string[],
+  platform: Platform | undefined,
+): readonly SavedImage[] {
+  const { records } = context;
+  const chosen = new Map<string, Omit<SavedImage, "names"> & { names: Map<string, Reference> }>();
+  const add = (target: Target, text: string, name?: Reference): void => {
+    const image = platform === undefined ? target.image : imageFor(records, target, text, platform);
+    const index = platform === undefined ? target.index : undefined;
+    const key = index?.descriptor.digest ?? image.id;
+    const entry = chosen.get(key) ?? { image, index, names: new Map() };
     if (name?.tag !== undefined && name.digest === undefined) entry.names.set(formatReference(name), name);
-    chosen.set(image.id, entry);
+    chosen.set(key, entry);
   };
   for (const text of names) {
     const all = repositoryTags(context, text);
-    for (const [image, name] of all) add(image, name);
+    for (const [target, name] of all) add(target, text, name);
     if (all.length > 0) continue;
-    const image = findImage(context.records, text);
-    if (isIdOf(image.id, text)) add(image);
-    else add(image, parseNormalized(text));
+    const target = findTarget(records, text);
+    if (target.by === "name") add(target, text, parseNormalized(text));
+    else add(target, text);
   }
-  const sorted = [...chosen.values()].sort((one, other) => (one.image.id < other.image.id ? -1 : 1));
-  return sorted.map((entry) => ({
-    image: entry.image,
-    names: [...entry.names].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, name]) => name),
+  const sorted = [...chosen].sort(([one], [other]) => (one < other ? -1 : 1));
+  return sorted.map(([, { image, index, names: own }]) => ({
+    image,
+    index,
+    names: [...own].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, name]) => name),
   }));
 }
 
 /** A bare name saves all of its repository's tags. */
-function repositoryTags(context: ImageContext, text: string): [ImageRecord, Reference][] {
+function repositoryTags({ records }: ImageContext, text: string): [Target, Reference][] {
   if (/^sha256:[a-f0-9]+$/.test(text) || /^[a-f0-9]{64}$/.test(text)) return [];
   const wanted = parseNormalized(text);
   if (wanted.tag !== undefined || wanted.digest !== undefined) return [];
-  return context.records.all().flatMap((image) =>
-    context.records
-      .namesOf(image.id)
-      .filter(({ reference }) => repositoryOf(reference) === repositoryOf(wanted))
-      .map(({ reference }): [ImageRecord, Reference] => [image, reference]),
-  );
+  return records.namesIn(repositoryOf(wanted)).flatMap(({ reference }): [Target, Reference][] => {
+    const image = records.named(reference);
+    return image === undefined ? [] : [[{ image, index: records.indexNamed(reference), by: "name" }, reference]];
+  });
+}
+
+function idsOf({ image, index }: SavedImage): string[] {
+  return index === undefined ? [image.id] : imagesOf(index);
+}
+
+/** The layers of what a name means on this machine, as the archive has them. */
+function layersOf({ image, index }: SavedImage): readonly Descriptor[] {
+  const entry = index?.entries.find((one) => one.image === image.id && one.blobs !== undefined);
+  return entry?.blobs?.slice(1) ?? image.layers.map(({ blob }) => blob);
+}
+
+/** What the archive has of an image or an index. */
+function blobsOf(saved: SavedImage): Descriptor[] {
+  const { image, index } = saved;
+  const config = { mediaType: MEDIA_TYPE.ociConfig, digest: image.id, size: image.configSize };
+  const own = [config, ...layersOf(saved)];
+  if (index === undefined) return [...own, image.manifest];
+  const entries = index.entries.flatMap(({ blobs, descriptor }) => (blobs === undefined ? [] : [descriptor, ...blobs]));
+  return [...own, index.descriptor, ...index.inner, ...entries];
 }
 
 async function* members(context: ImageContext, images: readonly SavedImage[]): AsyncGenerator<TarOutput> {
-  const blobs = new Map<string, number>();
-  for (const { image } of images) {
-    blobs.set(image.id, image.configSize);
-    blobs.set(image.manifest.digest, image.manifest.size);
-    for (const { blob } of image.layers) blobs.set(blob.digest, blob.size);
-  }
+  const blobs = new Map(images.flatMap(blobsOf).map(({ digest, size }) => [digest, size]));
   yield { entry: { name: "blobs", type: "directory" } };
   yield { entry: { name: "blobs/sha256", type: "directory" } };
   for (const digest of [...blobs.keys()].sort()) {
@@ -118,12 +140,8 @@ async function* blobOf(context: ImageContext, digest: string): AsyncGenerator<Ui
 }
 
 function indexOf(images: readonly SavedImage[]): unknown {
-  const manifests = images.flatMap(({ image, names }): Descriptor[] => {
-    const { architecture, os, variant } = image.config;
-    const descriptor: Descriptor = {
-      ...describeManifest(image),
-      platform: { architecture, os, ...(variant !== undefined && { variant }) },
-    };
+  const manifests = images.flatMap(({ image, index, names }): Descriptor[] => {
+    const descriptor = descriptorOf(image, index);
     if (names.length === 0) return [descriptor];
     return names.map((name) => ({
       ...descriptor,
@@ -136,23 +154,19 @@ function indexOf(images: readonly SavedImage[]): unknown {
   return { schemaVersion: 2, mediaType: MEDIA_TYPE.ociIndex, manifests };
 }
 
-function describeManifest(image: ImageRecord): Descriptor {
-  const { mediaType, digest, size } = image.manifest;
-  return { mediaType, digest, size };
-}
-
-function dockerManifest({ image, names }: SavedImage): unknown {
+function dockerManifest(saved: SavedImage): unknown {
   return {
-    Config: pathOf(image.id),
-    RepoTags: names.map(familiarString),
-    Layers: image.layers.map(({ blob }) => pathOf(blob.digest)),
+    Config: pathOf(saved.image.id),
+    RepoTags: saved.names.map(familiarString),
+    Layers: layersOf(saved).map(({ digest }) => pathOf(digest)),
   };
 }
 
 function repositoriesOf(images: readonly SavedImage[]): Record<string, Record<string, string>> {
   const repositories: Record<string, Record<string, string>> = {};
-  for (const { image, names } of images) {
-    const top = image.layers.at(-1)?.blob.digest.slice("sha256:".length) ?? "";
+  for (const saved of images) {
+    const { names } = saved;
+    const top = layersOf(saved).at(-1)?.digest.slice("sha256:".length) ?? "";
     for (const name of names) {
       const familiar = familiarName(name);
       repositories[familiar] = { ...repositories[familiar], [name.tag ?? ""]: top };

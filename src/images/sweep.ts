@@ -1,5 +1,6 @@
 import { isKind } from "../base/errors.ts";
 import type { ClaimScope } from "./claims.ts";
+import { contentOf, type IndexRecord } from "./index-record.ts";
 import type { ImageContext } from "./ports.ts";
 import type { LayerRecord } from "./record.ts";
 
@@ -11,17 +12,21 @@ export interface Remains {
 }
 
 /**
- * Removes the snapshots and blobs of images that have no record any more, unless another image, an operation under
- * way or a container's snapshot needs them. Resolves with the chain ids that went, topmost first.
+ * Removes the snapshots and blobs of images and indexes that have no record any more, unless another image, an operation
+ * under way or a container's snapshot needs them. Resolves with the chain ids that went, topmost first.
  */
-export async function sweep(context: ImageContext, images: readonly Remains[]): Promise<string[]> {
+export async function sweep(
+  context: ImageContext,
+  images: readonly Remains[],
+  indexes: readonly IndexRecord[] = [],
+): Promise<string[]> {
   const chains = images.flatMap((image) => image.layers.map(({ chainId }) => chainId).reverse());
   const blobs = images.flatMap((image) => [
     image.id,
     image.manifest.digest,
     ...image.layers.map(({ blob }) => blob.digest),
   ]);
-  return sweepThings(context, chains, blobs);
+  return sweepThings(context, chains, [...blobs, ...indexes.flatMap((index) => [...contentOf(index)])]);
 }
 
 /**

@@ -305,7 +305,7 @@ export class UnderWayPulls implements RestPulls {
         throwIfAborted(signal);
         if (records.underWay(image.id) === undefined) throw cancelled();
         failpoint("images.lazy.fetched");
-        records.add([image], [], () => leases.erase(manifest.digest));
+        records.add([image], [], { also: () => leases.erase(manifest.digest) });
         failpoint("images.lazy.recorded");
         leases.drop(manifest.digest);
       }),

@@ -104,20 +104,20 @@ export class BaseImages implements CacheHolder {
 
   /** Only what is for the platform, unless nobody asked for one: then what is here is what is meant. */
   #local(request: BuildRequest, text: string, platform: Platform): ResolvedBase | undefined {
-    const found = this.#find(text);
-    if (found === undefined) return undefined;
     const isAsked = request.platforms.length > 0 || formatPlatform(platform) !== formatPlatform(hostPlatform());
+    const found = this.#find(text, isAsked ? platform : undefined);
+    if (found === undefined) return undefined;
     if (isAsked && !suitablePlatforms(platform).includes(formatPlatform(found.config))) return undefined;
     return { id: found.id, config: found.config, reference: text };
   }
 
-  #find(text: string): ResolvedImage | undefined {
+  #find(text: string, platform: Platform | undefined): ResolvedImage | undefined {
     const { images } = this.#ports;
     // A short id reads as the name of an image of Docker Hub's.
     const hex = /^docker\.io\/library\/([0-9a-f]{4,64}):latest$/.exec(text)?.[1];
     for (const name of hex === undefined ? [text] : [text, hex]) {
       try {
-        return images.resolve(name);
+        return images.resolve(name, { platform });
       } catch (error) {
         if (!isKind(error, "not-found")) throw error;
       }
@@ -142,7 +142,7 @@ export class BaseImages implements CacheHolder {
       tellPull(message, tell);
     };
     await images.pull(name, options, { signal, onProgress });
-    const { id, config } = images.resolve(name);
+    const { id, config } = images.resolve(name, { platform });
     return { id, config, reference: digest === undefined ? formatReference(reference) : withDigest(reference, digest) };
   }
 
