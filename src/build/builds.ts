@@ -37,6 +37,8 @@ interface UnderWay {
   readonly done: Promise<unknown>;
 }
 
+const NO_RECORDING: ReturnType<History["begin"]> = { add: () => {}, end: () => {} };
+
 /** The builds of one engine: from a request to its results. */
 export class Builds implements Builder {
   readonly #ports: BuildsPorts;
@@ -54,7 +56,8 @@ export class Builds implements Builder {
     const { history, results, upkeep } = this.#ports;
     results.check(request);
     if (this.#underWay.has(request.id)) throw new GantryError("conflict", `a build ${request.id} is under way`);
-    const recording = history.begin(describeRequest(request));
+    // A question isn't a build: it makes nothing.
+    const recording = request.call === "build" ? history.begin(describeRequest(request)) : NO_RECORDING;
     const controller = new AbortController();
     const stop = () => controller.abort();
     options.signal.addEventListener("abort", stop, { once: true });

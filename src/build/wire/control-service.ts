@@ -19,12 +19,13 @@ import {
 import { create, timestampFromMs } from "../../buildkit/message.ts";
 import type { GrpcServer, ServerCall } from "../../grpc/server.ts";
 import type { Platform } from "../../oci/image.ts";
-import type { Builder, CacheUsage } from "../builder.ts";
+import type { Builder, BuildResult, CacheUsage } from "../builder.ts";
 import type { BuildEvent } from "../progress.ts";
 import { answerOf, type FrontendRequest, GatewayBuild, type GatewayPorts } from "./gateway-build.ts";
 import type { HistoryDocuments } from "./history-documents.ts";
 import { listen } from "./history-listening.ts";
 import { Job, type Jobs } from "./jobs.ts";
+import { isOwnClient } from "./options.ts";
 import type { Named } from "./request.ts";
 import type { Solves, Spec } from "./solves.ts";
 import { statusMessages } from "./status-message.ts";
@@ -112,22 +113,30 @@ async function solve({ jobs, solves }: ControlPorts, request: SolveRequest, sign
   jobs.start(job);
   try {
     const { gateway } = job;
+    const handed = gateway === undefined ? undefined : await untilAborted(gateway.returned, signal);
+    const options = gateway === undefined ? request.FrontendAttrs : (handed?.asked.options ?? {});
     const result =
       gateway === undefined
         ? await solves.run({
-            ...{ ...base, frontend: request.Frontend, options: request.FrontendAttrs, inputs: new Map() },
+            ...{ ...base, frontend: request.Frontend, options, inputs: new Map() },
             ...{ exporters, job, signal },
           })
-        : await (await untilAborted(gateway.returned, signal))?.finish();
+        : await handed?.finish();
     // Nothing to build, or a question that was answered on the way.
     if (result === undefined) return create(SolveResponseSchema);
     return create(SolveResponseSchema, {
-      ExporterResponse: { ...Object.fromEntries(result.metadata), ...answerOf(result) },
+      ExporterResponse: { ...metadataFor(result, isOwnClient(options)), ...answerOf(result) },
     });
   } finally {
     job.gateway?.[Symbol.dispose]();
     jobs.end(job);
   }
+}
+
+/** Clients of BuildKit's take the provenance from the history, as much of it as they were asked for. */
+function metadataFor(result: BuildResult, isOwn: boolean): Record<string, string> {
+  const rows = [...result.metadata].filter(([name]) => isOwn || !name.startsWith("buildx.build.provenance"));
+  return Object.fromEntries(rows);
 }
 
 /** What a client asks for while its build runs, with all that it had said before. */

@@ -78,6 +78,11 @@ export function readOptions(options: FrontendOptions): BuildParts {
   };
 }
 
+/** Whether they come from Gantry's own client, which says what others can't. */
+export function isOwnClient(options: FrontendOptions): boolean {
+  return Object.keys(options).some((name) => name.startsWith("gantry:"));
+}
+
 /** Names and values of the options that begin with `prefix`. */
 export function prefixed(options: FrontendOptions, prefix: string): [string, string][] {
   return Object.entries(options)
@@ -148,8 +153,7 @@ function readNetwork(options: FrontendOptions): string {
   const mode = options["force-network-mode"] ?? "";
   if (mode === "" || mode === "sandbox" || mode === "default") return "default";
   if (mode === "none" || mode === "host") return mode;
-  const isOwn = Object.keys(options).some((name) => name.startsWith("gantry:"));
-  if (isOwn && /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(mode)) return mode;
+  if (isOwnClient(options) && /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(mode)) return mode;
   throw new GantryError("invalid", `invalid netmode ${mode}`);
 }
 

@@ -4,7 +4,7 @@ import type { BuildOutput, BuildRequest, CacheReference, ContextSource } from ".
 import { parseGitUrl } from "../git-url.ts";
 import type { BuildInput } from "../made.ts";
 import type { ClientSession } from "./client-session.ts";
-import { type FrontendOptions, prefixed, readOptions } from "./options.ts";
+import { type FrontendOptions, isOwnClient, prefixed, readOptions } from "./options.ts";
 import { SharedSession } from "./shared-session.ts";
 
 /** What a client asks for, whichever of BuildKit's ways it took. */
@@ -53,7 +53,6 @@ export function buildRequest(asked: Asked): BuildRequest {
   refuseFrontend(asked);
   const session = sessionOf(asked);
   const parts = readOptions(options);
-  const isGantry = Object.keys(options).some((name) => name.startsWith("gantry:"));
   return {
     id: asked.id,
     session,
@@ -68,7 +67,7 @@ export function buildRequest(asked: Asked): BuildRequest {
     credentialsOf:
       asked.credentialsOf ??
       (async (registry) => (session === undefined ? ANONYMOUS : session.credentials(registry, asked.signal))),
-    origin: isGantry ? "gantry" : asked.origin,
+    origin: isOwnClient(options) ? "gantry" : asked.origin,
   };
 }
 
