@@ -61,6 +61,28 @@ export function remoteHost(remote: string): RemoteHost {
   return { scheme: "ssh", host, hostname: bare(host) };
 }
 
+/** Who uses a remote, as its address says. */
+export interface GitUser {
+  readonly name: string;
+  readonly password: string;
+}
+
+/**
+ * An address as it may stand in a command line, which anybody on the machine can read: of one of the web without its
+ * user, who is told apart; of others without a password, which no protocol but the web's has a use for.
+ */
+export function withoutUser(remote: string): { readonly remote: string; readonly user: GitUser | undefined } {
+  if (!URL.canParse(remote)) return { remote, user: undefined };
+  const url = new URL(remote);
+  if (url.username === "" && url.password === "") return { remote, user: undefined };
+  const isWeb = url.protocol === "http:" || url.protocol === "https:";
+  const user = { name: decoded(url.username), password: decoded(url.password) };
+  const plain = remote.replace(/^([A-Za-z][A-Za-z0-9+.-]*:\/\/)([^/]*)@/, (_, scheme: string, login: string) =>
+    isWeb ? scheme : `${scheme}${login.replace(/:.*$/s, "")}@`,
+  );
+  return { remote: plain, user: isWeb ? user : undefined };
+}
+
 /** Without who uses it. */
 export function shownRemote(remote: string): string {
   return remote.replace(/^([a-z]+:\/\/)[^/@]*@/i, "$1").replace(/[?#].*$/s, "");
@@ -97,6 +119,14 @@ function hasControls(text: string): boolean {
     if (code < 0x20 || code === 0x7f) return true;
   }
   return false;
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 function bare(hostname: string): string {

@@ -337,3 +337,58 @@ test("a context's repository is read as Docker's clients write it", () => {
     assert.deepEqual(gitContext(text), { kind: "git", ref: "", subdir: "", keepGitDir: false, ...wanted }, text);
   }
 });
+
+test("who an address says uses it is told to its server, and is in no command line", { skip: SKIP }, async () => {
+  const password = "p@ss/w:rd%";
+  const login = `jo%65:${encodeURIComponent(password)}`;
+  const wanted = `Basic ${Buffer.from(`joe:${password}`).toString("base64")}`;
+  const lines: string[] = [];
+  server.instead = (request, response) => {
+    lines.push(...commandLines());
+    if (request.headers.authorization === wanted) return false;
+    response.writeHead(401, { "WWW-Authenticate": 'Basic realm="here"' }).end();
+    return true;
+  };
+  const remote = `${server.url.replace("//", `//${login}@`)}/app.git`;
+  await using root = await checkout({ remote });
+  assert.equal(readFileSync(join(root.folder!, "sub/deep/a"), "utf8"), "second\n");
+  assert.ok(lines.some((line) => line.includes("ls-remote")) && lines.some((line) => line.includes("fetch")));
+  for (const secret of [password, encodeURIComponent(password), wanted.slice(6)])
+    assert.ok(!lines.some((line) => line.includes(secret)));
+  const wrong = resolve({ remote: remote.replace("jo%65", "eve") });
+  await assert.rejects(wrong, (error: Error) => {
+    assert.match(error.message, /Authentication failed|could not read/);
+    assert.ok(!error.message.includes(password) && !error.message.includes(encodeURIComponent(password)));
+    return true;
+  });
+});
+
+test("who an address says uses it is not told to another server", { skip: SKIP }, async () => {
+  await using other = await GitServer.start(repositories);
+  const told: (string | undefined)[] = [];
+  other.instead = (request, response) => {
+    told.push(request.headers.authorization);
+    response.writeHead(401, { "WWW-Authenticate": 'Basic realm="there"' }).end();
+    return true;
+  };
+  server.instead = (request, response) => {
+    response.writeHead(302, { Location: `${other.url}${request.url}` }).end();
+    return true;
+  };
+  await assert.rejects(resolve({ remote: `${server.url.replace("//", "//joe:secret@")}/app.git` }));
+  assert.ok(told.length > 0);
+  assert.deepEqual([...new Set(told)], [undefined]);
+});
+
+/** Of this process's children and theirs, as everybody may read them. */
+function commandLines(): string[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        return [readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ")];
+      } catch {
+        return [];
+      }
+    });
+}
