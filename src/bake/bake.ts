@@ -21,6 +21,8 @@ export interface BakeSurroundings {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** `linux/amd64`: what BAKE_LOCAL_PLATFORM says. */
   readonly localPlatform: string;
+  /** What BAKE_CMD_CONTEXT says; by default where the command runs. */
+  readonly commandContext?: string;
 }
 
 export interface BakeOptions extends BakeSurroundings {
@@ -43,9 +45,12 @@ export const DEFAULT_FILES: readonly string[] = [
 ];
 
 /** What there is to build. Throws invalid (an `HclError` names the place). */
-export function readDefinition(files: readonly BakeFile[], { env, localPlatform }: BakeSurroundings): Definition {
+export function readDefinition(
+  files: readonly BakeFile[],
+  { env, localPlatform, commandContext = "cwd://" }: BakeSurroundings,
+): Definition {
   const builtin = new Map([
-    ["BAKE_CMD_CONTEXT", "cwd://"],
+    ["BAKE_CMD_CONTEXT", commandContext],
     ["BAKE_LOCAL_PLATFORM", localPlatform],
   ]);
   const bodies = files.map((file) => bodyOf(file, env));
@@ -69,11 +74,18 @@ function bodyOf(file: BakeFile, env: Readonly<Record<string, string | undefined>
   return parseHcl(file);
 }
 
-/** As `--print` shows it: JSON that is a Bake file again. */
-export function showBake({ groups, targets }: Bake): string {
+/** As `--print` shows it: JSON that is a Bake file again. `remote` is where the definition came from. */
+export function showBake({ groups, targets }: Bake, remote?: string): string {
   const shown = {
     group: sorted(groups),
-    target: sorted(new Map([...targets].map(([name, { target }]) => [name, shownTarget(target)]))),
+    target: sorted(
+      new Map(
+        [...targets].map(([name, { target }]) => [
+          name,
+          shownTarget(remote !== undefined && target.context === "." ? { ...target, context: remote } : target),
+        ]),
+      ),
+    ),
   };
   return `${JSON.stringify(shown, undefined, 2)}\n`;
 }

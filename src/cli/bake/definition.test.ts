@@ -4,11 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { type BakeAnswer, type BakeCase, bakeCases, layOut, recordedAnswers } from "../../../test/bakefiles.ts";
-import { showBake } from "../../bake/bake.ts";
+import { readBake, showBake } from "../../bake/bake.ts";
 import { messageOf } from "../../base/errors.ts";
 import { parseFlags } from "../flags/parse.ts";
 import { textFlag } from "../flags/spec.ts";
-import { DEFINITION_FLAGS, definedBake } from "./definition.ts";
+import { bakeOptions, DEFINITION_FLAGS } from "./definition.ts";
+import { namedFiles, readBakeFiles } from "./files.ts";
 import { listed } from "./listing.ts";
 
 /** Where buildx says something else, and why that is meant. */
@@ -94,8 +95,9 @@ describe("definitions, as buildx understands them", () => {
 function answer({ args, env }: BakeCase): BakeAnswer {
   try {
     const flags = parseFlags([...DEFINITION_FLAGS, textFlag("list", "")], args);
-    if (flags.changed("list")) return { printed: jsonOf(listed(flags, env)) };
-    return { printed: jsonOf(showBake(definedBake(flags, flags.args, env))) };
+    const files = readBakeFiles(namedFiles(flags.list("file"), env));
+    if (flags.changed("list")) return { printed: jsonOf(listed(flags, files, env)) };
+    return { printed: jsonOf(showBake(readBake(files, bakeOptions(flags, flags.args, env)))) };
   } catch (error) {
     return { error: messageOf(error) };
   }

@@ -1,8 +1,9 @@
-import { type Bake, readBake } from "../../bake/bake.ts";
+import type { BakeOptions } from "../../bake/bake.ts";
 import { parseBool } from "../../base/parse-bool.ts";
+import { callOf } from "../build/call.ts";
 import type { ParsedFlags } from "../flags/parse.ts";
 import { boolFlag, type FlagSpec, listFlag, textFlag } from "../flags/spec.ts";
-import { bakeSurroundings, namedFiles, readBakeFiles } from "./files.ts";
+import { bakeSurroundings } from "./files.ts";
 
 /** Which definitions are read, and what is laid over them. */
 export const DEFINITION_FLAGS: readonly FlagSpec[] = [
@@ -17,14 +18,19 @@ export const DEFINITION_FLAGS: readonly FlagSpec[] = [
   listFlag("var", "Set a variable value (name=value)"),
 ];
 
-/** Reads the definitions and says what is to be built of them. */
-export function definedBake(flags: ParsedFlags, names: readonly string[], env: NodeJS.ProcessEnv): Bake {
-  const surroundings = surroundingsOf(flags, env);
-  return readBake(readBakeFiles(namedFiles(flags.list("file"), env)), {
-    ...surroundings,
+/** How definitions are read. `context` is what BAKE_CMD_CONTEXT says, by default this folder. */
+export function bakeOptions(
+  flags: ParsedFlags,
+  names: readonly string[],
+  env: NodeJS.ProcessEnv,
+  context?: string,
+): BakeOptions {
+  return {
+    ...surroundingsOf(flags, env),
+    ...(context !== undefined && { commandContext: context }),
     names,
     overrides: [...flags.list("set"), ...shorthands(flags)],
-  });
+  };
 }
 
 /** What a definition may know: `--var` lies over the environment. */
@@ -37,11 +43,11 @@ export function surroundingsOf(flags: ParsedFlags, env: NodeJS.ProcessEnv): Retu
 
 /** Flags that are short for a `--set` of all targets. */
 function shorthands(flags: ParsedFlags): string[] {
-  const call = flags.bool("check") ? "check" : flags.text("call").replace(/^(type|format)=.*$/, "");
+  const call = callOf(flags.bool("check") ? "check" : flags.text("call")).name;
   return [
     ...(flags.bool("push") ? ["*.push=true"] : []),
     ...(flags.bool("load") ? ["*.load=true"] : []),
-    ...(call !== "" && call !== "build" ? [`*.call=${call}`] : []),
+    ...(call !== "build" ? [`*.call=${call}`] : []),
     ...(flags.changed("no-cache") ? [`*.no-cache=${flags.text("no-cache")}`] : []),
     ...(flags.changed("pull") ? [`*.pull=${flags.text("pull")}`] : []),
     ...attestation(flags, "sbom"),

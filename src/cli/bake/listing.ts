@@ -1,16 +1,15 @@
-import { readDefinition } from "../../bake/bake.ts";
+import { type BakeFile, readDefinition } from "../../bake/bake.ts";
 import type { Definition } from "../../bake/definition.ts";
 import { csvFields } from "../../base/csv.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { ParsedFlags } from "../flags/parse.ts";
 import { tabbed } from "../output/tabbed.ts";
 import { surroundingsOf } from "./definition.ts";
-import { namedFiles, readBakeFiles } from "./files.ts";
 
 /** `--list targets|variables`, or `type=…,format=json`: what the definitions have, as text. */
-export function listed(flags: ParsedFlags, env: NodeJS.ProcessEnv): string {
+export function listed(flags: ParsedFlags, files: readonly BakeFile[], env: NodeJS.ProcessEnv): string {
   const { type, format } = wish(flags.text("list"));
-  const definition = readDefinition(readBakeFiles(namedFiles(flags.list("file"), env)), surroundingsOf(flags, env));
+  const definition = readDefinition(files, surroundingsOf(flags, env));
   const rows = type === "targets" ? targetsOf(definition) : variablesOf(definition);
   if (format === "json") return `${JSON.stringify(rows, undefined, 2)}\n`;
   const lines = rows.map((row) =>

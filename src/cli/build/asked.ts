@@ -39,3 +39,41 @@ export interface Asked {
   /** Further options of the frontend: `memory`, `cpuquota`, … */
   readonly limits: ReadonlyMap<string, string>;
 }
+
+/** A build of this folder, of which nothing else is said. */
+export function emptyAsked(): Asked {
+  return {
+    context: ".",
+    file: "",
+    target: "",
+    tags: [],
+    platforms: [],
+    buildArgs: [],
+    labels: [],
+    annotations: [],
+    contexts: [],
+    outputs: [],
+    cacheFrom: [],
+    cacheTo: [],
+    secrets: [],
+    ssh: [],
+    attest: [],
+    hosts: [],
+    ulimits: [],
+    allow: [],
+    noCache: false,
+    noCacheFilter: [],
+    pull: false,
+    push: false,
+    load: false,
+    network: "default",
+    shmSize: 0,
+    cgroupParent: "",
+    call: "build",
+    explain: false,
+    keepFailed: false,
+    squash: false,
+    deny: [],
+    limits: new Map(),
+  };
+}

@@ -4,9 +4,9 @@ import type { ParsedFlags } from "../flags/parse.ts";
 import { boolFlag, bytesFlag, type FlagSpec, intFlag, listFlag, textFlag } from "../flags/spec.ts";
 import { defaultPlatform } from "../run/platform.ts";
 import type { Asked } from "./asked.ts";
-import type { ProgressKind } from "./run.ts";
+import { callOf } from "./call.ts";
+import type { ProgressKind } from "./view.ts";
 
-const CALLS = ["build", "check", "outline", "targets"] as const;
 const PROGRESS: readonly ProgressKind[] = ["auto", "plain", "tty", "rawjson", "quiet", "none"];
 
 function oneOf(known: readonly string[], what: string): (value: string) => string {
@@ -40,9 +40,12 @@ export const BUILD_FLAGS: readonly FlagSpec[] = [
   listFlag("build-context", "Additional build contexts (name=path)"),
   listFlag("cache-from", "External cache sources (user/app:cache, type=local,src=path/to/dir)"),
   listFlag("cache-to", "Cache export destinations (user/app:cache, type=local,dest=path/to/dir)"),
-  textFlag("call", "Set method for evaluating build (check, outline, targets)", {
+  textFlag("call", 'Set method for evaluating build ("check", "outline", "targets")', {
     initial: "build",
-    check: oneOf(CALLS, "call"),
+    check: (value) => {
+      callOf(value);
+      return value;
+    },
   }),
   textFlag("cgroup-parent", "Set the parent cgroup for the RUN instructions during build"),
   boolFlag("check", "Shorthand for --call=check"),
@@ -121,7 +124,7 @@ export function askedByFlags({ flags, args }: Pick<Call, "flags" | "args">): Ask
     network: flags.text("network"),
     shmSize: flags.int("shm-size"),
     cgroupParent: flags.text("cgroup-parent"),
-    call: flags.bool("check") ? "check" : (flags.text("call") as Asked["call"]),
+    call: flags.bool("check") ? "check" : callOf(flags.text("call")).name,
     explain: flags.bool("explain"),
     keepFailed: flags.text("on-failure") === "shell",
     squash: flags.bool("squash"),

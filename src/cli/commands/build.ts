@@ -1,11 +1,13 @@
 import { writeFileSync } from "node:fs";
 import { GantryError } from "../../base/errors.ts";
-import type { Asked } from "../build/asked.ts";
+import { answerText, callOf } from "../build/call.ts";
+import { printExplanations } from "../build/explanations.ts";
 import { toldAsBuild } from "../build/failure.ts";
 import { askedByFlags, BUILD_FLAGS, progressOf } from "../build/flags.ts";
 import { untilInterrupted } from "../build/interrupt.ts";
+import { imageIdOf, metadataOf } from "../build/metadata.ts";
 import { type Input, isRemote } from "../build/request.ts";
-import { BuildFailure, type Built, imageIdOf, metadataOf, printExplanations, runBuild } from "../build/run.ts";
+import { BuildFailure, type Built, runBuild } from "../build/run.ts";
 import { openFailedStep } from "../build/shell.ts";
 import { FolderWatch } from "../build/watch.ts";
 import type { Call, Command } from "../command.ts";
@@ -45,18 +47,15 @@ async function buildOnce(call: Call): Promise<number> {
       },
     }),
   });
-  if (isQuestion) return answer(built, asked.call);
+  if (isQuestion) {
+    const { text, code } = answerText(callOf(flags.bool("check") ? "check" : flags.text("call")), built.response);
+    print(text);
+    return code;
+  }
   writeFiles(call, built);
   if (quiet) printLine(imageIdOf(built));
   if (asked.explain) await printExplanations(call, built.ref);
   return 0;
-}
-
-/** What a question about the Dockerfile was answered. */
-function answer({ response }: Built, call: Asked["call"]): number {
-  const text = response.get("result.txt") ?? "";
-  print(text === "" && call === "check" ? "Check complete, no warnings found.\n" : text);
-  return Number(response.get("result.statuscode") ?? 0);
 }
 
 function writeFiles({ flags }: Call, built: Built): void {
