@@ -86,7 +86,7 @@ test("what is wrong is refused in Docker's words", () => {
     ["CMD [1]", "when using JSON array syntax, arrays must be comprised of strings only"],
     ["EXPOSE", "EXPOSE requires at least one argument"],
     ["EXPOSE 70000", "invalid containerPort: 70000"],
-    ["EXPOSE 80/foo", "invalid proto: foo"],
+    ["EXPOSE 80/foo", 'invalid port: "80/foo": invalid proto: foo'],
     ["EXPOSE 9-8", "invalid containerPort: 9-8"],
     ["ONBUILD ONBUILD RUN x", "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"],
     ["ONBUILD from x", "FROM isn't allowed as an ONBUILD trigger"],

@@ -159,10 +159,11 @@ export function withShell(config: ImageProcess, { words, shell }: CommandLine): 
   return [...own, words.join(" ")];
 }
 
-/** An absolute path, from one that may be relative to the working folder. */
+/** An absolute path stays as it is written; another one is below the working folder. */
 function workdirBelow(current: string, path: string): string {
-  if (path === "") throw invalid("normalizing workdir: cannot normalize nothing");
-  return cleanPath(path.startsWith("/") ? path : `/${current}/${path}`);
+  const parent = current.startsWith("/") ? current : cleanPath(`/${current}`);
+  if (path === "") return parent;
+  return path.startsWith("/") ? path : cleanPath(`${parent}/${path}`);
 }
 
 /** Variables of `NAME=value` rows. */

@@ -36,7 +36,6 @@ export function excerptOf(place: ErrorPlace, { dress = (row) => row }: ExcerptOp
   const { source, range } = place;
   if (source === undefined) return "";
   const lines = source.text.split("\n");
-  if (lines.at(-1) === "" && lines.length > 1) lines.pop();
   if (range.start < 1 || range.start > lines.length) return "";
   const last = Math.min(range.end, lines.length, range.start + MOST_LINES - 1);
   const shown = surroundings(range.start, last, lines.length);

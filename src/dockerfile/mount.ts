@@ -168,9 +168,6 @@ function check(mount: Mount): void {
   if (mount.sharing !== "" && mount.type !== "cache") {
     throw invalid(`invalid cache sharing set for ${mount.type} mount`);
   }
-  if (mount.env !== undefined && mount.type !== "secret") {
-    throw invalid(`unexpected key 'env' for mount type '${mount.type}'`);
-  }
 }
 
 function checkSecret(mount: Mount): void {

@@ -32,6 +32,18 @@ export interface Expansion {
   readonly work: number;
 }
 
+/** A text into which variables can't be put. */
+export class ExpansionError extends GantryError {
+  /** As of an expansion, up to what is wrong. */
+  readonly unmatched: ReadonlySet<string>;
+
+  constructor(message: string, unmatched: ReadonlySet<string>, cause: GantryError) {
+    super(cause.kind, message, { cause });
+    this.name = "ExpansionError";
+    this.unmatched = unmatched;
+  }
+}
+
 /** Nested defaults deeper than this are no person's. */
 const MAX_DEPTH = 32;
 /** Characters that a text may grow to by its variables; each may be made of others twice. */
@@ -59,12 +71,13 @@ function expand(
   if (text.length < 256 && PLAIN.test(text)) {
     return { text, words: text === "" ? [] : [text], matched: NONE, unmatched: NONE, work: text.length };
   }
+  const lexer = new Lexer(text, variables, options);
   try {
-    return new Lexer(text, variables, options).expand(splitter);
+    return lexer.expand(splitter);
   } catch (error) {
     if (!(error instanceof GantryError)) throw error;
     const shown = text.length > 1000 ? `${text.slice(0, 1000)}…` : text;
-    throw new GantryError(error.kind, `failed to process ${quote(shown)}: ${messageOf(error)}`, { cause: error });
+    throw new ExpansionError(`failed to process ${quote(shown)}: ${messageOf(error)}`, lexer.unmatched, error);
   }
 }
 
@@ -90,6 +103,10 @@ class Lexer {
     this.#options = options;
     this.#escape = options.escape ?? "\\";
     this.#keepEscapes = options.keepEscapes === true;
+  }
+
+  get unmatched(): ReadonlySet<string> {
+    return this.#unmatched;
   }
 
   expand(words: WordSplitter | undefined): Expansion {

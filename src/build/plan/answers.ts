@@ -116,7 +116,7 @@ function collected<T extends { readonly name: string }>(target: StageState, of: 
     seen.add(state);
     for (const row of of(state)) if (!rows.has(row.name)) rows.set(row.name, row);
     if (state.base !== undefined) visit(state.base);
-    for (const read of state.reads) visit(read);
+    for (const read of state.reads.keys()) visit(read);
   };
   visit(target);
   return [...rows.values()];

@@ -1,4 +1,5 @@
 import { applyToConfig, type ConfigInstruction } from "../../dockerfile/config-effect.ts";
+import { cleanPath } from "../../dockerfile/go-text.ts";
 import type {
   ArgInstruction,
   EnvInstruction,
@@ -7,6 +8,7 @@ import type {
   LabelInstruction,
 } from "../../dockerfile/instruction.ts";
 import { RULES } from "../../dockerfile/lint-rules.ts";
+import { type ExposedSpec, readExposed } from "../../oci/exposed-port.ts";
 import type { FilesOperation } from "../graph.ts";
 import { NO_VARIABLES } from "./build-args.ts";
 import { planRun } from "./run-step.ts";
@@ -43,11 +45,11 @@ function planConfig(step: Step, instruction: ConfigInstruction): void {
   const { stage } = step;
   lintBefore(step, instruction);
   const names = instruction.kind === "env" ? instruction.pairs.map(({ name }) => step.expander.text(name)) : [];
+  if (instruction.kind === "expose") lintPorts(step, instruction);
   const text = applyToConfig(stage.draft, instruction, step.expander);
   for (const name of names) takeVariable(step, name);
   // Old engines quoted arguments again, for Windows, unless this said that they are.
   if (instruction.kind === "cmd") stage.draft.config.ArgsEscaped = true;
-  if (instruction.kind === "expose") lintPorts(step, instruction);
   if (text !== undefined) step.commit(text);
 }
 
@@ -68,8 +70,8 @@ function planWorkdir(step: Step, instruction: Extract<Instruction, { kind: "work
   }
   stage.workdirSet = true;
   const text = applyToConfig(stage.draft, instruction, step.expander) ?? "";
-  const path = stage.draft.config.WorkingDir ?? "/";
-  if (path === "/") {
+  const { WorkingDir: folder = "/" } = stage.draft.config;
+  if (folder === "/") {
     step.commit(text);
     return;
   }
@@ -80,7 +82,7 @@ function planWorkdir(step: Step, instruction: Extract<Instruction, { kind: "work
   const operation: FilesOperation = {
     kind: "files",
     root: stage.root === undefined ? -1 : 0,
-    actions: [{ type: "mkdir", path, mode: 0o755, owner }],
+    actions: [{ type: "mkdir", path: cleanPath(folder), mode: 0o755, owner }],
     platform: stage.platform,
   };
   const inputs = stage.root === undefined ? [] : [stage.root];
@@ -162,14 +164,18 @@ function lintSecret({ linter }: Step, keyword: "ARG" | "ENV", name: string, { ra
   linter.report(RULES.secretsUsedInArgOrEnv, RULES.secretsUsedInArgOrEnv.format(keyword, name), range, name);
 }
 
-function lintPorts({ linter, expander }: Step, instruction: ExposeInstruction): void {
-  for (const port of instruction.ports.flatMap((text) => expander.words(text))) {
-    const protocol = port.split("/")[1] ?? "";
-    if (protocol !== protocol.toLowerCase()) {
-      linter.report(RULES.exposeProtoCasing, RULES.exposeProtoCasing.format(port), instruction.range, port);
+/** Up to the first that is refused. */
+function lintPorts({ linter, expander }: Step, { ports, range }: ExposeInstruction): void {
+  for (const port of ports.flatMap((text) => expander.words(text))) {
+    let spec: ExposedSpec;
+    try {
+      spec = readExposed(port);
+    } catch {
+      return;
     }
-    if (port.includes(":")) {
-      linter.report(RULES.exposeInvalidFormat, RULES.exposeInvalidFormat.format(port), instruction.range, port);
+    if (spec.protocol !== spec.protocol.toLowerCase()) {
+      linter.report(RULES.exposeProtoCasing, RULES.exposeProtoCasing.format(port), range, port);
     }
+    if (spec.isMapped) linter.report(RULES.exposeInvalidFormat, RULES.exposeInvalidFormat.format(port), range, port);
   }
 }

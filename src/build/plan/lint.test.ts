@@ -261,6 +261,7 @@ Dockerfile:3
    2 |     MAINTAINER me
    3 | >>> RUM x
      |     ^^^
+   4 |     
 --------------------
 `,
     );

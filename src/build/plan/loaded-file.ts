@@ -25,7 +25,7 @@ export async function loadFiles(input: PlanInput): Promise<LoadedFile> {
   const named = request.buildArgs.get("BUILDKIT_SYNTAX");
   if (named !== undefined && named !== "") requireOwnSyntax(named);
   const check = request.buildArgs.get("BUILDKIT_DOCKERFILE_CHECK");
-  const lint = check === undefined ? undefined : lintOptionsOf(check);
+  const lint = check === undefined ? undefined : lintOptionsOf(check, "build-arg:BUILDKIT_DOCKERFILE_CHECK");
   return new Loader(input, lint).load({ name: input.file, text: input.text }, "context", [input.file]);
 }
 
@@ -57,7 +57,7 @@ class Loader {
   }
 
   async #parse(source: SourceFile): Promise<Dockerfile> {
-    if (source.text === "") throw invalid(`the Dockerfile (${source.name}) cannot be empty`);
+    if (source.text === "") throw invalid("the Dockerfile cannot be empty");
     const syntax = detectSyntax(source.text);
     if (syntax !== undefined) {
       located({ source, range: { start: syntax.line, end: syntax.line }, offending: syntax.reference }, () =>
@@ -96,14 +96,14 @@ function ownLint(source: SourceFile): LintOptions {
   const directive = checkDirective(source.text);
   if (directive === undefined) return readLintOptions("");
   return located({ source, range: { start: directive.line, end: directive.line }, offending: directive.value }, () =>
-    lintOptionsOf(directive.value),
+    lintOptionsOf(directive.value, "check options"),
   );
 }
 
-function lintOptionsOf(text: string): LintOptions {
+function lintOptionsOf(text: string, what: string): LintOptions {
   try {
     return readLintOptions(text);
   } catch (error) {
-    throw invalid(`failed to parse check options: ${(error as Error).message}`);
+    throw invalid(`failed to parse ${what}: ${(error as Error).message}`);
   }
 }

@@ -73,7 +73,7 @@ export class Planner {
     for (let state = pending.pop(); state !== undefined; state = pending.pop()) {
       if (seen.has(state)) continue;
       seen.add(state);
-      pending.push(...state.reads, ...(state.base === undefined ? [] : [state.base]));
+      pending.push(...state.reads.keys(), ...(state.base === undefined ? [] : [state.base]));
       if (state.replacedBy !== undefined || state.base !== undefined || state.baseName === "scratch") continue;
       const platform = state.platform ?? this.#options.platform;
       if (this.#options.sources.named(state.baseName, platform) !== undefined) continue;

@@ -65,6 +65,11 @@ export class Sources {
     throw invalid(`unsupported context source ${quote(value)} for ${quote(name)}`);
   }
 
+  /** Throws `invalid` for what can be no image's name. */
+  requireName(name: string): void {
+    referenceOf(name);
+  }
+
   /** An image by the name that is written. A failure begins with that name. */
   image(name: string, platform: Platform): Promise<Origin> {
     const reference = referenceOf(name);

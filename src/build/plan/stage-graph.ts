@@ -52,6 +52,7 @@ export class StageGraph {
       yield;
     }
     graph.#refuseCircles();
+    graph.#requireNames();
     graph.#label();
     return graph;
   }
@@ -128,7 +129,7 @@ export class StageGraph {
         platform,
         replacedBy: named,
         outline,
-        reads: new Set(),
+        reads: new Map(),
         planning: undefined,
       };
       this.#stages.push(state);
@@ -176,7 +177,7 @@ export class StageGraph {
   #findReads(state: StageState): void {
     for (const instruction of state.stage.instructions) {
       try {
-        for (const read of this.#readsOf(state.scope, instruction)) state.reads.add(read);
+        for (const read of this.#readsOf(state.scope, instruction)) state.reads.set(read, instruction.range);
       } catch (error) {
         this.#fail(state.scope, instruction.range, error);
       }
@@ -203,19 +204,30 @@ export class StageGraph {
   #refuseCircles(): void {
     const done = new Set<StageState>();
     const way = new Set<StageState>();
-    const visit = (state: StageState): void => {
+    const visit = (state: StageState, range: SourceRange, first: StageState): void => {
       if (done.has(state)) return;
       if (way.has(state)) {
-        const message = `circular dependency detected on stage: ${state.label}`;
-        this.#fail(state.scope, state.stage.range, invalid(message));
+        this.#fail(first.scope, range, invalid(`circular dependency detected on stage: ${first.label}`));
       }
       way.add(state);
-      for (const read of state.reads) visit(read);
-      if (state.base !== undefined) visit(state.base);
+      for (const [read, reading] of state.reads) visit(read, reading, first);
+      if (state.base !== undefined) visit(state.base, state.stage.range, first);
       way.delete(state);
       done.add(state);
     };
-    for (const state of this.#stages) visit(state);
+    for (const state of this.#stages) visit(state, state.stage.range, state);
+  }
+
+  /** Whether a stage is needed or not, what it begins with has to be a name. */
+  #requireNames(): void {
+    for (const { scope, stage, base, baseName, replacedBy } of this.#stages) {
+      if (base !== undefined || replacedBy !== undefined || baseName === "scratch") continue;
+      try {
+        this.#options.sources.requireName(baseName);
+      } catch (error) {
+        this.#fail(scope, stage.range, error);
+      }
+    }
   }
 
   /** A stage that is alone has no name in progress, if nothing else takes part. */

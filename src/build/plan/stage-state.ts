@@ -63,8 +63,8 @@ export interface StageState {
   /** A named context of the stage's name stands for all of it. */
   readonly replacedBy: string | undefined;
   readonly outline: Outline;
-  /** Stages that it was found to read. */
-  readonly reads: Set<StageState>;
+  /** Stages that it was found to read, with the last lines that do. */
+  readonly reads: Map<StageState, SourceRange>;
   planning: Promise<PlannedStage> | undefined;
 }
 

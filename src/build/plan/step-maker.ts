@@ -4,7 +4,7 @@ import type { Linter } from "../../dockerfile/linter.ts";
 import { PatternMatcher } from "../../dockerfile/pattern-matcher.ts";
 import { invalid } from "../../dockerfile/source.ts";
 import { suggestion } from "../../dockerfile/suggest.ts";
-import { type Expansion, expandText, expandWords } from "../../dockerfile/words.ts";
+import { type Expansion, ExpansionError, expandText, expandWords } from "../../dockerfile/words.ts";
 import { formatPlatform } from "../../oci/platform.ts";
 import { withoutPassword } from "../shown-address.ts";
 import { NO_VARIABLES, proxyEnv } from "./build-args.ts";
@@ -57,9 +57,15 @@ export class StepMaker {
     const linter = scope.linter.withComments(instruction.comments);
     const { escape: escaper, source } = scope.file.dockerfile;
     const site = `${state.label || state.stage.name || "stage-0"}/${index} ${formatPlatform(stage.platform)}`;
-    const told = (expansion: Expansion): Expansion => {
-      lintUnset(stage, instruction, expansion.unmatched, linter);
-      return budget.spend(expansion);
+    const told = (expand: () => Expansion): Expansion => {
+      try {
+        const expansion = expand();
+        lintUnset(stage, instruction, expansion.unmatched, linter);
+        return budget.spend(expansion);
+      } catch (error) {
+        if (error instanceof ExpansionError) lintUnset(stage, instruction, error.unmatched, linter);
+        throw error;
+      }
     };
     budget.begin();
     return {
@@ -67,10 +73,10 @@ export class StepMaker {
       linter,
       escaper,
       expander: {
-        text: (text) => told(expandText(text, stage.env, { escape: escaper })).text,
-        words: (text) => told(expandWords(text, stage.env, { escape: escaper })).words,
+        text: (text) => told(() => expandText(text, stage.env, { escape: escaper })).text,
+        words: (text) => budget.spend(expandWords(text, stage.env, { escape: escaper })).words,
       },
-      expandDocument: (text) => told(expandText(text, stage.env, { ignoreQuotes: true })).text,
+      expandDocument: (text) => told(() => expandText(text, stage.env, { ignoreQuotes: true })).text,
       site,
       proxyEnv: this.#proxyEnv,
       cacheNamespace: buildArgs.get("BUILDKIT_CACHE_MOUNT_NS") ?? "",
