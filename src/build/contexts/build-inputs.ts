@@ -177,7 +177,7 @@ export class Inputs implements BuildInputs {
     const mostRatio = this.#ports.maxUnpackRatio();
     try {
       const unpacked = await unpackContext(bytes, tree, { mostRatio, signal, onBytes });
-      tell(row, seen, seen, true);
+      tell(row, seen, 0, true);
       if (unpacked.kind === "folder") return { root: this.#held(tree, unpacked.index) };
       mkdirSync(tree, { mode: 0o755 });
       await writeFile(join(tree, DEFAULT_NAME), unpacked.text, { mode: 0o644 });
@@ -286,7 +286,7 @@ export class Inputs implements BuildInputs {
       if (origin === "docker" && text === "") {
         throw new GantryError("invalid", `the Dockerfile (${path}) cannot be empty`);
       }
-      tell("transferring dockerfile:", text.length, text.length, true);
+      tell("transferring dockerfile:", text.length, 0, true);
       const own = (await read(`${name}.dockerignore`)) ?? (isMain ? await read(IGNORE_FILE) : undefined);
       const ignore = own === undefined ? undefined : readIgnoreFile(own);
       return { text, file: posix.normalize(name), ignore, isWhole: isMain || own !== undefined };

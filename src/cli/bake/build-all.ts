@@ -28,8 +28,8 @@ export interface BuildAllOptions {
 export async function buildAll(call: Call, { targets }: Bake, options: BuildAllOptions): Promise<number> {
   const { signal, verbose, metadataFile } = options;
   const needed = new Set([...targets.values()].flatMap((one) => [...linksOf(one).values()]));
-  const answers = [...targets].filter(([, one]) => wishOf(one, options).name !== "build");
-  const isQuestion = answers.length === targets.size;
+  const answers = [...targets].filter(([, one]) => !one.linked && wishOf(one, options).name !== "build");
+  const isQuestion = answers.length > 0;
   const shared = new SharedView(isQuestion && options.progress === "auto" ? "quiet" : options.progress);
   const done = new Map<string, Built>();
   {
@@ -47,11 +47,13 @@ export async function buildAll(call: Call, { targets }: Bake, options: BuildAllO
         }
         const { remote, allowed, input } = options;
         const asked = askedByTarget(name, one, { images, isNeeded: needed.has(name), allowed, remote });
-        const tag = temporary.get(name);
-        const tags = tag === undefined ? asked.tags : [...asked.tags, tag];
         const view = shared.part(targets.size === 1 ? "" : name);
         const shownBy = { progress: options.progress, signal: ends, verbose, view };
-        return await runBuild(call, { ...asked, tags }, input, shownBy);
+        const tag = temporary.get(name);
+        if (tag === undefined) return await runBuild(call, asked, input, shownBy);
+        // Of what others are built of there has to be an image, whatever is asked about it.
+        const made = await runBuild(call, { ...asked, call: "build", tags: [...asked.tags, tag] }, input, shownBy);
+        return asked.call === "build" || one.linked ? made : await runBuild(call, asked, input, shownBy);
       };
       const built = start();
       built.catch((error: unknown) => others.abort(error));

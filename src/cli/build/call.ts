@@ -1,9 +1,7 @@
 import { csvFields } from "../../base/csv.ts";
 import { GantryError } from "../../base/errors.ts";
 import { parseBool } from "../../base/parse-bool.ts";
-import { ExitError } from "../command.ts";
 import type { Asked } from "./asked.ts";
-import { excerpt } from "./failure.ts";
 
 /** `--call`: what is asked about a Dockerfile in place of building it, and how the answer is shown. */
 export interface CallWish {
@@ -44,20 +42,10 @@ export function callOf(text: string): CallWish {
 
 interface LintResult {
   readonly warnings?: readonly unknown[] | null;
-  readonly sources?: readonly { readonly filename?: string; readonly data?: string }[] | null;
-  readonly buildError?: {
-    readonly message?: string;
-    readonly location?: {
-      readonly sourceIndex?: number;
-      readonly ranges?: readonly {
-        readonly start?: { readonly line?: number };
-        readonly end?: { readonly line?: number };
-      }[];
-    };
-  } | null;
+  readonly buildError?: unknown;
 }
 
-/** What was answered, as text, and the exit code that it is. Throws what a check found to be no Dockerfile. */
+/** What was answered, as text, and the exit code that it is. */
 export function answerText(
   { name, format, ignoresStatus }: CallWish,
   response: ReadonlyMap<string, string>,
@@ -67,18 +55,11 @@ export function answerText(
   if (format === "json") return { text: `${json.trimEnd()}\n`, code };
   const text = response.get("result.txt") ?? "";
   if (name !== "check") return { text, code };
-  const { warnings, buildError, sources } = (json === "" ? {} : JSON.parse(json)) as LintResult;
+  const { warnings, buildError } = (json === "" ? {} : JSON.parse(json)) as LintResult;
   const count = warnings?.length ?? 0;
   const head =
     count === 0 ? "" : `Check complete, ${count === 1 ? "1 warning has" : `${count} warnings have`} been found!\n`;
-  if (buildError !== undefined && buildError !== null) {
-    const { message = "", location } = buildError;
-    const [range] = location?.ranges ?? [];
-    const source = sources?.[location?.sourceIndex ?? 0];
-    const lines = Buffer.from(source?.data ?? "", "base64").toString();
-    const first = range?.start?.line;
-    const shown = first === undefined ? "" : excerpt(source?.filename ?? "", lines, first, range?.end?.line ?? first);
-    throw new ExitError(1, `${head}${text}${shown === "" ? "" : `\n${shown}`}ERROR: ${message}`);
-  }
+  // The text has the error, too.
+  if (buildError !== undefined && buildError !== null) return { text: `${head}${text}`, code: code || 1 };
   return { text: count === 0 ? "Check complete, no warnings found.\n" : `${head}${text}`, code };
 }

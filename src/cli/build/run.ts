@@ -93,15 +93,15 @@ function newRef(): string {
 function failureOf(ref: string, error: unknown, view: View, { signal }: RunOptions): Error {
   if (!(error instanceof GrpcError)) return error as Error;
   if (signal.aborted || error.code === STATUS.cancelled) {
-    return new BuildFailure(ref, undefined, "ERROR: failed to solve: Canceled: context canceled");
+    return new BuildFailure(ref, undefined, "ERROR: failed to build: failed to solve: Canceled: context canceled");
   }
   const digest = failedStep(error);
   const step = view.step(digest);
   if (step !== undefined && view.kind !== "rawjson") {
-    const lines = step.log.last(view.kind === "plain" ? 20 : 10).map((line) => clean(line));
+    const lines = step.log.lastTimed(10).map((line) => clean(line));
     const rule = "------";
     if (lines.length > 0) complain([rule, ` > ${clean(step.name)}:`, ...lines, rule].join("\n"));
   }
   if (view.kind !== "rawjson") writeAll(2, errorExcerpt(error));
-  return new BuildFailure(ref, digest, `ERROR: failed to solve: ${error.message}`);
+  return new BuildFailure(ref, digest, `ERROR: failed to build: failed to solve: ${error.message}`);
 }

@@ -2,6 +2,7 @@ import { GantryError } from "../../base/errors.ts";
 import type { StatusResponse } from "../../buildkit/control.ts";
 import { writeAll } from "../output/print.ts";
 import { isScreen } from "../streams/terminal.ts";
+import { coloursOf } from "./progress/colours.ts";
 import type { Display } from "./progress/display.ts";
 import { BuildModel, type Step } from "./progress/model.ts";
 import { Picture } from "./progress/picture.ts";
@@ -87,12 +88,24 @@ function displayOf(kind: ProgressKind, model: BuildModel): Display {
   const onScreen = kind === "tty" || (kind === "auto" && isScreen(2));
   if (kind === "tty" && !isScreen(2))
     throw new GantryError("invalid", "failed to get console: standard error is no terminal");
-  if (!onScreen) return new PlainDisplay(model, (text) => writeAll(2, text));
+  if (!onScreen)
+    return new PlainDisplay(model, (text) => writeAll(2, text), { truncates: process.env.PROGRESS_NO_TRUNC === "0" });
   const output = {
     write: (text: string) => writeAll(2, text),
     size: () => ({ columns: process.stderr.columns || 80, rows: process.stderr.rows || 24 }),
   };
-  const { NO_COLOR = "", LC_ALL = "", LC_CTYPE = "", LANG = "" } = process.env;
+  const {
+    NO_COLOR = "",
+    BUILDKIT_COLORS = "",
+    BUILDKIT_TTY_LOG_LINES = "",
+    LC_ALL = "",
+    LC_CTYPE = "",
+    LANG = "",
+  } = process.env;
   const unicode = /utf-?8/i.test(LC_ALL || LC_CTYPE || LANG);
-  return new Picture(model, output, { colours: NO_COLOR === "", unicode });
+  return new Picture(model, output, {
+    colours: NO_COLOR === "" ? coloursOf(BUILDKIT_COLORS) : undefined,
+    unicode,
+    tail: Number(BUILDKIT_TTY_LOG_LINES) || undefined,
+  });
 }

@@ -10,7 +10,7 @@ export function showWarnings({ kind, model: { warnings } }: Pick<View, "kind" | 
   const head = `${warnings.length} warning${warnings.length === 1 ? "" : "s"} found`;
   complain(`\n ${head}${verbose ? "" : " (use --debug to expand)"}:`);
   for (const { text, lines, detail, url, file, source } of warnings) {
-    complain(` - ${clean(text)}${lines[0] > 0 ? ` (line ${lines[0]})` : ""}`);
+    complain(` - ${clean(text)}`);
     if (!verbose) continue;
     for (const line of detail) complain(clean(line));
     if (url !== "") complain(`More info: ${url}`);

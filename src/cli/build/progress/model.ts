@@ -2,8 +2,6 @@ import type { StatusResponse } from "../../../buildkit/control.ts";
 
 /** A step, or something that is done for a build, as it is now. Times are Unix milliseconds. */
 export interface Step {
-  /** Counted from 1, in the order in which they were first heard of as begun. */
-  number: number;
   readonly digest: string;
   name: string;
   inputs: readonly string[];
@@ -24,6 +22,7 @@ export interface Bar {
 }
 
 export interface Warning {
+  readonly step: Step | undefined;
   readonly text: string;
   readonly level: number;
   readonly detail: readonly string[];
@@ -39,22 +38,36 @@ const MAX_LINE = 8 << 10;
 
 /** The last lines of a step's output. A line without an end yet is one, too. */
 export class LogTail {
-  #lines: string[] = [];
+  #lines: { readonly text: string; readonly seconds: number }[] = [];
   #open = "";
+  #seconds = 0;
   #decoder = new TextDecoder();
 
-  /** The lines that these bytes complete. */
-  add(bytes: Uint8Array): string[] {
+  /** The lines that these bytes complete; `seconds` after the step's begin they came. */
+  add(bytes: Uint8Array, seconds: number): string[] {
     const parts = (this.#open + this.#decoder.decode(bytes, { stream: true })).split("\n");
     this.#open = (parts.pop() ?? "").slice(-MAX_LINE);
     const whole = parts.map((line) => lastState(line).slice(0, MAX_LINE));
-    this.#lines = [...this.#lines, ...whole].slice(-KEPT_LINES);
+    this.#seconds = seconds;
+    this.#lines = [...this.#lines, ...whole.map((text) => ({ text, seconds }))].slice(-KEPT_LINES);
     return whole;
   }
 
   last(count: number): readonly string[] {
-    const lines = this.#open === "" ? this.#lines : [...this.#lines, lastState(this.#open)];
-    return lines.slice(-count);
+    return this.#all()
+      .slice(-count)
+      .map(({ text }) => text);
+  }
+
+  /** Each with the seconds after which it came. */
+  lastTimed(count: number): readonly string[] {
+    return this.#all()
+      .slice(-count)
+      .map(({ text, seconds }) => `${seconds.toFixed(3)} ${text}`);
+  }
+
+  #all(): readonly { readonly text: string; readonly seconds: number }[] {
+    return this.#open === "" ? this.#lines : [...this.#lines, { text: lastState(this.#open), seconds: this.#seconds }];
   }
 
   /** What was not ended by a line feed. */
@@ -88,7 +101,6 @@ export interface Change {
 export class BuildModel {
   readonly steps = new Map<string, Step>();
   readonly warnings: Warning[] = [];
-  #numbers = 0;
 
   get all(): readonly Step[] {
     return [...this.steps.values()];
@@ -103,8 +115,6 @@ export class BuildModel {
       step.error = vertex.error;
       step.started = millis(vertex.started) ?? step.started;
       step.completed = millis(vertex.completed) ?? step.completed;
-      if (step.number === 0 && (step.started !== undefined || step.completed !== undefined))
-        step.number = ++this.#numbers;
       return step;
     });
     const bars = status.statuses.map((row) => {
@@ -122,9 +132,10 @@ export class BuildModel {
     });
     const logs = status.logs.map((row) => {
       const step = this.#step(row.vertex);
-      return { step, lines: step.log.add(row.msg), at: millis(row.timestamp) ?? 0 };
+      const at = millis(row.timestamp) ?? 0;
+      return { step, lines: step.log.add(row.msg, secondsOf(step, at)), at };
     });
-    const warnings = status.warnings.map(warningOf);
+    const warnings = status.warnings.map((row) => warningOf(row, this.steps.get(row.vertex)));
     this.warnings.push(...warnings);
     return { steps, bars, logs, warnings };
   }
@@ -133,7 +144,6 @@ export class BuildModel {
     const known = this.steps.get(digest);
     if (known !== undefined) return known;
     const step: Step = {
-      number: 0,
       digest,
       name: "",
       inputs: [],
@@ -153,10 +163,11 @@ function millis(time: { readonly seconds: bigint; readonly nanos: number } | und
   return time === undefined ? undefined : Number(time.seconds) * 1000 + time.nanos / 1e6;
 }
 
-function warningOf(row: StatusResponse["warnings"][number]): Warning {
+function warningOf(row: StatusResponse["warnings"][number], step: Step | undefined): Warning {
   const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
   const [range] = row.ranges;
   return {
+    step,
     text: text(row.short),
     level: Number(row.level),
     detail: row.detail.map(text),

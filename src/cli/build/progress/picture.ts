@@ -1,6 +1,7 @@
 import type { StatusResponse } from "../../../buildkit/control.ts";
 import { Canvas, type CanvasOutput, widthOf } from "../../output/canvas.ts";
 import { clean } from "../../output/screen.ts";
+import type { Colours } from "./colours.ts";
 import type { Display } from "./display.ts";
 import { type BuildModel, type Step, secondsOf } from "./model.ts";
 import { barText } from "./plain.ts";
@@ -8,24 +9,25 @@ import { barText } from "./plain.ts";
 const DRAW_EVERY_MS = 80;
 /** Lines of a running step's output. */
 const TAIL = 6;
-const GREEN = 32;
-const BLUE = 34;
-const CYAN = 36;
-const RED = 31;
-const DIM = 2;
+const GREEN = "32";
+const CYAN = "36";
+const DIM = "2";
 
 type State = "waiting" | "running" | "cached" | "done" | "failed";
 
-const CELLS: Readonly<Record<State, readonly [unicode: string, ascii: string, colour: number]>> = {
+const CELLS: Readonly<Record<State, readonly [unicode: string, ascii: string, colour: string | keyof Colours]>> = {
   waiting: ["○", ".", DIM],
   running: ["◐", ">", CYAN],
-  cached: ["◆", "=", BLUE],
+  cached: ["◆", "=", "run"],
   done: ["●", "#", GREEN],
-  failed: ["✖", "x", RED],
+  failed: ["✖", "x", "error"],
 };
 
 export interface PictureOptions {
-  readonly colours: boolean;
+  /** Undefined draws without. */
+  readonly colours: Colours | undefined;
+  /** Lines of a running step's output; 6 without. */
+  readonly tail?: number | undefined;
   /** False draws with letters and signs that every terminal has. */
   readonly unicode: boolean;
   readonly now?: () => number;
@@ -90,7 +92,10 @@ export class Picture implements Display {
     const running = this.#model.all.filter((step) => stateOf(step) === "running");
     const chosen: string[][] = [];
     for (const step of running) {
-      const tail = [...this.#barLines(step), ...this.#tailLines(step, running.length > 2 ? 2 : TAIL)];
+      const tail = [
+        ...this.#barLines(step),
+        ...this.#tailLines(step, running.length > 2 ? 2 : (this.#options.tail ?? TAIL)),
+      ];
       const lines = [this.#stepLine(step), ...tail].slice(0, left);
       left -= lines.length;
       if (lines.length > 0) chosen.push(lines);
@@ -136,8 +141,8 @@ export class Picture implements Display {
       : { failed: "ERROR ", cached: "CACHED ", done: "", running: "", waiting: "" }[state];
     const time = state === "waiting" ? "" : `${secondsOf(step, this.#now()).toFixed(1)}s`;
     const line = this.#withTime(` => ${word}${clean(step.name)}`, time);
-    if (state === "failed") return this.#colour(RED, line);
-    return state === "running" ? line : this.#colour(BLUE, line);
+    if (state === "failed") return this.#colour(cancelled ? "cancel" : "error", line);
+    return state === "running" ? line : this.#colour("run", line);
   }
 
   #barLines(step: Step): string[] {
@@ -146,7 +151,7 @@ export class Picture implements Display {
         .replace(/ [\d.]+s(?= done$|$)/, "")
         .replace(/ done$/, "");
       const line = this.#withTime(` => => ${text}`, `${secondsOf(bar, this.#now()).toFixed(1)}s`);
-      return bar.completed === undefined ? line : this.#colour(BLUE, line);
+      return bar.completed === undefined ? line : this.#colour("run", line);
     });
   }
 
@@ -161,8 +166,10 @@ export class Picture implements Display {
     return `${text.slice(0, room).padEnd(room)} ${time}`;
   }
 
-  #colour(code: number, text: string): string {
-    return this.#options.colours ? `\x1b[${code}m${text}\x1b[0m` : text;
+  #colour(name: string | keyof Colours, text: string): string {
+    const { colours } = this.#options;
+    if (colours === undefined) return text;
+    return `\x1b[${Object.hasOwn(colours, name) ? colours[name as keyof Colours] : name}m${text}\x1b[0m`;
   }
 
   #cut(line: string): string {
