@@ -18,16 +18,31 @@ export class ContainersTools {
   readonly folder: string;
   /** Where podman and buildah have their images. */
   readonly storage: string;
+  readonly #driver: "vfs" | "overlay";
 
-  constructor(folder: string) {
+  constructor(folder: string, driver: "vfs" | "overlay" = "vfs") {
     this.folder = folder;
+    this.#driver = driver;
     this.storage = join(folder, "storage");
     for (const name of ["var-lib", "run", "tmp", "home"]) mkdirSync(join(folder, name), { recursive: true });
   }
 
   run(tool: ContainersTool, args: readonly string[], options: RunOptions = {}): Promise<Finished> {
-    const roots = ["--root", this.storage, "--runroot", join(this.folder, "run/storage"), "--storage-driver", "vfs"];
-    const own = tool === "skopeo" ? ["--tmpdir", join(this.folder, "tmp")] : roots;
+    return this.#alone([tool, ...this.#flagsOf(tool), ...args], options);
+  }
+
+  /** Runs a shell's script where the tools run; `$TOOL` is one of them with its flags. */
+  script(tool: ContainersTool, script: string, args: readonly string[], options: RunOptions = {}): Promise<Finished> {
+    const env = { ...options.env, TOOL: [tool, ...this.#flagsOf(tool)].join(" ") };
+    return this.#alone(["sh", "-ec", script, "sh", ...args], { ...options, env });
+  }
+
+  #flagsOf(tool: ContainersTool): string[] {
+    if (tool === "skopeo") return ["--tmpdir", join(this.folder, "tmp")];
+    return ["--root", this.storage, "--runroot", join(this.folder, "run/storage"), "--storage-driver", this.#driver];
+  }
+
+  #alone(command: readonly string[], options: RunOptions): Promise<Finished> {
     const env = {
       PATH: process.env.PATH,
       HOME: join(this.folder, "home"),
@@ -35,7 +50,7 @@ export class ContainersTools {
       ...(process.env.GANTRY_TEST_RUN !== undefined && { GANTRY_TEST_RUN: process.env.GANTRY_TEST_RUN }),
       ...options.env,
     };
-    const line = ["-m", "--propagation", "private", "sh", "-c", ALONE, "sh", this.folder, tool, ...own, ...args];
+    const line = ["-m", "--propagation", "private", "sh", "-c", ALONE, "sh", this.folder, ...command];
     return finish("unshare", line, { ...options, env });
   }
 

@@ -5,6 +5,7 @@ import {
   cpSync,
   linkSync,
   lstatSync,
+  lutimesSync,
   mkdirSync,
   readdirSync,
   truncateSync,
@@ -16,7 +17,9 @@ import { gzipSync } from "node:zlib";
 import { setXattr } from "../src/kernel/xattr.ts";
 import { tarOf } from "./archive.ts";
 
-const FOLDER = fileURLToPath(new URL("dockerfiles", import.meta.url));
+const HERE = fileURLToPath(new URL(".", import.meta.url));
+/** The time of all files of a context: what tools make of them may tell it. */
+const WRITTEN = new Date("2024-01-02T03:04:06Z");
 
 /** Who can build a Dockerfile besides Gantry. */
 export type Referee =
@@ -30,6 +33,8 @@ export type Referee =
 /** One of the Dockerfiles in `dockerfiles/`, and how it is built. */
 export interface DockerfileCase {
   readonly name: string;
+  /** Where its own folder lies; default: `dockerfiles`. */
+  readonly folder?: string;
   /** The images made of it; default: that of the last stage. */
   readonly targets?: readonly string[];
   readonly buildArgs?: readonly string[];
@@ -91,11 +96,20 @@ export const DOCKERFILES: readonly DockerfileCase[] = [
 ];
 
 /** Copies a case to `target`, as its Dockerfile is to find it. Returns `target`. */
-export function prepareCase({ name, prepare }: Pick<DockerfileCase, "name" | "prepare">, target: string): string {
-  cpSync(join(FOLDER, name), target, { recursive: true, verbatimSymlinks: true });
+export function prepareCase(
+  { folder = "dockerfiles", name, prepare }: Pick<DockerfileCase, "folder" | "name" | "prepare">,
+  target: string,
+): string {
+  cpSync(join(HERE, folder, name), target, { recursive: true, verbatimSymlinks: true });
   plainModes(target);
   prepare?.(target);
+  equalTimes(target);
   return target;
+}
+
+function equalTimes(path: string): void {
+  if (lstatSync(path).isDirectory()) for (const name of readdirSync(path)) equalTimes(join(path, name));
+  lutimesSync(path, WRITTEN, WRITTEN);
 }
 
 /** A checkout keeps no more of a mode than whether its owner may execute it. */

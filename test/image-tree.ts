@@ -24,8 +24,11 @@ interface Row {
   readonly look: string;
 }
 
-/** The images of an archive of `docker save`, with their layers laid over one another, by their names. */
-export async function readSavedImages(archive: string): Promise<Map<string, SavedImage>> {
+/**
+ * The images of an archive of `docker save`, with their layers laid over one another, by their names. Of what changed
+ * before `timesBefore`, in seconds, the time is part of how it looks.
+ */
+export async function readSavedImages(archive: string, timesBefore = 0): Promise<Map<string, SavedImage>> {
   const texts = new Map<string, string>();
   const layers = new Map<string, readonly Row[]>();
   const links = new Map<string, string>();
@@ -43,7 +46,7 @@ export async function readSavedImages(archive: string): Promise<Map<string, Save
       first.done === true || (/^[{["0-9]/.test(String.fromCharCode(first.value[0] ?? 0)) && entry.size < 1 << 20);
     if (isText && !entry.name.endsWith("layer.tar"))
       texts.set(entry.name, Buffer.concat(await Array.fromAsync(rest)).toString());
-    else layers.set(entry.name, await readLayer(rest));
+    else layers.set(entry.name, await readLayer(rest, timesBefore));
   }
   const images = new Map<string, SavedImage>();
   for (const { Config, Layers, RepoTags } of JSON.parse(texts.get("manifest.json") ?? "[]")) {
@@ -54,18 +57,24 @@ export async function readSavedImages(archive: string): Promise<Map<string, Save
   return images;
 }
 
+/** The files of an archive that has all of a root filesystem. */
+export async function readTree(archive: string, timesBefore = 0): Promise<Tree> {
+  const tree = new Map<string, TreeFile>();
+  lay(tree, await readLayer(createReadStream(archive), timesBefore));
+  return tree;
+}
+
 function unknownLayer(name: string): never {
   throw new Error(`the archive lacks the layer ${name}`);
 }
 
-async function readLayer(source: AsyncIterable<Uint8Array>): Promise<Row[]> {
+async function readLayer(source: AsyncIterable<Uint8Array>, timesBefore: number): Promise<Row[]> {
   const rows: Row[] = [];
   for await (const { entry, body } of readTar(source)) {
     const path = entry.name.replace(/^\.?\/+|\/+$/g, "");
-    const hash = createHash("sha256");
-    if (entry.type === "file") for await (const bytes of body) hash.update(bytes);
+    const digest = entry.type === "file" ? await digestOf(path, body) : "";
     const what = {
-      file: () => `${entry.size} ${hash.digest("hex")}`,
+      file: () => `${entry.size} ${digest}`,
       symlink: () => `-> ${entry.linkName}`,
       character: () => `${entry.major}:${entry.minor}`,
       block: () => `${entry.major}:${entry.minor}`,
@@ -76,13 +85,26 @@ async function readLayer(source: AsyncIterable<Uint8Array>): Promise<Row[]> {
     // A link's own mode means nothing to Linux.
     const mode = entry.type === "symlink" ? "" : ` ${(entry.mode & 0o7777).toString(8)}`;
     const xattrs = [...entry.xattrs].map(([name, value]) => `${name}=${Buffer.from(value).toString("hex")}`).sort();
+    const { seconds } = entry.mtime;
+    const time = seconds < timesBefore ? [`at ${seconds}`] : [];
     rows.push({
       path,
       entry,
-      look: `${[`${entry.type}${mode} ${entry.uid}:${entry.gid}`, what, ...xattrs].join(" ").trim()}`,
+      look: `${[`${entry.type}${mode} ${entry.uid}:${entry.gid}`, what, ...xattrs, ...time].join(" ").trim()}`,
     });
   }
   return rows;
+}
+
+async function digestOf(path: string, body: AsyncIterable<Uint8Array>): Promise<string> {
+  const hash = createHash("sha256");
+  if (!path.endsWith(".pyc")) {
+    for await (const bytes of body) hash.update(bytes);
+    return hash.digest("hex");
+  }
+  // The third word of what Python compiles is its source's time, which an installation makes anew.
+  const bytes = Buffer.concat(await Array.fromAsync(body));
+  return hash.update(bytes.fill(0, 8, 12)).digest("hex");
 }
 
 /** Lays a layer over those below it; what it removes of them goes first, wherever in the archive that is told. */

@@ -2,8 +2,8 @@ import type { Referee } from "./dockerfiles.ts";
 import type { Made } from "./referees.ts";
 
 /** A difference that is meant: lines of these cases, as Gantry or as the referee has them, say nothing. */
-export interface KnownDifference {
-  readonly referees: readonly Referee[];
+export interface KnownDifference<R extends string = Referee> {
+  readonly referees: readonly R[];
   readonly tag: RegExp;
   readonly line: RegExp;
   readonly why: string;
@@ -80,15 +80,25 @@ export const KNOWN: readonly KnownDifference[] = [
   { referees: ["classic"], tag: /./, line: /^\["ArgsEscaped",true\]$/, why: "BuildKit's mark of its commands" },
 ];
 
+export interface Comparison<R extends string> {
+  readonly referee: R;
+  readonly tag: string;
+  readonly known: readonly KnownDifference<R>[];
+  /** Of the known ones those that were met. */
+  readonly seen: Set<KnownDifference<R>>;
+  /** Whether histories are to be the same: those of some builders have words of their own. */
+  readonly histories: boolean;
+}
+
 /** What is otherwise in one of two images; known differences are passed over, and counted in `seen`. */
-export function differences(
+export function differences<R extends string>(
   { ours, theirs }: { readonly ours: Made; readonly theirs: Made },
-  { referee, seen, tag }: { readonly referee: Referee; readonly seen: Set<KnownDifference>; readonly tag: string },
+  { histories, known: rows, referee, seen, tag }: Comparison<R>,
 ): string[] {
   const pairs = [
     [ours.files, theirs.files],
     [linesOfConfig(ours), linesOfConfig(theirs)],
-    ...(referee === "classic" ? [] : [[plainHistory(ours.history), plainHistory(theirs.history)] as const]),
+    ...(histories ? [[plainHistory(ours.history), plainHistory(theirs.history)] as const] : []),
   ] as const;
   return pairs.flatMap(([mine, other]) => {
     const [have, want] = [new Set(mine), new Set(other)];
@@ -96,7 +106,7 @@ export function differences(
       ...mine.filter((line) => !want.has(line)).map((line) => ["Gantry", line] as const),
       ...other.filter((line) => !have.has(line)).map((line) => [referee, line] as const),
     ].flatMap(([who, line]) => {
-      const known = KNOWN.find((one) => one.referees.includes(referee) && one.tag.test(tag) && one.line.test(line));
+      const known = rows.find((one) => one.referees.includes(referee) && one.tag.test(tag) && one.line.test(line));
       if (known === undefined) return [`${tag}, ${who} alone: ${line}`];
       seen.add(known);
       return [];

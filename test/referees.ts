@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { finish } from "./command.ts";
 import { type DockerfileCase, prepareCase, TOOLCHAINS } from "./dockerfiles.ts";
@@ -76,7 +76,8 @@ function dropDirective(context: string): void {
   writeFileSync(dockerfile, readFileSync(dockerfile, "utf8").replace(/^# syntax=.*/, "#"));
 }
 
-function flagsOf({ buildArgs = [], contexts = {}, secrets = {} }: DockerfileCase, context: string): string[] {
+/** What a client is told of a case. */
+export function flagsOf({ buildArgs = [], contexts = {}, secrets = {} }: DockerfileCase, context: string): string[] {
   const place = (value: string): string => (value.includes("://") ? value : join(context, value));
   return [
     ...buildArgs.flatMap((value) => ["--build-arg", value]),
@@ -100,12 +101,27 @@ export async function madeOf(
   return new Map(cases.flatMap(tagsOf).map((tag) => [tag, madeFrom(images.get(tag)!, base)]));
 }
 
+/** What an engine keeps under names, all files of each told. */
+export async function allOf(builder: Builder, tags: readonly string[], root: string): Promise<Map<string, Made>> {
+  const folder = mkdtempSync(join(root, "saved-"));
+  const archive = join(folder, "images.tar");
+  const { code, stderr } = await finish(builder.program, ["save", "-o", archive, ...tags], {
+    env: builder.env,
+    timeoutMs: 120_000,
+  });
+  if (code !== 0) throw new Error(stderr);
+  const images = await readSavedImages(archive);
+  rmSync(folder, { recursive: true });
+  return new Map(tags.map((tag) => [tag, madeFrom(images.get(tag)!, new Map())]));
+}
+
 /** Without the history: the classic builder's has digests of its own making in it. */
 export function withoutHistory(made: Made): Made {
   return { ...made, history: [] };
 }
 
-function madeFrom(image: SavedImage, base: Tree): Made {
+/** An image's config, history and files, those of a base left out. */
+export function madeFrom(image: SavedImage, base: Tree): Made {
   return { config: configOf(image), history: historyOf(image), files: linesOver(base, image.tree) };
 }
 

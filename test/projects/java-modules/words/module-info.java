@@ -1,0 +1,3 @@
+module own.words {
+    exports own.words;
+}

@@ -1,0 +1,7 @@
+package own.words;
+
+public record Words(String hello) {
+    public String from(String who) {
+        return hello + " from " + who;
+    }
+}

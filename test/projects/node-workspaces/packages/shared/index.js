@@ -1,0 +1,3 @@
+const { parse } = require("yaml");
+
+exports.greeting = (who) => parse(`{ greeting: "hello from ${who}" }`).greeting;

@@ -1,0 +1,1 @@
+exports.page = (text) => `<!doctype html>\n<title>${text}</title>\n`;

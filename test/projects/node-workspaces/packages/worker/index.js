@@ -1,0 +1,3 @@
+const { greeting } = require("@repo/shared");
+
+console.log(greeting(`worker ${process.argv[2]}`));

@@ -1,0 +1,3 @@
+module own.example/gateway
+
+go 1.19

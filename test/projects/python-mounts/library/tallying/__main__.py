@@ -1,0 +1,5 @@
+import sys
+
+from tallying import tally
+
+print("hello from mounts:", tally(sys.argv[1]))

@@ -1,0 +1,2 @@
+#!/bin/sh
+routes >/dev/null && exec "$@"

@@ -1,0 +1,5 @@
+import sys
+
+from rows import total
+
+print("hello from zipapp:", total(sys.argv[1]))

@@ -1,0 +1,1 @@
+run ->(path) { [200, "hello from ruby\n"] }
