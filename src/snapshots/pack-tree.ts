@@ -6,7 +6,7 @@ import { bytesToName } from "../base/byte-string.ts";
 import { GantryError, hasCode, unlessCode } from "../base/errors.ts";
 import { readWhole } from "../base/read-whole.ts";
 import { dataRanges } from "../kernel/holes.ts";
-import { type FileStat, fstatat, openat, readlinkat } from "../kernel/path.ts";
+import { type FileStat, fstatat, openat, openFileAt, readlinkat } from "../kernel/path.ts";
 import type { Segment, TarType } from "../oci/tar/entry.ts";
 import { tarTypeOf } from "../oci/tar/file-type.ts";
 import { type TarInput, type TarOutput, writeTar } from "../oci/tar/writer.ts";
@@ -207,15 +207,14 @@ async function* file(thing: Located, name: string, breath: Breath): AsyncGenerat
   }
 }
 
-/** undefined if it is gone or has become something else: devices of a view can't be opened. */
+/** undefined if it is gone or has become something else, also for the moment: devices of a view can't be opened. */
 function openFile({ dir, base }: Located): number | undefined {
   try {
     return ifThere(() => openat(dir, base, FILE));
   } catch (error) {
     if (!hasCode(error, "EACCES")) throw error;
-    const now = ifThere(() => fstatat(dir, base));
-    if (now === undefined || tarTypeOf(now.mode) !== "file") return undefined;
-    throw error;
+    // A file's own refusal comes again, of whatever stood in its place there is none.
+    return ifThere(() => openFileAt(dir, base));
   }
 }
 
