@@ -6,6 +6,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -211,6 +212,28 @@ test("a step that fails to take its output ends", async () => {
 test("a step is not let into a container's network", async () => {
   const refused = fixture.run("true", { network: "container:other" });
   await assert.rejects(refused, /a step cannot be on the network of a container \(container:other\): name a network/);
+});
+
+test("where steps follow each other, the network of the next is made while one runs, and goes if none comes", async () => {
+  const namespaces = () => readdirSync(join(fixture.execRoot, "netns"));
+  const inode = async (hostname: string, script = "true") => {
+    const { stdout } = await fixture.run(`${script}; stat -L -c %i /proc/self/ns/net`, { network: "bridge", hostname });
+    return stdout.trim();
+  };
+  const inodes = () => namespaces().map((name) => String(statSync(join(fixture.execRoot, "netns", name)).ino));
+  await inode("builder");
+  await fixture.steps.quiet();
+  const running = inode("builder", "while [ ! -e /tmp/go ]; do sleep 0.05; done; rm /tmp/go");
+  while (namespaces().length < 2) await setTimeout(10);
+  const made = inodes();
+  writeFileSync(join(fixture.root, "tmp/go"), "");
+  const first = await running;
+  const next = await inode("builder");
+  assert.deepEqual(made.sort(), [first, next].sort(), "the step that came next was in the namespace that was there");
+  assert.equal((await fixture.run("hostname", { network: "bridge", hostname: "other" })).stdout, "other\n");
+  // Nothing has to ask for it.
+  while (namespaces().length > 0) await setTimeout(10);
+  assert.deepEqual(await leftovers(), []);
 });
 
 test("what can't be started is refused in the runtime's words, and leaves nothing", async () => {

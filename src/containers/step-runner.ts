@@ -10,13 +10,12 @@ import { CompiledSeccomp } from "../runtime/compiled-seccomp.ts";
 import type { AttachRequest, OciRuntime, ProcessExit, ProcessRuntime } from "../runtime/process.ts";
 import type { Step, StepEnd, StepOptions, StepRunner } from "../runtime/step.ts";
 import { bundleFolder } from "./bundle.ts";
-import { newId } from "./create.ts";
 import { etcFilesIn, writeEtcFiles } from "./files.ts";
-import { joinNetworks } from "./joining.ts";
 import { makeFolders } from "./mount-stubs.ts";
 import { sourcesFolder } from "./mounts.ts";
 import type { ContainerPorts } from "./ports.ts";
 import { makeMountPoints, openStepMounts } from "./step-mounts.ts";
+import { StepNetworks } from "./step-networks.ts";
 import { TakenOutput } from "./step-output.ts";
 import { stepShape, stepSpec } from "./step-spec.ts";
 
@@ -32,6 +31,7 @@ const MOST_CLEARING = 16;
 export class Steps implements StepRunner {
   readonly #ports: Pick<ContainerPorts, "log" | "networks" | "runtime" | "settings">;
   readonly #seccomp: CompiledSeccomp;
+  readonly #networks: StepNetworks;
   readonly #running = new Map<string, (exit: ProcessExit) => void>();
   /** What is being taken down of steps that went well. */
   readonly #clearing = new Set<Promise<void>>();
@@ -40,37 +40,28 @@ export class Steps implements StepRunner {
   constructor(ports: Pick<ContainerPorts, "log" | "networks" | "runtime" | "settings">) {
     this.#ports = ports;
     this.#seccomp = new CompiledSeccomp(ports.settings().execRoot);
+    this.#networks = new StepNetworks(ports, (error) =>
+      ports.log.error(`cannot take the network of a step down: ${messageOf(error)}`, {}),
+    );
   }
 
   async run(step: Step, options: StepOptions): Promise<StepEnd> {
     const { signal, output } = options;
     throwIfAborted(signal);
     this.#listen();
-    const id = newId();
     const settings = this.#ports.settings();
     await using undo = new AsyncDisposableStack();
     const terminal = output.kind === "terminal" ? output : undefined;
     const shape = stepShape(step, terminal, settings);
+    const { hostConfig } = shape;
+    const { id, network } = await this.#networks.join(shape, undo);
+    failpoint("containers.step.networked");
 
     const bundle = bundleFolder(settings.execRoot, id);
     mkdirSync(bundle, { recursive: true, mode: 0o711 });
     undo.defer(() => rm(bundle, { recursive: true, force: true }));
     const { mounts, sources } = openStepMounts(sourcesFolder(settings.execRoot, id), step.mounts, undo);
     failpoint("containers.step.mounted");
-    const { hostConfig, config } = shape;
-    const mode = hostConfig.NetworkMode;
-    const network = await joinNetworks(
-      this.#ports,
-      {
-        id,
-        name: `build-${id.slice(0, 12)}`,
-        config,
-        hostConfig,
-        endpoints: mode === "host" || mode === "none" ? {} : { [mode]: {} },
-      },
-      undo,
-    );
-    failpoint("containers.step.networked");
     const files = etcFilesIn(bundle);
     writeEtcFiles(files, {
       ...shape,
@@ -89,7 +80,8 @@ export class Steps implements StepRunner {
     if (runtime === undefined) throw new GantryError("invalid", "unknown or invalid runtime name");
     writeFileSync(join(bundle, "config.json"), JSON.stringify(this.#seccomp.use(spec, runtime)), { mode: 0o600 });
     throwIfAborted(signal);
-    const end = await this.#jailed({ id, bundle, spec, runtime, options }, undo);
+    const began = () => this.#networks.began(shape);
+    const end = await this.#jailed({ id, bundle, spec, runtime, options, began }, undo);
     // All its processes ended with the first one: the root is the caller's again.
     stubs[Symbol.dispose]();
     this.#clear(id, undo.move());
@@ -98,6 +90,7 @@ export class Steps implements StepRunner {
   }
 
   async quiet(): Promise<void> {
+    await this.#networks.quiet();
     while (this.#clearing.size > 0) await Promise.all(this.#clearing);
   }
 
@@ -110,7 +103,7 @@ export class Steps implements StepRunner {
     void cleared.then(() => this.#clearing.delete(cleared));
   }
 
-  async #jailed({ id, bundle, spec, runtime, options }: Bundled, jail: AsyncDisposableStack): Promise<StepEnd> {
+  async #jailed({ id, bundle, spec, runtime, options, began }: Bundled, jail: AsyncDisposableStack): Promise<StepEnd> {
     const { signal, output } = options;
     const ports = this.#ports;
     using undo = new DisposableStack();
@@ -142,6 +135,7 @@ export class Steps implements StepRunner {
     try {
       await ports.runtime.start(id);
       failpoint("containers.step.started");
+      undo.use(began());
       // It may have come before there was anything to kill.
       if (signal.aborted) kill();
       let isLost = false;
@@ -205,4 +199,5 @@ interface Bundled {
   readonly spec: RuntimeSpec;
   readonly runtime: OciRuntime;
   readonly options: StepOptions;
+  readonly began: () => Disposable;
 }

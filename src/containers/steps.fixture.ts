@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { EndpointSettings } from "../api/container.ts";
 import { Logger } from "../base/log.ts";
 import { cgroupAt, removeCgroup } from "../kernel/cgroup.ts";
 import { bindMount, MNT, makeShared, unmount } from "../kernel/mount.ts";
@@ -170,6 +171,8 @@ export class StepsFixture implements AsyncDisposable {
       createSandbox: (id) => ({ path: this.#sandboxes.create(id) }),
       find: () => ({ id: "", name: "none", driver: "null", isUserDefined: false, isInternal: false }),
       state: () => ({ networks: {}, hasResolver: false }),
+      connect: async () => ({}) as EndpointSettings,
+      publish: async () => ({}),
       link: () => {},
       hostGateways: () => ["192.0.2.1"],
       release: async (id) => this.#sandboxes.remove(id),
