@@ -5,6 +5,7 @@ import { KeyedLock } from "../base/keyed-lock.ts";
 import { decompress } from "../oci/compression.ts";
 import { chainId, sha256Of } from "../oci/digest.ts";
 import { type Descriptor, type ImageConfig, MEDIA_TYPE } from "../oci/image.ts";
+import { parseIndex, parseManifest } from "../oci/image-config.ts";
 import { familiarString, type Reference } from "../oci/reference.ts";
 import type { Credentials } from "../remote/credentials.ts";
 import type { Repository } from "../remote/repository.ts";
@@ -13,11 +14,14 @@ import { clampTimes } from "./clamp-times.ts";
 import { type NewImage, storeImage } from "./create.ts";
 import { publishImageEvent } from "./event.ts";
 import type { FlightProgress } from "./flights.ts";
+import { type EntryContent, isWhole, namedBlobs } from "./index-record.ts";
+import { keepIndex } from "./keep-index.ts";
 import { type FormOptions, formLayer, type LayerForm } from "./layer-forms.ts";
 import type { ImageContext, OnLayerProgress, OpenBlob } from "./ports.ts";
 import type { BlobPusher } from "./push-blob.ts";
 import { type BuiltContent, type PushBuiltOptions, pushBuilt } from "./push-built.ts";
-import type { LayerRecord } from "./record.ts";
+import type { ImageRecord, LayerRecord } from "./record.ts";
+import { dropLooseIndexes } from "./remove.ts";
 import type { SnapshotLayer } from "./snapshot-layers.ts";
 import { sweepThings } from "./sweep.ts";
 
@@ -56,6 +60,17 @@ export interface KeptImage {
   /** Without them the image gets a manifest of the OCI's kind. */
   readonly manifestBytes?: Uint8Array | undefined;
   readonly annotations?: Readonly<Record<string, string>> | undefined;
+  readonly names: readonly Reference[];
+  readonly signal: AbortSignal;
+}
+
+/** Images with what is said of them, and the index that names all of it. */
+export interface KeptIndex {
+  /** Each with its manifest's bytes. */
+  readonly images: readonly (Omit<KeptImage, "names" | "signal"> & { readonly manifestBytes: Uint8Array })[];
+  /** Manifests of attestations; what they name is this operation's. */
+  readonly others: readonly { readonly descriptor: Descriptor; readonly bytes: Uint8Array }[];
+  readonly document: { readonly descriptor: Descriptor; readonly bytes: Uint8Array };
   readonly names: readonly Reference[];
   readonly signal: AbortSignal;
 }
@@ -161,27 +176,11 @@ export class ImageAssembly implements AsyncDisposable {
     image: KeptImage,
     rename: RenameSnapshot,
   ): Promise<{ readonly id: string; readonly manifest: Descriptor }> {
-    const { events, records } = this.#context;
-    const layers: LayerRecord[] = [];
-    const chains = chainId(image.layers.map(({ diffId }) => diffId));
-    for (const [index, layer] of image.layers.entries()) {
-      const chain = chains[index]!;
-      this.#scope.claimChain(chain);
-      const size = await this.#settle(layer, chain, chains[index - 1], rename, image.signal);
-      layers.push({ blob: layer.blob, diffId: layer.diffId, chainId: chain, size });
-    }
-    failpoint("images.assemble.named");
-    const made: NewImage = {
-      config: image.config,
-      configBytes: image.configBytes,
-      layers,
-      ...(image.manifestBytes !== undefined && { manifestBytes: image.manifestBytes }),
-      ...(image.annotations !== undefined && { annotations: image.annotations }),
-    };
-    const record = await storeImage(this.#context, this.#scope, made);
+    const { records } = this.#context;
+    const record = await this.#record(image, image.signal, rename);
     failpoint("images.assemble.stored");
     // Naming again what has the name costs no sync.
-    const moved = image.names.filter((name) => records.named(name)?.id !== record.id);
+    const moved = image.names.filter((name) => !this.#isNamed(name, record.id, undefined));
     if (moved.length > 0 || records.whole(record.id) === undefined) {
       records.add(
         [record],
@@ -189,10 +188,44 @@ export class ImageAssembly implements AsyncDisposable {
       );
     }
     failpoint("images.assemble.added");
-    for (const name of image.names) {
-      if (name.tag !== undefined) publishImageEvent(events, "tag", record, familiarString(name));
-    }
+    await this.#named(record, image.names);
     return { id: record.id, manifest: records.get(record.id)?.manifest ?? record.manifest };
+  }
+
+  /**
+   * The same for an index: its images' records and its own come last, with the names. Resolves with the id of the image
+   * that this machine runs of it.
+   */
+  async keepIndex({ document, images, names, others, signal }: KeptIndex, rename: RenameSnapshot): Promise<string> {
+    const { records } = this.#context;
+    const made: ImageRecord[] = [];
+    const here = new Map<string, EntryContent>();
+    for (const image of images) {
+      const record = await this.#record(image, signal, rename);
+      made.push(record);
+      const blobs = namedBlobs(parseManifest(image.manifestBytes));
+      here.set(sha256Of(image.manifestBytes), { image: record.id, blobs });
+    }
+    for (const { bytes, descriptor } of others) {
+      await this.document(descriptor.mediaType, bytes);
+      here.set(descriptor.digest, { blobs: namedBlobs(parseManifest(bytes)) });
+    }
+    const { bytes, descriptor } = document;
+    const { digest } = descriptor;
+    const parts = { inner: [], here, image: made[0]!.id };
+    const index = await keepIndex(this.#context, this.#scope, { descriptor, bytes, index: parseIndex(bytes) }, parts);
+    failpoint("images.assemble.stored");
+    const known = records.indexes.get(digest);
+    const moved = names.filter((name) => known === undefined || !this.#isNamed(name, known.image, digest));
+    const isKnown = known !== undefined && isWhole(known) && made.every(({ id }) => records.whole(id) !== undefined);
+    if (moved.length > 0 || !isKnown) {
+      const naming = moved.map((name) => [name, index.image, digest] as const);
+      records.add(made, naming, { indexes: [index] });
+    }
+    failpoint("images.assemble.added");
+    const own = records.get(records.indexes.get(digest)?.image ?? index.image)!;
+    await this.#named(own, names);
+    return own.id;
   }
 
   /** Sends what was made to a registry. */
@@ -205,10 +238,11 @@ export class ImageAssembly implements AsyncDisposable {
     return pushBuilt(this.#context, this.#blobs, reference, options, progress, build);
   }
 
-  /** An image here is known at a registry by a digest. */
+  /** An image here, or an index that has it, is known at a registry by a digest. */
   nameByDigest(id: string, { domain, path }: Reference, digest: string): void {
     const { records } = this.#context;
-    if (records.get(id) !== undefined) records.add([], [[{ domain, path, digest }, id]]);
+    const index = records.indexes.get(digest) === undefined ? undefined : digest;
+    if (records.get(id) !== undefined) records.add([], [[{ domain, path, digest }, id, index]]);
   }
 
   /** Runs `act` on a repository, for reading. */
@@ -249,6 +283,43 @@ export class ImageAssembly implements AsyncDisposable {
     return records;
   }
 
+  /** Layers under their chain ids, config and manifest; the record that it resolves with is not added yet. */
+  async #record(
+    image: Omit<KeptImage, "names" | "signal">,
+    signal: AbortSignal,
+    rename: RenameSnapshot,
+  ): Promise<ImageRecord> {
+    const layers: LayerRecord[] = [];
+    const chains = chainId(image.layers.map(({ diffId }) => diffId));
+    for (const [index, layer] of image.layers.entries()) {
+      const chain = chains[index]!;
+      this.#scope.claimChain(chain);
+      const size = await this.#settle(layer, chain, chains[index - 1], rename, signal);
+      layers.push({ blob: layer.blob, diffId: layer.diffId, chainId: chain, size });
+    }
+    failpoint("images.assemble.named");
+    const made: NewImage = {
+      config: image.config,
+      configBytes: image.configBytes,
+      layers,
+      ...(image.manifestBytes !== undefined && { manifestBytes: image.manifestBytes }),
+      ...(image.annotations !== undefined && { annotations: image.annotations }),
+    };
+    return storeImage(this.#context, this.#scope, made);
+  }
+
+  #isNamed(name: Reference, id: string, index: string | undefined): boolean {
+    const { records } = this.#context;
+    return records.named(name)?.id === id && records.indexNamed(name)?.descriptor.digest === index;
+  }
+
+  async #named(image: ImageRecord, names: readonly Reference[]): Promise<void> {
+    for (const name of names) {
+      if (name.tag !== undefined) publishImageEvent(this.#context.events, "tag", image, familiarString(name));
+    }
+    await dropLooseIndexes(this.#context);
+  }
+
   /** The snapshot of a layer under its chain id; resolves with the bytes of the layer's files. */
   async #settle(
     layer: AssembledLayer,
@@ -278,6 +349,8 @@ export class ImageAssembly implements AsyncDisposable {
     const { content, snapshotLayers, snapshots } = this.#context;
     const known = snapshotLayers.of(snapshot, latest) ?? this.#recorded(snapshot);
     if (known !== undefined && this.#isHere(known)) return known;
+    const packed = known === undefined ? undefined : this.#packed(known);
+    if (packed !== undefined) return packed;
     const written = await content.write(Readable.from(snapshots.diff(snapshot)), { signal });
     return this.#learned(snapshot, latest, written, known?.created);
   }
@@ -311,6 +384,13 @@ export class ImageAssembly implements AsyncDisposable {
       if (layer !== undefined) return { diffId: layer.diffId, blob: layer.blob, created: 0 };
     }
     return undefined;
+  }
+
+  /** The layer by the blob that pushes make of it, which indexes have in its place. */
+  #packed(known: SnapshotLayer): SnapshotLayer | undefined {
+    const blob = known.blob.digest === known.diffId ? this.#context.packed.of(known.diffId) : undefined;
+    const layer = blob === undefined ? undefined : { ...known, blob };
+    return layer !== undefined && this.#isHere(layer) ? layer : undefined;
   }
 
   #isHere({ blob }: SnapshotLayer): boolean {

@@ -1,6 +1,9 @@
-import type { Descriptor, Index, Manifest, Platform } from "../oci/image.ts";
+import { GantryError } from "../base/errors.ts";
+import type { Descriptor, Index, Manifest } from "../oci/image.ts";
 import { INDEXES, isImageEntry } from "./manifest-kind.ts";
 
+/** Entries of an index, with those of indexes inside of it. */
+const MOST_ENTRIES = 4096;
 const REFERENCE_TYPE = "vnd.docker.reference.type";
 const REFERENCE_DIGEST = "vnd.docker.reference.digest";
 
@@ -35,16 +38,19 @@ export type EntryContent = Pick<IndexEntry, "image" | "blobs">;
 
 /**
  * The entries of an index with those of the indexes inside of it, in their order. `innerOf` gives the latter's
- * documents, undefined for one that isn't here.
+ * documents, undefined for one that isn't here. Throws `invalid` for too many.
  */
 export function entriesOf(index: Index, innerOf: (digest: string) => Index | undefined): IndexEntry[] {
-  const entries = new Map<string, IndexEntry>();
+  const entries: IndexEntry[] = [];
   const seen = new Set<string>();
   const add = (descriptors: readonly Descriptor[]): void => {
     for (const descriptor of descriptors) {
       const inner = INDEXES.has(descriptor.mediaType) ? innerOf(descriptor.digest) : undefined;
       if (inner === undefined) {
-        if (!entries.has(descriptor.digest)) entries.set(descriptor.digest, entryOf(descriptor));
+        if (entries.length === MOST_ENTRIES) {
+          throw new GantryError("invalid", `cannot use the index: it names more than ${MOST_ENTRIES} manifests`);
+        }
+        entries.push(entryOf(descriptor));
       } else if (!seen.has(descriptor.digest)) {
         seen.add(descriptor.digest);
         add(inner.manifests);
@@ -52,7 +58,7 @@ export function entriesOf(index: Index, innerOf: (digest: string) => Index | und
     }
   };
   add(index.manifests);
-  return [...entries.values()];
+  return entries;
 }
 
 /** All that a manifest names. */
@@ -105,11 +111,6 @@ export function withoutImage(index: IndexRecord, id: string): IndexRecord | unde
   const [left] = imagesOf({ entries });
   if (left === undefined) return undefined;
   return { ...index, entries, image: index.image === id ? left : index.image };
-}
-
-/** The platform that an entry says, as the API has it. */
-export function platformOfEntry({ descriptor: { platform } }: IndexEntry): Platform | undefined {
-  return platform ?? undefined;
 }
 
 function entryOf(descriptor: Descriptor): IndexEntry {

@@ -212,6 +212,7 @@ export async function dropLooseIndexes(context: ImageContext): Promise<ImageDele
     gone.push(...members);
     rows.push(...members.map(({ id }) => ({ Deleted: id })), { Deleted: index.descriptor.digest });
   }
+  failpoint("images.remove.recorded");
   for (const chainId of await sweep(context, gone, loose)) rows.push({ Deleted: chainId });
   return rows;
 }

@@ -75,7 +75,15 @@ function byId(records: ImageRecords, id: string): Target | undefined {
   if (image !== undefined) return { image, index: records.indexOf(id), by: "id" };
   const index = records.indexes.get(id);
   const own = index === undefined ? undefined : records.get(index.image);
-  return own === undefined ? undefined : { image: own, index, by: "index" };
+  return own === undefined ? byManifest(records, id) : { image: own, index, by: "index" };
+}
+
+/** What newer builders name an image by. */
+function byManifest(records: ImageRecords, digest: string): Target | undefined {
+  const entries = records.indexes.all().flatMap((index) => index.entries);
+  const ids = entries.flatMap(({ descriptor, image }) => (descriptor.digest === digest ? (image ?? []) : []));
+  const image = records.get(ids[0] ?? "") ?? records.all().find(({ manifest }) => manifest.digest === digest);
+  return image === undefined ? undefined : { image, index: records.indexOf(image.id), by: "id" };
 }
 
 function byPrefix(records: ImageRecords, text: string): Target | undefined {

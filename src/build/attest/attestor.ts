@@ -39,10 +39,10 @@ export class Attestor {
     readAttestOptions(request);
   }
 
-  /** Whether statements are asked for that are not only for indexes of images. */
-  isAsked(request: ExportInput["request"]): boolean {
+  /** Whether statements are asked for; with `withInline` also those that are for indexes of images only. */
+  isAsked(request: ExportInput["request"], { withInline }: Pick<Occasion, "withInline">): boolean {
     const { provenance, sbom } = readAttestOptions(request);
-    return [provenance, sbom].some((options) => options?.inlineOnly === false);
+    return [provenance, sbom].some((options) => options !== undefined && (withInline || !options.inlineOnly));
   }
 
   /** The statements about one result. Nothing where nothing was asked for. */

@@ -150,27 +150,68 @@ class Exporting {
 
   async #writeImage(output: ImageOutput, progress: ResultProgress): Promise<void> {
     const { image: fields } = output;
-    const isWhole = output.push || !output.store;
-    const targets = isWhole ? this.#input.targets : [ownTarget(this.#input.targets, this.#ports.platform)];
+    const { targets } = this.#input;
     const images = await progress.step("exporting layers", () => this.#build(fields, targets));
-    if (targets.length < this.#input.targets.length) {
-      const kept = formatPlatform(images[0]!.platform);
-      progress.warn(
-        `the store keeps the image for ${kept} alone: an index of all platforms goes to registries and archives`,
-      );
-    }
-    if (output.store && !output.push && this.#ports.attestor?.isAsked(this.#input.request)) {
-      progress.warn("the store keeps the image without its attestations: they go to registries and archives alone");
-    }
-    if (output.store) await this.#store(output, images, progress);
-    for (const name of output.push ? fields.names : []) await this.#push(output, images, name, progress);
+    let contents: ImagePackage | undefined;
+    if (output.store && this.#isIndex(output)) {
+      contents = await this.#package(images, fields, GZIP);
+      await this.#storeIndex(output, images, contents, progress);
+    } else if (output.store) await this.#store(output, images, progress);
+    for (const name of output.push ? fields.names : []) await this.#push(output, images, contents, name, progress);
     if (!output.store && !output.push) {
-      const contents = await this.#package(images, fields, AS_IS);
-      this.#tell(contents.top, contents, fields);
+      const unkept = await this.#package(images, fields, AS_IS);
+      this.#tell(unkept.top, unkept, fields);
     }
   }
 
-  /** Of several platforms the host's is kept under the names; the others stay in the cache alone. */
+  /**
+   * Whether what the store keeps is an index: of several platforms, or with what was asked to be attested. What is meant
+   * for indexes alone is kept where the image gets one anyway.
+   */
+  #isIndex({ image, push }: ImageOutput): boolean {
+    const { request, targets } = this.#input;
+    const withInline = push && image.inlineAttestations;
+    return targets.length > 1 || this.#ports.attestor?.isAsked(request, { withInline }) === true;
+  }
+
+  /** In the form that it is pushed in, so that a push has the same digest whenever it comes. */
+  async #storeIndex(
+    output: ImageOutput,
+    images: readonly BuiltImage[],
+    contents: ImagePackage,
+    progress: ResultProgress,
+  ): Promise<void> {
+    const { image: fields } = output;
+    const { signal } = this.#input;
+    const bytes = new Map(contents.manifests.map((one) => [one.descriptor.digest, one.bytes]));
+    const document = contents.manifests.at(-1)!;
+    const own = new Set(contents.images.map(({ manifest }) => manifest.digest));
+    const others = contents.manifests.slice(0, -1).filter(({ descriptor }) => !own.has(descriptor.digest));
+    for (const { manifest } of contents.images) progress.told(`exporting manifest ${manifest.digest}`);
+    for (const { config } of contents.images) progress.told(`exporting config ${config.digest}`);
+    for (const { descriptor } of others) progress.told(`exporting attestation manifest ${descriptor.digest}`);
+    progress.told(`exporting manifest list ${contents.top.digest}`);
+    const names = namesOf(output, contents.top.digest);
+    const kept = contents.images.map(({ image, layers, manifest }) => {
+      const manifestBytes = bytes.get(manifest.digest)!;
+      return {
+        config: image.config,
+        configBytes: image.configBytes,
+        layers: image.layers.map((layer, index) => ({ ...layer, blob: layers[index]! })),
+        manifestBytes,
+        annotations: annotationsOf(manifestBytes),
+      };
+    });
+    await progress.step(`writing image ${contents.top.digest}`, () =>
+      this.#assembly.keepIndex({ images: kept, others, document, names, signal }, this.#ports.rename),
+    );
+    for (const name of names) progress.told(`naming to ${formatReference(name)}`);
+    const { config } = contents.images.find(({ image }) => image === ownImage(images, this.#ports.platform))!;
+    this.imageId = config.digest;
+    this.#tell(contents.top, contents, fields);
+    this.#name(fields.names);
+  }
+
   async #store(output: ImageOutput, images: readonly BuiltImage[], progress: ResultProgress): Promise<void> {
     const { image: fields } = output;
     const image = ownImage(images, this.#ports.platform);
@@ -190,11 +231,7 @@ class Exporting {
     ]);
     progress.told(`exporting manifest ${digest}`);
     progress.told(`exporting config ${config.digest}`);
-    const names = [...fields.names];
-    if (output.nameCanonical) names.push(...fields.names.map((name) => byDigest(name, digest)));
-    if (output.danglingPrefix !== undefined && !(output.danglingEmptyOnly && fields.names.length > 0)) {
-      names.push(byDigest(parseNormalized(output.danglingPrefix), digest));
-    }
+    const names = namesOf(output, digest);
     const { manifest: stored } = await progress.step(`writing image ${config.digest}`, () =>
       this.#assembly.keep(
         {
@@ -221,12 +258,13 @@ class Exporting {
   async #push(
     output: ImageOutput,
     images: readonly BuiltImage[],
+    stored: ImagePackage | undefined,
     name: Reference,
     progress: ResultProgress,
   ): Promise<void> {
     const { image: fields } = output;
     const { request, signal } = this.#input;
-    let contents: ImagePackage | undefined;
+    let contents = stored;
     const shared = images.flatMap(({ baseCount, layers }) => layers.slice(0, baseCount).map(({ blob }) => blob.digest));
     const push = async () =>
       this.#assembly.push(
@@ -241,7 +279,7 @@ class Exporting {
         },
         { signal, onProgress: () => {} },
         async (isThere) => {
-          contents = await this.#package(images, fields, GZIP, isThere);
+          contents = stored ?? (await this.#package(images, fields, GZIP, isThere));
           return contents;
         },
       );
@@ -251,7 +289,7 @@ class Exporting {
     });
     const own = contents?.images.find(({ image }) => image === ownImage(images, this.#ports.platform));
     if (output.store && own !== undefined) {
-      this.#assembly.nameByDigest(own.config.digest, name, own.manifest.digest);
+      this.#assembly.nameByDigest(own.config.digest, name, stored === undefined ? own.manifest.digest : top.digest);
     }
     if (contents !== undefined) this.#tell({ ...contents.top, digest: top.digest }, contents, fields);
     this.#name(fields.names);
@@ -389,15 +427,23 @@ function nameOf(output: Output): string {
     : "exporting to client directory";
 }
 
-function ownTarget(targets: readonly SolvedTarget[], platform: Platform): SolvedTarget {
-  const own = formatPlatform(platform);
-  return targets.find(({ target }) => formatPlatform(target.platform) === own) ?? targets[0]!;
-}
-
 /** The image for the machine, or else the first. */
 function ownImage(images: readonly BuiltImage[], platform: Platform): BuiltImage {
   const own = formatPlatform(platform);
   return images.find((image) => formatPlatform(image.platform) === own) ?? images[0]!;
+}
+
+/** The names that an image gets in the store. */
+function namesOf(
+  { danglingEmptyOnly, danglingPrefix, image, nameCanonical }: ImageOutput,
+  digest: string,
+): Reference[] {
+  const names = [...image.names];
+  if (nameCanonical) names.push(...image.names.map((name) => byDigest(name, digest)));
+  if (danglingPrefix !== undefined && !(danglingEmptyOnly && image.names.length > 0)) {
+    names.push(byDigest(parseNormalized(danglingPrefix), digest));
+  }
+  return names;
 }
 
 function byDigest({ domain, path }: Reference, digest: string): Reference {
