@@ -1,8 +1,8 @@
 import { writeFileSync } from "node:fs";
 import type { Bake, BakeTarget } from "../../bake/bake.ts";
 import { answerText, type CallWish, callOf } from "../build/call.ts";
+import type { Input } from "../build/input.ts";
 import { metadataOf } from "../build/metadata.ts";
-import type { Input } from "../build/request.ts";
 import { type Built, runBuild } from "../build/run.ts";
 import { type ProgressKind, SharedView } from "../build/view.ts";
 import { showWarnings } from "../build/warnings.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { type BakeFile, DEFAULT_FILES } from "../../bake/bake.ts";
 import { GantryError } from "../../base/errors.ts";
 import { emptyAsked } from "../build/asked.ts";
-import type { Input } from "../build/request.ts";
+import type { Input } from "../build/input.ts";
 import { runBuild } from "../build/run.ts";
 import type { Call } from "../command.ts";
 

@@ -21,10 +21,10 @@ export interface View {
   finish(failed: boolean): void;
 }
 
-/** One build's own. Throws invalid where a terminal is asked for and there is none. */
-export function openView(kind: ProgressKind): View {
+/** One build's own, on a file descriptor. Throws invalid where a terminal is asked for and there is none. */
+export function openView(kind: ProgressKind, fd: 1 | 2 = 2): View {
   const model = new BuildModel();
-  const display = displayOf(kind, model);
+  const display = displayOf(kind, model, fd);
   return {
     kind,
     model,
@@ -81,17 +81,17 @@ function named(status: StatusResponse, name: string, own: (digest: string) => st
   };
 }
 
-function displayOf(kind: ProgressKind, model: BuildModel): Display {
+function displayOf(kind: ProgressKind, model: BuildModel, fd: 1 | 2): Display {
   const silent: Display = { show: (status) => void model.apply(status), finish: () => {} };
   if (kind === "quiet" || kind === "none") return silent;
-  if (kind === "rawjson") return new RawJsonDisplay((text) => writeAll(2, text));
-  const onScreen = kind === "tty" || (kind === "auto" && isScreen(2));
-  if (kind === "tty" && !isScreen(2))
+  if (kind === "rawjson") return new RawJsonDisplay((text) => writeAll(fd, text));
+  const onScreen = kind === "tty" || (kind === "auto" && isScreen(fd));
+  if (kind === "tty" && !isScreen(fd))
     throw new GantryError("invalid", "failed to get console: standard error is no terminal");
   if (!onScreen)
-    return new PlainDisplay(model, (text) => writeAll(2, text), { truncates: process.env.PROGRESS_NO_TRUNC === "0" });
+    return new PlainDisplay(model, (text) => writeAll(fd, text), { truncates: process.env.PROGRESS_NO_TRUNC === "0" });
   const output = {
-    write: (text: string) => writeAll(2, text),
+    write: (text: string) => writeAll(fd, text),
     size: () => ({ columns: process.stderr.columns || 80, rows: process.stderr.rows || 24 }),
   };
   const {

@@ -1,12 +1,13 @@
 import { writeFileSync } from "node:fs";
 import { GantryError } from "../../base/errors.ts";
 import { answerText, callOf } from "../build/call.ts";
+import { isRemote } from "../build/contexts.ts";
 import { printExplanations } from "../build/explanations.ts";
 import { toldAsBuild } from "../build/failure.ts";
 import { askedByFlags, BUILD_FLAGS, progressOf } from "../build/flags.ts";
+import type { Input } from "../build/input.ts";
 import { untilInterrupted } from "../build/interrupt.ts";
 import { imageIdOf, metadataOf } from "../build/metadata.ts";
-import { type Input, isRemote } from "../build/request.ts";
 import { BuildFailure, type Built, runBuild } from "../build/run.ts";
 import { openFailedStep } from "../build/shell.ts";
 import { FolderWatch } from "../build/watch.ts";

@@ -6,80 +6,119 @@ import type { BuildHistoryEvent, BuildHistoryRow } from "../../api/build-history
 import { GantryError } from "../../base/errors.ts";
 import { humanDuration } from "../../base/units.ts";
 import { jsonLines } from "../../client/json-lines.ts";
+import { historyFilter } from "../build/history/filter.ts";
+import { lengthOf, statusOf } from "../build/history/row.ts";
+import { statusOfEvent } from "../build/history/status.ts";
+import { repositoryOf } from "../build/repository.ts";
 import { timelineHtml } from "../build/timeline.ts";
+import { openView } from "../build/view.ts";
 import type { Call, Command } from "../command.ts";
-import { boolFlag, textFlag } from "../flags/spec.ts";
+import { boolFlag, listFlag, textFlag } from "../flags/spec.ts";
+import { printListing, type Row } from "../output/format.ts";
 import { print, printLine, writeAll } from "../output/print.ts";
 import { clean } from "../output/screen.ts";
 import { aligned } from "../output/table.ts";
+import { FORMAT_USAGE } from "../output/text.ts";
 import { segment } from "./lifecycle.ts";
+
+const HEADINGS = {
+  Ref: "BUILD ID",
+  Name: "NAME",
+  Status: "STATUS",
+  Cached: "CACHED",
+  CreatedAt: "CREATED AT",
+  Duration: "DURATION",
+  CompletedAt: "COMPLETED AT",
+  Steps: "STEPS",
+  CachedSteps: "CACHED STEPS",
+  Warnings: "WARNINGS",
+};
 
 export const listHistory: Command = {
   usage: "[OPTIONS]",
   args: { rule: "none" },
   flags: [
-    textFlag("format", "Format the output (table or json)", { initial: "table" }),
+    listFlag("filter", 'Provide filter values (e.g., "status=error", "duration>1m", "startedAt<2h")'),
+    textFlag("format", FORMAT_USAGE, { initial: "table" }),
+    boolFlag("local", "List records for current repository only"),
     boolFlag("no-trunc", "Don't truncate output"),
     boolFlag("q,quiet", "Only show build ids"),
   ],
   async run({ client, flags }) {
-    const rows = await client.json<BuildHistoryRow[]>("GET", "/gantry/build/history");
-    if (flags.bool("quiet")) for (const { Id } of rows) printLine(Id);
-    else if (flags.text("format") === "json") for (const row of rows) printLine(JSON.stringify(row));
-    else print(historyTable(rows, flags.bool("no-trunc")));
+    const now = Date.now();
+    const matches = historyFilter(flags.list("filter"), now);
+    const all = await client.json<BuildHistoryRow[]>("GET", "/gantry/build/history");
+    const source = flags.bool("local") ? repositoryOf(process.cwd())?.source : undefined;
+    if (flags.bool("local") && source === undefined) {
+      throw new GantryError(
+        "invalid",
+        "this folder is in no git repository with a remote, whose builds could be listed",
+      );
+    }
+    const rows = all.filter((row) => matches(row) && (source === undefined || row.Attributes["vcs:source"] === source));
+    if (flags.text("format") === "json") {
+      for (const row of rows) printLine(JSON.stringify(row));
+      return 0;
+    }
+    if (flags.bool("quiet")) {
+      for (const { Id } of rows) printLine(Id);
+      return 0;
+    }
+    await printListing({
+      format: flags.text("format"),
+      columns: ["Ref", "Name", "Status", "Cached", "CreatedAt", "Duration"],
+      headings: HEADINGS,
+      type: "*history.lsContext",
+      rows: rows.map((row) => shownRow(row, now, flags.bool("no-trunc"))),
+    });
     return 0;
   },
 };
 
-const SHORT = 30;
+const SHORT = 36;
 
-function historyTable(rows: readonly BuildHistoryRow[], whole: boolean): string {
-  const now = Date.now();
-  const lines = rows.map((row) => {
-    const [begun, ended] = [Date.parse(row.CreatedAt), row.CompletedAt === null ? now : Date.parse(row.CompletedAt)];
-    const name = clean(row.Name);
-    return [
-      row.Id,
-      whole || name.length <= SHORT ? name : `${name.slice(0, SHORT - 1)}…`,
-      statusOf(row),
-      `${row.CachedSteps}/${row.Steps}`,
-      `${humanDuration(now - begun)} ago`,
-      `${((ended - begun) / 1000).toFixed(1)}s`,
-    ];
-  });
-  return aligned([["BUILD ID", "NAME", "STATUS", "CACHED", "CREATED", "DURATION"], ...lines], {
-    minWidth: 10,
-    padding: 3,
-  });
-}
-
-function statusOf({ CompletedAt, Error: error }: BuildHistoryRow): string {
-  if (CompletedAt === null) return "Running";
-  if (error === "") return "Completed";
-  return /cancel/i.test(error) ? "Canceled" : "Error";
+function shownRow(row: BuildHistoryRow, now: number, isWhole: boolean): Row {
+  const name = clean(row.Name);
+  const ago = (time: number): string => `${humanDuration(now - time)} ago`;
+  return {
+    Ref: row.Id,
+    Name: isWhole || name.length <= SHORT ? name : `${name.slice(0, SHORT - 3)}...`,
+    Status: statusOf(row),
+    Cached: `${row.CachedSteps}/${row.Steps}`,
+    CreatedAt: ago(Date.parse(row.CreatedAt)),
+    Duration: `${(lengthOf(row, now) / 1000).toFixed(1)}s`,
+    CompletedAt: row.CompletedAt === null ? "" : ago(Date.parse(row.CompletedAt)),
+    Steps: row.Steps,
+    CachedSteps: row.CachedSteps,
+    Warnings: row.Warnings,
+  };
 }
 
 export const inspectHistory: Command = {
   usage: "[BUILD]",
   args: { rule: "at-most", count: 1 },
-  flags: [textFlag("format", "Format the output (pretty or json)", { initial: "pretty" })],
+  flags: [textFlag("format", "Format the output (pretty, json or a Go template)", { initial: "pretty" })],
   async run(call) {
     const row = await chosen(call);
-    if (call.flags.text("format") === "json") printLine(JSON.stringify(row, undefined, 2));
-    else print(await inspection(call, row));
+    const format = call.flags.text("format");
+    if (format === "json") printLine(JSON.stringify(row, undefined, 2));
+    else if (format === "pretty") print(await inspection(call, row));
+    else {
+      const shown = { ...row, Ref: row.Id, Status: statusOf(row) } as unknown as Row;
+      await printListing({ format, columns: [], headings: {}, type: "history.inspectOutput", rows: [shown] });
+    }
     return 0;
   },
 };
 
 async function inspection(call: Call, row: BuildHistoryRow): Promise<string> {
-  const end = row.CompletedAt === null ? Date.now() : Date.parse(row.CompletedAt);
   const facts = [
     ["Name:", row.Name],
     ["Build:", row.Id],
     ["Target:", row.Target],
     ["Platforms:", row.Platforms.join(", ")],
     ["Started:", row.CreatedAt],
-    ["Duration:", `${((end - Date.parse(row.CreatedAt)) / 1000).toFixed(1)}s`],
+    ["Duration:", `${(lengthOf(row, Date.now()) / 1000).toFixed(1)}s`],
     ["Status:", statusOf(row)],
     ["Error:", row.Error],
     ["Steps:", `${row.Steps}, of which ${row.CachedSteps} were in the cache`],
@@ -113,39 +152,29 @@ function section(title: string, rows: Readonly<Record<string, string>>): string[
 export const historyLogs: Command = {
   usage: "[BUILD]",
   args: { rule: "at-most", count: 1 },
-  flags: [textFlag("progress", "Set type of progress output (plain, rawjson)", { initial: "plain" })],
+  flags: [
+    textFlag("progress", "Set type of progress output (plain, rawjson, tty)", {
+      initial: "plain",
+      check: (value) => {
+        if (["plain", "rawjson", "tty"].includes(value)) return value;
+        throw new Error("progress has to be one of plain, rawjson, tty");
+      },
+    }),
+  ],
   async run(call) {
     const { Id } = await chosen(call);
-    const names = new Map<string, number>();
+    const kind = call.flags.text("progress") as "plain" | "rawjson" | "tty";
+    // A picture is of a terminal; text is what was asked for, so it goes where that is expected.
+    const view = openView(kind, kind === "tty" ? 2 : 1);
+    let hasFailed = false;
     for await (const event of eventsOf(call, Id)) {
-      if (call.flags.text("progress") === "rawjson") printLine(JSON.stringify(event));
-      else print(plainLine(event, names));
+      hasFailed ||= (event.vertex?.error ?? "") !== "";
+      view.show(statusOfEvent(event));
     }
+    view.finish(hasFailed);
     return 0;
   },
 };
-
-/** What a log shows of an event; steps are numbered in the order in which they begin. */
-function plainLine({ vertex, log }: BuildHistoryEvent, numbers: Map<string, number>): string {
-  if (log !== undefined) {
-    const number = numbers.get(log.vertex) ?? 0;
-    const text = log.text ?? Buffer.from(log.base64 ?? "", "base64").toString();
-    const lines = text.replace(/\n$/, "").split("\n");
-    return lines.map((line) => `#${number} ${clean(line)}\n`).join("");
-  }
-  if (vertex === undefined || (vertex.started === undefined && vertex.completed === undefined)) return "";
-  let text = "";
-  let number = numbers.get(vertex.digest);
-  if (number === undefined) {
-    number = numbers.size + 1;
-    numbers.set(vertex.digest, number);
-    text += `\n#${number} ${clean(vertex.name)}\n`;
-  }
-  if (vertex.completed === undefined) return text;
-  const seconds = ((vertex.completed - (vertex.started ?? vertex.completed)) / 1000).toFixed(1);
-  const failed = vertex.error !== undefined && vertex.error !== "";
-  return `${text}#${number} ${failed ? `ERROR: ${clean(vertex.error!)}` : vertex.cached ? "CACHED" : `DONE ${seconds}s`}\n`;
-}
 
 export const openHistory: Command = {
   usage: "[BUILD]",
