@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Finished, findProgram } from "../command.ts";
 import { startEngine, type TestEngine } from "../engine.ts";
+import { BUILDX, COMPOSE_2, NO_BUILDX, NO_COMPOSE_2 } from "../newer-clients.ts";
 import { registryMissing, startRegistry } from "../registry.ts";
 
 const COMPOSE = findProgram("docker-compose");
@@ -240,5 +241,80 @@ describe("docker-compose 1.29 against the engine", {
     assert.equal(await engine.ok("network", "ls", "-q", "--filter", own), "");
     // What was anonymous is named by the container that was made anew, and then nobody's: dockerd keeps it, too.
     assert.equal(await engine.ok("volume", "ls", "-q", "--filter", own), "");
+  });
+});
+
+describe("docker compose 2 against the engine", { skip: NO_COMPOSE_2 || NO_BUILDX }, () => {
+  let engine: TestEngine;
+  let folder = "";
+
+  before(async () => {
+    engine = await startEngine();
+    folder = join(engine.root, "stall");
+    for (const [name, text] of Object.entries({
+      api: "FROM busybox\nRUN --network=none echo made > /made\n",
+      web: "FROM lower\nARG GREETING\nRUN --network=none echo $GREETING >> /made\n",
+    })) {
+      mkdirSync(join(folder, name), { recursive: true });
+      writeFileSync(join(folder, name, "Dockerfile"), text);
+    }
+    const services = {
+      api: { build: "api", command: ["sh", "-c", "touch /ready; echo api is up; exec sleep 600"], init: true },
+      web: {
+        build: { context: "web", args: { GREETING: "hello" }, additional_contexts: { lower: "service:api" } },
+        command: ["sh", "-c", "echo web is up; exec sleep 600"],
+        init: true,
+        depends_on: ["api"],
+        volumes: ["kept:/kept"],
+      },
+    };
+    writeFileSync(join(folder, "compose.yaml"), JSON.stringify({ services, volumes: { kept: {} } }));
+    // By which it builds.
+    mkdirSync(join(engine.root, "config/cli-plugins"), { recursive: true });
+    symlinkSync(BUILDX!, join(engine.root, "config/cli-plugins/docker-buildx"));
+  });
+  after(() => engine?.[Symbol.asyncDispose]());
+
+  const compose = (...args: readonly string[]): Promise<Finished> => engine.run(COMPOSE_2!, args, { cwd: folder });
+
+  async function ok(...args: readonly string[]): Promise<string> {
+    const { code, stdout, stderr } = await compose(...args);
+    assert.equal(code, 0, `docker compose ${args.join(" ")}: ${stderr}${stdout}`);
+    return stdout.trim();
+  }
+
+  test("builds without another plugin's help", async () => {
+    const { code, stderr } = await engine.run(COMPOSE_2!, ["build", "api"], {
+      cwd: folder,
+      env: { COMPOSE_BAKE: "false" },
+    });
+    assert.equal(code, 0, stderr);
+  });
+
+  test("builds services that stand on each other, and runs them", async () => {
+    await ok("up", "--detach", "--build");
+    const states = (await ok("ps", "--format", "{{.Service}} {{.State}}")).split("\n").sort();
+    assert.deepEqual(states, ["api running", "web running"]);
+    assert.equal(await ok("exec", "-T", "web", "cat", "/made"), "made\nhello");
+    assert.equal((await compose("exec", "-T", "web", "sh", "-c", "exit 7")).code, 7);
+    assert.match(await ok("logs", "--no-color"), /api-1 +\| api is up/);
+    assert.match(await ok("images"), /stall-web/);
+  });
+
+  test("leaves alone what is as it should be, and makes anew what isn't", async () => {
+    const before = await ok("ps", "-q");
+    await ok("up", "--detach");
+    assert.equal(await ok("ps", "-q"), before);
+    await ok("up", "--detach", "--force-recreate", "--no-deps", "web");
+    assert.notEqual(await ok("ps", "-q"), before);
+    await ok("restart", "--timeout", "1", "api");
+    assert.match(await ok("top", "api"), /sleep 600/);
+  });
+
+  test("takes down all it made", async () => {
+    await ok("down", "--timeout", "1", "--volumes");
+    assert.equal(await ok("ps", "--all", "-q"), "");
+    assert.equal(await engine.ok("volume", "ls", "-q"), "");
+    assert.doesNotMatch(await engine.ok("network", "ls"), /stall/);
   });
 });

@@ -86,7 +86,8 @@ export class ClientSession implements BuildSession {
       });
     } catch (error) {
       // The client has no status of its own for an agent that it doesn't forward.
-      if (hasStatus(error, STATUS.notFound, STATUS.unimplemented, STATUS.unknown)) throw noAgent(id);
+      if (hasStatus(error, STATUS.unknown)) throw new GantryError("not-found", (error as GrpcError).message);
+      if (hasStatus(error, STATUS.notFound, STATUS.unimplemented)) throw noAgent(id);
       throw toGantryError(error);
     }
   }

@@ -42,6 +42,7 @@ const CACHES: ReadonlySet<string> = new Set(["inline", "local", "registry"]);
 const WITHOUT_MEANING: ReadonlySet<string> = new Set([
   "context",
   "dest",
+  "load",
   "prefer-image-digest",
   "buildinfo",
   "buildinfo-attrs",
