@@ -1,5 +1,7 @@
-import { writeFileSync } from "node:fs";
-import { GantryError } from "../../base/errors.ts";
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { GantryError, messageOf } from "../../base/errors.ts";
+import type { Asked } from "../build/asked.ts";
 import { answerText, callOf } from "../build/call.ts";
 import { isRemote } from "../build/contexts.ts";
 import { printExplanations } from "../build/explanations.ts";
@@ -10,7 +12,7 @@ import { untilInterrupted } from "../build/interrupt.ts";
 import { imageIdOf, metadataOf } from "../build/metadata.ts";
 import { BuildFailure, type Built, runBuild } from "../build/run.ts";
 import { openFailedStep } from "../build/shell.ts";
-import { FolderWatch } from "../build/watch.ts";
+import { FolderWatch, type Watched } from "../build/watch.ts";
 import type { Call, Command } from "../command.ts";
 import { complain, print, printLine } from "../output/print.ts";
 import { isTerminal } from "../streams/terminal.ts";
@@ -65,12 +67,6 @@ function writeFiles({ flags }: Call, built: Built): void {
   if (metadataFile !== "") writeFileSync(metadataFile, metadataOf(built));
 }
 
-/** What builds write is no reason for another one. */
-function writtenBy({ flags }: Call, { prepared }: Built): string[] {
-  const results = [...prepared.results.values()].flatMap((result) => ("path" in result ? [result.path] : []));
-  return [...results, flags.text("iidfile"), flags.text("metadata-file")].filter((path) => path !== "");
-}
-
 /** Until Ctrl-C. A build that fails is said to have, and the next change begins another. */
 async function watchAndBuild(call: Call): Promise<number> {
   using interrupt = untilInterrupted();
@@ -83,31 +79,50 @@ async function watchAndBuild(call: Call): Promise<number> {
   if (asked.file === "-") {
     throw new GantryError("invalid", "--watch needs a Dockerfile that can be read again, which standard input can't");
   }
-  let watch: FolderWatch | undefined;
-  let knowsWritten = false;
+  // Before the first build, so that no change is missed.
+  using watch = new FolderWatch(watchedBy(asked));
+  watch.leaveOut(writtenBy(asked, flags));
+  let hasBuilt = false;
   try {
     for (;;) {
       try {
         const built = await runBuild(call, asked, STDIN, options);
+        hasBuilt = true;
         writeFiles(call, built);
         if (asked.explain) await printExplanations(call, built.ref);
-        if (!knowsWritten) {
-          watch?.[Symbol.dispose]();
-          watch = new FolderWatch([asked.context], writtenBy(call, built));
-          knowsWritten = true;
-        }
       } catch (error) {
-        if (!(error instanceof BuildFailure) || interrupt.signal.aborted) throw error;
-        complain(error.message);
-        watch ??= new FolderWatch([asked.context]);
+        // What is wrong with the command line, no change of a file mends.
+        const isOfFlags = !hasBuilt && !(error instanceof BuildFailure);
+        if (interrupt.signal.aborted || isOfFlags || !isOfTheContext(error)) throw error;
+        complain(error instanceof BuildFailure ? error.message : `ERROR: ${messageOf(error)}`);
       }
       complain("\nwatching for changes; Ctrl-C ends it");
-      complain(`${await watch!.change(interrupt.signal)} has changed`);
+      complain(`${await watch.change(interrupt.signal)} has changed`);
     }
   } catch (error) {
     if (interrupt.signal.aborted) return 130;
     throw error;
-  } finally {
-    watch?.[Symbol.dispose]();
   }
+}
+
+/** What another try may mend: a step that fails, a Dockerfile that is away for a moment. */
+function isOfTheContext(error: unknown): boolean {
+  if (error instanceof BuildFailure) return true;
+  return error instanceof GantryError && (error.kind === "invalid" || error.kind === "not-found");
+}
+
+function watchedBy({ context, contexts, file }: Asked): Watched {
+  const named = contexts.map((given) => given.slice(given.indexOf("=") + 1)).filter((place) => existsSync(place));
+  const dockerfile = file === "" ? join(context, "Dockerfile") : existsSync(file) ? file : join(context, file);
+  return { folders: [context, ...named], files: [dockerfile, `${dockerfile}.dockerignore`] };
+}
+
+/** What builds write is no reason for another one. */
+function writtenBy({ outputs, cacheTo }: Asked, flags: Call["flags"]): string[] {
+  const places = [...outputs, ...cacheTo].flatMap((given) => {
+    const [, dest] = /(?:^|,)dest=([^,]*)/.exec(given) ?? [];
+    if (dest !== undefined) return [dest];
+    return given.includes("=") ? [] : [given];
+  });
+  return [...places, flags.text("iidfile"), flags.text("metadata-file")].filter((path) => path !== "" && path !== "-");
 }
