@@ -9,6 +9,8 @@ export interface Root extends AsyncDisposable {
   readonly folder?: string;
   /** From the lowest to the topmost; empty for folders. */
   readonly layers: readonly RootLayer[];
+  /** True while it has other holders; where nobody asks it isn't said. */
+  readonly isShared?: boolean;
   /** Another holder of the same. */
   share(): Root;
   /** Where it can be read, until that is disposed of. Never written to. */

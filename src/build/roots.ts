@@ -191,6 +191,10 @@ class HeldRoot implements Root {
     return this.#held.layers();
   }
 
+  get isShared(): boolean {
+    return this.#held.count > 1;
+  }
+
   share(): Root {
     if (!this.#isHeld) throw new Error("a root was shared after its end");
     return new HeldRoot(this.#held);

@@ -16,7 +16,7 @@ const MOST_INDEXED = 1_000_000;
 
 /** What came: a folder's files, or a Dockerfile alone. */
 export type Unpacked =
-  | { readonly kind: "folder"; readonly index: ArchiveIndex }
+  | { readonly kind: "folder"; readonly index: ArchiveIndex /** Of all that it unpacked to. */; readonly bytes: number }
   | { readonly kind: "text"; readonly text: string };
 
 /** What is copied from a context is root's, unless a Dockerfile says otherwise. */
@@ -63,7 +63,7 @@ export async function unpackContext(
       index.close();
       throw error;
     }
-    return { kind: "folder", index };
+    return { kind: "folder", index, bytes: counted.bytes };
   } finally {
     stream.destroy();
   }
@@ -158,6 +158,10 @@ class Counter {
 
   constructor(options: UnpackOptions) {
     this.#options = options;
+  }
+
+  get bytes(): number {
+    return this.#unpacked;
   }
 
   async *packed(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {

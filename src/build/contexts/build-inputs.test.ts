@@ -12,9 +12,11 @@ import { Roots } from "../roots.ts";
 import { Inputs } from "./build-inputs.ts";
 import { ContextStore } from "./context-store.ts";
 import { FakeSession } from "./fake-session.fixture.ts";
+import { KnownArchives } from "./known-archives.ts";
 
 let root = "";
 let store: ContextStore;
+let archives: KnownArchives;
 let events: BuildEvent[];
 const roots = new Roots({ snapshots: undefined as never, folder: "/nonexistent" });
 const { signal } = new AbortController();
@@ -23,6 +25,7 @@ beforeEach(async () => {
   root = mkdtempSync(join(tmpdir(), "gantry-inputs-"));
   store = new ContextStore({ root: join(root, "contexts"), roots });
   await store.recover();
+  archives = new KnownArchives();
   events = [];
 });
 
@@ -74,7 +77,7 @@ function open(request: Partial<BuildRequest>): Inputs {
   const asked = () => Promise.reject(new Error("not of this test"));
   return new Inputs(
     {
-      ...{ store, roots, temporary: join(root, "temporary"), maxUnpackRatio: () => 100 },
+      ...{ store, archives, roots, temporary: join(root, "temporary"), maxUnpackRatio: () => 100 },
       ...{ remote: asked, base: asked, lent: asked, onEnd: () => {} },
     },
     whole,
@@ -203,7 +206,53 @@ test("an archive is unpacked once, its excluded files left out, and gone with th
   await inputs[Symbol.asyncDispose]();
   assert.equal(readFileSync(join(part?.folder ?? "", "b"), "utf8"), "b");
   for (const held of [all, part, same]) await held?.[Symbol.asyncDispose]();
+  for (const { id } of await archives.usage()) await archives.remove(id);
   assert.deepEqual(readdirSync(join(root, "temporary")), []);
+});
+
+test("the same archive again is not unpacked, until its files are given up", async () => {
+  const files = { Dockerfile: "FROM x\n", b: "b" };
+  const folders: string[] = [];
+  for (const content of [files, files, { ...files, b: "c" }, files]) {
+    await using inputs = open({ context: archiveOf(content) });
+    await inputs.dockerfile();
+    await using held = await localOf(inputs);
+    folders.push(held?.folder ?? "");
+    assert.equal(readFileSync(join(held?.folder ?? "", "b"), "utf8"), content.b);
+    assert.equal((await archives.usage()).filter(({ inUse }) => inUse).length, 1);
+    const [used] = (await archives.usage()).filter(({ inUse }) => inUse);
+    assert.equal(await archives.remove(used!.id), undefined, "what is in use stays");
+  }
+  assert.deepEqual([folders[1], folders[3]], [folders[0], folders[0]]);
+  assert.notEqual(folders[2], folders[0]);
+  const usage = await archives.usage();
+  assert.deepEqual(
+    usage.map(({ inUse, usageCount }) => [inUse, usageCount]),
+    [
+      [false, 1],
+      [false, 3],
+    ],
+  );
+  for (const { id, size } of usage) {
+    assert.ok(size > 1000);
+    assert.equal(await archives.remove(id), size);
+  }
+  assert.deepEqual(readdirSync(join(root, "temporary")), []);
+});
+
+test("only so many archives are kept, and no long one", async () => {
+  for (let at = 0; at < 12; at++) {
+    await using inputs = open({ context: archiveOf({ Dockerfile: "FROM x\n", name: String(at) }) });
+    await inputs.dockerfile();
+  }
+  assert.equal(readdirSync(join(root, "temporary")).length, 8);
+  for (const { id } of await archives.usage()) await archives.remove(id);
+  {
+    await using inputs = open({ context: archiveOf({ Dockerfile: "FROM x\n", long: "x".repeat(9 << 20) }) });
+    await inputs.dockerfile();
+    assert.equal((await localOf(inputs))?.folder !== undefined, true);
+  }
+  assert.deepEqual(await archives.usage(), []);
 });
 
 test("other Dockerfiles and ignore files come from named contexts that are folders", async () => {

@@ -17,6 +17,7 @@ import { statusOf, type TellStatus, toldStep } from "../sources/told-step.ts";
 import { ArchiveIndex, unpackContext } from "./archive.ts";
 import type { ContextStore } from "./context-store.ts";
 import { leaveOut } from "./excluded.ts";
+import { arrived, type KnownArchives } from "./known-archives.ts";
 import { LONGEST_TEXT, MemoryFiles } from "./memory-files.ts";
 
 const IGNORE_FILE = ".dockerignore";
@@ -24,6 +25,7 @@ const DEFAULT_NAME = "Dockerfile";
 
 export interface InputPorts {
   readonly store: ContextStore;
+  readonly archives: KnownArchives;
   readonly roots: Roots;
   /** For what goes with its build. */
   readonly temporary: string;
@@ -164,8 +166,12 @@ export class Inputs implements BuildInputs {
     return this.#unpack(createReadStream(join(opened.path, file)), () => {});
   }
 
-  async #unpack(bytes: AsyncIterable<Uint8Array>, tell: TellStatus): Promise<Folder> {
+  async #unpack(source: AsyncIterable<Uint8Array>, tell: TellStatus): Promise<Folder> {
     const { signal } = this.#options;
+    const { archives } = this.#ports;
+    const { bytes, digest } = await arrived(source);
+    const known = digest === undefined ? undefined : archives.find(digest);
+    if (known !== undefined) return { root: this.#ends.use(known) };
     const folder = this.#place();
     const tree = join(folder, "tree");
     const row = "transferring context:";
@@ -178,7 +184,11 @@ export class Inputs implements BuildInputs {
     try {
       const unpacked = await unpackContext(bytes, tree, { mostRatio, signal, onBytes });
       tell(row, seen, 0, true);
-      if (unpacked.kind === "folder") return { root: this.#held(tree, unpacked.index) };
+      if (unpacked.kind === "folder") {
+        const root = this.#held(tree, unpacked.index);
+        if (digest !== undefined) await archives.keep(digest, root, unpacked.bytes);
+        return { root };
+      }
       mkdirSync(tree, { mode: 0o755 });
       await writeFile(join(tree, DEFAULT_NAME), unpacked.text, { mode: 0o644 });
       return { root: this.#held(tree, undefined), text: unpacked.text };

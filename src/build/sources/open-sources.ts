@@ -8,6 +8,7 @@ import type { Snapshotter } from "../../snapshots/snapshotter.ts";
 import type { BuildOptions, BuildRequest, CacheUsage } from "../builder.ts";
 import { type InputPorts, Inputs } from "../contexts/build-inputs.ts";
 import { ContextStore } from "../contexts/context-store.ts";
+import { KnownArchives } from "../contexts/known-archives.ts";
 import { DenyRanges } from "../deny-ranges.ts";
 import type { OperatorContext } from "../operator.ts";
 import type { BuildInputs, BuildSources, CacheHolder } from "../parts.ts";
@@ -36,6 +37,7 @@ export function openSources(ports: SourcesPorts): BuildSources {
   const log = ports.log === undefined ? {} : { log: ports.log };
   const place = (name: string) => join(ports.root, name);
   const store = new ContextStore({ root: place("contexts"), roots, ...log });
+  const archives = new KnownArchives();
   const http = new HttpSource({ root: place("http"), roots, settings });
   const git = new GitSource({ root: place("git"), roots, settings });
   const bases = new BaseImages({ images, roots, snapshots });
@@ -54,7 +56,14 @@ export function openSources(ports: SourcesPorts): BuildSources {
   const begin = (request: BuildRequest, options: BuildOptions): BuildInputs => {
     const inputs = new Inputs(
       {
-        ...{ store, roots, remote, temporary: place("temporary"), maxUnpackRatio: () => settings().maxUnpackRatio },
+        ...{
+          store,
+          archives,
+          roots,
+          remote,
+          temporary: place("temporary"),
+          maxUnpackRatio: () => settings().maxUnpackRatio,
+        },
         base: (...asked) => bases.base(...asked),
         lent: (...asked) => bases.lent(...asked),
         onEnd: () => void open.delete(request),
@@ -91,7 +100,7 @@ export function openSources(ports: SourcesPorts): BuildSources {
       },
     },
     open: begin,
-    cache: together([store, http, git, bases]),
+    cache: together([store, archives, http, git, bases]),
     recover: async () => {
       mkdirSync(ports.root, { recursive: true, mode: 0o700 });
       await rm(place("temporary"), { recursive: true, force: true });
