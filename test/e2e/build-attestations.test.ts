@@ -222,14 +222,44 @@ describe("attestations", () => {
     }
   });
 
-  test("are nowhere where an image is kept, which is said", async () => {
+  test("are kept with an image, and pushed with it whenever that is", { skip: registryMissing() }, async () => {
+    await using registry = await startRegistry();
     const context = folder({ Dockerfile: "FROM scratch\nCOPY Dockerfile /\n" });
-    assert.match(await build("--sbom", "-t", "kept", context), /the store keeps the image without its attestations/);
-    assert.doesNotMatch(await build("-t", "kept", context), /without its attestations/);
-    assert.doesNotMatch(
-      await build("--provenance=inline-only=true", "-t", "kept", context),
-      /without its attestations/,
+    const name = `${registry.host}/made/kept`;
+    const metadata = join(engine.root, "metadata-kept");
+    const told = () => JSON.parse(readFileSync(metadata, "utf8"));
+    const attested = async (...args: readonly string[]) => {
+      const stderr = await build("--sbom", "--metadata-file", metadata, ...args, context);
+      assert.doesNotMatch(stderr, /WARN|without/);
+      return told();
+    };
+    const digestAt = async (tag: string) => {
+      const headers = { Accept: "application/vnd.oci.image.index.v1+json" };
+      const answer = await fetch(`http://${registry.host}/v2/made/kept/manifests/${tag}`, { headers });
+      return answer.headers.get("docker-content-digest");
+    };
+    const inspect = async (reference: string) =>
+      (await engine.request("GET", `/images/${reference}/json?manifests=1`)).json;
+    const later = await attested("--platform", "linux/amd64,linux/arm64", "-t", `${name}:later`);
+    assert.equal(later["containerimage.descriptor"].mediaType, "application/vnd.oci.image.index.v1+json");
+    const kept = await inspect(`${name}:later`);
+    assert.equal(kept.Descriptor.digest, later["containerimage.digest"]);
+    assert.deepEqual(
+      kept.Manifests.map(({ Kind }: { Kind: string }) => Kind),
+      ["image", "image", "attestation", "attestation"],
     );
+    assert.equal(await digestAt("later"), null);
+    await engine.gantry("push", `${name}:later`);
+    assert.equal(await digestAt("later"), later["containerimage.digest"]);
+    const output = ["--output", `type=image,name=${name}:now,push=true,registry.insecure=true`];
+    const now = await attested(...output);
+    assert.equal(await digestAt("now"), now["containerimage.digest"]);
+    const { Descriptor, RepoDigests } = await inspect(`${name}:now`);
+    assert.equal(Descriptor.digest, now["containerimage.digest"]);
+    assert.ok(RepoDigests.includes(`${name}@${Descriptor.digest}`));
+    // What is meant for indexes alone makes none of a lone image.
+    await build("--provenance=inline-only=true", "-t", "plain", context);
+    assert.equal((await inspect("plain")).Descriptor.mediaType, "application/vnd.oci.image.manifest.v1+json");
   });
 
   test("are refused in one sentence where they can't be made", async () => {
