@@ -8,7 +8,8 @@ import { type RandomAccess, readProgram } from "./binaries.ts";
 import { readApk, readCopyright, readDpkg, readOsRelease } from "./distribution.ts";
 import type { Distribution, Found, FoundPackage } from "./found.ts";
 import { LANGUAGE_FILES } from "./languages.ts";
-import { readRpmDatabase } from "./rpm.ts";
+import { readRpmDatabase, readRpmHeader } from "./rpm.ts";
+import { berkeleyHeaders, ndbHeaders } from "./rpm-files.ts";
 
 export interface ScanLimits {
   /** Files and folders that are looked at. */
@@ -150,13 +151,17 @@ class Scan {
         this.#attempt(path, () => this.#add(readRpmDatabase(database, path, this.#distribution)));
         return;
       }
-      for (const [name, format] of [
-        ["Packages", "Berkeley DB"],
-        ["Packages.db", "NDB"],
-      ]) {
-        using other = openFile(this.#root, `${folder}/${name}`);
+      for (const [name, headers] of [
+        ["Packages.db", ndbHeaders],
+        ["Packages", berkeleyHeaders],
+      ] as const) {
+        const older = `${folder}/${name}`;
+        using other = openFile(this.#root, older);
         if (other === undefined) continue;
-        this.#note(`packages of rpm are missing: ${folder}/${name} is in the format ${format}, which is not read`);
+        // What was read before the damage counts.
+        this.#attempt(older, () => {
+          for (const header of headers(other.fd)) this.#add(readRpmHeader(header, older, this.#distribution));
+        });
         return;
       }
     }
