@@ -1,5 +1,6 @@
 import { untilAborted } from "../../base/abort.ts";
 import { GantryError } from "../../base/errors.ts";
+import { parseBool } from "../../base/parse-bool.ts";
 import {
   CONTROL,
   DiskUsageResponseSchema,
@@ -124,8 +125,9 @@ async function solve({ jobs, solves }: ControlPorts, request: SolveRequest, sign
         : await handed?.finish();
     // Nothing to build, or a question that was answered on the way.
     if (result === undefined) return create(SolveResponseSchema);
+    const metadata = isOwnClient(options) ? Object.fromEntries(result.metadata) : metadataForOthers(result, exporters);
     return create(SolveResponseSchema, {
-      ExporterResponse: { ...metadataFor(result, isOwnClient(options)), ...answerOf(result) },
+      ExporterResponse: { ...metadata, ...answerOf(result) },
     });
   } finally {
     job.gateway?.[Symbol.dispose]();
@@ -133,10 +135,17 @@ async function solve({ jobs, solves }: ControlPorts, request: SolveRequest, sign
   }
 }
 
-/** Clients of BuildKit's take the provenance from the history, as much of it as they were asked for. */
-function metadataFor(result: BuildResult, isOwn: boolean): Record<string, string> {
-  const rows = [...result.metadata].filter(([name]) => isOwn || !name.startsWith("buildx.build.provenance"));
-  return Object.fromEntries(rows);
+/**
+ * What clients of BuildKit's are told. They take the provenance from the history, as much of it as they were asked for;
+ * and they know an image that went to the store and nowhere else by its id, as `docker inspect` tells it.
+ */
+function metadataForOthers({ imageId, metadata }: BuildResult, exporters: readonly Named[]): Record<string, string> {
+  const rows = [...metadata].filter(([name]) => !name.startsWith("buildx.build.provenance"));
+  const isStored = exporters.every(({ attributes, type }) => type === "moby" && !parseBool(attributes.push ?? ""));
+  return {
+    ...Object.fromEntries(rows),
+    ...(isStored && imageId !== undefined && { "containerimage.digest": imageId }),
+  };
 }
 
 /** What a client asks for while its build runs, with all that it had said before. */

@@ -22,7 +22,7 @@ function countedRoot(): { readonly root: Root; readonly holders: () => number } 
   const hold = (): Root => {
     count++;
     const root: Root = {
-      ...{ snapshot: "s", layers: [], share: hold },
+      ...{ snapshot: "s", layers: [], share: hold, isShared: false },
       open: () => Promise.reject(new Error("nobody reads it")),
       [Symbol.asyncDispose]: async () => {
         count--;
