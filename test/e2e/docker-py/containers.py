@@ -236,6 +236,12 @@ class Watching(EngineCase):
         made = self.started(["sleep", "600"])
         top = made.top()
         self.assertIn("PID", top["Titles"])
+        # It has started when the runtime is about to become it.
+        for _ in range(100):
+            if "sleep 600" in top["Processes"][0]:
+                break
+            time.sleep(0.05)
+            top = made.top()
         self.assertIn("sleep 600", top["Processes"][0])
         self.assertEqual(made.top(ps_args="-o pid,comm")["Titles"], ["PID", "COMMAND"])
 
