@@ -17,6 +17,10 @@ import { invalid, located, type SourceFile, type SourceRange } from "./source.ts
 
 /** Bytes of a line without its end. */
 const LONGEST_LINE = 65_535;
+/** Characters of an instruction with the lines that continue it: a step can be given no longer command. */
+const LONGEST_INSTRUCTION = 512 << 10;
+/** Lines that are read before others get a turn. */
+const LINES_AT_ONCE = 1_000;
 
 type ReadArguments = (rest: string, escaper: string) => Arguments;
 
@@ -96,7 +100,7 @@ class FileParser {
 
   *parse(): Generator<void, ParsedFile> {
     for (let line = this.#next(); line !== undefined; line = this.#next()) {
-      this.#instruction(line);
+      yield* this.#instruction(line);
       yield;
     }
     if (this.#nodes.length === 0) {
@@ -107,15 +111,15 @@ class FileParser {
     return { nodes: this.#nodes, escape: this.#escape, emptyContinuations: this.#emptyContinuations };
   }
 
-  #instruction(first: string): void {
+  *#instruction(first: string): Generator<void> {
     const start = this.#line;
     const text = trimLeftSpace(withoutEnd(first));
     if (text.startsWith("#")) this.#comment(first, text);
     else if (!this.#directives.over) this.#directives.read(text);
     if (text === "" || text.startsWith("#")) return;
-    const joined = this.#joined(text);
+    const joined = yield* this.#joined(text, start);
     const node = this.#failAt(start, this.#line, () => this.#node(joined, this.#comments));
-    const heredocs = this.#failAt(start, this.#line, () => this.#heredocs(node, joined, start));
+    const heredocs = yield* this.#heredocs(node, joined, start);
     this.#nodes.push({ ...node, heredocs, range: { start, end: this.#line } });
     this.#comments = [];
   }
@@ -141,14 +145,16 @@ class FileParser {
   }
 
   /** A line with those that continue it; comments and empty lines between them are left out. */
-  #joined(first: string): string {
+  *#joined(first: string, start: number): Generator<void, string> {
     let [text, continued] = this.#withoutContinuation(first);
     if (!continued) return text;
     const parts = [text];
+    let { length } = text;
     let empty = false;
     while (continued) {
       const line = this.#next();
       if (line === undefined) break;
+      if (this.#line % LINES_AT_ONCE === 0) yield;
       const whole = withoutEnd(line);
       const trimmed = trimLeftSpace(whole);
       if (trimmed.startsWith("#")) continue;
@@ -158,6 +164,12 @@ class FileParser {
       }
       [text, continued] = this.#withoutContinuation(whole);
       parts.push(text);
+      length += text.length;
+      if (length > LONGEST_INSTRUCTION) {
+        this.#failAt(start, this.#line, () => {
+          throw invalid(`an instruction with its continuations can have at most ${LONGEST_INSTRUCTION} characters`);
+        });
+      }
     }
     if (empty) this.#emptyContinuations.push({ start: this.#line, end: this.#line });
     return parts.join("");
@@ -184,13 +196,17 @@ class FileParser {
     return { ...base, ...read(rest, this.#escape) };
   }
 
-  #heredocs(node: Node, line: string, start: number): Heredoc[] {
+  *#heredocs(node: Node, line: string, start: number): Generator<void, Heredoc[]> {
     const holder = node.trigger ?? node;
     if (!WITH_HEREDOCS.has(holder.name.toLowerCase()) || holder.json || !line.includes("<<")) return [];
-    return heredocsOf(line).map((heredoc) => ({ ...heredoc, content: this.#heredoc(heredoc, start) }));
+    const heredocs: Heredoc[] = [];
+    for (const heredoc of this.#failAt(start, this.#line, () => heredocsOf(line))) {
+      heredocs.push({ ...heredoc, content: yield* this.#heredoc(heredoc, start) });
+    }
+    return heredocs;
   }
 
-  #heredoc(heredoc: Heredoc, start: number): string {
+  *#heredoc(heredoc: Heredoc, start: number): Generator<void, string> {
     const from = this.#at;
     for (let before = this.#at; ; before = this.#at) {
       const line = this.#next();
@@ -199,6 +215,7 @@ class FileParser {
           throw invalid("unterminated heredoc");
         });
       }
+      if (this.#line % LINES_AT_ONCE === 0) yield;
       const text = withoutEnd(line);
       if ((heredoc.chomp ? text.replace(/^\t+/, "") : text) === heredoc.name) return this.#text.slice(from, before);
     }

@@ -47,7 +47,11 @@ export class ExpansionError extends GantryError {
 /** Nested defaults deeper than this are no person's. */
 const MAX_DEPTH = 32;
 /** Characters that a text may grow to by its variables; each may be made of others twice. */
-const MAX_LENGTH = 16 << 20;
+const MAX_LENGTH = 4 << 20;
+/** What a character costs that a pattern is held against, in characters that are only put in. */
+const PATTERN_COST = 8;
+/** Characters that mean only themselves, in quotes and outside of them. */
+const RUN = /[^$<'"\\`}/]+/y;
 const SPECIAL_PARAMETERS = "@*#?-$!0";
 const LETTER = /^[\p{L}\p{Nd}_]$/u;
 const DIGIT = /^\p{Nd}$/u;
@@ -133,12 +137,14 @@ class Lexer {
         result += part;
         words?.add(part);
       } else {
-        this.#at++;
         if (character !== this.#escape) {
-          result += character;
-          words?.addLoose(character);
+          const run = this.#run();
+          result += run;
+          words?.addLoose(run);
+          if (result.length > MAX_LENGTH) throw tooLong();
           continue;
         }
+        this.#at++;
         if (this.#keepEscapes) {
           result += character;
           words?.add(character);
@@ -148,12 +154,20 @@ class Lexer {
         result += escaped;
         words?.add(escaped);
       }
-      if (result.length > MAX_LENGTH) throw invalid("the text is too long when its variables are put in");
+      if (result.length > MAX_LENGTH) throw tooLong();
     }
     if (stop !== undefined) {
       throw invalid(`unexpected end of statement while looking for matching ${stop}`);
     }
     return result;
+  }
+
+  /** All up to the next character that may mean something else; one at least. */
+  #run(): string {
+    RUN.lastIndex = this.#at;
+    const run = RUN.exec(this.#text)?.[0] ?? this.#text[this.#at]!;
+    this.#at += run.length;
+    return run;
   }
 
   /** The next whole character. */
@@ -190,12 +204,12 @@ class Lexer {
         result += this.#variable();
         continue;
       }
-      this.#at++;
-      if (character === '"') return this.#options.keepQuotes ? `${result}"` : result;
-      if (character !== this.#escape) {
-        result += character;
+      if (character !== '"' && character !== this.#escape) {
+        result += this.#run();
         continue;
       }
+      this.#at++;
+      if (character === '"') return this.#options.keepQuotes ? `${result}"` : result;
       if (this.#keepEscapes) result += character;
       const escaped = this.#text[this.#at];
       // An escape with nothing after it escapes nothing and is dropped.
@@ -269,6 +283,7 @@ class Lexer {
     const word = this.#inner("}", true);
     const value = this.#look(name);
     if (value === undefined && this.#options.keepUnset) return `\${${name}${modifier}${word}}`;
+    this.#work += PATTERN_COST * (value ?? "").length * (word.length + 1);
     const longest = word.startsWith(modifier);
     const pattern = longest ? word.slice(1) : word;
     return modifier === "#"
@@ -283,6 +298,7 @@ class Lexer {
     const replacement = this.#inner("}", true);
     const value = this.#look(name);
     if (value === undefined && this.#options.keepUnset) return `\${${name}/${pattern}/${replacement}}`;
+    this.#work += PATTERN_COST * (value ?? "").length * (pattern.length + 1);
     return replaced(pattern, value ?? "", replacement, all);
   }
 
@@ -330,10 +346,14 @@ class WordSplitter {
   }
 
   addLoose(text: string): void {
-    for (const character of text) {
-      if (!isSpace(character)) this.#word += character;
-      else this.#flush();
+    let from = 0;
+    for (let at = 0; at < text.length; at++) {
+      if (!isSpace(text[at]!)) continue;
+      this.#word += text.slice(from, at);
+      this.#flush();
+      from = at + 1;
     }
+    this.#word += text.slice(from);
   }
 
   end(): readonly string[] {
@@ -345,6 +365,10 @@ class WordSplitter {
     if (this.#word !== "") this.#words.push(this.#word);
     this.#word = "";
   }
+}
+
+function tooLong(): GantryError {
+  return invalid("the text is too long when its variables are put in");
 }
 
 function unsupported(modifier: string): GantryError {

@@ -26,8 +26,7 @@ export interface Chosen {
 export function* choose(root: number | undefined, source: string, choice: Choice): Generator<Chosen> {
   const { wildcard, followLinks, allowEmpty } = choice;
   const { base, pattern } = choice.parents ? splitPivot(source) : { base: source, pattern: undefined };
-  // All of nothing.
-  if (root === undefined && /^[/.]*$/.test(base)) return;
+  if (root === undefined && isRoot(base)) return;
   const isPattern = wildcard && hasWildcards(base);
   const paths = root === undefined ? [] : matchSources(root, base, { wildcard, followLinks });
   if (paths.length === 0 && (!isPattern || !allowEmpty)) throw missing(base);
@@ -40,10 +39,15 @@ export function* choose(root: number | undefined, source: string, choice: Choice
       if (found === undefined) throw missing(path);
       return found;
     };
-    // A file that a wildcard has found is left out by its name, as one in a folder is.
+    // A file that a wildcard has found is left out by its name, as one in a folder is: so says the Dockerfile's reference.
     if (excludedNames?.matches(posix.basename(path)) === true) continue;
     yield { path, filter, required, open };
   }
+}
+
+/** True of a source that is all of its root. */
+export function isRoot(source: string): boolean {
+  return /^[/.]*$/.test(source);
 }
 
 /** BuildKit's words, with the path; the caller says of which root. */

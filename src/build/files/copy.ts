@@ -23,7 +23,7 @@ import {
   utimensat,
 } from "../../kernel/path.ts";
 import type { FileAction, FilesOperation } from "../graph.ts";
-import { type Chosen, choose } from "./choose.ts";
+import { type Chosen, choose, isRoot } from "./choose.ts";
 import { ContentCopier, openFile } from "./contents.ts";
 import { dressNamed, dressOpen, type Look } from "./dress.ts";
 import { isFolderStat, kindOf } from "./folder.ts";
@@ -116,6 +116,8 @@ class FilesWriter {
       mode: action.mode === undefined ? undefined : modeChange(action.mode),
     };
     for (const source of action.sources) {
+      // All of nothing is still a folder.
+      if (input === undefined && isRoot(source)) this.#ensure(action.target, NEW_FOLDER_MODE, look.owner);
       for (const chosen of choose(input, source, action)) {
         if (input !== undefined && (await this.#unpack(input, chosen, action, look))) continue;
         await this.#copyOne(chosen, action, look);
@@ -195,8 +197,10 @@ class FilesWriter {
         else if (walked.event === "leave") {
           levels.pop();
           try {
-            // What was there keeps its look if only what is in it was asked for; its time is the source's.
-            if (level.isNew || (path !== "" && walked.isWanted)) dressOpen(walked.own, level.dir, stat, look);
+            // What was there keeps its look if only what is in it was asked for; its time is the source's. What only
+            // leads to something wanted has a time of its own.
+            const isMeant = path !== "" && walked.isWanted;
+            if (level.isNew || isMeant) dressOpen(walked.own, level.dir, stat, look, path === "" || isMeant);
             else if (path === "") utimensat(level.dir, "", stat.atime, stat.mtime);
           } finally {
             closeSync(level.dir);

@@ -12,12 +12,12 @@ export interface Look {
 }
 
 /** Owner before mode before attributes: a change of owner takes capabilities away, a list of rights has a say in the mode. */
-export function dressOpen(from: number, to: number, stat: FileStat, look: Look): void {
+export function dressOpen(from: number, to: number, stat: FileStat, look: Look, keepsTime = true): void {
   const { uid, gid } = look.owner ?? stat;
   fchownat(to, "", uid, gid);
   fchmod(to, modeOf(stat, look));
   copyAttributes(from, to);
-  utimensat(to, "", stat.atime, stat.mtime);
+  if (keepsTime) utimensat(to, "", stat.atime, stat.mtime);
 }
 
 /** What can't be opened. The name is what was made there; no call follows it. */

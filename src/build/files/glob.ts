@@ -27,6 +27,11 @@ export function matchesName(pattern: string, name: string): boolean {
   return true;
 }
 
+/** False for a path of which some part is malformed as a pattern. */
+export function isGlob(path: string): boolean {
+  return path.split("/").every((part) => !hasWildcards(part) || tokensOf(part) !== undefined);
+}
+
 /** Whether a path has anything that is special in a pattern. */
 export function hasWildcards(path: string): boolean {
   return /(?:^|[^\\])(?:\\\\)*[*?[]/.test(path);

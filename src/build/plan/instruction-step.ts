@@ -14,7 +14,7 @@ import { NO_VARIABLES } from "./build-args.ts";
 import { planRun } from "./run-step.ts";
 import type { Step } from "./step.ts";
 import { withUpperName } from "./step-name.ts";
-import { planTransfer } from "./transfer-step.ts";
+import { planTransfer, requireNumbers } from "./transfer-step.ts";
 
 /** Names that hold a secret by one of their words, and those that only speak of one. */
 const SECRET_WORDS: ReadonlySet<string> = new Set(
@@ -79,6 +79,7 @@ function planWorkdir(step: Step, instruction: Extract<Instruction, { kind: "work
   const [name = "", group = ""] = user.split(":", 2);
   const numbered = (id: string): string | number => (/^[0-9]{1,10}$/.test(id) ? Number(id) : id);
   const owner = user === "" ? undefined : { user: numbered(name), group: group === "" ? undefined : numbered(group) };
+  if (stage.root === undefined) requireNumbers(owner);
   const operation: FilesOperation = {
     kind: "files",
     root: stage.root === undefined ? -1 : 0,

@@ -4,6 +4,7 @@ import { RULES } from "../../dockerfile/lint-rules.ts";
 import { invalid } from "../../dockerfile/source.ts";
 import { expandText } from "../../dockerfile/words.ts";
 import { validateDigest } from "../../oci/digest.ts";
+import { isGlob } from "../files/glob.ts";
 import { modeChange } from "../files/mode.ts";
 import { type GitUrl, parseGitUrl } from "../git-url.ts";
 import type { FileAction, Owner } from "../graph.ts";
@@ -25,11 +26,13 @@ export async function planTransfer(step: Step, instruction: CopyInstruction | Ad
   const chmod = expander.text(instruction.chmod);
   const written = expander.text(instruction.target);
   const linked = instruction.link && stage.root !== undefined;
+  const owner = ownerOf(chown);
+  if (linked || stage.root === undefined) requireNumbers(owner);
   const name = withUpperName(shownCode(step, instruction.code));
   const draft = new TransferDraft(step, instruction, name, linked ? undefined : stage.root, {
     target: targetPath(stage.draft.config.WorkingDir || "/", written),
     exclude: instruction.exclude,
-    owner: ownerOf(chown),
+    owner,
     mode: modeOf(chmod),
     createTarget: true,
   });
@@ -168,6 +171,7 @@ class TransferDraft {
     const origin = await this.#local();
     const parents = instruction.kind === "copy" && instruction.parents;
     const path = parents ? parentsPath(source) : cleanPath(`/${source}`);
+    if (!isGlob(path)) throw invalid(`invalid pattern ${quote(source)}: syntax error in pattern`);
     this.#lintIgnored(source);
     origin.reads?.(path.replace("/./", "/"));
     const unpacks = instruction.kind === "add" && instruction.unpack !== false;
@@ -251,7 +255,13 @@ function ownerOf(chown: string): Owner | undefined {
   const colon = chown.indexOf(":");
   const user = colon < 0 ? chown : chown.slice(0, colon);
   const group = colon < 0 ? undefined : chown.slice(colon + 1);
-  return { user: numberOrName(user), group: group === undefined || group === "" ? undefined : numberOrName(group) };
+  return { user: numberOrName(user || "0"), group: group === undefined ? undefined : numberOrName(group || "0") };
+}
+
+/** What stands on nothing has no /etc/passwd. Throws `invalid`. */
+export function requireNumbers(owner: Owner | undefined): void {
+  const name = [owner?.user, owner?.group].find((id) => typeof id === "string");
+  if (name !== undefined) throw invalid(`unable to find user or group ${name}: there are no files to look it up in`);
 }
 
 function numberOrName(text: string): string | number {
