@@ -181,7 +181,9 @@ export class CacheMounts implements CacheHolder {
       await withFolder(next.path, fill);
       using held = this.hold(idOrName);
       const id = basename(held.path);
+      failpoint("build.cache-mount.filled");
       await withFolder(this.#folder, async (fd) => exchangeat(fd, next.id, fd, id));
+      failpoint("build.cache-mount.exchanged");
     } finally {
       // The old contents by now, or what did not become whole.
       await this.#removeFolder(next.id);
@@ -200,13 +202,22 @@ export class CacheMounts implements CacheHolder {
       all.find((entry) => entry.holders === 0);
     if (chosen === undefined && wish.sharing === "locked" && all.length > 0) return undefined;
     const entry = chosen ?? (await this.#make(key, wish, fill));
+    const { record } = entry;
+    entry.record = { ...record, lastUsedAt: Date.now(), usageCount: record.usageCount + 1 };
+    this.#write(entry);
     entry.holders++;
     entry.isShared = isShared;
     entry.size = undefined;
-    const { record } = entry;
-    entry.record = { ...record, lastUsedAt: Date.now(), usageCount: record.usageCount + 1 };
-    this.#store.relaxed(() => this.#records.put(entry.id, entry.record));
     return entry;
+  }
+
+  /** One that can't be written down, as on a full disk, serves until the engine ends. */
+  #write({ id, record }: Entry): void {
+    try {
+      this.#store.relaxed(() => this.#records.put(id, record));
+    } catch (error) {
+      this.#log.warn(`cannot keep a cache mount: ${messageOf(error)}`, { id });
+    }
   }
 
   /** On the disk before its record is, empty or filled; what a crash leaves without a record is removed at boot. */

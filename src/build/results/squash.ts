@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { throwIfAborted } from "../../base/abort.ts";
 import { Breath } from "../../base/breath.ts";
+import { failpoint } from "../../base/failpoint.ts";
 import type { AssembledLayer, ImageAssembly, PackOptions } from "../../images/assemble.ts";
 import { decompress } from "../../oci/compression.ts";
 import { LayerWriter } from "../../snapshots/layer-writer.ts";
@@ -32,7 +33,9 @@ export async function squash(
       await roots.clear(place);
     }
     assembly.claim(name);
+    failpoint("build.squash.applied");
     await snapshots.commit(name, key);
+    failpoint("build.squash.committed");
   } catch (error) {
     if (snapshots.has(key)) await snapshots.remove(key);
     throw error;
