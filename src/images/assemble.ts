@@ -317,6 +317,8 @@ export class ImageAssembly implements AsyncDisposable {
     for (const name of names) {
       if (name.tag !== undefined) publishImageEvent(this.#context.events, "tag", image, familiarString(name));
     }
+    // Last, also where the image was here: whoever waits for a build waits for this.
+    publishImageEvent(this.#context.events, "create", image, image.id);
     await dropLooseIndexes(this.#context);
   }
 

@@ -1,7 +1,7 @@
 import type { EventBus } from "../events/bus.ts";
 import type { ImageRecord } from "./record.ts";
 
-export type ImageAction = "delete" | "import" | "load" | "save" | "tag" | "untag" | "whole";
+export type ImageAction = "create" | "delete" | "import" | "load" | "save" | "tag" | "untag" | "whole";
 
 /** Tells what happened to an image, with its labels as attributes as Docker does. */
 export function publishImageEvent(events: EventBus, action: ImageAction, image: ImageRecord, name: string): void {

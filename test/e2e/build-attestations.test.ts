@@ -68,7 +68,7 @@ describe("attestations", () => {
       "root/app/node_modules/@scope/left/package.json": MODULE,
     });
     const out = join(engine.root, "out");
-    await build("--sbom", "--provenance=mode=min,version=v1", "--output", `type=local,dest=${out}`, context);
+    await build("--sbom=true", "--provenance=mode=min,version=v1", "--output", `type=local,dest=${out}`, context);
     const bom = statement(join(out, "sbom.spdx.json"));
     assert.equal(bom._type, "https://in-toto.io/Statement/v0.1");
     assert.equal(bom.predicateType, "https://spdx.dev/Document");
@@ -149,7 +149,7 @@ describe("attestations", () => {
     const context = folder({ Dockerfile: "FROM busybox\nCOPY . /made\n", "node_modules/x/package.json": MODULE });
     const name = `${registry.host}/made/attested:1`;
     const output = ["--output", `type=registry,name=${name},registry.insecure=true`];
-    await build("--sbom", "--provenance=mode=max", ...output, context);
+    await build("--sbom=true", "--provenance=mode=max", ...output, context);
     const fetchJson = async (path: string) => {
       const Accept = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
       const answer = await fetch(`http://${registry.host}/v2/made/attested/${path}`, { headers: { Accept } });
@@ -229,7 +229,7 @@ describe("attestations", () => {
     const metadata = join(engine.root, "metadata-kept");
     const told = () => JSON.parse(readFileSync(metadata, "utf8"));
     const attested = async (...args: readonly string[]) => {
-      const stderr = await build("--sbom", "--metadata-file", metadata, ...args, context);
+      const stderr = await build("--sbom=true", "--metadata-file", metadata, ...args, context);
       assert.doesNotMatch(stderr, /WARN|without/);
       return told();
     };

@@ -14,6 +14,7 @@ import { type Prepared, prepare } from "./request.ts";
 import { Secrets } from "./secrets.ts";
 import { openSession, sharedKeyOf } from "./session.ts";
 import { solve } from "./solve.ts";
+import { Telling } from "./telling.ts";
 import { openView, type ProgressKind, type View } from "./view.ts";
 import { showWarnings } from "./warnings.ts";
 
@@ -65,15 +66,17 @@ export async function runBuild(call: Call, asked: Asked, input: Input, options: 
       prepared.folder === undefined ? "" : sharedKeyOf(prepared.folder, machineName(call.settings.configFolder)),
   });
   const view = options.view ?? openView(options.progress);
+  const telling = new Telling((status) => view.show(status), view.kind !== "quiet");
   const ref = newRef();
   try {
     const build = { ref, session: session.id };
-    const response = await solve(session.control, prepared, build, (status) => view.show(status), options.signal);
+    const response = await solve(session.control, prepared, build, telling, options.signal);
     view.finish(false);
     writeIndexes(prepared, response);
     if (options.view === undefined) showWarnings(view, options.verbose);
     return { ref, response, prepared };
   } catch (error) {
+    telling.read();
     view.finish(true);
     const failure = failureOf(ref, error, view, options);
     if (options.onFailure === undefined || !(failure instanceof BuildFailure) || failure.step === undefined)

@@ -1,14 +1,15 @@
-import { CONTROL, SolveRequestSchema, StatusRequestSchema, type StatusResponse } from "../../buildkit/control.ts";
+import { CONTROL, SolveRequestSchema, StatusRequestSchema } from "../../buildkit/control.ts";
 import { create } from "../../buildkit/message.ts";
 import type { Caller } from "../../grpc/caller.ts";
 import type { Prepared } from "./request.ts";
+import { type Telling, UNREAD_STATUS } from "./telling.ts";
 
-/** Has the engine build; rejects with a `GrpcError`. `onStatus` hears of everything until then. */
+/** Has the engine build; rejects with a `GrpcError`. `telling` hears of everything until then. */
 export async function solve(
   control: Caller,
   prepared: Prepared,
   build: { readonly ref: string; readonly session: string },
-  onStatus: (status: StatusResponse) => void,
+  telling: Telling,
   signal: AbortSignal,
 ): Promise<ReadonlyMap<string, string>> {
   const request = create(SolveRequestSchema, {
@@ -23,7 +24,7 @@ export async function solve(
     },
     Entitlements: [...prepared.entitlements],
   });
-  const told = follow(control, build.ref, onStatus, signal);
+  const told = follow(control, build.ref, telling, signal);
   try {
     const { ExporterResponse } = await control.unary(CONTROL.solve, request, { signal });
     await told;
@@ -36,15 +37,10 @@ export async function solve(
 }
 
 /** Never rejects: how the build ends is told by its own answer. */
-async function follow(
-  control: Caller,
-  ref: string,
-  onStatus: (status: StatusResponse) => void,
-  signal: AbortSignal,
-): Promise<void> {
+async function follow(control: Caller, ref: string, telling: Telling, signal: AbortSignal): Promise<void> {
   try {
     const request = create(StatusRequestSchema, { Ref: ref });
-    for await (const status of control.serverStream(CONTROL.status, request, { signal })) onStatus(status);
+    for await (const status of control.serverStream(UNREAD_STATUS, request, { signal })) telling.take(status);
   } catch {
     // As above.
   }

@@ -66,7 +66,15 @@ export async function pruneUnusedImages(call: Call, filters: Filters, all: boole
   return { bytes: report.SpaceReclaimed, text: listed("Deleted Images", lines) };
 }
 
-export async function pruneBuildCache(call: Call, filters: Filters, all: boolean, keepBytes: number): Promise<Pruned> {
+/** How much of the cache stays; 0 says nothing. */
+export interface KeptSpace {
+  readonly reserved: number;
+  readonly mostUsed?: number;
+  readonly leastFree?: number;
+}
+
+export async function pruneBuildCache(call: Call, filters: Filters, all: boolean, space: KeptSpace): Promise<Pruned> {
+  const { reserved, mostUsed = 0, leastFree = 0 } = space;
   const report = await call.client.json<{ CachesDeleted: string[] | null; SpaceReclaimed: number }>(
     "POST",
     "/build/prune",
@@ -74,7 +82,9 @@ export async function pruneBuildCache(call: Call, filters: Filters, all: boolean
       query: {
         filters: pruneQuery(filters),
         all,
-        ...(keepBytes === 0 ? {} : { "keep-storage": keepBytes, "reserved-space": keepBytes }),
+        ...(reserved === 0 ? {} : { "keep-storage": reserved, "reserved-space": reserved }),
+        ...(mostUsed === 0 ? {} : { "max-used-space": mostUsed }),
+        ...(leastFree === 0 ? {} : { "min-free-space": leastFree }),
       },
     },
   );
@@ -163,13 +173,22 @@ export const pruneBuilder: Command = {
   flags: [
     boolFlag("a,all", "Remove all unused build cache, not just what nothing refers to"),
     ...PRUNE_FLAGS,
-    bytesFlag("keep-storage", "Disk space to keep for the cache"),
+    bytesFlag("keep-storage", "Disk space to keep for the cache", { hidden: true }),
+    bytesFlag("max-used-space", "Maximum amount of disk space allowed to keep for cache"),
+    bytesFlag("min-free-space", "Target amount of free disk space after pruning"),
+    bytesFlag("reserved-space", "Amount of disk space always allowed to keep for cache"),
   ],
   async run(call) {
     const all = call.flags.bool("all");
     const filters = pruneFilters(call);
     const warning = `WARNING! This will remove all ${all ? "" : "dangling "}build cache.`;
     if (!(await agreed(call, warning, " "))) return 0;
-    return report(await pruneBuildCache(call, filters, all, call.flags.int("keep-storage")));
+    return report(
+      await pruneBuildCache(call, filters, all, {
+        reserved: call.flags.int("reserved-space") || call.flags.int("keep-storage"),
+        mostUsed: call.flags.int("max-used-space"),
+        leastFree: call.flags.int("min-free-space"),
+      }),
+    );
   },
 };

@@ -46,7 +46,9 @@ export const pruneSystem: Command = {
     for (const step of steps) add(await step());
     if (!isOlder(call.client.version, "1.31")) {
       try {
-        add(await pruneBuildCache(call, new Map([...filters].filter(([key]) => key !== "label!")), all, 0));
+        add(
+          await pruneBuildCache(call, new Map([...filters].filter(([key]) => key !== "label!")), all, { reserved: 0 }),
+        );
       } catch (error) {
         // An engine without a builder has no cache of one.
         if (!(error instanceof EngineError && (error.status === 404 || error.status === 501))) throw error;
