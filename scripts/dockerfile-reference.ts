@@ -10,14 +10,12 @@ import { tarOf } from "../test/archive.ts";
 import { type Finished, finish } from "../test/command.ts";
 import { startEngine } from "../test/engine.ts";
 import { configOf, historyOf, linesOver, readSavedImages } from "../test/image-tree.ts";
-import { contextOf, type ReferenceCase } from "../test/reference/case.ts";
+import { contextOf, LATEST_KEPT, type ReferenceCase } from "../test/reference/case.ts";
 import { REFERENCE_CASES } from "../test/reference/cases.ts";
 import { linesOf, type Recorded, type Recording, sorted, withLines, withoutIds } from "../test/reference/record.ts";
 
 const FILE = fileURLToPath(new URL("../test/reference/recorded.json", import.meta.url));
 const AT_ONCE = 3;
-/** Before any of this is run. */
-const LATEST_KEPT = 1_600_000_000;
 
 const { values } = parseArgs({
   options: { buildx: { type: "string" }, builder: { type: "string" }, only: { type: "string" } },

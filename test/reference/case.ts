@@ -17,12 +17,14 @@ export type CaseOptions = Omit<ReferenceCase, "name" | "dockerfile" | "isBuilt">
 
 /** Long ago, so that a time that was kept can be told from one that is now. */
 export const OLD = 1_500_000_000;
+/** Whatever has an earlier time has kept it. */
+export const LATEST_KEPT = 1_600_000_000;
 
 const ARCHIVE = tarOf([
   { name: "in/", type: "directory", mode: 0o750, uid: 7, gid: 8, mtime: OLD },
   { name: "in/file", body: "packed\n", mode: 0o640, uid: 1000, gid: 1001, mtime: OLD },
   { name: "in/link", type: "symlink", link: "file", mtime: OLD },
-  { name: "in/same", type: "hardlink", link: "in/file", mtime: OLD },
+  { name: "in/same", type: "hardlink", link: "in/file", mode: 0o640, uid: 1000, gid: 1001, mtime: OLD },
   { name: "top", body: "t\n", mode: 0o4755, mtime: OLD },
 ]);
 

@@ -3,6 +3,8 @@ import type { Recorded } from "./record.ts";
 /** Where Gantry is otherwise than BuildKit, and is meant to be. */
 export interface MeantDifference {
   readonly why: string;
+  /** Where it shows: in what is planned, or only in what is built. */
+  readonly by: "plan" | "build";
   /** Names of cases. */
   readonly of: RegExp;
   /** What differs in them. */
@@ -12,56 +14,121 @@ export interface MeantDifference {
 export const MEANT: readonly MeantDifference[] = [
   {
     why: "what would steer a terminal is shown as ?",
+    by: "plan",
     of: /^file: has CR in the middle$/,
     in: ["error"],
   },
   {
     why: "the line that is wrong is shown, not the one before it",
+    by: "plan",
     of: /^(?:file: has a line that is too long|directive: is there twice)$/,
     in: ["error", "check"],
   },
   {
     why: "an argument that can't be read is refused with a sentence by --call=check, too",
+    by: "plan",
     of: /^directive: check by an argument that is wrong$/,
     in: ["check"],
   },
   {
     why: "what ends too early is said to, in place of a character that is none",
+    by: "plan",
     of: /^(?:FROM: names a bad substitution|substitution: that is not ended|substitution: with the backtick)$/,
     in: ["error", "check"],
   },
   {
     why: "a platform that is none is refused in one sentence everywhere",
+    by: "plan",
     of: /^FROM: has a wrong platform$/,
     in: ["error", "check"],
   },
   {
     why: "a circle is told of by the last of its instructions",
+    by: "plan",
     of: /^FROM: goes in a circle/,
     in: ["check"],
   },
   {
     why: "what can be seen to fail is refused before anything is built",
+    by: "plan",
     of: /^(?:heredoc: has a slash in its name|COPY: with an owner too high)$/,
     in: ["error", "check", "outline", "files"],
   },
   {
     why: "a file without instructions to build has no targets: that is an error for whoever asks for them",
+    by: "plan",
     of: /^(?:file: has only ARG|ARG: has flags)$/,
     in: ["targets"],
   },
   {
     why: "a file that can't be read has an error and no warnings",
+    by: "plan",
     of: /^MAINTAINER: has no argument$/,
     in: ["check"],
   },
   {
     why: "a mode that is none is named",
+    by: "plan",
     of: /^COPY: has a (?:symbolic mode that is none|negative mode)$/,
     in: ["error", "check"],
   },
   {
+    why: "a file that a wildcard finds is left out by --exclude, as the reference has it",
+    by: "build",
+    of: /^COPY: with --exclude (?:of a wildcard's|of all that a wildcard finds|in a folder's wildcard)$/,
+    in: ["files"],
+  },
+  {
+    why: "a broken link in a folder of which something is left out is copied as it is",
+    by: "build",
+    of: /^COPY: with --exclude of all of the context$/,
+    in: ["error", "files", "config"],
+  },
+  {
+    why: "all of a context can be copied with --parents",
+    by: "build",
+    of: /^COPY: with --parents of all$/,
+    in: ["error", "files", "config"],
+  },
+  {
+    why: "a pattern that is none is refused before anything is built",
+    by: "plan",
+    of: /^COPY: (?:is broken JSON|a broken pattern|from a stage by a broken pattern)$/,
+    in: ["error", "check", "outline", "config", "history"],
+  },
+  {
+    why: "an owner that is no number and no name is refused",
+    by: "plan",
+    of: /^COPY: with an owner that is negative$/,
+    in: ["error", "check", "files", "config", "history"],
+  },
+  {
+    why: "a name that can't be looked up is named",
+    by: "plan",
+    of: /by name without a base$|^COPY: with --link and (?:an owner|a group by name)$/,
+    in: ["error", "check"],
+  },
+  {
+    why: "the folder that can't be made is named, whichever call finds it out",
+    by: "build",
+    of: /^(?:COPY: to a path|WORKDIR:) through a file$|^COPY: a link in a loop$/,
+    in: ["error"],
+  },
+  {
+    why: "what isn't there is told in the same words whatever it is read of",
+    by: "build",
+    of: /^COPY: from a stage what is not there in one that is empty$/,
+    in: ["error"],
+  },
+  {
+    why: "a program that isn't there is said to be missing",
+    by: "build",
+    of: /^RUN: of a program that is not there$/,
+    in: ["error"],
+  },
+  {
     why: "steps are given no devices",
+    by: "plan",
     of: /^RUN flags: a device$/,
     in: ["error", "check"],
   },

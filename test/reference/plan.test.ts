@@ -32,7 +32,7 @@ describe("a Dockerfile of the reference", () => {
 
   test("differs where it is said to", async () => {
     const same: string[] = [];
-    for (const row of MEANT) {
+    for (const row of MEANT.filter(({ by }) => by === "plan")) {
       const cases = REFERENCE_CASES.filter(({ name }) => row.of.test(name) && RECORDING.cases[name] !== undefined);
       for (const one of cases) {
         const ours = await plannedOf(one, RECORDING.base);

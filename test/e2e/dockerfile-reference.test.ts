@@ -1,0 +1,89 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { startEngine, type TestEngine } from "../engine.ts";
+import { configOf, linesOver, readSavedImages, type SavedImage, type Tree } from "../image-tree.ts";
+import { buildCase } from "../reference/built.ts";
+import { LATEST_KEPT, type ReferenceCase } from "../reference/case.ts";
+import { REFERENCE_CASES } from "../reference/cases.ts";
+import { MEANT, type MeantDifference } from "../reference/meant.ts";
+import { withoutIds } from "../reference/record.ts";
+import { RECORDING } from "../reference/recording.ts";
+
+const AT_ONCE = 3;
+const EMPTY: Tree = new Map();
+
+interface Built {
+  readonly tag: string;
+  readonly error: string | undefined;
+}
+
+describe("a Dockerfile of the reference", { timeout: 300_000 }, () => {
+  let engine: TestEngine;
+  let base: SavedImage;
+  const built = new Map<ReferenceCase, Built>();
+  let images: ReadonlyMap<string, SavedImage>;
+
+  before(async () => {
+    engine = await startEngine();
+    const cases = REFERENCE_CASES.filter(({ name, isBuilt }) => isBuilt && RECORDING.cases[name] !== undefined);
+    const left = [...cases.entries()];
+    const work = async (): Promise<void> => {
+      for (let next = left.shift(); next !== undefined; next = left.shift()) {
+        const tag = `reference:${next[0]}`;
+        built.set(next[1], { tag, error: await buildCase(engine, next[1], tag) });
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, work));
+    const tags = [...built.values()].filter(({ error }) => error === undefined).map(({ tag }) => tag);
+    const archive = join(engine.root, "images.tar");
+    await engine.ok("save", "-o", archive, "busybox", ...tags);
+    images = await readSavedImages(archive, LATEST_KEPT);
+    base = images.get("busybox:latest")!;
+  });
+  after(() => engine?.[Symbol.asyncDispose]());
+
+  test("makes the files and the config that BuildKit makes, or fails as it does", () => {
+    const found: unknown[] = [];
+    const seen = new Set<MeantDifference>();
+    for (const [one, { tag, error }] of built) {
+      const theirs = RECORDING.cases[one.name]!;
+      const image = images.get(tag);
+      const below = /^from busybox/im.test(one.dockerfile) ? base.tree : EMPTY;
+      const rows = {
+        error: [error && inNewWords(withoutIds(error)), theirs.error?.message],
+        files: [image && linesOver(below, image.tree), theirs.files],
+        config: [image && sorted(configOf(image)), theirs.config && sorted(theirs.config)],
+      };
+      for (const [field, [ours, expected]] of Object.entries(rows)) {
+        if (JSON.stringify(ours) === JSON.stringify(expected)) continue;
+        const meant = MEANT.find((row) => row.of.test(one.name) && (row.in as readonly string[]).includes(field));
+        if (meant !== undefined) {
+          seen.add(meant);
+          continue;
+        }
+        found.push({ case: one.name, dockerfile: one.dockerfile, field, ours, theirs: expected });
+      }
+    }
+    assert.deepEqual(found, []);
+    const unseen = MEANT.filter((row) => row.by === "build" && !seen.has(row)).map(({ why }) => why);
+    assert.deepEqual(unseen, [], "what is said to differ does not");
+    assert.ok(built.size > 200, "the recording is not whole");
+  });
+});
+
+/** The classic protocol's clients are told in the classic builder's. */
+function inNewWords(error: string): string {
+  const missing =
+    /^(?:COPY|ADD) failed: file not found in build context or excluded by .dockerignore: stat (.*): /.exec(error);
+  if (missing !== null) {
+    return `failed to compute cache key: failed to calculate checksum of ref …: "/${missing[1]}": not found`;
+  }
+  const [, command, code] = /^The command '(.*)' returned a non-zero code: (\d+)$/s.exec(error) ?? [];
+  if (command === undefined) return error;
+  return `process "${command}" did not complete successfully: exit code: ${code}`;
+}
+
+function sorted(config: Readonly<Record<string, unknown>>): unknown {
+  return Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
