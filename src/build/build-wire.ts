@@ -39,6 +39,7 @@ export class BuildWire {
       id: engineId,
       version: engineVersion,
       platforms: runnablePlatforms,
+      gcRules: () => builder.gcRules(),
       hostGateway: () => hostGateways()[0] ?? "",
     };
     this.solves = new Solves(builder, this.#sessions);

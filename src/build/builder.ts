@@ -2,6 +2,7 @@ import type { Duplex, Readable } from "node:stream";
 import type { Platform } from "../oci/image.ts";
 import type { Credentials } from "../remote/credentials.ts";
 import type { StepResources } from "../runtime/step.ts";
+import type { GcRule } from "./cache/policy.ts";
 import type { Graph } from "./graph.ts";
 import type { BuildInput, MadeTarget } from "./made.ts";
 import type { BuildEvent, OnBuildEvent } from "./progress.ts";
@@ -16,6 +17,8 @@ export interface Builder {
   usage(filters: readonly string[]): Promise<readonly CacheUsage[]>;
   prune(options: PruneOptions): Promise<{ readonly deleted: readonly string[]; readonly spaceReclaimed: number }>;
   readonly history: BuildHistory;
+  /** By which the cache is kept small; none if it isn't. */
+  gcRules(): readonly GcRule[];
 }
 
 export interface BuildOptions {

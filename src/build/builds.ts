@@ -12,6 +12,7 @@ import type {
   PruneOptions,
   TargetProvenance,
 } from "./builder.ts";
+import type { GcRule } from "./cache/policy.ts";
 import type { Upkeep } from "./cache/upkeep.ts";
 import { describeRequest } from "./history/describe-request.ts";
 import type { History } from "./history/history.ts";
@@ -98,6 +99,10 @@ export class Builds implements Builder {
 
   prune(options: PruneOptions): Promise<{ readonly deleted: readonly string[]; readonly spaceReclaimed: number }> {
     return this.#ports.upkeep.prune(options);
+  }
+
+  gcRules(): readonly GcRule[] {
+    return this.#ports.upkeep.rules;
   }
 
   /** Ends all builds. */

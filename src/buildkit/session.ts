@@ -19,6 +19,10 @@ export {
   BytesMessageSchema,
   CredentialsRequestSchema,
   CredentialsResponseSchema,
+  FetchTokenRequestSchema,
+  FetchTokenResponseSchema,
+  GetTokenAuthorityRequestSchema,
+  GetTokenAuthorityResponseSchema,
 } from "./generated/session.ts";
 export {
   BytesMessageSchema as AgentBytesSchema,

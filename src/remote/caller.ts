@@ -128,12 +128,13 @@ export class Caller {
 
   /** What the last challenge asks for; or that of the endpoint in an earlier client's time, where there is one. */
   async #firstProof(wish: Wish, url: URL, waiting: Waiting): Promise<Proof | undefined> {
-    const { registryToken, username } = this.#credentials;
+    const { registryToken, tokens, username } = this.#credentials;
     if (registryToken !== "") return { header: `Bearer ${registryToken}`, scheme: "bearer" };
     if (this.#challenge !== undefined) return this.#prove(this.#challenge, wish, url, waiting);
     const remembered = this.#tokens.rememberedOf(this.endpoint);
     // Some registries show part of what they have to anybody.
-    if (remembered === undefined || (remembered.scheme === "basic" && username === "")) return undefined;
+    if (remembered === undefined || (remembered.scheme === "basic" && username === "" && tokens === undefined))
+      return undefined;
     try {
       return await this.#prove(remembered, wish, url, waiting);
     } catch (error) {
@@ -147,7 +148,8 @@ export class Caller {
     const { endpoint } = this;
     const credentials = this.#credentials;
     if (challenge.scheme === "basic") {
-      if (credentials.username !== "") return { header: basic(credentials), scheme: "basic" };
+      const known = (await credentials.tokens?.password(waiting.signal)) ?? credentials;
+      if (known.username !== "") return { header: basic(known), scheme: "basic" };
       const reason = "no basic auth credentials";
       throw new RefusedError(401, "internal", `${titleOf(wish.method, url)}: ${reason}`, { reason });
     }

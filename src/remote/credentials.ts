@@ -13,6 +13,28 @@ export interface Credentials {
   readonly registryToken: string;
   /** The registry they are kept under, as the client wrote it; absent or empty where it didn't. */
   readonly serverAddress?: string;
+  /** Of who fetches tokens by itself: then the texts are empty, and nobody else learns them. */
+  readonly tokens?: TokenService;
+}
+
+/** A client that proves itself to token servers, and shows only the tokens. */
+export interface TokenService {
+  /** Tokens are shared by who has the same. */
+  readonly id: string;
+  fetch(wish: ServiceWish, signal: AbortSignal | undefined): Promise<ServiceToken>;
+  /** Name and password, for registries that want no token. */
+  password(signal: AbortSignal | undefined): Promise<Pick<Credentials, "username" | "password">>;
+}
+
+export interface ServiceWish {
+  readonly realm: string;
+  readonly service: string;
+  readonly scopes: readonly string[];
+}
+
+export interface ServiceToken {
+  readonly value: string;
+  readonly lifeSeconds: number;
 }
 
 /** Of who gives none. */
@@ -85,9 +107,9 @@ export function credentialsFor(domain: string, credentials: Credentials): Creden
 
 /** Tells credentials apart without holding them. */
 export function fingerprint(credentials: Credentials): string {
-  const { username, password, identityToken, registryToken } = credentials;
+  const { username, password, identityToken, registryToken, tokens } = credentials;
   return createHash("sha256")
-    .update(JSON.stringify([username, password, identityToken, registryToken]))
+    .update(JSON.stringify([username, password, identityToken, registryToken, tokens?.id]))
     .digest("hex");
 }
 

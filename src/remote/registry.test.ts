@@ -105,6 +105,30 @@ test("does not lend one client's token to another", async () => {
   await assert.rejects(inspect(all, `${server.host}/a/b:1`), refusal("unauthenticated", asked));
 });
 
+test("leaves it to a client to fetch tokens, where it does", async () => {
+  await using server = await serve(withTokens({ isOpen: false }));
+  using all = registries();
+  const wishes: unknown[] = [];
+  const tokens = {
+    id: "session",
+    fetch: async (wish: { readonly realm: string; readonly scopes: readonly string[] }) => {
+      wishes.push([wish.realm, wish.scopes]);
+      return { value: "good", lifeSeconds: 300 };
+    },
+    password: () => assert.fail("its password was asked for"),
+  };
+  for (let times = 0; times < 2; times++) {
+    assert.deepEqual(await inspect(all, `${server.host}/a/b:1`, { ...ANONYMOUS, tokens }), IMAGE);
+  }
+  assert.deepEqual(wishes, [[`http://${server.host}/token`, ["repository:a/b:pull"]]]);
+  assert.equal(server.requests.filter(({ url }) => url?.startsWith("/token")).length, 0);
+  const wrong = { ...tokens, id: "other", fetch: async () => ({ value: "a\r\nb", lifeSeconds: 1 }) };
+  await assert.rejects(
+    inspect(all, `${server.host}/a/b:1`, { ...ANONYMOUS, tokens: wrong }),
+    /no token that could be one/,
+  );
+});
+
 test("logs in by token, and afterwards by the identity token that the server gave", async () => {
   await using server = await serve(withTokens({ isOpen: false }));
   using all = registries();

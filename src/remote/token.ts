@@ -4,7 +4,7 @@ import { GantryError, isKind } from "../base/errors.ts";
 import { parseDocument } from "../oci/image-config.ts";
 import { readDocument } from "./body.ts";
 import type { Challenge } from "./challenge.ts";
-import { type Credentials, fingerprint } from "./credentials.ts";
+import { type Credentials, fingerprint, type TokenService } from "./credentials.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { refused, titleOf } from "./failure.ts";
 import { isInsecure } from "./insecure.ts";
@@ -14,6 +14,7 @@ import type { Exchange, Transport } from "./transport.ts";
 
 const CLIENT_ID = "gantry";
 const MAX_ANSWER = 1 << 20;
+const TOKEN = /^[\x21-\x7e]+$/;
 const MOST_TRIES = 3;
 const MOST_TOKENS = 256;
 /** A token lives at least so long, and is not used in the last seconds of its life. */
@@ -133,10 +134,24 @@ export class Tokens {
   ): Promise<Token> {
     const verify = wish.endpoint.verify || !(await isInsecure(realm.host, this.#ports));
     const { credentials } = wish;
+    if (credentials.tokens !== undefined) return this.#askService(credentials.tokens, realm, service, scopes, waiting);
     if (credentials.identityToken !== "") {
       return this.#ask(byRefreshToken(realm, service, scopes, credentials, verify), waiting);
     }
     return this.#ask(byPassword(realm, service, scopes, wish, verify), waiting);
+  }
+
+  async #askService(
+    tokens: TokenService,
+    realm: URL,
+    service: string,
+    scopes: readonly string[],
+    { signal }: Waiting,
+  ): Promise<Token> {
+    const { lifeSeconds, value } = await tokens.fetch({ realm: realm.href, service, scopes }, signal);
+    if (!TOKEN.test(value))
+      throw new GantryError("internal", `the client has no token that could be one for ${realm.host}`);
+    return { value, identityToken: "", until: endOf(lifeSeconds) };
   }
 
   async #ask(exchange: Exchange, waiting: Waiting): Promise<Token> {
@@ -161,12 +176,15 @@ export class Tokens {
     }
     const parsed = v.safeParse(tokenAnswer, parsedOrUndefined(bytes));
     const value = parsed.success ? parsed.output.token || parsed.output.access_token : "";
-    if (!parsed.success || !/^[\x21-\x7e]+$/.test(value)) {
+    if (!parsed.success || !TOKEN.test(value)) {
       throw new GantryError("internal", `${title}: authorization server did not include a token in the response`);
     }
-    const seconds = Math.max(parsed.output.expires_in, LEAST_SECONDS) - SPARE_SECONDS;
-    return { value, identityToken: parsed.output.refresh_token, until: Date.now() + seconds * 1000 };
+    return { value, identityToken: parsed.output.refresh_token, until: endOf(parsed.output.expires_in) };
   }
+}
+
+function endOf(lifeSeconds: number): number {
+  return Date.now() + (Math.max(lifeSeconds, LEAST_SECONDS) - SPARE_SECONDS) * 1000;
 }
 
 function byPassword(
@@ -207,7 +225,7 @@ function byRefreshToken(
 }
 
 /** RFC 7617. */
-export function basic({ username, password }: Credentials): string {
+export function basic({ username, password }: Pick<Credentials, "username" | "password">): string {
   return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
 }
 

@@ -9,7 +9,7 @@ import type { CacheUsage, PruneOptions } from "../builder.ts";
 import type { CacheHolder } from "../parts.ts";
 import type { Roots } from "../roots.ts";
 import { cacheFilter } from "./filter.ts";
-import { bytesToKeep, type GcPolicy, NO_LIMITS, type SpaceLimits, staleness } from "./policy.ts";
+import { bytesToKeep, type GcPolicy, type GcRule, NO_LIMITS, type SpaceLimits, staleness } from "./policy.ts";
 import type { StepCache } from "./step-cache.ts";
 
 export interface UpkeepPorts {
@@ -75,6 +75,12 @@ export class Upkeep {
     const reclaimed = String(pruned.spaceReclaimed);
     this.#ports.events.publish({ type: "builder", action: "prune", id: "", attributes: { reclaimed } });
     return pruned;
+  }
+
+  /** The rules that are followed; none where nothing is removed by itself. */
+  get rules(): readonly GcRule[] {
+    const { enabled, rules } = this.#ports.policy();
+    return enabled ? rules : [];
   }
 
   /** Looks soon whether there is too much. */

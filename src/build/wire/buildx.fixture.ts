@@ -27,8 +27,10 @@ import {
   BUILD_ID,
   CheckAgentResponseSchema,
   CredentialsResponseSchema,
+  FetchTokenResponseSchema,
   FILE_SEND,
   GetSecretResponseSchema,
+  GetTokenAuthorityResponseSchema,
   SECRETS,
   SESSION_HEADERS,
   SESSION_METADATA,
@@ -49,6 +51,8 @@ export interface Offer {
   readonly folders?: Readonly<Record<string, Files>>;
   readonly secrets?: Readonly<Record<string, string>>;
   readonly credentials?: { readonly username: string; readonly password: string };
+  /** Fetches tokens for registries; undefined is a client that was told not to. */
+  readonly tokens?: ((wish: { Host: string; Realm: string; Service: string; Scopes: string[] }) => string) | undefined;
   /** Answers what an agent is sent. */
   readonly agent?: (asked: Uint8Array) => Uint8Array;
   readonly upload?: Uint8Array;
@@ -237,6 +241,16 @@ export class Buildx implements AsyncDisposable {
     if (credentials !== undefined) {
       const { password, username } = credentials;
       server.unary(AUTH.credentials, () => create(CredentialsResponseSchema, { Username: username, Secret: password }));
+    }
+    if ("tokens" in this.#offer) {
+      const { tokens } = this.#offer;
+      server.unary(AUTH.getTokenAuthority, () => {
+        if (tokens === undefined) throw new GrpcError(STATUS.unavailable, "client side tokens disabled");
+        return create(GetTokenAuthorityResponseSchema, { PublicKey: new Uint8Array(32) });
+      });
+      server.unary(AUTH.fetchToken, (wish) =>
+        create(FetchTokenResponseSchema, { Token: tokens!(wish), ExpiresIn: 300n }),
+      );
     }
     if (agent !== undefined) {
       server.unary(SSH_AGENT.checkAgent, ({ ID }) => {

@@ -6,10 +6,8 @@ import { create } from "../../buildkit/message.ts";
 import { FILE_SYNC, FOLDER_SEND } from "../../buildkit/packet.ts";
 import {
   AgentBytesSchema,
-  AUTH,
   BytesMessageSchema,
   CheckAgentRequestSchema,
-  CredentialsRequestSchema,
   FILE_SEND,
   GetSecretRequestSchema,
   SECRETS,
@@ -20,10 +18,11 @@ import {
 import type { Caller } from "../../grpc/caller.ts";
 import type { Metadata } from "../../grpc/metadata.ts";
 import { GrpcError, STATUS, toGantryError } from "../../grpc/status.ts";
-import { ANONYMOUS, type Credentials } from "../../remote/credentials.ts";
+import type { Credentials } from "../../remote/credentials.ts";
 import type { BuildSession, FileReceiver, SendFolderOptions, SessionContent, SyncRequest } from "../session.ts";
 import type { SessionHello } from "../session-hello.ts";
 import { connectionOf } from "./call-connection.ts";
+import { credentialsOf } from "./client-credentials.ts";
 import { FolderSource } from "./folder-source.ts";
 import { ClientContent } from "./session-content.ts";
 
@@ -35,6 +34,8 @@ const ASK_MS = 60_000;
 const PIECE = 1 << 20;
 /** More of them than headers may have room for. */
 const PATTERN_BYTES = 700 << 10;
+/** Of what is told of a result beside its bytes; what is longer, as provenance may be, comes with the answer anyway. */
+const RESULT_HEADERS = 16 << 10;
 
 /** A client that serves a session, seen through its calls. */
 export class ClientSession implements BuildSession {
@@ -106,23 +107,12 @@ export class ClientSession implements BuildSession {
     });
   }
 
-  async credentials(registry: string, signal: AbortSignal): Promise<Credentials> {
-    if (!this.serves(AUTH.credentials.path)) return ANONYMOUS;
-    // The name under which clients of BuildKit look for those of Docker Hub.
-    const host = registry === "docker.io" || registry === "index.docker.io" ? "registry-1.docker.io" : registry;
-    try {
-      const answer = await this.#client.unary(AUTH.credentials, create(CredentialsRequestSchema, { Host: host }), {
-        signal,
-        timeoutMs: ASK_MS,
-      });
-      // A secret without a name is a token that stands for both.
-      return answer.Username === ""
-        ? { ...ANONYMOUS, identityToken: answer.Secret }
-        : { ...ANONYMOUS, username: answer.Username, password: answer.Secret };
-    } catch (error) {
-      if (hasStatus(error, STATUS.unimplemented)) return ANONYMOUS;
-      throw toGantryError(error);
-    }
+  credentials(registry: string, signal: AbortSignal): Promise<Credentials> {
+    return credentialsOf(
+      { client: this.#client, serves: (method) => this.serves(method), id: this.id },
+      registry,
+      signal,
+    );
   }
 
   async sendFile(
@@ -134,8 +124,12 @@ export class ClientSession implements BuildSession {
     this.#need(FILE_SEND.diffCopy.path, "the client takes no results");
     await translated(async () => {
       const metadata = new Map<string, string[]>([[SESSION_METADATA.exporter, [id]]]);
+      let room = RESULT_HEADERS;
       for (const [name, value] of Object.entries(headers)) {
-        metadata.set(`${SESSION_METADATA.exporterHeader}${name.toLowerCase()}`, [value]);
+        const key = `${SESSION_METADATA.exporterHeader}${name.toLowerCase()}`;
+        if (key.length + value.length > room) continue;
+        room -= key.length + value.length;
+        metadata.set(key, [value]);
       }
       const call = this.#client.open(FILE_SEND.diffCopy, { metadata, signal });
       try {

@@ -21,6 +21,7 @@ import { create, timestampFromMs } from "../../buildkit/message.ts";
 import type { GrpcServer, ServerCall } from "../../grpc/server.ts";
 import type { Platform } from "../../oci/image.ts";
 import type { Builder, BuildResult, CacheUsage } from "../builder.ts";
+import type { GcRule } from "../cache/policy.ts";
 import type { BuildEvent } from "../progress.ts";
 import { answerOf, type FrontendRequest, GatewayBuild, type GatewayPorts } from "./gateway-build.ts";
 import type { HistoryDocuments } from "./history-documents.ts";
@@ -36,6 +37,7 @@ export interface WorkerFacts {
   readonly id: string;
   readonly version: string;
   readonly platforms: () => readonly Platform[];
+  readonly gcRules: () => readonly GcRule[];
   /** The address by which steps reach the host; empty if there is none. */
   readonly hostGateway: () => string;
 }
@@ -76,7 +78,7 @@ export function addControl(server: GrpcServer, ports: ControlPorts): void {
 }
 
 /** The worker as clients ask for it; also what a client that takes part in a build is told. */
-export function workerRecord({ hostGateway, id, platforms, version }: WorkerFacts): WorkerRecord {
+export function workerRecord({ gcRules, hostGateway, id, platforms, version }: WorkerFacts): WorkerRecord {
   const gateway = hostGateway();
   return create(WorkerRecordSchema, {
     ID: id,
@@ -91,6 +93,12 @@ export function workerRecord({ hostGateway, id, platforms, version }: WorkerFact
       Architecture: architecture,
       OS: os,
       Variant: variant,
+    })),
+    GCPolicy: gcRules().map(({ all, filters, keepForMs, space }) => ({
+      ...{ all, filters: [...filters], keepDuration: BigInt(keepForMs) * 1_000_000n },
+      reservedSpace: BigInt(space.reservedSpace),
+      maxUsedSpace: BigInt(space.maxUsedSpace),
+      minFreeSpace: BigInt(space.minFreeSpace),
     })),
     BuildkitVersion: { package: "gantry", version: `v${version}` },
   });

@@ -30,6 +30,7 @@ function clientOf(act: Act, offer: Offer = {}): Buildx {
       warnings: 0,
       ...(await act(request, options)),
     }),
+    gcRules: () => [],
     history: { get: () => undefined, list: () => [], watch: () => ({ [Symbol.dispose]: () => {} }) },
   } as unknown as Builder;
   const wire = new BuildWire({
@@ -409,6 +410,36 @@ describe("a session", () => {
       },
       { options: { context: "http://buildkit-session/x" } },
     );
+  });
+
+  test("fetches tokens where it offers to, and shows its password only where no token is wanted", async () => {
+    const asked: unknown[] = [];
+    const tokens = (wish: { Host: string; Realm: string; Service: string; Scopes: string[] }) => {
+      asked.push([wish.Host, wish.Realm, wish.Service, wish.Scopes]);
+      return "a-token";
+    };
+    const wish = { realm: "https://auth.example/token", service: "s", scopes: ["repository:a/b:pull"] };
+    await using client = clientOf(
+      async ({ credentialsOf }) => {
+        const { password, tokens: service, username } = await credentialsOf("docker.io");
+        assert.deepEqual([username, password], ["", ""]);
+        assert.deepEqual(await service!.fetch(wish, undefined), { value: "a-token", lifeSeconds: 300 });
+        assert.equal((await service!.password(undefined)).password, "pw");
+        return undefined;
+      },
+      { credentials: { username: "me", password: "pw" }, tokens },
+    );
+    await client.build();
+    assert.deepEqual(asked, [["registry-1.docker.io", wish.realm, wish.service, wish.scopes]]);
+    await using other = clientOf(
+      async ({ credentialsOf }) => {
+        const { password, tokens: service } = await credentialsOf("r.example");
+        assert.deepEqual([password, service], ["pw", undefined]);
+        return undefined;
+      },
+      { credentials: { username: "me", password: "pw" }, tokens: undefined },
+    );
+    await other.build();
   });
 
   test("of a client that serves nothing has no secrets, no agents and nobody's credentials", async () => {
