@@ -87,10 +87,7 @@ describe("attestations", () => {
     ]);
     const provenance = statement(join(out, "provenance.json"));
     assert.equal(provenance.predicateType, "https://slsa.dev/provenance/v1");
-    assert.deepEqual(provenance.predicate.buildDefinition.externalParameters.request.locals, [
-      { name: "context" },
-      { name: "dockerfile" },
-    ]);
+    assert.deepEqual(provenance.predicate.buildDefinition.externalParameters.request.locals, [{ name: "context" }]);
     const digests = new Map(provenance.subject.map(({ digest, name }) => [name, digest.sha256]));
     assert.deepEqual([...digests.keys()].sort(), [
       "app/node_modules/@scope/left/package.json",

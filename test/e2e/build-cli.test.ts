@@ -17,6 +17,7 @@ import { after, before, describe, test } from "node:test";
 import { startEngine, type TestEngine } from "../engine.ts";
 import type { Terminal } from "../terminal.ts";
 
+const NO_GIT = existsSync("/usr/bin/git") ? false : "git is not installed";
 const NO_PERL = existsSync("/usr/bin/perl") ? false : "perl is not installed";
 
 describe("gantry build", () => {
@@ -262,11 +263,11 @@ describe("gantry build", () => {
     assert.match(text, /------\n > \[2\/3\] RUN echo before it && exit 7:\n\d+\.\d{3} before it\n------\n/);
     assert.match(
       text,
-      /Dockerfile:2\n-{20}\n {3}1 \| {5}FROM busybox\n {3}2 \| >>> RUN echo before it && exit 7\n {3}3 \| {5}RUN true\n-{20}\n/,
+      /Dockerfile:2\n-{20}\n {3}1 \| {5}FROM busybox\n {3}2 \| >>> RUN echo before it && exit 7\n {3}3 \| {5}RUN true\n {3}4 \| {5}\n-{20}\n/,
     );
     assert.match(
       text,
-      /ERROR: failed to solve: process "\/bin\/sh -c echo before it && exit 7" did not complete successfully: exit code: 7\n$/,
+      /ERROR: failed to build: failed to solve: process "\/bin\/sh -c echo before it && exit 7" did not complete successfully: exit code: 7\n$/,
     );
     const wrong = await refused(folder({ Dockerfile: "FROM busybox\nRUNN x\n" }));
     assert.match(wrong, /Dockerfile:2\n[\s\S]*>>> RUNN x[\s\S]*unknown instruction: RUNN/);
@@ -389,10 +390,23 @@ describe("gantry build", () => {
     await build("-t", "thirteen", "--no-cache", context);
     await engine.restart();
     const listed = await engine.gantry("builder", "history", "ls");
-    assert.match(listed.stdout, /BUILD ID +NAME +STATUS +CACHED +CREATED AT +DURATION\n\w{25} +thirteen +Completed +0\/1/);
+    assert.match(
+      listed.stdout,
+      /BUILD ID +NAME +STATUS +CACHED +CREATED AT +DURATION\n\w{25} +thirteen +Completed +0\/1/,
+    );
     const [, id = ""] = /\n(\w{25}) /.exec(listed.stdout) ?? [];
     const logs = await engine.gantry("builder", "history", "logs", id.slice(0, 12));
-    assert.match(logs.stdout, /#\d+ remembered\n/);
+    assert.match(logs.stdout, /#\d+ \[2\/2\] RUN echo remembered\n#\d+ \d+\.\d{3} remembered\n#\d+ DONE/);
+    const shown = await engine.gantry(
+      "builder",
+      "history",
+      "ls",
+      "--filter",
+      `ref=${id}`,
+      "--format",
+      "{{.Name}} {{.Status}}",
+    );
+    assert.equal(shown.stdout, "thirteen Completed\n");
     const inspected = await engine.gantry("builder", "history", "inspect", "^");
     assert.match(inspected.stdout, new RegExp(`Build: +${id}`));
     const page = join(context, "page.html");
@@ -401,6 +415,87 @@ describe("gantry build", () => {
     assert.match(readFileSync(page, "utf8"), /<svg[\s\S]*RUN echo remembered[\s\S]*<pre>remembered/);
     assert.equal((await engine.gantry("builder", "history", "rm", id)).code, 0);
     assert.equal((await engine.gantry("builder", "history", "logs", id)).code, 1);
+  });
+
+  test("a build ends with events of its names and of itself", async () => {
+    const context = folder({ Dockerfile: "FROM busybox\nLABEL of=events\n" });
+    const since = String(Date.now() / 1000 - 1);
+    await build("-t", "told:1", "-t", "told:2", context);
+    const { stdout } = await engine.gantry("events", "--since", since, "--until", String(Date.now() / 1000 + 1));
+    const told = stdout.split("\n").filter((line) => line.includes("of=events"));
+    assert.deepEqual(
+      told.map((line) => / image (\w+) /.exec(line)?.[1]),
+      ["tag", "tag", "create"],
+    );
+    assert.match(told[2]!, /\(name=sha256:\w{64}, of=events/);
+  });
+
+  test("provenance says which repository a context is of", { skip: NO_GIT }, async () => {
+    const context = folder({ "app/Dockerfile": "FROM scratch\nCOPY f /\n", "app/f": "x" });
+    const git = (...args: string[]): string =>
+      execFileSync("git", ["-c", "user.name=a", "-c", "user.email=a@example.com", "-C", context, ...args]).toString();
+    git("init", "-q");
+    git("remote", "add", "origin", "https://me:hidden@example.com/x.git");
+    git("add", ".");
+    git("commit", "-q", "-m", "one");
+    const out = join(context, "out");
+    await build("--provenance=mode=max", "-o", out, join(context, "app"));
+    const { predicate } = JSON.parse(readFileSync(join(out, "provenance.json"), "utf8"));
+    assert.deepEqual(predicate.metadata["https://mobyproject.org/buildkit@v1#metadata"].vcs, {
+      "localdir:context": "app",
+      "localdir:dockerfile": "app",
+      revision: git("rev-parse", "HEAD").trim(),
+      source: "https://example.com/x.git",
+    });
+  });
+
+  test("bake asks before a definition reads elsewhere or uses the machine's network", async () => {
+    const context = folder({
+      "in/docker-bake.hcl": `
+        target "out" {
+          context = ".."
+        }
+        target "net" {
+          network = "host"
+          dockerfile-inline = "FROM busybox"
+        }`,
+      Dockerfile: "FROM busybox\n",
+    });
+    const bake = (...args: string[]) => engine.tool("gantry", ["bake", ...args], { cwd: join(context, "in") });
+    const outside = await bake("out");
+    assert.equal(outside.code, 1);
+    assert.match(
+      outside.stderr,
+      / - Read access to path \.\.\n\nPass "--allow=fs\.read=\.\." to grant[\s\S]*ERROR: additional privileges requested\n$/,
+    );
+    assert.match((await bake("net")).stderr, / - Running build containers that can access host network\n/);
+    for (const args of [
+      ["out", "--allow", "fs.read=.."],
+      ["net", "--allow", "network.host"],
+    ]) {
+      const { code, stderr } = await bake(...args);
+      assert.equal(code, 0, stderr);
+    }
+    const env = { BUILDX_BAKE_ENTITLEMENTS_FS: "0" };
+    assert.equal((await engine.tool("gantry", ["bake", "out"], { cwd: join(context, "in"), env })).code, 0);
+  });
+
+  test("bake tells the answers of --call by target, and leaves no name behind", async () => {
+    const context = folder({
+      "docker-bake.hcl": `
+        target "default" {
+          dockerfile-inline = "FROM base\\nMAINTAINER me"
+          contexts = { base = "target:base" }
+        }
+        target "base" {
+          dockerfile-inline = "FROM busybox"
+        }`,
+    });
+    const { code, stderr, stdout } = await engine.tool("gantry", ["bake", "--check"], { cwd: context });
+    assert.equal(code, 1, stderr);
+    assert.equal(stderr, "");
+    assert.match(stdout, /^default\n\nCheck complete, 1 warning has been found!\n\nWARNING: MaintainerDeprecated/);
+    assert.doesNotMatch((await engine.gantry("images")).stdout, /gantry-bake/);
   });
 
   test("bake builds what its file says, one target as the context of another", async () => {

@@ -18,6 +18,8 @@ export function describeRequest(request: BuildRequest): BuildRecord {
   for (const [name, value] of buildArgs) rows.push([`build-arg:${name}`, value]);
   for (const [name, value] of labels) rows.push([`label:${name}`, value]);
   for (const [name, value] of namedContexts) rows.push([`context:${name}`, value]);
+  for (const [name, value] of Object.entries(request.options ?? {}))
+    if (name.startsWith("vcs:")) rows.push([name, value]);
   for (const [index, { attributes, type }] of request.outputs.entries()) {
     rows.push([
       `output:${index}`,

@@ -41,7 +41,11 @@ describe("a context's repository", { skip: hasGit ? false : "git is not installe
   };
 
   test("is told with its commit, its remote without a password, and where folders lie in it", async () => {
-    assert.deepEqual(await told({}), { "vcs:revision": commit, "vcs:localdir:context": "app" });
+    assert.deepEqual(await told({}), {
+      "vcs:revision": commit,
+      "vcs:localdir:context": "app",
+      "vcs:localdir:dockerfile": "app",
+    });
     git("remote", "add", "other", "https://example.com/other.git");
     git("remote", "add", "origin", "https://me:hidden@example.com/x.git");
     assert.equal((await told({}))["vcs:source"], "https://example.com/x.git");

@@ -108,7 +108,7 @@ export async function repositoryOptions(
   if (!isTold) return options;
   set("vcs:revision", revision);
   set("vcs:source", source);
-  for (const [name, path] of folders) {
+  for (const [name, path] of new Map([...folders, ["dockerfile", dirname(resolve(dockerfile))]])) {
     const within = relative(root, path) || ".";
     if (!within.startsWith("..")) set(`vcs:localdir:${name}`, within);
   }

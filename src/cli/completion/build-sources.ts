@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { BuildHistoryRow } from "../../api/build-history.ts";
 import { readDefinition } from "../../bake/bake.ts";
 import { parseDockerfile } from "../../dockerfile/dockerfile.ts";
-import { bakeSurroundings, readBakeFiles } from "../bake/files.ts";
+import { bakeSurroundings, namedFiles, readBakeFiles } from "../bake/files.ts";
 import { ask, type Source } from "./sources.ts";
 
 /** No Dockerfile of people's is longer. */
@@ -23,7 +23,10 @@ export const bakeTargets: Source = ({ flagList }) => {
   const files = flagList("file");
   // Nobody has written anything to it yet.
   if (files.includes("-")) return { values: [] };
-  const { targets, groups } = readDefinition(readBakeFiles(files), bakeSurroundings(process.env));
+  const { targets, groups } = readDefinition(
+    readBakeFiles(namedFiles(files, process.env)),
+    bakeSurroundings(process.env),
+  );
   const values = [
     ...[...targets].map(([name, { own }]) => [name, own.description ?? ""] as const),
     ...[...groups].map(([name, group]) => [name, group.description ?? group.targets.join(", ")] as const),

@@ -164,6 +164,8 @@ export const FLAG_VALUES: Readonly<Record<string, Source>> = {
   "cache-from": begun("type=inline", "type=local,src=", "type=registry,ref="),
   "cache-to": begun("type=inline", "type=local,dest=", "type=registry,ref="),
   call: among("build", "check", "outline", "targets"),
+  "bake --list": among("targets", "variables"),
+  "builder history logs --progress": among("plain", "rawjson", "tty"),
   "cap-add": capabilities,
   "cap-drop": capabilities,
   cgroupns: among("host", "private"),

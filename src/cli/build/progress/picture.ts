@@ -87,7 +87,8 @@ export class Picture implements Display {
 
   /** As many as there is room for: what runs comes before what is over, the latest of that first. */
   #lines(room: number): readonly string[] {
-    const head = [this.#head(""), ...this.#stageLines()].slice(0, Math.max(1, room - 2));
+    // Stages have half of it at most: what runs is to be seen, too.
+    const head = [this.#head(""), ...this.#stageLines(Math.floor(room / 2))].slice(0, Math.max(1, room - 2));
     let left = room - head.length;
     const running = this.#model.all.filter((step) => stateOf(step) === "running");
     const chosen: string[][] = [];
@@ -115,17 +116,20 @@ export class Picture implements Display {
   }
 
   /** A row for each stage: its name, a cell for each step, what it waits for. Only where there are several steps. */
-  #stageLines(): string[] {
-    const stages = stagesOf(this.#model.all);
+  #stageLines(most = Number.POSITIVE_INFINITY): string[] {
+    const all = stagesOf(this.#model.all);
+    const stages = chosenStages(all, most);
     if (stages.length === 0) return [];
+    const left = all.length - stages.length;
     const width = Math.min(24, Math.max(...stages.map(({ name }) => name.length)));
-    return stages.map(({ name, steps, after }) => {
+    const rows = stages.map(({ name, steps, after }) => {
       const cells = steps.map((step) => this.#cell(stateOf(step))).join("");
       const over = steps.filter(({ completed }) => completed !== undefined).length;
       const arrow = this.#options.unicode ? "←" : "<-";
       const waits = after.length === 0 ? "" : this.#colour(DIM, `  ${arrow} ${after.join(", ")}`);
       return ` ${clean(name).slice(0, width).padEnd(width)}  ${cells}  ${over}/${steps.length}${waits}`;
     });
+    return left === 0 ? rows : [...rows, this.#colour(DIM, ` and ${left} more stage${left === 1 ? "" : "s"}`)];
   }
 
   #cell(state: State): string {
@@ -199,6 +203,18 @@ interface StageRow {
   readonly steps: readonly Step[];
   /** Names of stages that its steps read. */
   readonly after: readonly string[];
+}
+
+/** Where there is no room for all: those in which something runs, then those that wait, then the latest. */
+function chosenStages(all: readonly StageRow[], most: number): readonly StageRow[] {
+  if (all.length <= most) return all;
+  const rank = ({ steps }: StageRow): number => {
+    const states = steps.map(stateOf);
+    if (states.some((state) => state === "running" || state === "failed")) return 0;
+    return states.includes("waiting") ? 1 : 2;
+  };
+  const chosen = new Set([...all].sort((a, b) => rank(a) - rank(b)).slice(0, Math.max(0, most - 1)));
+  return all.filter((stage) => chosen.has(stage));
 }
 
 /** What begins a stage is often several stages' own: no step of one. */
