@@ -1,19 +1,26 @@
 // Builds test/projects by Gantry and by all builders that there are, compares what they made and prints a table:
-// `node scripts/compare-projects.ts [--only NAME,…] [--newer-host unix:///… [--newer-client PROGRAM]]`. The newer one is a
-// dockerd with a BuildKit that knows heredocs and links; dockerd 20.10 and buildah are taken from the PATH.
+// `node scripts/compare-projects.ts [--only NAME,…] [--by BUILDER,…] [--newer-host unix:///… [--newer-client PROGRAM]]`. The
+// newer one is a dockerd with a BuildKit that knows heredocs and links; dockerd 20.10 and buildah are taken from the PATH.
 import { parseArgs } from "node:util";
 import { baseMissing, makeBases } from "../test/base-images.ts";
 import { toolMissing } from "../test/containers-tools.ts";
 import { NO_DOCKERD, TestDockerd } from "../test/dockerd.ts";
 import { GANTRY, startEngine } from "../test/engine.ts";
+import type { KNOWN_OF_PROJECTS } from "../test/known-project-differences.ts";
 import { BuildahBuilder, ClientBuilder, type ProjectBuilder } from "../test/project-builders.ts";
 import { compareProjects } from "../test/project-comparison.ts";
-import { PROJECTS, type ProjectReferee } from "../test/projects.ts";
-import { BUILDKIT_CLIENT, tagsOf } from "../test/referees.ts";
+import { PROJECTS, type Project, type ProjectReferee } from "../test/projects.ts";
+import { BUILDKIT_CLIENT, type Made, tagsOf } from "../test/referees.ts";
 
 const { values } = parseArgs({
-  options: { only: { type: "string" }, "newer-host": { type: "string" }, "newer-client": { type: "string" } },
+  options: {
+    only: { type: "string" },
+    by: { type: "string", default: "classic,buildkit,newer,buildah" },
+    "newer-host": { type: "string" },
+    "newer-client": { type: "string" },
+  },
 });
+const by = values.by.split(",");
 const only = values.only?.split(",");
 const projects = PROJECTS.filter(({ bases, name }) => {
   if (only !== undefined && !only.includes(name)) return false;
@@ -37,38 +44,38 @@ const builders = new Map<ProjectReferee | "gantry", ProjectBuilder>([
 ]);
 if (NO_DOCKERD === false)
   for (const [name, buildkit] of [["classic", "0"] as const, ["buildkit", "1"] as const]) {
+    if (!by.includes(name)) continue;
     // An engine for each: what the one has built is not the other's cache.
     const docker = ends.use(await TestDockerd.start());
     builders.set(name, client(BUILDKIT_CLIENT, `unix://${docker.socket}`, buildkit));
   }
 const { "newer-client": program = "docker", "newer-host": host } = values;
-if (host !== undefined) builders.set("newer", client(program, host, "1"));
-if (toolMissing("buildah") === false) builders.set("buildah", new BuildahBuilder(root));
+if (host !== undefined && by.includes("newer")) builders.set("newer", client(program, host, "1"));
+if (toolMissing("buildah") === false && by.includes("buildah")) builders.set("buildah", new BuildahBuilder(root));
 
 const seconds = new Map<string, string>();
-const failed: string[] = [];
-const seen = new Set<typeof import("../test/known-project-differences.ts")["KNOWN_OF_PROJECTS"][number]>();
-let ours: Awaited<ReturnType<ProjectBuilder["made"]>> = new Map();
+const seen = new Set<(typeof KNOWN_OF_PROJECTS)[number]>();
+let ours = new Map<string, Made>();
 for (const [name, builder] of builders) {
   await builder.load(layout);
-  const its = projects.filter((project) => name === "gantry" || project.builders.includes(name));
-  const built = [];
-  for (const project of its) {
+  const built: Project[] = [];
+  for (const project of projects) {
+    if (name !== "gantry" && !project.builders.includes(name)) continue;
     const began = performance.now();
     try {
       await builder.build(project);
       seconds.set(`${project.name} ${name}`, ((performance.now() - began) / 1000).toFixed(1));
       built.push(project);
     } catch (error) {
-      failed.push(`${name}, ${project.name}: ${error instanceof Error ? error.message : String(error)}`);
+      fail(`${name} cannot build ${project.name}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
   const made = await builder.made(built.flatMap(tagsOf));
   if (name === "gantry") ours = made;
   else
-    failed.push(
-      ...compareProjects(built, { ours, theirs: made }, { referee: name, seen }).map((line) => `${name}: ${line}`),
-    );
+    for (const line of compareProjects(built, { ours, theirs: made }, { referee: name, seen }))
+      fail(`${name}: ${line}`);
+  console.error(`${name}: ${built.length} projects compared`);
 }
 
 const names = [...builders.keys()];
@@ -78,5 +85,8 @@ for (const project of projects)
   console.log(
     `| \`${project.name}\` | ${names.map((name) => seconds.get(`${project.name} ${name}`) ?? "").join(" | ")} |`,
   );
-for (const line of failed) console.log(line);
-process.exitCode = failed.length === 0 ? 0 : 1;
+
+function fail(what: string): void {
+  console.error(what);
+  process.exitCode = 1;
+}

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what only tests need: clients of the Docker API by others, shells, a registry and its clients by others, a
-# host's firewall (it stays off), a file system that shares blocks; and iperf3, for the bench's throughput. Tests skip
+# host's firewall (it stays off), a file system that shares blocks; the compilers and interpreters that
+# test/base-recipes.ts makes images of; and iperf3, for the bench's throughput. Tests skip
 # what is not there, so nothing here fails; what could not be had is tried again a day later, or at once after
 # `rm dist/.test-packages`. No service is started.
 set -eu
@@ -11,6 +12,20 @@ cd "$root"
 missing=
 [ -e /usr/lib/python3/dist-packages/docker/__init__.py ] || missing="$missing python3-docker"
 for program in docker-compose zsh fish docker-registry skopeo buildah podman iperf3; do
+  command -v "$program" >/dev/null || missing="$missing $program"
+done
+# What test/projects are built by. A meta package's own files are not needed, so the versioned ones are looked for.
+has() { [ -e "$1" ]; }
+has /usr/lib/python3/dist-packages/pip/__init__.py || missing="$missing python3-pip"
+has /usr/lib/python3/dist-packages/wheel/__init__.py || missing="$missing python3-wheel"
+has /usr/lib/python3*/ensurepip/__init__.py || missing="$missing python3-venv"
+has /usr/lib/go-*/bin/go || missing="$missing golang-go"
+has /usr/lib/jvm/java-*-openjdk-*/bin/javac || missing="$missing default-jdk-headless"
+has /usr/bin/php[0-9]* || missing="$missing php-cli"
+has /usr/bin/ruby[0-9]* || missing="$missing ruby"
+has /usr/bin/*-linux-gnu-gcc-[0-9]* || missing="$missing gcc"
+has /usr/include/stdio.h || missing="$missing libc6-dev"
+for program in make perl git; do
   command -v "$program" >/dev/null || missing="$missing $program"
 done
 [ -x /usr/sbin/ufw ] || missing="$missing ufw"

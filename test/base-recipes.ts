@@ -96,7 +96,9 @@ export const BASES = {
     config: { Env: [PATH, "LANG=C.UTF-8"], Cmd: ["jshell"] },
   },
   "php:cli": {
-    packages: [/^php[\d.]+-cli$/],
+    // Debian's PHP takes the system's zones.
+    packages: [/^php[\d.]+-cli$/, "tzdata"],
+    leaveOut: /^usr\/share\/zoneinfo\/(?!UTC$|Etc\/UTC$)/,
     links: { php: /^usr\/bin\/php[\d.]+$/ },
     entries: [
       { name: "var/www", type: "directory" },
