@@ -180,8 +180,9 @@ export class ImageStore implements ImageRegistry {
 
   inspect(nameOrId: string, options: ImageInspectOptions = {}): ImageInspect {
     const { inUse, records, snapshots } = this.#context;
-    const { image, index } = this.#find(nameOrId, options.platform);
-    const inspected = inspectImage(image, index, records, snapshots);
+    const target = this.#find(nameOrId, options.platform);
+    const { image, index } = target;
+    const inspected = inspectImage(image, target, records, snapshots);
     if (options.manifests !== true) return inspected;
     return { ...inspected, Manifests: manifestsOf(records, image, index, inUse()) };
   }

@@ -3,22 +3,23 @@ import type { ImageHistoryRow, ImageInspect } from "../api/image.ts";
 import { GantryError } from "../base/errors.ts";
 import type { ImageConfig, ImageProcess } from "../oci/image.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
-import type { IndexRecord } from "./index-record.ts";
 import { descriptorOf } from "./manifests.ts";
 import { type ImageRecord, type ImageRecords, sizeOf } from "./record.ts";
+import type { Target } from "./resolve.ts";
 
 const NO_TIME = "0001-01-01T00:00:00Z";
 
 /** GET /images/{name}/json of an image, which may be one of an index. */
 export function inspectImage(
   image: ImageRecord,
-  index: IndexRecord | undefined,
+  { by, index }: Pick<Target, "by" | "index">,
   records: ImageRecords,
   snapshots: Snapshotter,
 ): ImageInspect {
   const { config } = image;
-  // Other platforms' images of an index have its names.
-  const { tags, digests } = records.familiarNames(index?.image ?? image.id);
+  // Other platforms' images of an index have its names. By its id an image is told of with all that it has.
+  const own = index === undefined ? records.ownNamesOf(image.id) : records.namesOfIndex(index);
+  const { tags, digests } = records.familiarNames(image.id, by === "id" && index?.image === image.id ? undefined : own);
   const size = sizeOf(image);
   return {
     Id: image.id,

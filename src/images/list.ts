@@ -5,7 +5,7 @@ import type { ImageListOptions, ImageUse } from "./image.ts";
 import type { IndexRecord } from "./index-record.ts";
 import { containersOf, descriptorOf, layersOf, manifestsOf, sizeOfIndex } from "./manifests.ts";
 import { familiarPattern } from "./name-pattern.ts";
-import { createdAt, type ImageRecord, type ImageRecords, sizeOf } from "./record.ts";
+import { createdAt, type ImageName, type ImageRecord, type ImageRecords, sizeOf } from "./record.ts";
 import { findImage } from "./resolve.ts";
 
 const KEYS = ["dangling", "label", "before", "since", "until", "reference"];
@@ -23,24 +23,39 @@ export function listImages(
   const dangling = booleanFilter(filters, "dangling");
   const summaries: ImageSummary[] = [];
   for (const image of records.all().filter(accepts)) {
-    const names = records.namesOf(image.id).map(({ reference }) => reference);
+    const all = records.namesOf(image.id);
     // Another platform's image is shown with its index.
-    if (names.length === 0 && records.isMember(image.id)) continue;
-    const shown = names.filter(shows);
-    const tags = shown.filter((name) => name.tag !== undefined).map(familiarString);
-    const digests = shown.filter((name) => name.digest !== undefined).map(familiarString);
-    if (shown.length === 0) {
-      const isStep = records.childrenOf(image.id).length > 0;
-      if (filters.reference?.length || dangling === false || (isStep && (options.all !== true || dangling))) continue;
-    } else if (dangling === true && tags.length > 0) continue;
-    const index = records.indexOf(image.id);
-    const summary = summaryOf(records, image, index, tags, digests, inUse);
-    summaries.push(
-      options.manifests === true ? { ...summary, Manifests: manifestsOf(records, image, index, inUse) } : summary,
-    );
+    if (all.length === 0 && records.isMember(image.id)) continue;
+    // By an id that is told as that of a dangling image all goes that the image has.
+    const isTagged = all.some(({ reference }) => reference.tag !== undefined && shows(reference));
+    for (const { index, names } of meaningsOf(records, image, all)) {
+      const shown = names.map(({ reference }) => reference).filter(shows);
+      const tags = shown.filter((name) => name.tag !== undefined).map(familiarString);
+      const digests = shown.filter((name) => name.digest !== undefined).map(familiarString);
+      if (shown.length === 0) {
+        const isStep = records.childrenOf(image.id).length > 0;
+        if (filters.reference?.length || dangling === false || (isStep && (options.all !== true || dangling))) continue;
+      } else if (dangling === true && isTagged) continue;
+      const summary = summaryOf(records, image, index, tags, digests, inUse);
+      summaries.push(
+        options.manifests === true ? { ...summary, Manifests: manifestsOf(records, image, index, inUse) } : summary,
+      );
+    }
   }
   if (options.sharedSize === true) addSharedSizes(records, summaries);
   return summaries.sort((one, other) => other.Created - one.Created || (one.Id < other.Id ? -1 : 1));
+}
+
+/** What the names of an image mean: itself, indexes that have it, or both, which are rows of their own. */
+function meaningsOf(
+  records: ImageRecords,
+  image: ImageRecord,
+  names: readonly ImageName[],
+): { readonly index: IndexRecord | undefined; readonly names: readonly ImageName[] }[] {
+  if (records.indexesRunning(image.id).length === 0) return [{ index: undefined, names }];
+  if (names.length === 0) return [{ index: records.indexOf(image.id), names }];
+  const byIndex = Map.groupBy(names, ({ reference }) => records.indexNamed(reference));
+  return [...byIndex].map(([index, own]) => ({ index, names: own }));
 }
 
 function acceptance(records: ImageRecords, filters: Filters): (image: ImageRecord) => boolean {
@@ -90,22 +105,24 @@ function summaryOf(
 
 /** What other rows of the list have, too. */
 function addSharedSizes(records: ImageRecords, summaries: readonly ImageSummary[]): void {
-  const layersOfRow = (image: ImageRecord): Map<string, number> => {
-    const index = records.indexOf(image.id);
+  const layersOfRow = (image: ImageRecord, index: IndexRecord | undefined): Map<string, number> => {
     const layers = index === undefined ? image.layers : layersOf(records, index);
     return new Map(layers.map(({ chainId, size }) => [chainId, size]));
   };
   const uses = new Map<string, number>();
   for (const image of records.all()) {
-    if (records.namesOf(image.id).length === 0 && records.isMember(image.id)) continue;
-    for (const chainId of layersOfRow(image).keys()) uses.set(chainId, (uses.get(chainId) ?? 0) + 1);
+    const names = records.namesOf(image.id);
+    if (names.length === 0 && records.isMember(image.id)) continue;
+    for (const { index } of meaningsOf(records, image, names)) {
+      for (const chainId of layersOfRow(image, index).keys()) uses.set(chainId, (uses.get(chainId) ?? 0) + 1);
+    }
   }
   for (const summary of summaries) {
     const image = records.get(summary.Id);
-    const layers = image === undefined ? new Map<string, number>() : layersOfRow(image);
-    summary.SharedSize = layers
+    if (image === undefined) continue;
+    const shared = layersOfRow(image, records.indexes.get(summary.Descriptor?.digest ?? ""))
       .entries()
-      .filter(([chainId]) => (uses.get(chainId) ?? 0) > 1)
-      .reduce((total, [, size]) => total + size, 0);
+      .filter(([chainId]) => (uses.get(chainId) ?? 0) > 1);
+    summary.SharedSize = shared.reduce((total, [, size]) => total + size, 0);
   }
 }

@@ -229,9 +229,16 @@ export class ImageRecords {
     return names === undefined ? [] : [...names.values()].sort((one, other) => (one.key < other.key ? -1 : 1));
   }
 
-  /** Names in familiar form: `tags` of the form name:tag, `digests` of the form name@digest. */
-  familiarNames(id: string): { tags: string[]; digests: string[] } {
-    const names = this.namesOf(id);
+  /** The names that mean an image alone, sorted: not those of indexes that have it. */
+  ownNamesOf(id: string): ImageName[] {
+    return this.namesOf(id).filter(({ key }) => this.#recordByName.get(key)?.index === undefined);
+  }
+
+  /**
+   * Names in familiar form: `tags` of the form name:tag, `digests` of the form name@digest. All of an image, or what is
+   * given of them.
+   */
+  familiarNames(id: string, names: readonly ImageName[] = this.namesOf(id)): { tags: string[]; digests: string[] } {
     return {
       tags: names
         .filter(({ reference }) => reference.tag !== undefined)

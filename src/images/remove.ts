@@ -108,9 +108,8 @@ export async function removePlatforms(
 async function deletePlatform(context: ImageContext, image: ImageRecord, rows: ImageDeleteRow[]): Promise<void> {
   const { records } = context;
   const indexes = records.indexes.having(image.id);
-  for (const { entries } of indexes) {
-    for (const entry of entries) if (entry.image === image.id) rows.push({ Deleted: entry.descriptor.digest });
-  }
+  const entries = indexes.flatMap((index) => index.entries.filter((entry) => entry.image === image.id));
+  for (const digest of new Set(entries.map(({ descriptor }) => descriptor.digest))) rows.push({ Deleted: digest });
   const own = records.namesOf(image.id).filter(({ reference }) => records.indexNamed(reference) === undefined);
   if (own.length > 0) records.leaveIndexes(image.id);
   else await forget(context, image);
