@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
+import { type TarEntry, tarOf } from "../archive.ts";
 import { build, built } from "../builds.ts";
-import { NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
+import { GANTRY, NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
 
 const options = { skip: NO_DOCKER, timeout: 40_000 };
 const PRIZE = "prize-of-the-host";
@@ -124,6 +125,102 @@ RUN pwd
     { files: { file: "x" } },
   );
   assertUntouched();
+});
+
+test("CVE-2024-9675: a cache mount's id and source are no paths of the host", options, async () => {
+  for (const mount of [
+    `id=../../../../../../../..${victim},target=/m`,
+    `id=${victim},target=/m`,
+    `id=..,target=/m`,
+    `id=a,source=../../../../../../../..${victim},target=/m`,
+    `target=/m/../../../../../../../..${victim}`,
+  ]) {
+    const text = `FROM busybox\nRUN --mount=type=cache,${mount} ls -A /m ${victim} 2>&1; echo x > /m/new || true\n`;
+    const { stdout, stderr } = await build(engine, text, { args: ["--no-cache"] });
+    assert.doesNotMatch(stdout + stderr, /^prize$/m, mount);
+    assertUntouched();
+  }
+});
+
+test("CVE-2024-9676: users and groups are looked up in the image, whatever its links lead to", options, async () => {
+  writeFileSync(join(victim, "prize"), `${PRIZE}:x:4321:4321::/:/bin/sh\n`);
+  try {
+    for (const link of [`${victim}/prize`, `../../../../../..${victim}/prize`, `/proc/self/root${victim}/prize`]) {
+      const made = `FROM busybox\nRUN ln -sf ${link} /etc/passwd && ln -sf ${link} /etc/group\n`;
+      for (const step of [`USER ${PRIZE}\nRUN id -u`, `COPY --chown=${PRIZE}:${PRIZE} file /f\nRUN stat -c %u /f`]) {
+        const { stdout } = await build(engine, `${made}${step}\n`, { files: { file: "x" } });
+        assert.doesNotMatch(stdout, /^4321$/m, `${link} ${step}`);
+      }
+    }
+  } finally {
+    writeFileSync(join(victim, "prize"), PRIZE);
+  }
+});
+
+test(
+  "a Dockerfile, an ignore file and a source that are links lead nowhere out of their context",
+  options,
+  async () => {
+    const out = `../../../../../../../../../..${victim}/prize`;
+    for (const target of [out, `${victim}/prize`]) {
+      const links = { "linked.Dockerfile": target, ".dockerignore": target, source: target };
+      const text = "FROM busybox\nCOPY source /x\nRUN cat /x\n";
+      for (const program of ["docker", GANTRY]) {
+        const copied = await build(engine, text, { links, program });
+        assert.doesNotMatch(copied.stdout + copied.stderr, new RegExp(PRIZE), program);
+        assert.notEqual(copied.code, 0);
+      }
+      // A client may follow links of its own machine; what it may not is to have the engine follow them.
+      const archive = tarOf([
+        { name: "Dockerfile", type: "symlink", link: target },
+        { name: ".dockerignore", type: "symlink", link: target },
+      ]);
+      const answer = await engine.request("POST", "/build", archive, { "Content-Type": "application/x-tar" });
+      assert.doesNotMatch(answer.text, new RegExp(PRIZE));
+      assert.match(answer.text, /Cannot locate specified Dockerfile|too many|not a regular file/);
+    }
+    assertUntouched();
+  },
+);
+
+test("an archive that ADD unpacks can't write or read out of its folder", options, async () => {
+  const entries: readonly (readonly TarEntry[])[] = [
+    [
+      { name: "out", type: "symlink", link: victim },
+      { name: "out/new", body: "x" },
+    ],
+    [
+      { name: "out", type: "symlink", link: `../../../../../../..${victim}/prize` },
+      { name: "out", body: "x" },
+    ],
+    [{ name: `../../../../../../..${victim}/new`, body: "x" }],
+    [{ name: "l", type: "hardlink", link: `../../../../../..${victim}/prize` }],
+    [
+      { name: "l", type: "symlink", link: `${victim}/prize` },
+      { name: "m", type: "hardlink", link: "l" },
+      { name: "m", body: "x" },
+    ],
+  ];
+  for (const each of entries) {
+    const archive = tarOf([
+      { name: "Dockerfile", body: "FROM busybox\nADD in.tar /d/\nRUN cat /d/l /d/m /d/out/prize; true\n" },
+      { name: "in.tar", body: Buffer.from(tarOf(each)) },
+    ]);
+    const answer = await engine.request("POST", "/build?nocache=1", archive, { "Content-Type": "application/x-tar" });
+    assert.doesNotMatch(answer.text, new RegExp(PRIZE));
+    assertUntouched();
+  }
+});
+
+test("CVE-2024-23653: what asks for all rights needs leave for it, of this engine's client, too", options, async () => {
+  for (const [instruction, right] of [
+    ["RUN --security=insecure true", "security.insecure"],
+    ["RUN --network=host true", "network.host"],
+  ]) {
+    const { code, stderr } = await build(engine, `FROM busybox\n${instruction}\n`, { program: GANTRY });
+    assert.notEqual(code, 0);
+    assert.match(stderr, new RegExp(`${right} is not allowed`));
+  }
 });
 
 test("CVE-2024-23653: what asks for all rights needs leave for it", options, async (t) => {
