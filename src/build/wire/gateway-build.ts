@@ -6,17 +6,8 @@ import { GrpcError, STATUS, statusCode } from "../../grpc/status.ts";
 import type { BuildResult } from "../builder.ts";
 import type { BuildInput } from "../made.ts";
 import { type Definitions, definitionOf } from "./definitions.ts";
-import { HandedResult, type RunPaused } from "./handed-result.ts";
-import { type FrontendOptions, QUESTIONS } from "./options.ts";
-import type { Named } from "./request.ts";
-
-/** What a frontend is asked for: the options of a build, and the results that it has for contexts. */
-export interface FrontendRequest {
-  readonly frontend: string;
-  readonly options: FrontendOptions;
-  readonly cacheImports: readonly Named[];
-  readonly inputs: ReadonlyMap<string, BuildInput>;
-}
+import { type FrontendRequest, HandedResult, type RunPaused } from "./handed-result.ts";
+import { QUESTIONS } from "./options.ts";
 
 export interface GatewayPorts {
   /** Answers a question about what is to be built. */

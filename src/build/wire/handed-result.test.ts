@@ -8,8 +8,7 @@ import type { BuildResult } from "../builder.ts";
 import type { MadeTarget } from "../made.ts";
 import type { Root } from "../root.ts";
 import { Definitions, definitionOf } from "./definitions.ts";
-import type { FrontendRequest } from "./gateway-build.ts";
-import { HandedResult } from "./handed-result.ts";
+import { type FrontendRequest, HandedResult } from "./handed-result.ts";
 
 const PLATFORM = { os: "linux", architecture: "amd64" };
 const ASKED: FrontendRequest = { frontend: "dockerfile.v0", options: {}, cacheImports: [], inputs: new Map() };

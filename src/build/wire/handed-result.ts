@@ -5,7 +5,16 @@ import type { Platform } from "../../oci/image.ts";
 import { formatPlatform } from "../../oci/platform.ts";
 import type { BuildResult } from "../builder.ts";
 import type { BuildInput, MadeTarget } from "../made.ts";
-import type { FrontendRequest } from "./gateway-build.ts";
+import type { FrontendOptions } from "./options.ts";
+import type { Named } from "./request.ts";
+
+/** What a frontend is asked for: the options of a build, and the results that it has for contexts. */
+export interface FrontendRequest {
+  readonly frontend: string;
+  readonly options: FrontendOptions;
+  readonly cacheImports: readonly Named[];
+  readonly inputs: ReadonlyMap<string, BuildInput>;
+}
 
 /** Builds what was asked for; makes nothing of it, and holds it, until `onMade` resolves. */
 export type RunPaused = (
