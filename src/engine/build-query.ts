@@ -3,6 +3,7 @@ import { isIP } from "node:net";
 import { decodeBuildArgs, decodeBuildLabels, decodeCacheFrom, decodeUlimits } from "../api/build-request.ts";
 import { GantryError } from "../base/errors.ts";
 import type { BuildRequest, ContextSource } from "../build/builder.ts";
+import { readSourceDate } from "../build/source-date.ts";
 import { parsePlatform } from "../oci/platform.ts";
 import { formatReference, parseNormalized, tagNameOnly } from "../oci/reference.ts";
 import { decodeRegistryConfig } from "../remote/credentials.ts";
@@ -27,7 +28,7 @@ export function classicBuildRequest(request: RouteRequest<"buildImage">): BuildR
   const buildArgs = decodeBuildArgs(query.buildargs);
   const names = [...new Set(query.t.filter((name) => name !== "").map(tagOf))];
   const registryConfig = decodeRegistryConfig(header("x-registry-config"));
-  const epoch = buildArgs.get("SOURCE_DATE_EPOCH") ?? "";
+  const sourceDateEpoch = readSourceDate(buildArgs.get("SOURCE_DATE_EPOCH") ?? "");
   return {
     id: query.buildid || newBuildId(),
     session: undefined,
@@ -54,7 +55,7 @@ export function classicBuildRequest(request: RouteRequest<"buildImage">): BuildR
     })),
     cacheTo: [],
     attestations: new Map(),
-    ...(/^\d{1,15}$/.test(epoch) && { sourceDateEpoch: Number(epoch) }),
+    ...(sourceDateEpoch !== undefined && { sourceDateEpoch }),
     explain: false,
     keepFailed: false,
     denyRanges: [],

@@ -39,6 +39,18 @@ export const CONFIG_CASES = [
     ],
     "shows in the history of a later stage": "FROM busybox AS a\nARG A=1\nRUN true\nFROM a\nARG C=3\nRUN true\n",
   }),
+  ...planned(
+    "SOURCE_DATE_EPOCH",
+    Object.fromEntries(
+      ["1000", "+7", "007", "", "0", "abc", "1.5"].map((value) => {
+        const args = { SOURCE_DATE_EPOCH: value };
+        return [
+          `is "${value}"`,
+          ["ARG SOURCE_DATE_EPOCH\nFROM scratch\nARG SOURCE_DATE_EPOCH\nLABEL e=$SOURCE_DATE_EPOCH\n", { args }],
+        ];
+      }),
+    ),
+  ),
   ...planned("ENV", {
     "has pairs": "ENV a=1 b=2\n",
     "is legacy": "ENV a b c  d\n",

@@ -6,8 +6,8 @@ import { isFolderStat, namesIn } from "./folder.ts";
 import type { Source } from "./sources.ts";
 
 const LISTED = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-/** A level has a descriptor while it is walked. */
-const DEEPEST = 1000;
+/** No path can be longer (PATH_MAX). A level has a descriptor while it is walked. */
+const DEEPEST = 2048;
 
 /** Which files of a source are wanted. */
 export interface Filter {

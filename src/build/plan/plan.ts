@@ -1,11 +1,12 @@
 import { GantryError, isKind } from "../../base/errors.ts";
 import { Linter, type LintWarning } from "../../dockerfile/linter.ts";
-import { DockerfileError, invalid } from "../../dockerfile/source.ts";
+import { DockerfileError } from "../../dockerfile/source.ts";
 import { sha256Of } from "../../oci/digest.ts";
 import type { ImageConfig, ImageProcess, Platform } from "../../oci/image.ts";
 import { formatPlatform } from "../../oci/platform.ts";
 import type { PlannedTarget } from "../graph.ts";
 import type { BuildWarning } from "../progress.ts";
+import { readSourceDate } from "../source-date.ts";
 import { checkAnswer, outlineAnswer, targetsAnswer } from "./answers.ts";
 import { isPredefined } from "./build-args.ts";
 import { finishGraph } from "./draft-graph.ts";
@@ -61,8 +62,7 @@ class PlanMaker {
     this.#file = file;
     this.#sources = new Sources(input);
     this.#linter = new Linter(file.dockerfile.source, file.lint);
-    const epoch = input.request.buildArgs.get("SOURCE_DATE_EPOCH") ?? "";
-    if (!/^-?[0-9]*$/.test(epoch)) throw invalid(`invalid SOURCE_DATE_EPOCH: ${epoch}`);
+    readSourceDate(input.request.buildArgs.get("SOURCE_DATE_EPOCH") ?? "");
   }
 
   get warnings(): readonly LintWarning[] {

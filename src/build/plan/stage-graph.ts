@@ -82,7 +82,10 @@ export class StageGraph {
 
   *#enter(file: LoadedFile, prefix: string): Generator<void, FileScope> {
     const { input, platform, linter } = this.#options;
-    const { buildArgs, target } = input.request;
+    const { target } = input.request;
+    const buildArgs = new Map(input.request.buildArgs);
+    // A date that is empty is none.
+    if (buildArgs.get("SOURCE_DATE_EPOCH") === "") buildArgs.delete("SOURCE_DATE_EPOCH");
     const own = linter.ofSource(file.dockerfile.source, file.lint);
     const targetStage = target === "" ? (file.dockerfile.stages.at(-1)?.name ?? "") : target;
     const args = platformArgs(input.hostPlatform, platform, targetStage, buildArgs);

@@ -7,6 +7,7 @@ import { suggestion } from "../../dockerfile/suggest.ts";
 import { type Expansion, ExpansionError, expandText, expandWords } from "../../dockerfile/words.ts";
 import { formatPlatform } from "../../oci/platform.ts";
 import { withoutPassword } from "../shown-address.ts";
+import { readSourceDate } from "../source-date.ts";
 import { NO_VARIABLES, proxyEnv } from "./build-args.ts";
 import type { DraftVertex } from "./draft-graph.ts";
 import type { ExpansionBudget } from "./expansion-budget.ts";
@@ -81,7 +82,7 @@ export class StepMaker {
       proxyEnv: this.#proxyEnv,
       cacheNamespace: buildArgs.get("BUILDKIT_CACHE_MOUNT_NS") ?? "",
       hostname: buildArgs.get("BUILDKIT_SANDBOX_HOSTNAME"),
-      given: (name) => buildArgs.get(name),
+      given: (name) => givenValue(buildArgs, name),
       isIgnored: (path) => this.#isIgnored(scope, path),
       context: () => sources.context(scope.file.context, stage.platform),
       origin: (from, options) => origin(stage, from, options),
@@ -108,6 +109,12 @@ export class StepMaker {
     if (path === "." || path === "/") return matcher.patterns.some((text) => ["*", "**", "**/*"].includes(text));
     return matcher.matches(path.replace(/^\//, ""));
   }
+}
+
+/** A date is told as the number that it is, and not at all if it is empty. */
+function givenValue(buildArgs: ReadonlyMap<string, string>, name: string): string | undefined {
+  const value = buildArgs.get(name);
+  return name === "SOURCE_DATE_EPOCH" && value !== undefined ? readSourceDate(value)?.toString() : value;
 }
 
 function lintUnset(stage: PlannedStage, instruction: Instruction, names: ReadonlySet<string>, linter: Linter): void {

@@ -5,6 +5,7 @@ import { parseBool } from "../../base/parse-bool.ts";
 import type { Platform } from "../../oci/image.ts";
 import { formatPlatform, parsePlatform } from "../../oci/platform.ts";
 import type { BuildRequest } from "../builder.ts";
+import { readSourceDate } from "../source-date.ts";
 
 /** The options of BuildKit's frontend `dockerfile.v0`, by which clients say what is to be built. */
 export type FrontendOptions = Readonly<Record<string, string>>;
@@ -245,9 +246,8 @@ function readAttestations(options: FrontendOptions): BuildRequest["attestations"
 }
 
 function readEpoch(text: string): Pick<BuildRequest, "sourceDateEpoch"> {
-  if (text === "") return {};
-  if (!/^\d{1,12}$/.test(text)) throw new GantryError("invalid", `invalid SOURCE_DATE_EPOCH: ${text}`);
-  return { sourceDateEpoch: Number(text) };
+  const sourceDateEpoch = readSourceDate(text);
+  return sourceDateEpoch === undefined ? {} : { sourceDateEpoch };
 }
 
 function fields(text: string, what: string): string[] {
