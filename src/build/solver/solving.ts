@@ -98,7 +98,7 @@ export class Solving implements AsyncDisposable {
     if (id === undefined) return undefined;
     const node = this.#node(id);
     if (isSource(node.vertex.operation) && (await this.#sourceOf(node)).key === undefined) return undefined;
-    return this.#keyOf(node);
+    return node.knownKey ?? this.#keyOf(node);
   }
 
   /**
