@@ -21,6 +21,8 @@ const EMPTY_STEPS: readonly KnownDifference<"other">[] = [
   { referees: ["other"], tag: /./, line: /^\d+ (\(empty\) )?RUN /, why: "no layer for what changes nothing" },
 ];
 
+const AT_ONCE = 4;
+
 interface Published {
   readonly index: number;
   readonly text: string;
@@ -84,46 +86,52 @@ for (const { env, program } of [ours, theirs]) {
 }
 
 const counts = { same: 0, refused: 0, differing: 0 };
-const built: string[] = [];
-for (const one of tried) {
-  const context = mkdtempSync(join(engine.root, "context-"));
-  writeFileSync(join(context, "Dockerfile"), one.text);
-  for (const source of one.sources) makeUp(context, source);
-  const tag = `published:${one.index}`;
-  const [mine, other] = await Promise.all(
-    [ours, theirs].map(({ env, program }) =>
-      finish(program, ["build", "--network", "none", "--progress", "plain", "-t", tag, context], {
-        env,
-        timeoutMs: 120_000,
-      }),
-    ),
-  );
-  const [said, wanted] = [errorOf(mine?.stderr ?? ""), errorOf(other?.stderr ?? "")];
-  if (mine?.code === 0 && other?.code === 0) built.push(tag);
-  else if (said === wanted) counts.refused++;
-  else {
-    counts.differing++;
-    console.log(`${one.index}: Gantry ${mine?.code} ${said}\n${one.index}: other  ${other?.code} ${wanted}`);
-  }
-}
-const made = await Promise.all([ours, theirs].map((builder) => allOf(builder, built, engine.root)));
-for (const tag of built) {
-  const pair = { ours: made[0]?.get(tag) as Made, theirs: made[1]?.get(tag) as Made };
-  const found = differences(pair, {
-    histories: true,
-    known: EMPTY_STEPS,
-    referee: "other",
-    seen: new Set<KnownDifference<"other">>(),
-    tag,
-  });
-  if (found.length === 0) counts.same++;
-  else counts.differing++;
-  for (const line of found) console.log(line);
-}
+const todo = [...tried];
+await Promise.all(
+  Array.from({ length: AT_ONCE }, async () => {
+    for (let one = todo.shift(); one !== undefined; one = todo.shift()) {
+      const found = await compare(one);
+      for (const line of found) console.log(line);
+    }
+  }),
+);
 console.log(
   `${rows.length} Dockerfiles: ${counts.same} the same, ${counts.refused} refused by both in the same words, ` +
     `${counts.differing} otherwise, ${left.length} left out`,
 );
+
+/** Has both build one, and counts it; returns what is otherwise. */
+async function compare({ index, sources, text }: Published): Promise<string[]> {
+  const context = mkdtempSync(join(engine.root, "context-"));
+  writeFileSync(join(context, "Dockerfile"), text);
+  for (const source of sources) makeUp(context, source);
+  const tag = `published:${index}`;
+  const args = ["build", "--network", "none", "--progress", "plain", "-t", tag, context];
+  const both = [ours, theirs] as const;
+  const ends = await Promise.all(both.map(({ env, program }) => finish(program, args, { env, timeoutMs: 120_000 })));
+  const said = ends.map(({ code, stderr }) => (code === 0 ? "" : errorOf(stderr)));
+  if (said[0] !== said[1]) {
+    counts.differing++;
+    return [`${index}: Gantry: ${said[0]}`, `${index}: other:  ${said[1]}`];
+  }
+  if (said[0] !== "") {
+    counts.refused++;
+    return [];
+  }
+  try {
+    const [mine, other] = await Promise.all(both.map((builder) => allOf(builder, [tag], engine.root)));
+    const pair = { ours: mine?.get(tag) as Made, theirs: other?.get(tag) as Made };
+    const seen = new Set<KnownDifference<"other">>();
+    const found = differences(pair, { histories: true, known: EMPTY_STEPS, referee: "other", seen, tag });
+    if (found.length === 0) counts.same++;
+    else counts.differing++;
+    return found;
+  } catch (error) {
+    // dockerd can't save an image without layers.
+    counts.differing++;
+    return [`${index}: ${String(error)}`];
+  }
+}
 
 /** Finds what a Dockerfile begins with and copies, by its words: names with variables are taken with their defaults. */
 function understand(index: number, given: string): Published {
