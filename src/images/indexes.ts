@@ -3,6 +3,8 @@ import { choosePlatform, hostPlatform } from "../oci/platform.ts";
 import type { Collection, Store } from "../state/store.ts";
 import { contentOf, type IndexRecord, imagesOf } from "./index-record.ts";
 
+const NONE: readonly IndexRecord[] = [];
+
 /** The records of indexes by their digests, mirrored in memory. `ImageRecords` writes them, with the names. */
 export class ImageIndexes {
   readonly #collection: Collection<IndexRecord>;
@@ -25,8 +27,9 @@ export class ImageIndexes {
   }
 
   /** Those that have an image, whichever image this machine runs of them. */
-  having(id: string): IndexRecord[] {
-    return [...(this.#byImage.get(id) ?? [])].flatMap((digest) => this.#byDigest.get(digest) ?? []);
+  having(id: string): readonly IndexRecord[] {
+    const digests = this.#byImage.get(id);
+    return digests === undefined ? NONE : [...digests].flatMap((digest) => this.#byDigest.get(digest) ?? []);
   }
 
   /** Digests of all that is here of indexes. */

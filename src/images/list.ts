@@ -5,7 +5,7 @@ import type { ImageListOptions, ImageUse } from "./image.ts";
 import type { IndexRecord } from "./index-record.ts";
 import { containersOf, descriptorOf, layersOf, manifestsOf, sizeOfIndex } from "./manifests.ts";
 import { familiarPattern } from "./name-pattern.ts";
-import { createdAt, type ImageName, type ImageRecord, type ImageRecords, sizeOf } from "./record.ts";
+import { createdAt, type ImageName, type ImageRecord, type ImageRecords, type LayerRecord, sizeOf } from "./record.ts";
 import { findImage } from "./resolve.ts";
 
 const KEYS = ["dangling", "label", "before", "since", "until", "reference"];
@@ -105,24 +105,29 @@ function summaryOf(
 
 /** What other rows of the list have, too. */
 function addSharedSizes(records: ImageRecords, summaries: readonly ImageSummary[]): void {
-  const layersOfRow = (image: ImageRecord, index: IndexRecord | undefined): Map<string, number> => {
-    const layers = index === undefined ? image.layers : layersOf(records, index);
-    return new Map(layers.map(({ chainId, size }) => [chainId, size]));
-  };
+  // An image has a layer once, the images of an index may have it several times.
+  const layersOfRow = (image: ImageRecord, index: IndexRecord | undefined): Iterable<LayerRecord> =>
+    index === undefined ? image.layers : new Map(layersOf(records, index).map((one) => [one.chainId, one])).values();
   const uses = new Map<string, number>();
+  const count = (layers: Iterable<LayerRecord>): void => {
+    for (const { chainId } of layers) uses.set(chainId, (uses.get(chainId) ?? 0) + 1);
+  };
   for (const image of records.all()) {
+    if (records.indexes.having(image.id).length === 0) {
+      count(image.layers);
+      continue;
+    }
     const names = records.namesOf(image.id);
     if (names.length === 0 && records.isMember(image.id)) continue;
-    for (const { index } of meaningsOf(records, image, names)) {
-      for (const chainId of layersOfRow(image, index).keys()) uses.set(chainId, (uses.get(chainId) ?? 0) + 1);
-    }
+    for (const { index } of meaningsOf(records, image, names)) count(layersOfRow(image, index));
   }
   for (const summary of summaries) {
     const image = records.get(summary.Id);
     if (image === undefined) continue;
-    const shared = layersOfRow(image, records.indexes.get(summary.Descriptor?.digest ?? ""))
-      .entries()
-      .filter(([chainId]) => (uses.get(chainId) ?? 0) > 1);
-    summary.SharedSize = shared.reduce((total, [, size]) => total + size, 0);
+    let shared = 0;
+    for (const { chainId, size } of layersOfRow(image, records.indexes.get(summary.Descriptor?.digest ?? ""))) {
+      if ((uses.get(chainId) ?? 0) > 1) shared += size;
+    }
+    summary.SharedSize = shared;
   }
 }
