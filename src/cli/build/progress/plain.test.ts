@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import {
+  type StatusResponse,
   StatusResponseSchema,
+  type Vertex,
   VertexLogSchema,
   VertexSchema,
   VertexStatusSchema,
@@ -14,8 +16,10 @@ import { PlainDisplay, type PlainOptions } from "./plain.ts";
 
 const time = (millis: number) => ({ seconds: BigInt(Math.floor(millis / 1000)), nanos: (millis % 1000) * 1e6 });
 
+type Told = NonNullable<Parameters<typeof create<StatusResponse>>[1]>;
+
 /** What is printed for messages that are told one after the other; each is at its own second. */
-function printed(messages: readonly object[], options: PlainOptions = {}): string {
+function printed(messages: readonly Told[], options: PlainOptions = {}): string {
   const parts: string[] = [];
   const display = new PlainDisplay(new BuildModel(), (part) => parts.push(part), options);
   for (const message of messages) display.show(create(StatusResponseSchema, message));
@@ -23,7 +27,12 @@ function printed(messages: readonly object[], options: PlainOptions = {}): strin
   return parts.join("");
 }
 
-const step = (digest: string, begun: number, completed?: number, more: object = {}) => ({
+const step = (
+  digest: string,
+  begun: number,
+  completed?: number,
+  more: NonNullable<Parameters<typeof create<Vertex>>[1]> = {},
+) => ({
   vertexes: [
     create(VertexSchema, {
       digest,
@@ -59,7 +68,7 @@ describe("plain progress", () => {
     let now = 0;
     const parts: string[] = [];
     const display = new PlainDisplay(new BuildModel(), (part) => parts.push(part), { now: () => now });
-    const show = (message: object): void => display.show(create(StatusResponseSchema, message));
+    const show = (message: Told): void => display.show(create(StatusResponseSchema, message));
     show(step("a", 0));
     show(step("b", 0));
     show(log("b", 100, "waits\n"));
