@@ -22,7 +22,7 @@ type Told = NonNullable<Parameters<typeof create<StatusResponse>>[1]>;
 function printed(messages: readonly Told[], options: PlainOptions = {}): string {
   const parts: string[] = [];
   const display = new PlainDisplay(new BuildModel(), (part) => parts.push(part), options);
-  for (const message of messages) display.show(create(StatusResponseSchema, message));
+  for (const message of messages) display.show(create<StatusResponse>(StatusResponseSchema, message));
   display.finish();
   return parts.join("");
 }
@@ -68,7 +68,7 @@ describe("plain progress", () => {
     let now = 0;
     const parts: string[] = [];
     const display = new PlainDisplay(new BuildModel(), (part) => parts.push(part), { now: () => now });
-    const show = (message: Told): void => display.show(create(StatusResponseSchema, message));
+    const show = (message: Told): void => display.show(create<StatusResponse>(StatusResponseSchema, message));
     show(step("a", 0));
     show(step("b", 0));
     show(log("b", 100, "waits\n"));
