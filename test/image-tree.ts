@@ -104,7 +104,8 @@ async function digestOf(path: string, body: AsyncIterable<Uint8Array>): Promise<
   }
   // The third word of what Python compiles is its source's time, which an installation makes anew.
   const bytes = Buffer.concat(await Array.fromAsync(body));
-  return hash.update(bytes.fill(0, 8, 12)).digest("hex");
+  bytes.subarray(8, 12).fill(0);
+  return hash.update(bytes).digest("hex");
 }
 
 /** Lays a layer over those below it; what it removes of them goes first, wherever in the archive that is told. */
