@@ -104,7 +104,7 @@ async function digestOf(path: string, body: AsyncIterable<Uint8Array>): Promise<
   }
   // The third word of what Python compiles is its source's time, which an installation makes anew.
   const bytes = Buffer.concat(await Array.fromAsync(body));
-  bytes.subarray(8, 12).fill(0);
+  if (bytes.length >= 16) bytes.fill(0, 8, 12);
   return hash.update(bytes).digest("hex");
 }
 
