@@ -104,7 +104,7 @@ async function digestOf(path: string, body: AsyncIterable<Uint8Array>): Promise<
   }
   // The third word of what Python compiles is its source's time, which an installation makes anew.
   const bytes = Buffer.concat(await Array.fromAsync(body));
-  if (bytes.length >= 16) bytes.fill(0, 8, 12);
+  if (bytes.length >= 16 && bytes.readUInt16BE(2) === 0x0d0a) bytes.fill(0, 8, 12);
   return hash.update(bytes).digest("hex");
 }
 
