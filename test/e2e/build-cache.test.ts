@@ -113,7 +113,8 @@ test("what is pruned is done again; images keep what they have of it", { skip: N
   assert.match(listed, /RUN head -c 100000/);
   const before = await cached();
   const pruned = await engine.ok("builder", "prune", "-f");
-  assert.match(pruned, /Total:?\s+100kB|Total reclaimed space: 100kB/);
+  // With the files of archives that were sent.
+  assert.match(pruned, /Total reclaimed space: 1[0-4]\d(?:\.\d+)?kB/);
   const left = await cached();
   assert.ok(left.length > 0 && left.length < before.length, "what images share stays");
   await engine.ok("builder", "prune", "-af");
@@ -149,7 +150,7 @@ test("a prune refuses filters and sizes that are none, and takes those of Docker
   const kept = await cached();
   for (const query of [
     'filters={"until":["1h"]}',
-    'all=1&filters={"type":["source.local"]}',
+    'all=1&filters={"type":["source.git.checkout"]}',
     "all=1&keep-storage=1000000000",
   ]) {
     assert.deepEqual((await prune(query)).json, { CachesDeleted: null, SpaceReclaimed: 0 });

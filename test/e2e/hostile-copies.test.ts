@@ -141,7 +141,11 @@ describe("copies into and out of a hostile container", () => {
   const refused: readonly (readonly [string, readonly TarEntry[], RegExp])[] = [
     ["a name that climbs out", [{ name: "../x", body: "x" }], /is outside of/],
     ["a hard link that climbs out", [{ name: "l", type: "hardlink", link: "../../x" }], /is outside of/],
-    ["a whiteout of the kernel's", [{ name: "w", type: "character", device: [0, 0] }], /invalid tar header.*operation not permitted/],
+    [
+      "a whiteout of the kernel's",
+      [{ name: "w", type: "character", device: [0, 0] }],
+      /invalid tar header.*operation not permitted/,
+    ],
     ["a hard link to a folder", [{ name: "l", type: "hardlink", link: "." }], /invalid tar header/],
     [
       "a member beneath a link to itself",

@@ -47,7 +47,7 @@ export class HandedResult implements BuildInput {
 
   /** Builds it, without its exporters. */
   async evaluate(): Promise<readonly MadeTarget[]> {
-    this.#start();
+    void this.#start();
     return await this.#made.promise;
   }
 

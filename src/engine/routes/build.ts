@@ -1,7 +1,7 @@
 import type { ProgressMessage } from "../../api/image.ts";
 import { GantryError, messageOf } from "../../base/errors.ts";
 import type { Builder, BuildRequest } from "../../build/builder.ts";
-import { classicFailure } from "../../build/classic/failure.ts";
+import { classicFailure } from "../../build/classic-failure.ts";
 import { ClassicOutput, shortImageId } from "../../build/classic-output.ts";
 import { familiarString, parseNormalized } from "../../oci/reference.ts";
 import type { Answer } from "../answer.ts";

@@ -1,7 +1,7 @@
-import { messageOf } from "../../base/errors.ts";
-import { ParseError } from "../../dockerfile/source.ts";
-import { MissingSource, MissingTarget } from "../missing.ts";
-import { ProcessFailure } from "../process-failure.ts";
+import { messageOf } from "../base/errors.ts";
+import { ParseError } from "../dockerfile/source.ts";
+import { MissingSource, MissingTarget } from "./missing.ts";
+import { ProcessFailure } from "./process-failure.ts";
 
 /** What the classic builder said of the same failure, and the exit code of a command. */
 export interface ClassicFailure {

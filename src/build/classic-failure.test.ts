@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { GantryError } from "../../base/errors.ts";
-import { parseDockerfile } from "../../dockerfile/dockerfile.ts";
-import { MissingSource, MissingTarget } from "../missing.ts";
-import { ProcessFailure } from "../process-failure.ts";
-import { classicFailure } from "./failure.ts";
+import { GantryError } from "../base/errors.ts";
+import { parseDockerfile } from "../dockerfile/dockerfile.ts";
+import { classicFailure } from "./classic-failure.ts";
+import { MissingSource, MissingTarget } from "./missing.ts";
+import { ProcessFailure } from "./process-failure.ts";
 
 describe("a build's failure, told to a client of the classic builder", () => {
   const within = (cause: unknown) => new GantryError("invalid", "a step failed", { cause });
