@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { isKind } from "../base/errors.ts";
-import { expandText, expandWords } from "./words.ts";
+import { expandText, expandTextInSteps, expandWords } from "./words.ts";
 
 const variables = new Map([
   ["HOME", "/home/me"],
@@ -60,6 +60,30 @@ describe("words", () => {
   ];
   test("are expanded as a shell would", () => {
     for (const [text, expanded] of table) assert.equal(expandText(text, variables).text, expanded, text);
+  });
+
+  test("of long texts are expanded in steps, to the same", () => {
+    const inSteps = (text: string, values = variables) => {
+      const steps = expandTextInSteps(text, values);
+      let count = 0;
+      for (;;) {
+        const { done, value } = steps.next();
+        if (done) return { ...value, count };
+        count++;
+      }
+    };
+    for (const [text] of table) {
+      const { count, ...expansion } = inSteps(text);
+      assert.deepEqual({ ...expansion }, { ...expandText(text, variables), words: [] }, text);
+      assert.equal(count <= 1, true, text);
+    }
+    const long = `${"a line, then $HOME\n".repeat(20_000)}\\`;
+    const { count, text } = inSteps(long);
+    assert.equal(text, expandText(long, variables).text);
+    assert.equal(count > 10, true, String(count));
+    assert.equal(inSteps("$A".repeat(100), new Map([["A", "a".repeat(20_000)]])).count > 30, true);
+    assert.throws(() => inSteps("$A".repeat(300), new Map([["A", "a".repeat(20_000)]])), /too long when its variables/);
+    assert.throws(() => inSteps(`${long} \${`), /^ExpansionError: failed to process .*missing '}'$/s);
   });
 
   test("escape by the character that the directive says", () => {

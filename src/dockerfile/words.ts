@@ -48,6 +48,8 @@ export class ExpansionError extends GantryError {
 const MAX_DEPTH = 32;
 /** Characters that a text may grow to by its variables; each may be made of others twice. */
 const MAX_LENGTH = 4 << 20;
+/** Characters that are read, or put in, between two steps. */
+const LONGEST_STEP = 32 << 10;
 /** What a character costs that a pattern is held against, in characters that are only put in. */
 const PATTERN_COST = 8;
 /** Characters that mean only themselves, in quotes and outside of them. */
@@ -61,7 +63,21 @@ export function expandText(text: string, variables: Variables, options: WordOpti
   return expand(text, variables, options, undefined);
 }
 
-/** The same, split into words. */
+/** The same of a text that may be long: yields now and then, so that others can have their turn. */
+export function* expandTextInSteps(
+  text: string,
+  variables: Variables,
+  options: WordOptions = {},
+): Generator<void, Expansion> {
+  const lexer = new Lexer(text, variables, options);
+  try {
+    return yield* lexer.expandInSteps();
+  } catch (error) {
+    throw failed(error, text, lexer);
+  }
+}
+
+/** As `expandText`, split into words. */
 export function expandWords(text: string, variables: Variables, options: WordOptions = {}): Expansion {
   return expand(text, variables, options, new WordSplitter());
 }
@@ -79,10 +95,14 @@ function expand(
   try {
     return lexer.expand(splitter);
   } catch (error) {
-    if (!(error instanceof GantryError)) throw error;
-    const shown = text.length > 1000 ? `${text.slice(0, 1000)}…` : text;
-    throw new ExpansionError(`failed to process ${quote(shown)}: ${messageOf(error)}`, lexer.unmatched, error);
+    throw failed(error, text, lexer);
   }
+}
+
+function failed(error: unknown, text: string, { unmatched }: Lexer): unknown {
+  if (!(error instanceof GantryError)) return error;
+  const shown = text.length > 1000 ? `${text.slice(0, 1000)}…` : text;
+  return new ExpansionError(`failed to process ${quote(shown)}: ${messageOf(error)}`, unmatched, error);
 }
 
 const NONE: ReadonlySet<string> = new Set();
@@ -114,52 +134,71 @@ class Lexer {
   }
 
   expand(words: WordSplitter | undefined): Expansion {
-    const text = this.#until(undefined, words);
+    return this.#expansion(this.#until(undefined, words), words?.end() ?? []);
+  }
+
+  *expandInSteps(): Generator<void, Expansion> {
+    const done: string[] = [];
+    let length = 0;
+    for (let from = 0, result = ""; this.#at < this.#text.length; ) {
+      result += this.#part(undefined);
+      if (length + result.length > MAX_LENGTH) throw tooLong();
+      const isEnd = this.#at >= this.#text.length;
+      if (!isEnd && this.#at - from < LONGEST_STEP && result.length < LONGEST_STEP) continue;
+      done.push(result);
+      length += result.length;
+      result = "";
+      from = this.#at;
+      yield;
+    }
+    return this.#expansion(done.join(""), []);
+  }
+
+  #expansion(text: string, words: readonly string[]): Expansion {
     const work = this.#work + Math.max(text.length, this.#text.length);
-    return { text, words: words?.end() ?? [], matched: this.#matched, unmatched: this.#unmatched, work };
+    return { text, words, matched: this.#matched, unmatched: this.#unmatched, work };
   }
 
   /** Reads up to `stop`, which is taken, or to the text's end. */
   #until(stop: string | undefined, words: WordSplitter | undefined): string {
     let result = "";
     while (this.#at < this.#text.length) {
-      const character = this.#text[this.#at]!;
-      if (character === stop) {
+      if (this.#text[this.#at] === stop) {
         this.#at++;
         return result;
       }
-      if (character === "$") {
-        const value = this.#variable();
-        result += value;
-        words?.addLoose(value);
-      } else if (character === "<" || (!this.#options.ignoreQuotes && (character === "'" || character === '"'))) {
-        const part = character === "<" ? this.#angle() : character === "'" ? this.#single() : this.#double();
-        result += part;
-        words?.add(part);
-      } else {
-        if (character !== this.#escape) {
-          const run = this.#run();
-          result += run;
-          words?.addLoose(run);
-          if (result.length > MAX_LENGTH) throw tooLong();
-          continue;
-        }
-        this.#at++;
-        if (this.#keepEscapes) {
-          result += character;
-          words?.add(character);
-        }
-        const escaped = this.#next();
-        if (escaped === undefined) break;
-        result += escaped;
-        words?.add(escaped);
-      }
+      result += this.#part(words);
       if (result.length > MAX_LENGTH) throw tooLong();
     }
     if (stop !== undefined) {
       throw invalid(`unexpected end of statement while looking for matching ${stop}`);
     }
     return result;
+  }
+
+  /** What the next quotes, variable, escape or run of characters come to. */
+  #part(words: WordSplitter | undefined): string {
+    const character = this.#text[this.#at]!;
+    if (character === "$") {
+      const value = this.#variable();
+      words?.addLoose(value);
+      return value;
+    }
+    if (character === "<" || (!this.#options.ignoreQuotes && (character === "'" || character === '"'))) {
+      const part = character === "<" ? this.#angle() : character === "'" ? this.#single() : this.#double();
+      words?.add(part);
+      return part;
+    }
+    if (character !== this.#escape) {
+      const run = this.#run();
+      words?.addLoose(run);
+      return run;
+    }
+    this.#at++;
+    const escaped = this.#next() ?? "";
+    const part = this.#keepEscapes ? character + escaped : escaped;
+    words?.add(part);
+    return part;
   }
 
   /** All up to the next character that may mean something else; one at least. */

@@ -4,7 +4,7 @@ import type { Linter } from "../../dockerfile/linter.ts";
 import { PatternMatcher } from "../../dockerfile/pattern-matcher.ts";
 import { invalid } from "../../dockerfile/source.ts";
 import { suggestion } from "../../dockerfile/suggest.ts";
-import { type Expansion, ExpansionError, expandText, expandWords } from "../../dockerfile/words.ts";
+import { type Expansion, ExpansionError, expandText, expandTextInSteps, expandWords } from "../../dockerfile/words.ts";
 import { formatPlatform } from "../../oci/platform.ts";
 import { withoutPassword } from "../shown-address.ts";
 import { readSourceDate } from "../source-date.ts";
@@ -15,6 +15,7 @@ import type { Sources } from "./sources.ts";
 import type { FileScope, Origin, PlannedStage } from "./stage-state.ts";
 import type { Step } from "./step.ts";
 import { stepName } from "./step-name.ts";
+import { inTurns } from "./turns.ts";
 import type { PlanInput } from "./types.ts";
 
 /** As BuildKit marks rows of its own. */
@@ -58,15 +59,13 @@ export class StepMaker {
     const linter = scope.linter.withComments(instruction.comments);
     const { escape: escaper, source } = scope.file.dockerfile;
     const site = `${state.label || state.stage.name || "stage-0"}/${index} ${formatPlatform(stage.platform)}`;
-    const told = (expand: () => Expansion): Expansion => {
-      try {
-        const expansion = expand();
-        lintUnset(stage, instruction, expansion.unmatched, linter);
-        return budget.spend(expansion);
-      } catch (error) {
-        if (error instanceof ExpansionError) lintUnset(stage, instruction, error.unmatched, linter);
-        throw error;
-      }
+    const spent = (expansion: Expansion): string => {
+      lintUnset(stage, instruction, expansion.unmatched, linter);
+      return budget.spend(expansion).text;
+    };
+    const failed = (error: unknown): never => {
+      if (error instanceof ExpansionError) lintUnset(stage, instruction, error.unmatched, linter);
+      throw error;
     };
     budget.begin();
     return {
@@ -74,10 +73,19 @@ export class StepMaker {
       linter,
       escaper,
       expander: {
-        text: (text) => told(() => expandText(text, stage.env, { escape: escaper })).text,
+        text: (text) => {
+          try {
+            return spent(expandText(text, stage.env, { escape: escaper }));
+          } catch (error) {
+            return failed(error);
+          }
+        },
         words: (text) => budget.spend(expandWords(text, stage.env, { escape: escaper })).words,
       },
-      expandDocument: (text) => told(() => expandText(text, stage.env, { ignoreQuotes: true })).text,
+      expandDocument: (text) =>
+        inTurns(expandTextInSteps(text, stage.env, { ignoreQuotes: true }), input.signal)
+          .then(spent)
+          .catch(failed),
       site,
       proxyEnv: this.#proxyEnv,
       cacheNamespace: buildArgs.get("BUILDKIT_CACHE_MOUNT_NS") ?? "",

@@ -13,7 +13,7 @@ export interface Step {
   /** Puts the stage's variables in; those that aren't set are told of. */
   readonly expander: Expander;
   /** The same for the text of a document, where quotes are only characters. */
-  expandDocument(text: string): string;
+  expandDocument(text: string): Promise<string>;
   readonly site: string;
   readonly proxyEnv: readonly string[];
   readonly cacheNamespace: string;

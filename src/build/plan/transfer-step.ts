@@ -38,7 +38,7 @@ export async function planTransfer(step: Step, instruction: CopyInstruction | Ad
   });
   await draft.add(sources);
   for (const { name: file, data, expand } of instruction.inline) {
-    draft.addInline(file, expand ? step.expandDocument(data) : data);
+    draft.addInline(file, expand ? await step.expandDocument(data) : data);
   }
   const { actions, inputs } = draft;
   const root = linked || stage.root === undefined ? -1 : 0;
