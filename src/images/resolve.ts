@@ -56,7 +56,7 @@ export function suitableImage(records: ImageRecords, index: IndexRecord, wanted:
 }
 
 /** True if the text is an id of this image, or the beginning of one. */
-export function isIdOf(id: string, text: string): boolean {
+function isIdOf(id: string, text: string): boolean {
   return text !== "" && (id.startsWith(text) || id.slice("sha256:".length).startsWith(text));
 }
 

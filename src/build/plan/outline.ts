@@ -45,7 +45,7 @@ export function usedArgs(outline: Outline): OutlineArg[] {
 }
 
 /** What the uppermost says of an argument. */
-export function argOf(outline: Outline, name: string): OutlineArg | undefined {
+function argOf(outline: Outline, name: string): OutlineArg | undefined {
   for (let one: Outline | undefined = outline; one !== undefined; one = one.below) {
     const arg = one.args.get(name);
     if (arg !== undefined) return arg;

@@ -58,7 +58,7 @@ export async function readRemoteFiles(
 }
 
 /** What a private repository of definitions, or of a context, is fetched with. */
-export function gitSecrets(env: NodeJS.ProcessEnv): string[] {
+function gitSecrets(env: NodeJS.ProcessEnv): string[] {
   const rows = { GIT_AUTH_TOKEN: "BUILDX_BAKE_GIT_AUTH_TOKEN", GIT_AUTH_HEADER: "BUILDX_BAKE_GIT_AUTH_HEADER" };
   return Object.entries(rows).flatMap(([id, name]) => (env[name] === undefined ? [] : [`id=${id},env=${name}`]));
 }

@@ -15,7 +15,7 @@ export interface Pruned {
   readonly text: string;
 }
 
-export const PRUNE_FLAGS = [
+const PRUNE_FLAGS = [
   textFlag("filter", 'Remove only what matches (e.g. "until=<timestamp>")', { type: "filter", check: checkFilter }),
   boolFlag("f,force", "Do not ask for confirmation"),
 ];

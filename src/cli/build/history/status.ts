@@ -7,7 +7,7 @@ import {
   VertexStatusSchema,
   VertexWarningSchema,
 } from "../../../buildkit/control.ts";
-import { create } from "../../../buildkit/message.ts";
+import { create, timestampFromMs } from "../../../buildkit/message.ts";
 
 /** What the history kept of a build, as the engine told it while it ran. */
 export function statusOfEvent({ vertex, status, log, warning }: BuildHistoryEvent): StatusResponse {
@@ -22,8 +22,8 @@ export function statusOfEvent({ vertex, status, log, warning }: BuildHistoryEven
               name: vertex.name,
               cached: vertex.cached,
               error: vertex.error ?? "",
-              ...(vertex.started !== undefined && { started: timeOf(vertex.started) }),
-              ...(vertex.completed !== undefined && { completed: timeOf(vertex.completed) }),
+              ...(vertex.started !== undefined && { started: timestampFromMs(vertex.started) }),
+              ...(vertex.completed !== undefined && { completed: timestampFromMs(vertex.completed) }),
             }),
           ],
     statuses:
@@ -36,8 +36,8 @@ export function statusOfEvent({ vertex, status, log, warning }: BuildHistoryEven
               name: status.name,
               current: BigInt(status.current),
               total: BigInt(status.total),
-              timestamp: timeOf(status.timestamp),
-              completed: timeOf(status.timestamp),
+              timestamp: timestampFromMs(status.timestamp),
+              completed: timestampFromMs(status.timestamp),
             }),
           ],
     logs:
@@ -47,7 +47,7 @@ export function statusOfEvent({ vertex, status, log, warning }: BuildHistoryEven
             create(VertexLogSchema, {
               vertex: log.vertex,
               stream: BigInt(log.stream),
-              timestamp: timeOf(log.timestamp),
+              timestamp: timestampFromMs(log.timestamp),
               msg: log.text === undefined ? Buffer.from(log.base64 ?? "", "base64") : Buffer.from(log.text),
             }),
           ],
@@ -64,9 +64,4 @@ export function statusOfEvent({ vertex, status, log, warning }: BuildHistoryEven
             }),
           ],
   });
-}
-
-function timeOf(millis: number): { seconds: bigint; nanos: number } {
-  const seconds = Math.floor(millis / 1000);
-  return { seconds: BigInt(seconds), nanos: Math.round((millis - seconds * 1000) * 1e6) };
 }
