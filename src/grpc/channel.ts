@@ -1,13 +1,22 @@
 import { FRAME, type FrameKind } from "./frames.ts";
 import { GrpcError, STATUS } from "./status.ts";
 
-/** Bytes of messages of a call on their way, or waiting to be taken; the last message may go beyond it. */
-const WINDOW = 1 << 20;
-/** What was taken is told when it is so much. */
-const TOLD = WINDOW >> 2;
+/**
+ * What messages of a call cost that are on their way, or wait to be taken: so much at first, and so much at most once
+ * the other side has taken some and its link has room. The last message may go beyond it.
+ */
+const FIRST = 64 << 10;
+const WIDEST = 1 << 20;
+/** What a message costs besides its bytes: one without any takes memory, too. */
+const EACH = 128;
+
+/** Bytes of a message, on either side. */
+export const MAX_MESSAGE: number = 16 << 20;
 
 interface Waiting {
   readonly bytes: Uint8Array | undefined;
+  /** False for what isn't counted: it waits for the connection and for its turn. */
+  readonly isCounted: boolean;
   readonly resolve: () => void;
   readonly reject: (error: GrpcError) => void;
 }
@@ -17,8 +26,10 @@ export interface CallLink {
   /** True while the connection takes no more. */
   readonly isFull: boolean;
   send(kind: FrameKind, call: number, bytes?: Uint8Array): void;
-  /** Bytes of messages that wait to be taken: more, or fewer with a negative number. */
-  hold(bytes: number): void;
+  /** What messages cost that wait to be taken: more, or less with a negative number. */
+  hold(cost: number): void;
+  /** Room for more of a call's messages than at first: how much of it is given; a negative number gives back. */
+  widen(cost: number): number;
   /** A call that is over. */
   forget(call: number): void;
   /** The other side doesn't keep to what both have to. */
@@ -32,12 +43,13 @@ export class Channel {
   #queue: Buffer[] = [];
   #queued = 0;
   #taken = 0;
-  /** Came, and the other side doesn't know yet that it was taken. */
-  #outstanding = 0;
+  #width = FIRST;
+  /** What may still come. */
+  #granted = FIRST;
   #ended = false;
   #error: unknown;
   #wakeReader: (() => void) | undefined;
-  #window = WINDOW;
+  #window = FIRST;
   #closed: GrpcError | undefined;
   /** Who waits for room, with what has not left yet. */
   #waiting: Waiting[] = [];
@@ -50,20 +62,23 @@ export class Channel {
   /** A message has come. */
   take(bytes: Buffer): void {
     if (this.#ended) return;
-    if (this.#outstanding >= WINDOW) {
+    if (this.#granted <= 0) {
       this.#link.violated();
       return;
     }
-    this.#outstanding += bytes.length;
+    const cost = costOf(bytes);
+    this.#granted -= cost;
     this.#queue.push(bytes);
-    this.#queued += bytes.length;
-    this.#link.hold(bytes.length);
+    this.#queued += cost;
+    this.#link.hold(cost);
     this.#wakeReader?.();
   }
 
   /** No more comes. */
   finish(): void {
     this.#ended = true;
+    this.#link.widen(FIRST - this.#width);
+    this.#width = FIRST;
     this.#wakeReader?.();
   }
 
@@ -92,40 +107,47 @@ export class Channel {
       this.#wakeReader = undefined;
     }
     const batch = this.#queue;
-    const bytes = this.#queued;
-    this.#queue = [];
-    this.#queued = 0;
-    this.#link.hold(-bytes);
-    this.#taken += bytes;
-    if (this.#taken >= TOLD && !this.#ended) {
-      const credit = Buffer.allocUnsafe(4);
-      credit.writeUInt32BE(this.#taken);
-      this.#link.send(FRAME.credit, this.#call, credit);
-      this.#outstanding -= this.#taken;
-      this.#taken = 0;
-    }
+    this.#taken += this.#queued;
+    this.drop();
+    if (this.#taken >= this.#width >> 2 && !this.#ended) this.#grant();
     return batch;
+  }
+
+  /** Tells what was taken. */
+  #grant(): void {
+    const more = this.#link.widen(WIDEST - this.#width);
+    const granted = this.#taken + more;
+    this.#width += more;
+    this.#granted += granted;
+    this.#taken = 0;
+    const credit = Buffer.allocUnsafe(4);
+    credit.writeUInt32BE(granted);
+    this.#link.send(FRAME.credit, this.#call, credit);
   }
 
   /** Sends a message. A promise where the other side, or the connection, has to catch up first. */
   write(bytes: Uint8Array): Promise<void> | undefined {
     if (this.#closed !== undefined) throw this.#closed;
-    const hasRoom = this.#hasRoom;
-    if (hasRoom && this.#waiting.length === 0) {
+    if (bytes.length > MAX_MESSAGE) {
+      const text = `grpc: trying to send message larger than max (${bytes.length} vs. ${MAX_MESSAGE})`;
+      throw new GrpcError(STATUS.resourceExhausted, text);
+    }
+    const leaves = this.#hasRoom && this.#waiting.length === 0;
+    if (leaves) {
       this.#send(bytes);
       if (this.#hasRoom) return undefined;
     }
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     // What is sent without waiting stays here until it may leave.
     promise.catch(ignore);
-    this.#waiting.push({ bytes: hasRoom ? undefined : bytes, resolve, reject });
+    this.#waiting.push({ bytes: leaves ? undefined : bytes, isCounted: true, resolve, reject });
     return promise;
   }
 
   /** Calls back when all that was written has left. */
   after(act: () => void): void {
-    if (this.#waiting.every(({ bytes }) => bytes === undefined)) act();
-    else this.#waiting.push({ bytes: undefined, resolve: act, reject: ignore });
+    if (!this.#link.isFull && this.#waiting.every(({ bytes }) => bytes === undefined)) act();
+    else this.#waiting.push({ bytes: undefined, isCounted: false, resolve: act, reject: ignore });
   }
 
   /** The other side has taken so much. */
@@ -136,7 +158,8 @@ export class Channel {
 
   /** Who waits to send goes on, as far as there is room. */
   wake(): void {
-    while (this.#waiting.length > 0 && this.#hasRoom) {
+    while (this.#waiting.length > 0 && !this.#link.isFull) {
+      if (this.#waiting[0]!.isCounted && !this.#hasRoom) return;
       const { bytes, resolve } = this.#waiting.shift()!;
       if (bytes !== undefined) this.#send(bytes);
       resolve();
@@ -156,9 +179,13 @@ export class Channel {
   }
 
   #send(bytes: Uint8Array): void {
-    this.#window -= bytes.length;
+    this.#window -= costOf(bytes);
     this.#link.send(FRAME.message, this.#call, bytes);
   }
+}
+
+function costOf(bytes: Uint8Array): number {
+  return EACH + bytes.length;
 }
 
 function ignore(): void {}

@@ -24,7 +24,7 @@ export type FrameKind = (typeof FRAME)[keyof typeof FRAME];
 
 export const HEAD_BYTES = 9;
 /** Of what isn't a message. */
-const SMALL = 1 << 20;
+export const SMALL: number = 1 << 20;
 const LAST = FRAME.pong;
 
 export function writeHead(into: Buffer, at: number, kind: FrameKind, call: number, length: number): void {
@@ -37,11 +37,11 @@ export function writeHead(into: Buffer, at: number, kind: FrameKind, call: numbe
 export class FrameReader {
   readonly #mostBytes: number;
   readonly #onFrame: (kind: FrameKind, call: number, bytes: Buffer) => void;
-  /** Bytes of a frame that isn't whole, from its head on. */
-  #pieces: Buffer[] = [];
+  readonly #head = Buffer.alloc(HEAD_BYTES);
+  /** What has come of a frame that isn't whole: of its head, then of what is in it. */
   #have = 0;
-  /** Bytes of the whole frame; of its head until that is known. */
-  #need = HEAD_BYTES;
+  /** One buffer, however small the pieces are that it comes in. */
+  #body: Buffer | undefined;
 
   /** `mostBytes` is a message's limit. */
   constructor(mostBytes: number, onFrame: (kind: FrameKind, call: number, bytes: Buffer) => void) {
@@ -51,30 +51,39 @@ export class FrameReader {
 
   /** Tells of all frames that are whole with these bytes, which may share their memory. Throws for what is none. */
   feed(chunk: Buffer): void {
-    let bytes = chunk;
-    if (this.#have > 0) {
-      this.#pieces.push(chunk);
-      this.#have += chunk.length;
-      if (this.#have < this.#need) return;
-      bytes = Buffer.concat(this.#pieces, this.#have);
-      this.#pieces = [];
+    let at = this.#have > 0 || this.#body !== undefined ? this.#complete(chunk) : 0;
+    while (chunk.length - at >= HEAD_BYTES) {
+      const from = at + HEAD_BYTES;
+      const end = from + this.#lengthAt(chunk, at);
+      if (end > chunk.length) break;
+      this.#tell(chunk, at, chunk.subarray(from, end));
+      at = end;
+    }
+    if (at < chunk.length) this.#complete(chunk.subarray(at));
+  }
+
+  /** Adds to the frame that isn't whole, and says how many of the bytes were its own. */
+  #complete(chunk: Buffer): number {
+    let at = 0;
+    if (this.#body === undefined) {
+      at = chunk.copy(this.#head, this.#have, 0, HEAD_BYTES - this.#have);
+      this.#have += at;
+      if (this.#have < HEAD_BYTES) return at;
+      this.#body = Buffer.allocUnsafe(this.#lengthAt(this.#head, 0));
       this.#have = 0;
     }
-    let at = 0;
-    for (;;) {
-      const left = bytes.length - at;
-      this.#need = left < HEAD_BYTES ? HEAD_BYTES : HEAD_BYTES + this.#lengthAt(bytes, at);
-      if (left < this.#need) break;
-      const end = at + this.#need;
-      const kind = bytes[at + 8] as FrameKind;
-      const call = bytes.readUInt32BE(at + 4);
-      const from = at + HEAD_BYTES;
-      at = end;
-      this.#onFrame(kind, call, bytes.subarray(from, end));
-    }
-    if (at === bytes.length) return;
-    this.#pieces = [bytes.subarray(at)];
-    this.#have = bytes.length - at;
+    const added = chunk.copy(this.#body, this.#have, at);
+    this.#have += added;
+    if (this.#have < this.#body.length) return at + added;
+    const body = this.#body;
+    this.#body = undefined;
+    this.#have = 0;
+    this.#tell(this.#head, 0, body);
+    return at + added;
+  }
+
+  #tell(head: Buffer, at: number, bytes: Buffer): void {
+    this.#onFrame(head[at + 8] as FrameKind, head.readUInt32BE(at + 4), bytes);
   }
 
   #lengthAt(bytes: Buffer, at: number): number {

@@ -3,10 +3,7 @@ import { FRAME } from "./frames.ts";
 import type { Metadata } from "./metadata.ts";
 import type { Method } from "./method.ts";
 import type { AnsweredCall } from "./server.ts";
-import { GrpcError, STATUS, shortStatus } from "./status.ts";
-
-/** Longer than a timer can be is no deadline. */
-const LONGEST_MS = 2 ** 31 - 1;
+import { GrpcError, LONGEST_MS, STATUS, shortStatus } from "./status.ts";
 
 /** A call on a link, as who answers it sees it. */
 export class Answer implements AnsweredCall {
@@ -25,7 +22,7 @@ export class Answer implements AnsweredCall {
     this.#number = number;
     this.metadata = metadata;
     this.channel = new Channel(link, number);
-    if (timeoutMs === undefined || timeoutMs >= LONGEST_MS) return;
+    if (timeoutMs === undefined || timeoutMs > LONGEST_MS) return;
     this.#deadline = setTimeout(() => {
       this.finish(new GrpcError(STATUS.deadlineExceeded, "context deadline exceeded"));
       this.abort("the caller's time is over");

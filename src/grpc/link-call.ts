@@ -2,7 +2,7 @@ import type { ClientCall } from "./caller.ts";
 import { type CallLink, Channel } from "./channel.ts";
 import { FRAME } from "./frames.ts";
 import type { Method } from "./method.ts";
-import { GrpcError, STATUS } from "./status.ts";
+import { GrpcError, LONGEST_MS, STATUS, toGrpcError } from "./status.ts";
 
 /** A call on a link, as who began it sees it. */
 export class LinkCall<I, O> implements ClientCall<I, O> {
@@ -28,7 +28,7 @@ export class LinkCall<I, O> implements ClientCall<I, O> {
     const abort = () => this.#fail(new GrpcError(STATUS.cancelled, "context canceled", { cause: signal?.reason }));
     const late = () => this.#fail(new GrpcError(STATUS.deadlineExceeded, "context deadline exceeded"));
     signal?.addEventListener("abort", abort, { once: true });
-    const timer = timeoutMs === undefined ? undefined : setTimeout(late, timeoutMs);
+    const timer = timeoutMs === undefined || timeoutMs > LONGEST_MS ? undefined : setTimeout(late, timeoutMs);
     this.#release = () => {
       signal?.removeEventListener("abort", abort);
       clearTimeout(timer);
@@ -36,7 +36,13 @@ export class LinkCall<I, O> implements ClientCall<I, O> {
   }
 
   send(message: I): Promise<void> | undefined {
-    return this.channel.write(this.#method.request.encode(message));
+    try {
+      return this.channel.write(this.#method.request.encode(message));
+    } catch (error) {
+      // Whoever reads its messages is told, too; of a call that is over there may still be some.
+      if (!this.#isOver) this.#fail(toGrpcError(error));
+      throw error;
+    }
   }
 
   end(): void {
@@ -68,11 +74,11 @@ export class LinkCall<I, O> implements ClientCall<I, O> {
     else this.channel.fail(error);
   }
 
-  /** Ends it from this side: what has come is of no use. */
+  /** Ends it from this side: what has come is of no use, though the other side may have ended it before. */
   #fail(error: GrpcError): void {
+    this.channel.drop();
     if (!this.#end(error)) return;
     this.#link.send(FRAME.cancel, this.#number);
-    this.channel.drop();
     this.channel.fail(error);
   }
 

@@ -99,6 +99,194 @@ test("who sends more than was granted is cut off, and what waits in memory is bo
   assert.ok(link.closed.aborted);
 });
 
+test("who sends messages without anything in them is cut off as well", async () => {
+  const { dialled, accepted } = await socketPair();
+  const server = new GrpcServer().stream(STREAM, (call) => once(call.signal, "abort").then(() => {}));
+  const link = new Link(accepted, { dialled: false, server });
+  dialled.on("error", () => {}).resume();
+  dialled.write(opening(1, { path: STREAM.path, metadata: {} }));
+  dialled.write(Buffer.concat(Array.from({ length: 10_000 }, () => frame(FRAME.message, 1, text("")))));
+  // Whoever isn't cut off is answered.
+  const answered = new Promise((resolve) => dialled.once("data", () => resolve("answered")));
+  dialled.write(frame(FRAME.ping, 0, text("")));
+  assert.equal(await Promise.race([closed(dialled).then(() => "cut off"), answered]), "cut off");
+  link.close();
+});
+
+test("nothing begins that comes together with what ends the connection", async () => {
+  const { dialled, accepted } = await socketPair();
+  const begun: string[] = [];
+  const server = new GrpcServer()
+    .stream(STREAM, (call) => once(call.signal, "abort").then(() => {}))
+    .unary(ECHO, (request) => {
+      begun.push(asText(request));
+      return request;
+    });
+  const link = new Link(accepted, { dialled: false, server });
+  dialled.on("error", () => {}).resume();
+  dialled.write(opening(1, { path: STREAM.path, metadata: {} }));
+  dialled.write(frame(FRAME.message, 1, Buffer.alloc(2 << 20)));
+  dialled.write(
+    Buffer.concat([
+      frame(FRAME.message, 1, text("too much")),
+      opening(3, OPEN),
+      frame(FRAME.message, 3, text("late")),
+      frame(FRAME.end, 3, text("")),
+    ]),
+  );
+  await closed(dialled);
+  assert.ok(link.closed.aborted);
+  assert.deepEqual(begun, []);
+});
+
+test("a message in the smallest of pieces takes no more memory than in one", () => {
+  const whole = frame(FRAME.message, 1, Buffer.alloc(1 << 20, 7));
+  const found: number[] = [];
+  const reader = new FrameReader(1 << 20, (_kind, _call, bytes) => found.push(bytes.length));
+  const before = process.memoryUsage();
+  for (let at = 0; at < whole.length - 1; at++) reader.feed(Buffer.alloc(1, whole[at]));
+  const after = process.memoryUsage();
+  assert.deepEqual(found, []);
+  reader.feed(Buffer.alloc(1, 7));
+  assert.deepEqual(found, [1 << 20]);
+  const more = after.heapUsed + after.external - before.heapUsed - before.external;
+  assert.ok(more < 100 << 20, `${more} bytes`);
+});
+
+test("what is asked of a side that never gets rid of its answers piles up no answers", async () => {
+  const { dialled, accepted } = await socketPair();
+  let most = 0;
+  const measure = () => {
+    most = Math.max(most, accepted.writableLength);
+  };
+  const link = new Link(accepted, { dialled: false, server: new GrpcServer() });
+  accepted.on("data", measure);
+  dialled.on("error", () => {}).pause();
+  const pings = Buffer.concat(Array.from({ length: 20_000 }, () => frame(FRAME.ping, 0, text(""))));
+  const openings = (from: number) =>
+    Buffer.concat(
+      Array.from({ length: 2000 }, (_, at) => opening(from + 2 * at, { path: "/no.Such/Method", metadata: {} })),
+    );
+  for (let at = 0; at < 20; at++) {
+    await new Promise((resolve) => dialled.write(pings, resolve));
+    await new Promise((resolve) => dialled.write(openings(1 + at * 4000), resolve));
+  }
+  dialled.destroy();
+  await new Promise<void>((resolve) => {
+    if (link.closed.aborted) resolve();
+    else link.closed.addEventListener("abort", () => resolve());
+  });
+  assert.ok(most < 1 << 20, `${most} bytes`);
+});
+
+test("calls that were given up count until their handlers have ended", async () => {
+  const open = Promise.withResolvers<void>();
+  let begun = 0;
+  using pair = await grpcPair(
+    (server) =>
+      server
+        .stream(STREAM, async () => {
+          begun++;
+          await open.promise;
+        })
+        .unary(ECHO, (request) => request),
+    { over: "link" },
+  );
+  for (let at = 0; at < 1500; at++) pair.client.open(STREAM).cancel();
+  await assert.rejects(
+    pair.client.unary(ECHO, text("")),
+    (error: GrpcError) => error.code === STATUS.resourceExhausted,
+  );
+  assert.equal(begun, 1000);
+  open.resolve();
+  await open.promise;
+  assert.equal(asText(await pair.client.unary(ECHO, text("again"))), "again");
+});
+
+test("calls that are all full both ways go on, though only one of them is read at a time", async () => {
+  using pair = await grpcPair(
+    (server) =>
+      server.stream(STREAM, async (call) => {
+        for await (const message of call.messages()) await call.send(message);
+      }),
+    { over: "link" },
+  );
+  const size = 4 << 20;
+  const calls = Array.from({ length: 30 }, () => pair.client.open(STREAM));
+  const sending = calls.map(async (call) => {
+    for (let sent = 0; sent < size; sent += 64 << 10) await call.send(new Uint8Array(64 << 10));
+    call.end();
+  });
+  for (const call of calls) {
+    let total = 0;
+    for await (const message of call.messages()) total += message.length;
+    assert.equal(total, size);
+  }
+  await Promise.all(sending);
+});
+
+test("answers that nobody reads any more don't count", async () => {
+  const message = new Uint8Array(60_000);
+  using pair = await grpcPair(
+    (server) =>
+      server.serverStream(STREAM, async (_request, call) => void call.send(message)).unary(ECHO, (request) => request),
+    { over: "link" },
+  );
+  for (let at = 0; at < 2500; at++) {
+    const call = pair.client.open(STREAM);
+    void call.send(text(""));
+    if (at % 100 === 99) await pair.client.unary(ECHO, text(""));
+    call.cancel();
+  }
+  for (let at = 0; at < 2500; at++) {
+    const call = pair.client.open(STREAM);
+    void call.send(text(""));
+    // The answer has come, and the end of it.
+    await pair.client.unary(ECHO, text(""));
+    call.cancel();
+  }
+  assert.equal(pair.clientSocket.isPaused(), false);
+  assert.equal(asText(await pair.client.unary(ECHO, text("on"))), "on");
+});
+
+test("of two that send, none waits until the other has sent all", async () => {
+  const { dialled, accepted } = await socketPair();
+  const link = new Link(dialled, { dialled: true, server: new GrpcServer() });
+  const calls = [link.open(STREAM), link.open(STREAM)];
+  const order: number[] = [];
+  const reader = new FrameReader(1 << 20, (kind, call) => {
+    if (kind === FRAME.message) order.push(call);
+  });
+  const lots = Buffer.from([0x7f, 0xff, 0xff, 0xff]);
+  accepted.write(Buffer.concat([frame(FRAME.credit, 1, lots), frame(FRAME.credit, 3, lots)]));
+  accepted.on("data", (chunk) => reader.feed(chunk));
+  await Promise.all(
+    calls.map(async (call) => {
+      for (let at = 0; at < 100; at++) await call.send(new Uint8Array(256 << 10));
+      call.end();
+    }),
+  );
+  const early = order.slice(0, 50);
+  for (const call of [1, 3]) assert.ok(early.filter((one) => one === call).length >= 10, early.join(" "));
+  link.close();
+  accepted.destroy();
+});
+
+test("a request that is too large fails, and so does metadata, and the connection goes on", async () => {
+  using pair = await grpcPair((server) => server.unary(ECHO, (request) => request), { over: "link" });
+  const tooLarge = (error: GrpcError) =>
+    error.code === STATUS.resourceExhausted && /larger than max/.test(error.message);
+  await assert.rejects(pair.client.unary(ECHO, new Uint8Array((16 << 20) + 1)), tooLarge);
+  const metadata = new Map([["patterns", ["x".repeat(1 << 20)]]]);
+  await assert.rejects(pair.client.unary(ECHO, text(""), { metadata }), tooLarge);
+  assert.equal(asText(await pair.client.unary(ECHO, text("hi"))), "hi");
+});
+
+test("a time that is longer than a timer can be is none", async () => {
+  using pair = await grpcPair((server) => server.unary(ECHO, (request) => request), { over: "link" });
+  assert.equal(asText(await pair.client.unary(ECHO, text("hi"), { timeoutMs: 2 ** 40 })), "hi");
+});
+
 test("more calls at once than anybody needs are refused, and those before them are answered", async () => {
   const open = Promise.withResolvers<void>();
   using pair = await grpcPair(

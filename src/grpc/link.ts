@@ -1,7 +1,7 @@
 import { Caller, type CallOptions, type ClientCall } from "./caller.ts";
-import type { CallLink } from "./channel.ts";
+import { type CallLink, MAX_MESSAGE } from "./channel.ts";
 import type { KeepAlive } from "./connection.ts";
-import { FRAME, type FrameKind, FrameReader, HEAD_BYTES, writeHead } from "./frames.ts";
+import { FRAME, type FrameKind, FrameReader, HEAD_BYTES, SMALL, writeHead } from "./frames.ts";
 import { Answer } from "./link-answer.ts";
 import { LinkCall } from "./link-call.ts";
 import { NO_METADATA, toHeaders } from "./metadata.ts";
@@ -34,12 +34,16 @@ export interface LinkOptions {
   readonly keepAlive?: KeepAlive;
 }
 
-const MAX_MESSAGE = 16 << 20;
 /** Small frames leave together, this many bytes at a time. */
 const GATHERED = 16 << 10;
-/** So much of what has come waits, over all calls; then the connection is paused. */
-const BUFFERED = 16 << 20;
 const MOST_CALLS = 1000;
+/** Room for calls that have more on their way than at first, over all of them. */
+const SPARE = 32 << 20;
+/**
+ * So much of what has come waits, over all calls; then the connection is paused. It is more than all calls may have on
+ * their way: what lets a call go on, as a credit, would come no more either. Only messages near their limit reach it.
+ */
+const BUFFERED = 128 << 20;
 
 /** Calls both ways over one connection, in frames of our own where HTTP/2 would cost more than the calls. */
 export class Link extends Caller implements CallLink {
@@ -55,8 +59,14 @@ export class Link extends Caller implements CallLink {
   #piece: Buffer | undefined;
   #at = 0;
   #isFull = false;
+  /** Who goes first when the connection takes more again. */
+  #turn = 0;
+  #owesPong = false;
   #buffered = 0;
-  #heard = Date.now();
+  #spare = SPARE;
+  /** Handlers that have not ended, those of calls that were given up among them. */
+  #handlers = 0;
+  #heard = performance.now();
 
   constructor(socket: LinkSocket, { dialled, head, keepAlive, maxMessageBytes, server }: LinkOptions) {
     super();
@@ -75,7 +85,7 @@ export class Link extends Caller implements CallLink {
     socket.on("data", (chunk) => this.#feed(chunk));
     // Whoever took the connection over has it paused.
     socket.resume();
-    if (keepAlive !== undefined) this.#keepAlive(keepAlive);
+    if (keepAlive !== undefined && !this.closed.aborted) this.#keepAlive(keepAlive);
     if (socket.destroyed) this.#over();
   }
 
@@ -99,8 +109,12 @@ export class Link extends Caller implements CallLink {
     if (this.closed.aborted) throw new GrpcError(STATUS.unavailable, "grpc: the connection is closed");
     const number = this.#next;
     this.#next += 2;
-    const open = { path: method.path, metadata: toHeaders(metadata), timeoutMs };
-    this.send(FRAME.open, number, Buffer.from(JSON.stringify(open)));
+    const open = Buffer.from(JSON.stringify({ path: method.path, metadata: toHeaders(metadata), timeoutMs }));
+    if (open.length > SMALL) {
+      const text = `grpc: trying to send metadata larger than max (${open.length} vs. ${SMALL})`;
+      throw new GrpcError(STATUS.resourceExhausted, text);
+    }
+    this.send(FRAME.open, number, open);
     const call = new LinkCall(this, number, method, signal, timeoutMs);
     this.#calls.set(number, call as unknown as LinkCall<unknown, unknown>);
     return call;
@@ -109,10 +123,6 @@ export class Link extends Caller implements CallLink {
   /** Sends a frame, small ones with those that are sent before the event loop goes on. */
   send(kind: FrameKind, call: number, bytes: Uint8Array = NOTHING): void {
     if (this.closed.aborted) return;
-    if (bytes.length > MAX_MESSAGE) {
-      const text = `grpc: trying to send message larger than max (${bytes.length} vs. ${MAX_MESSAGE})`;
-      throw new GrpcError(STATUS.resourceExhausted, text);
-    }
     const size = HEAD_BYTES + bytes.length;
     if (this.#piece !== undefined && this.#at + size > GATHERED) this.#flush();
     if (size > GATHERED) {
@@ -132,12 +142,17 @@ export class Link extends Caller implements CallLink {
     this.#at += size;
   }
 
-  /** Bytes of messages that wait to be taken: more, or fewer with a negative number. */
-  hold(bytes: number): void {
+  hold(cost: number): void {
     const before = this.#buffered;
-    this.#buffered += bytes;
+    this.#buffered += cost;
     if (before <= BUFFERED && this.#buffered > BUFFERED) this.#socket.pause();
     if (before > BUFFERED && this.#buffered <= BUFFERED) this.#socket.resume();
+  }
+
+  widen(cost: number): number {
+    const given = Math.min(cost, this.#spare);
+    this.#spare -= given;
+    return given;
   }
 
   /** A call that is over, on whichever side it was. */
@@ -152,7 +167,7 @@ export class Link extends Caller implements CallLink {
   }
 
   #feed(chunk: Buffer): void {
-    this.#heard = Date.now();
+    this.#heard = performance.now();
     if (this.closed.aborted) return;
     try {
       this.#reader.feed(chunk);
@@ -162,6 +177,8 @@ export class Link extends Caller implements CallLink {
   }
 
   #take(kind: FrameKind, number: number, bytes: Buffer): void {
+    // What came together with the frame that ended the connection.
+    if (this.closed.aborted) return;
     const isOwn = (number & 1) === (this.#next & 1);
     const call = isOwn ? this.#calls.get(number) : undefined;
     const answer = isOwn ? undefined : this.#answers.get(number);
@@ -186,7 +203,9 @@ export class Link extends Caller implements CallLink {
         (call ?? answer)?.channel.credit(bytes.length === 4 ? bytes.readUInt32BE() : 0);
         return;
       case FRAME.ping:
-        this.send(FRAME.pong, 0);
+        // One answers all that came while nothing was read of the answers.
+        if (this.#isFull) this.#owesPong = true;
+        else this.send(FRAME.pong, 0);
         return;
       case FRAME.pong:
     }
@@ -196,14 +215,16 @@ export class Link extends Caller implements CallLink {
     if ((number & 1) === (this.#next & 1) || number <= this.#last) throw unreadable();
     this.#last = number;
     const { path, metadata, timeoutMs } = readOpen(bytes);
-    if (this.#answers.size >= MOST_CALLS) {
+    if (this.#answers.size >= MOST_CALLS || this.#handlers >= MOST_CALLS) {
+      if (this.#isFull) throw unreadable();
       const error = new GrpcError(STATUS.resourceExhausted, `grpc: more than ${MOST_CALLS} calls at once`);
       this.send(FRAME.status, number, shortStatus(error));
       return;
     }
     const answer = new Answer(this, number, metadata, timeoutMs);
     this.#answers.set(number, answer);
-    void this.#server.answer(path, answer);
+    this.#handlers++;
+    void this.#server.answer(path, answer).then(() => this.#handlers--);
   }
 
   #flush(): void {
@@ -220,7 +241,15 @@ export class Link extends Caller implements CallLink {
 
   #drained(): void {
     this.#isFull = false;
-    for (const { channel } of [...this.#calls.values(), ...this.#answers.values()]) channel.wake();
+    if (this.#owesPong) {
+      this.#owesPong = false;
+      this.send(FRAME.pong, 0);
+    }
+    const all = [...this.#calls.values(), ...this.#answers.values()];
+    for (let left = all.length; left > 0 && !this.#isFull; left--) {
+      this.#turn = (this.#turn + 1) % all.length;
+      all[this.#turn]!.channel.wake();
+    }
   }
 
   /** The connection has ended. */
@@ -233,10 +262,20 @@ export class Link extends Caller implements CallLink {
   }
 
   #keepAlive({ everyMs, withinMs }: KeepAlive): void {
+    let asked = Number.NEGATIVE_INFINITY;
+    const isSilent = () => this.#heard < asked && this.#buffered <= BUFFERED;
     const timer = setInterval(() => {
-      const silentMs = Date.now() - this.#heard;
-      if (silentMs >= everyMs + withinMs) this.close();
-      else if (silentMs >= everyMs) this.send(FRAME.ping, 0);
+      const now = performance.now();
+      if (!isSilent()) {
+        if (now - this.#heard < everyMs) return;
+        asked = now;
+        this.send(FRAME.ping, 0);
+      } else if (now - asked >= withinMs) {
+        // A process that stood still has an answer that it hasn't read yet.
+        setImmediate(() => {
+          if (isSilent()) this.close();
+        });
+      }
     }, everyMs);
     timer.unref();
     this.closed.addEventListener("abort", () => clearInterval(timer), { once: true });

@@ -24,6 +24,9 @@ export const STATUS = {
 
 export type StatusCode = (typeof STATUS)[keyof typeof STATUS];
 
+/** A time that is longer than a timer can be is no deadline. */
+export const LONGEST_MS: number = 2 ** 31 - 1;
+
 /** What explains a status to a program: a value by the URL of its type. */
 export interface StatusDetail {
   readonly typeUrl: string;
