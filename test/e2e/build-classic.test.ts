@@ -213,7 +213,7 @@ Successfully tagged second:2
     const ok = contextOf("FROM busybox\nCOPY none /\n");
     const refusals: readonly (readonly [string, Uint8Array, RegExp])[] = [
       ["", contextOf("FROM busybox\n\nFOO x\n"), /^dockerfile parse error line 3: unknown instruction: FOO/],
-      ["", contextOf(""), /^the Dockerfile cannot be empty$/],
+      ["", contextOf(""), /^the Dockerfile \(Dockerfile\) cannot be empty$/],
       ["dockerfile=none", ok, /^Cannot locate specified Dockerfile: none$/],
       ["dockerfile=../../etc/passwd", ok, /^Forbidden path outside the build context: \.\.\/\.\.\/etc\/passwd/],
       ["target=zz", ok, /^failed to reach build target zz in Dockerfile$/],

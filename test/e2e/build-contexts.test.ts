@@ -119,6 +119,8 @@ for (const [client, build] of Object.entries(CLIENTS)) {
   });
 
   test(`${client}: an archive with names that lead out is refused`, options, async () => {
+    const kept = () => readdirSync(join(engine.dataRoot, "build/sources/temporary")).sort();
+    const before = kept();
     for (const entry of [
       { name: "../escaped", body: "x" },
       { name: "x", type: "hardlink", link: "../../../../../../etc/hostname" } as const,
@@ -126,7 +128,7 @@ for (const [client, build] of Object.entries(CLIENTS)) {
       const tar = tarOf([{ name: "Dockerfile", body: "FROM busybox\n" }, entry]);
       await refused(build(["-"], tar), /escaped|hostname|outside/);
     }
-    assert.deepEqual(readdirSync(join(engine.dataRoot, "build/sources/temporary")), []);
+    assert.deepEqual(kept(), before);
   });
 
   test(`${client}: a URL is a context, of an archive or of a Dockerfile`, options, async () => {

@@ -132,7 +132,7 @@ two
     writeFileSync(join(context, "Dockerfile"), "FROM busybox\nCOPY --form=x a b\n");
     const { code: ended, stderr: shown } = await engine.gantry("build", context);
     assert.notEqual(ended, 0);
-    const lines = ["   1 |     FROM busybox", "   2 | >>> COPY --form=x a b", "     |          ^^^^^^"];
+    const lines = ["   1 |     FROM busybox", "   2 | >>> COPY --form=x a b", "     |          ^^^^^^", "   3 |     "];
     assert.equal(
       shown.includes(`Dockerfile:2\n${"-".repeat(20)}\n${lines.join("\n")}\n${"-".repeat(20)}\n`),
       true,

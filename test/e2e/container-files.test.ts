@@ -310,10 +310,14 @@ describe("container files", { skip: NO_DOCKER }, () => {
     await new Promise((resolve) => socket.once("readable", resolve));
     await engine.ok("start", "late");
     socket.destroy();
-    await engine.ok("cp", "late:/mark", join(engine.root, "mark"));
-    assert.equal(readFileSync(join(engine.root, "mark"), "utf8"), "started\n");
+    // Its program may not have come to it yet.
+    const deadline = Date.now() + 10_000;
+    const mark = join(engine.root, "mark");
+    const hasStarted = async () =>
+      (await engine.docker("cp", "late:/mark", mark)).code === 0 && readFileSync(mark, "utf8") !== "";
+    while (!(await hasStarted()) && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.equal(readFileSync(mark, "utf8"), "started\n");
     await engine.ok("rm", "-f", "late");
-    const deadline = Date.now() + 5_000;
     const views = () => mountsBelow(engine.root).filter((path) => path.includes("/views/"));
     while (views().length > 0 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
     assert.deepEqual(views(), []);

@@ -250,7 +250,13 @@ describe("dockerode against the engine", () => {
     assert.equal((await followed(again))[0].at(-1)?.status, `Status: Image is up to date for ${name}:1`);
     const platform = `${other.os}/${other.architecture}`;
     await followed(await docker.pull(`${name}:1`, { authconfig, platform }));
-    assert.equal((await docker.getImage(`${name}:1`).inspect()).Architecture, other.architecture);
+    // Both are under the name, which goes on to mean this machine's.
+    assert.notEqual((await docker.getImage(`${name}:1`).inspect()).Architecture, other.architecture);
+    const shown = await engine.request(
+      "GET",
+      `/images/${name}:1/json?platform=${encodeURIComponent(JSON.stringify(other))}`,
+    );
+    assert.equal(shown.json.Architecture, other.architecture);
     // It takes an error in the stream for a line as any other.
     const [none] = await followed(await docker.pull(`${name}:1`, { authconfig, platform: "linux/s390x" }));
     assert.match(none.at(-1)?.error ?? "", /^no matching manifest for linux\/s390x in the manifest list entries/);
