@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { request as httpRequest } from "node:http";
 import { after, before, describe, test } from "node:test";
+import { bytesOf } from "../both-engines.ts";
 import { startEngine, type TestEngine } from "../engine.ts";
 import { layoutOf } from "../oci-archive.ts";
 import { HOST_PLATFORM, imageOf, indexOf, layerOf, pushTo, type TestIndex } from "../oci-image.ts";
@@ -52,17 +52,6 @@ describe("indexes of images", { skip: registryMissing() }, () => {
   const rows = async (name: string): Promise<readonly Row[]> =>
     (await get(`/images/${encodeURIComponent(name)}/json?manifests=1`)).Manifests;
   const platform = (asked: object): string => encodeURIComponent(JSON.stringify(asked));
-  const bytesOf = (path: string): Promise<Uint8Array> => {
-    const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
-    const call = httpRequest({ socketPath: engine.socket, path, agent: false }, (response) => {
-      const pieces: Buffer[] = [];
-      response.on("data", (piece: Buffer) => pieces.push(piece));
-      response.on("end", () => resolve(Buffer.concat(pieces)));
-    });
-    call.once("error", reject);
-    call.end();
-    return promise;
-  };
   const manifest = async (repository: string, reference: string) => {
     const headers = { Accept: `${INDEX}, application/vnd.oci.image.manifest.v1+json` };
     const answer = await fetch(`http://${registry.host}/v2/${repository}/manifests/${reference}`, { headers });
@@ -114,7 +103,7 @@ describe("indexes of images", { skip: registryMissing() }, () => {
       ["HEAD", "PUT"],
     );
     // What is saved is loaded as the same.
-    const archive = await bytesOf(`/images/get?names=${name}`);
+    const archive = await bytesOf(engine.socket, "GET", `/images/get?names=${name}`);
     await engine.request("DELETE", `/images/${name}`);
     assert.equal((await engine.request("GET", `/images/${name}/json`)).status, 404);
     await engine.request("POST", "/images/load", archive, TAR);
@@ -168,7 +157,7 @@ describe("indexes of images", { skip: registryMissing() }, () => {
     await engine.request("POST", `/images/${name}/tag?repo=${registry.host}/made/platforms&tag=arm`);
     const chosen = await pushWell(engine, `${registry.host}/made/platforms`, "arm", { platform: ARM });
     assert.equal(chosen.digest, arm!.manifest.digest);
-    const archive = await bytesOf(`/images/get?names=${name}&platform=${platform(ARM)}`);
+    const archive = await bytesOf(engine.socket, "GET", `/images/get?names=${name}&platform=${platform(ARM)}`);
     await engine.request("DELETE", `/images/${registry.host}/made/platforms:arm`);
     await engine.request("DELETE", `/images/${name}`);
     await engine.request("POST", "/images/load", archive, TAR);

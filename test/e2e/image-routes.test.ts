@@ -3,6 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { tarOf } from "../archive.ts";
+import { bytesOf } from "../both-engines.ts";
 import { startEngine, type TestEngine } from "../engine.ts";
 
 let engine: TestEngine;
@@ -134,7 +135,7 @@ test("a platform chooses among what an image has: for inspect, history, get, loa
 
 test("load takes the images for one platform out of an archive", async () => {
   const names = { names: ["arm:1", "host:1"] };
-  const archive = await bytesOf(`/images/get?names=${names.names.join("&names=")}`);
+  const archive = await bytesOf(engine.socket, "GET", `/images/get?names=${names.names.join("&names=")}`);
   for (const name of names.names) await engine.request("DELETE", `/images/${name}`);
   const S390 = encodeURIComponent(JSON.stringify({ os: "linux", architecture: "s390x" }));
   const none = await engine.request("POST", `/images/load?platform=${S390}`, archive, TAR);
@@ -146,19 +147,6 @@ test("load takes the images for one platform out of an archive", async () => {
   await engine.request("POST", "/images/load", archive, TAR);
   assert.equal((await get("/images/json")).json.length, 2);
 });
-
-async function bytesOf(path: string): Promise<Uint8Array> {
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
-  const { request } = await import("node:http");
-  const call = request({ socketPath: engine.socket, path, agent: false }, (response) => {
-    const pieces: Buffer[] = [];
-    response.on("data", (piece: Buffer) => pieces.push(piece));
-    response.on("end", () => resolve(Buffer.concat(pieces)));
-  });
-  call.once("error", reject);
-  call.end();
-  return promise;
-}
 
 test("import fetches what is named by a URL, and says why it can't", async () => {
   const server = createServer((request, response) => {
