@@ -14,9 +14,9 @@ const MOST_TEXT = 16 << 20;
 const FREE = 1 << 30;
 const MOST_INDEXED = 1_000_000;
 
-/** What came: a folder's files, or a Dockerfile alone. */
+/** What came: a folder's files and their length together, or a Dockerfile alone. */
 export type Unpacked =
-  | { readonly kind: "folder"; readonly index: ArchiveIndex /** Of all that it unpacked to. */; readonly bytes: number }
+  | { readonly kind: "folder"; readonly index: ArchiveIndex; readonly bytes: number }
   | { readonly kind: "text"; readonly text: string };
 
 /** What is copied from a context is root's, unless a Dockerfile says otherwise. */
