@@ -57,6 +57,8 @@ export class SnapshotTable {
   readonly #formerly = new Map<string, string>();
   /** On the disk soon, and no snapshots before. */
   readonly #nameless = new Set<Row>();
+  /** Folders of committed snapshots that a power loss may damage. */
+  readonly #unsynced = new Set<string>();
   #last = 0;
   readonly #synced: FreshFlight;
   readonly #renamed: FreshFlight;
@@ -65,7 +67,11 @@ export class SnapshotTable {
   constructor(root: string) {
     this.#folders = join(root, "l");
     this.#trash = join(root, "trash");
-    this.#synced = new FreshFlight(() => withFolder(this.#folders, syncfs));
+    this.#synced = new FreshFlight(async () => {
+      const before = [...this.#unsynced];
+      await withFolder(this.#folders, syncfs);
+      for (const folder of before) this.#unsynced.delete(folder);
+    });
     this.#renamed = new FreshFlight(() => flushFolder(this.#folders));
     for (const path of [this.#folders, this.#trash]) mkdirSync(path, { recursive: true, mode: 0o710 });
     const renamed: Renamed[] = [];
@@ -74,6 +80,8 @@ export class SnapshotTable {
       const row = this.#read(folder);
       if (row === undefined) continue;
       this.#add(row);
+      // The last process may have died between a commit and its sync.
+      if (row.kind === "committed") this.#unsynced.add(folder);
       if (row.formerly !== undefined) renamed.push(row);
     }
     // A crash came between.
@@ -227,6 +235,7 @@ export class SnapshotTable {
     failpoint("snapshots.commit.renamed");
     this.#drop(active);
     this.#add(row);
+    this.#unsynced.add(row.folder);
   }
 
   /** Remembers the size of one that was committed without. It may have been renamed meanwhile; then it is not worth it. */
@@ -238,8 +247,14 @@ export class SnapshotTable {
     unlessCode(["ENOSPC", "EDQUOT"], () => this.#write(known));
   }
 
-  /** Nobody sees the new name until it is on the disk. The caller lets nobody else take it meanwhile. */
+  /**
+   * Nobody sees the new name until it is on the disk, and all that the snapshot shows is before. The caller lets nobody
+   * else take it meanwhile.
+   */
   async rename(name: string, to: string): Promise<void> {
+    if ([this.need(name), ...this.ancestors(this.need(name))].some(({ folder }) => this.#unsynced.has(folder))) {
+      await this.sync();
+    }
     const row = this.need(name);
     if (row.kind !== "committed") throw new GantryError("conflict", `snapshot ${name} is not committed`);
     this.check(to, undefined);
@@ -303,6 +318,7 @@ export class SnapshotTable {
     options: { readonly durable?: boolean; readonly after?: Promise<void> } = {},
   ): Promise<void> {
     renameSync(join(this.#folders, folder), join(this.#trash, folder));
+    this.#unsynced.delete(folder);
     if (options.durable === true) syncFolder(this.#folders);
     failpoint("snapshots.discard.renamed");
     await options.after;

@@ -292,6 +292,7 @@ export class StepCache {
       this.#settling
         .run()
         .then(() => this.#measuring.run())
+        .then(() => this.#ports.store.flush())
         .catch((error: unknown) => {
           this.#ports.log.error(`cannot put what builds made on the disk: ${messageOf(error)}`);
         });
