@@ -4,12 +4,12 @@ import { join } from "node:path";
 import { type BakeFile, DEFAULT_FILES } from "../../bake/bake.ts";
 import { GantryError } from "../../base/errors.ts";
 import { emptyAsked } from "../build/asked.ts";
+import { isAddress } from "../build/contexts.ts";
 import type { Input } from "../build/input.ts";
 import { runBuild } from "../build/run.ts";
 import type { Call } from "../command.ts";
 
 const MOST_BYTES = 2_000_000;
-const REMOTE = /^(?:https?|git|ssh):\/\/|^git@|^github\.com\//;
 
 /** `URL [URL] TARGET…`: where the definitions are, where `BAKE_CMD_CONTEXT` is, and what is to be built. */
 export function remoteArguments(args: readonly string[]): {
@@ -18,8 +18,8 @@ export function remoteArguments(args: readonly string[]): {
   readonly names: readonly string[];
 } {
   const [url, context, ...names] = args;
-  if (url === undefined || !REMOTE.test(url)) return { url: undefined, context: undefined, names: args };
-  if (context === undefined || !REMOTE.test(context)) return { url, context: undefined, names: args.slice(1) };
+  if (url === undefined || !isAddress(url)) return { url: undefined, context: undefined, names: args };
+  if (context === undefined || !isAddress(context)) return { url, context: undefined, names: args.slice(1) };
   return { url, context, names };
 }
 

@@ -12,9 +12,14 @@ import { realFolder } from "./walk.ts";
 const UPLOAD_URL = "http://buildkit-session/context";
 const REMOTE = /^(?:https?|git|ssh):\/\/|^git@|^github\.com\//;
 
+/** True for an address that the engine fetches from, whatever is here under that name. */
+export function isAddress(place: string): boolean {
+  return REMOTE.test(place);
+}
+
 /** True for a context that the engine fetches by itself. */
 export function isRemote(context: string): boolean {
-  return !existsSync(context) && REMOTE.test(context);
+  return !existsSync(context) && isAddress(context);
 }
 
 /** Where the context and the Dockerfile come from. */
@@ -111,7 +116,7 @@ export function namedContext(
       `oci-layout://${store}${suffix.startsWith("@") ? suffix : `@${layoutDigest(folder, suffix.slice(1))}`}`;
     return;
   }
-  if (/^[a-z-]+:\/\//.test(place) || (REMOTE.test(place) && !existsSync(place))) {
+  if (/^[a-z-]+:\/\//.test(place) || (isAddress(place) && !existsSync(place))) {
     options[`context:${name}`] = place;
     return;
   }
