@@ -55,15 +55,14 @@ export class StepNetworks {
 
   /** A step has started; what it gives is disposed of when it has ended. */
   began({ config, hostConfig }: StepShape): Disposable {
-    clearTimeout(this.#expiry);
     this.#running++;
     const isOneOfMany = Date.now() - this.#last < SOON_MS;
     if (isOneOfMany && hostConfig.NetworkMode === SPARED) this.#spare ??= this.#make({ config, hostConfig });
+    // Next to a long step it is an address that somebody else may need.
+    this.#dropIn(SOON_MS);
     const ended = () => {
       this.#last = Date.now();
-      if (--this.#running > 0) return;
-      this.#expiry = setTimeout(() => this.#drop(), KEPT_MS);
-      this.#expiry.unref();
+      if (--this.#running === 0) this.#dropIn(KEPT_MS);
     };
     return { [Symbol.dispose]: ended };
   }
@@ -94,6 +93,12 @@ export class StepNetworks {
       await undo.disposeAsync().catch(this.#onError);
       return undefined;
     }
+  }
+
+  #dropIn(milliseconds: number): void {
+    clearTimeout(this.#expiry);
+    this.#expiry = setTimeout(() => this.#drop(), milliseconds);
+    this.#expiry.unref();
   }
 
   #drop(): void {

@@ -1,22 +1,23 @@
 import { GantryError } from "../base/errors.ts";
-import type { Descriptor, Index, Platform } from "../oci/image.ts";
+import type { Descriptor, Index, Manifest, Platform } from "../oci/image.ts";
 import { describe, parseImageConfig, parseIndex, parseManifest } from "../oci/image-config.ts";
 import { choosePlatform, formatPlatform, hostPlatform } from "../oci/platform.ts";
 import { parseNormalized, type Reference, tagNameOnly } from "../oci/reference.ts";
 import type { ArchivedImage, ImageArchive } from "./archive.ts";
 import { entriesOf, namedBlobs } from "./index-record.ts";
 import type { IndexDocument } from "./keep-index.ts";
-import { INDEXES, isImageEntry, MANIFESTS } from "./manifest-kind.ts";
+import { CONFIGS, INDEXES, isImageEntry, MANIFESTS } from "./manifest-kind.ts";
 
 const NAME = "io.containerd.image.name";
 const REF_NAME = "org.opencontainers.image.ref.name";
 /** Indexes inside of one index. */
 const MOST_INNER = 64;
+/** Bytes of the manifests of one index, and of the configs that they name: they are held until all is loaded. */
+const MOST_BYTES = 64 << 20;
 
 /** Manifests of an archive that are kept without an image of theirs: attestations, other systems' images. */
 export interface ArchivedManifest {
   readonly descriptor: Descriptor;
-  readonly bytes: Uint8Array;
   readonly blobs: readonly Descriptor[];
 }
 
@@ -92,13 +93,26 @@ async function readIndex(
   const entries = entriesOf(document.index, (digest) => inner.get(digest)?.index);
   const images = new Map<string, ArchivedImage>();
   const others: ArchivedManifest[] = [];
+  const seen = new Set<string>();
+  let left = MOST_BYTES;
   for (const entry of entries) {
+    const { digest } = entry.descriptor;
+    if (seen.has(digest)) continue;
+    seen.add(digest);
     const found = await readEntry(archive, entry.descriptor);
     if (found === undefined) continue;
-    const image = entry.kind === "image" ? await readImage(archive, entry.descriptor) : undefined;
+    const { config } = found.manifest;
+    // Not every tool says of what is no image what it is.
+    const isImage = entry.kind === "image" && CONFIGS.has(config.mediaType);
+    left -= found.bytes + (isImage ? archive.stat(pathOf(config.digest)).size : 0);
+    if (left < 0) {
+      const why = `the documents that an index of it names have more than ${MOST_BYTES} bytes`;
+      throw new GantryError("invalid", `cannot load the archive: ${why}`);
+    }
+    const image = isImage ? await readImage(archive, entry.descriptor) : undefined;
     // What another system runs is kept, as attestations are.
-    if (image?.config.os === "linux") images.set(entry.descriptor.digest, image);
-    else others.push(found);
+    if (image?.config.os === "linux") images.set(digest, image);
+    else others.push({ descriptor: entry.descriptor, blobs: namedBlobs(found.manifest) });
   }
   const chosen =
     wanted === undefined ? undefined : choosePlatform([...images], wanted, ([, { config }]) => config)?.[0];
@@ -141,15 +155,18 @@ async function findInner(archive: ImageArchive, index: Index, inner: Map<string,
 }
 
 /** A manifest of an index; undefined where the archive has not all that it names, as of other platforms. */
-async function readEntry(archive: ImageArchive, descriptor: Descriptor): Promise<ArchivedManifest | undefined> {
+async function readEntry(
+  archive: ImageArchive,
+  descriptor: Descriptor,
+): Promise<{ readonly manifest: Manifest; readonly bytes: number } | undefined> {
   if (!MANIFESTS.has(descriptor.mediaType) || !archive.has(pathOf(descriptor.digest))) return undefined;
   const bytes = await blob(archive, descriptor);
-  const blobs = namedBlobs(parseManifest(bytes));
-  for (const { digest } of blobs) {
+  const manifest = parseManifest(bytes);
+  for (const { digest } of namedBlobs(manifest)) {
     if (!archive.has(pathOf(digest))) return undefined;
     if (archive.stat(pathOf(digest)).digest !== digest) throw corrupt(digest);
   }
-  return { descriptor, bytes, blobs };
+  return { manifest, bytes: bytes.length };
 }
 
 function refuse(wanted: Platform, among: readonly Descriptor[]): never {

@@ -142,6 +142,89 @@ test("of nested indexes the image for this machine is taken, attestations are pa
   assert.equal((await images.list({ all: true })).length, 1);
 });
 
+const INDEX = "application/vnd.oci.image.index.v1+json";
+const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
+
+/** Puts an index of these entries into a layout that has their blobs, under a name. */
+function nest(files: Files, manifests: readonly object[], name = "docker.io/library/multi:1"): Files {
+  const inner = json({ schemaVersion: 2, mediaType: INDEX, manifests });
+  const annotations = { "io.containerd.image.name": name };
+  const index = { mediaType: INDEX, digest: `sha256:${sha(inner)}`, size: inner.length, annotations };
+  return {
+    ...files,
+    [`blobs/sha256/${sha(inner)}`]: inner,
+    "index.json": json({ schemaVersion: 2, manifests: [index] }),
+  };
+}
+
+function entriesIn(files: Files): { digest: string }[] {
+  return (JSON.parse(String(files["index.json"])) as { manifests: { digest: string }[] }).manifests;
+}
+
+test("what an index names that is no image, and doesn't say so, is kept beside its images", async (t) => {
+  const { content, images } = openImages(t);
+  const host = process.arch === "arm64" ? "linux/arm64" : "linux/amd64";
+  const files = ociFiles([{ platform: host }], gnuTar(t, { a: "1" }));
+  const config = json({ name: "chart", version: "1.0.0" });
+  const layer = "a chart";
+  const describe = (mediaType: string, text: string) => ({
+    mediaType,
+    digest: `sha256:${sha(text)}`,
+    size: text.length,
+  });
+  const chart = json({
+    schemaVersion: 2,
+    mediaType: MANIFEST,
+    config: describe("application/vnd.cncf.helm.config.v1+json", config),
+    layers: [describe("application/vnd.cncf.helm.chart.content.v1.tar+gzip", layer)],
+  });
+  for (const text of [config, layer, chart]) files[`blobs/sha256/${sha(text)}`] = text;
+  const archive = gnuTar(t, nest(files, [...entriesIn(files), describe(MANIFEST, chart)]));
+  await images.load(streamOf(archive), {});
+  assert.equal((await images.list({ all: true })).length, 1);
+  for (const text of [config, layer, chart]) assert.ok(content.has(`sha256:${sha(text)}`));
+  await images.remove("multi:1", { force: false, prune: true });
+  assert.deepEqual(await content.list(), []);
+});
+
+test("a manifest that an index names thousands of times is read once, and what is too much is refused", async (t) => {
+  const fixture = openImages(t);
+  const host = process.arch === "arm64" ? "linux/arm64" : "linux/amd64";
+  const files = ociFiles([{ platform: host }], gnuTar(t, { a: "1" }));
+  const [image] = entriesIn(files);
+  const attestation = (number: number, length: number) => {
+    const text = json({
+      schemaVersion: 2,
+      mediaType: MANIFEST,
+      config: { mediaType: "application/vnd.oci.empty.v1+json", digest: image!.digest, size: 2 },
+      layers: [],
+      annotations: { number: String(number), padding: "x".repeat(length) },
+    });
+    files[`blobs/sha256/${sha(text)}`] = text;
+    return {
+      mediaType: MANIFEST,
+      digest: `sha256:${sha(text)}`,
+      size: text.length,
+      platform: { os: "unknown", architecture: "unknown" },
+      annotations: {
+        "vnd.docker.reference.type": "attestation-manifest",
+        "vnd.docker.reference.digest": image!.digest,
+      },
+    };
+  };
+  const often = Array<object>(4000).fill(attestation(0, 1 << 20));
+  await fixture.images.load(streamOf(gnuTar(t, nest(files, [image!, ...often]))), {});
+  await fixture.images.remove("multi:1", { force: false, prune: true });
+  assert.deepEqual(await fixture.content.list(), []);
+  const large = Array.from({ length: 10 }, (_, number) => attestation(number, 7 << 20));
+  const refused = fixture.images.load(streamOf(gnuTar(t, nest(files, [image!, ...large]))), {});
+  await assert.rejects(
+    refused,
+    /^GantryError: cannot load the archive: the documents that an index of it names have more/,
+  );
+  assert.deepEqual(await fixture.content.list(), []);
+});
+
 test("the oldest format is loaded by its repositories", async (t) => {
   const { images } = openImages(t);
   const [base, top] = ["b".repeat(64), "c".repeat(64)];

@@ -7,6 +7,9 @@ import type { Root } from "../root.ts";
 const LONGEST = 8 << 20;
 const MOST_UNPACKED = 64 << 20;
 const MOST_KEPT = 8;
+const SMALL = 4 << 10;
+const GATHERED = 64 << 10;
+const NOTHING = Buffer.alloc(0);
 
 interface Known {
   readonly root: Root;
@@ -77,15 +80,42 @@ export class KnownArchives implements CacheHolder {
 /** Waits for all of an archive that is short. */
 export async function arrived(bytes: AsyncIterable<Uint8Array>): Promise<Arrived> {
   const pieces: Uint8Array[] = [];
+  // Small pieces take their places in one: each by itself costs more than its bytes.
+  let gathered = NOTHING;
+  let filled = 0;
+  const flush = (): void => {
+    if (filled > 0) pieces.push(gathered.subarray(0, filled));
+    gathered = gathered.subarray(filled);
+    filled = 0;
+  };
+  const add = (piece: Uint8Array): void => {
+    if (piece.length >= SMALL) {
+      flush();
+      pieces.push(piece);
+      return;
+    }
+    if (filled + piece.length > gathered.length) {
+      flush();
+      gathered = Buffer.allocUnsafe(GATHERED);
+    }
+    gathered.set(piece, filled);
+    filled += piece.length;
+  };
   let length = 0;
   const hash = createHash("sha256");
   const iterator = bytes[Symbol.asyncIterator]();
   for (;;) {
     const next = await iterator.next();
-    if (next.done === true) return { bytes: together(pieces, undefined), digest: hash.digest("hex") };
-    pieces.push(next.value);
+    if (next.done === true) {
+      flush();
+      return { bytes: together(pieces, undefined), digest: hash.digest("hex") };
+    }
+    add(next.value);
     length += next.value.length;
-    if (length > LONGEST) return { bytes: together(pieces, iterator), digest: undefined };
+    if (length > LONGEST) {
+      flush();
+      return { bytes: together(pieces, iterator), digest: undefined };
+    }
     hash.update(next.value);
   }
 }
