@@ -73,6 +73,7 @@ async function linkKept(work: Work, from: number): Promise<void> {
   using formerFolders = new OpenFolders(from);
   let next = 0;
   for (const record of difference.index) {
+    if (breath.isDue) await breath.take();
     if (difference.put[next]?.offset === record.offset) {
       next++;
       // Others may be linked into it before it is its turn.
@@ -85,7 +86,6 @@ async function linkKept(work: Work, from: number): Promise<void> {
       copyAttributes(formerFolders.at(folder), folders.at(folder), base);
       work.touched.add(record.path);
     } else linkat(formerFolders.at(folder), base, folders.at(folder), base);
-    if (breath.isDue) await breath.take();
   }
 }
 
@@ -103,13 +103,13 @@ async function place(work: Work): Promise<void> {
   }
   // From the innermost: what is done inside a folder changes its time.
   for (let at = put.length - 1; at >= 0; at--) {
+    if (breath.isDue) await breath.take();
     const { offset, xattrs } = put[at]!;
+    if (index.kindAt(offset) !== "folder") continue;
     const record = index.at(offset);
-    if (kindOf(record.mode) !== "folder") continue;
     const { folder, base } = split(record.path);
     dressFolder(folders.at(folder), base, { ...record, xattrs });
     work.touched.delete(record.path);
-    if (breath.isDue) await breath.take();
   }
 }
 
@@ -150,13 +150,13 @@ function copyAttributes(from: number, to: number, name: string): void {
 /** Gives folders that were only changed inside their times back, and those that were linked into their modes. */
 async function dressTouched({ breath, difference, folders, touched }: Work): Promise<void> {
   for (const path of touched) {
+    if (breath.isDue) await breath.take();
     const record = difference.index.find(path);
     if (record === undefined || kindOf(record.mode) !== "folder") continue;
     const { folder, base } = split(path);
     const dir = folders.find(folder);
     if (dir === undefined || statIfThere(dir, base) === undefined) continue;
     dressFolder(dir, base, { ...record, xattrs: NO_ATTRIBUTES });
-    if (breath.isDue) await breath.take();
   }
 }
 

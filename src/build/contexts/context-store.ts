@@ -252,7 +252,7 @@ export class ContextStore implements CacheHolder {
     try {
       await applyDifference(this.#tree(entry, state), staging, difference, undefined);
       state.index = difference.index;
-      state.bytes = Math.min(state.bytes + difference.bytes, difference.index.size());
+      state.bytes = Math.min(state.bytes + difference.bytes, await difference.index.size());
       await this.#writeIndex(entry.id, state);
     } catch (error) {
       await this.#drop(entry, state);

@@ -4,7 +4,7 @@ import { bytesToName, nameToBytes } from "../../base/byte-string.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { ContentIndex } from "../root.ts";
 import type { FileStat } from "../session.ts";
-import { kindOf } from "./file-kind.ts";
+import { type FileKind, kindOf } from "./file-kind.ts";
 
 /**
  * What a folder holds, in one piece of memory and of disk: a record a file, in the order of a walk (folders before what
@@ -32,6 +32,8 @@ const DIGEST_BYTES = 32;
 const BATCH = 1 << 16;
 const LONGEST_NAME = 4096;
 const SLASH = 0x2f;
+/** So many records are looked at in a millisecond or less. */
+const LOOKED_AT = 4096;
 
 /** Owners are left out: a client's own have no meaning here. */
 export type IndexedStat = Omit<FileStat, "uid" | "gid" | "xattrs"> & { readonly offset: number };
@@ -71,12 +73,35 @@ export class StatIndex implements ContentIndex {
     for (let offset = 0; offset < this.bytes.length; offset = this.after(offset)) yield this.at(offset);
   }
 
-  /** Bytes of all files, those with several names once. */
-  size(): number {
+  /** What the record at an offset is of. */
+  kindAt(offset: number): FileKind {
+    return kindOf(this.bytes.readUInt32LE(offset + AT.mode));
+  }
+
+  /** Whether the record at an offset is of something below a folder. */
+  isBelow(offset: number, folder: Buffer): boolean {
     const { bytes } = this;
+    const { length } = folder;
+    const from = offset + HEAD;
+    const isLonger = bytes.readUInt16LE(offset + AT.path) > length && bytes[from + length] === SLASH;
+    return isLonger && bytes.compare(folder, 0, length, from, from + length) === 0;
+  }
+
+  /** Its path's own bytes. */
+  pathAt(offset: number): Buffer {
+    const from = offset + HEAD;
+    return this.bytes.subarray(from, from + this.bytes.readUInt16LE(offset + AT.path));
+  }
+
+  /** Bytes of all files, those with several names once. */
+  async size(): Promise<number> {
+    const { bytes } = this;
+    const breath = new Breath();
     let size = 0;
+    let count = 0;
     for (let offset = 0; offset < bytes.length; offset = this.after(offset)) {
-      const isFile = kindOf(bytes.readUInt32LE(offset + AT.mode)) === "file";
+      if (++count % LOOKED_AT === 0) await breath.take();
+      const isFile = this.kindAt(offset) === "file";
       if (isFile && bytes.readUInt16LE(offset + AT.link) === 0) size += bytes.readDoubleLE(offset + AT.size);
     }
     return size;

@@ -2,12 +2,14 @@ import { closeSync, constants, mkdirSync, openSync } from "node:fs";
 import { Breath } from "../../base/breath.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { FileReceiver, FileStat } from "../session.ts";
-import { kindOf } from "./file-kind.ts";
+import { type FileKind, kindOf } from "./file-kind.ts";
 import { stageFile, stageOther } from "./staging.ts";
 import { IndexWriter, linkTarget, RecordEncoder, type StatIndex } from "./stat-index.ts";
 
 /** More than any folder that is built from: beyond it, what is kept of them in memory would not be little. */
 const MOST_FILES = 4_000_000;
+/** Records that are passed without a look at the clock. */
+const MOST_AT_ONCE = 2048;
 
 /** How a folder differs from what was known of it; offsets are those of records. */
 export interface Difference {
@@ -48,7 +50,8 @@ export class SyncReceiver implements FileReceiver {
   /** The folders that the last file was in, each with a slash behind it. */
   readonly #parents: string[] = [""];
   #at = 0;
-  #gone = "";
+  /** Path of the folder that was removed last. */
+  #gone: Buffer | undefined;
   #count = 0;
   #bytes = 0;
   #difference: Difference | undefined;
@@ -62,13 +65,18 @@ export class SyncReceiver implements FileReceiver {
     this.#staging = openSync(staging, constants.O_RDONLY | constants.O_DIRECTORY);
   }
 
-  file(stat: FileStat): boolean {
+  file(stat: FileStat): boolean | Promise<boolean> {
     const kind = kindOf(stat.mode);
     this.#refuse(stat, kind);
     // Nothing that is built from: clients leave them out, too.
     if (kind === "socket") return false;
     this.#encoder.encode(stat);
     if (kind === "folder") this.#parents.push(`${stat.path}/`);
+    if (this.#skipGone()) return this.#take(stat, kind);
+    return this.#skipAllGone().then(() => this.#take(stat, kind));
+  }
+
+  #take(stat: FileStat, kind: FileKind): boolean {
     const same = this.#advance(kind === "folder");
     const isLink = kind === "file" && stat.linkname !== "";
     if (same !== undefined && !(isLink && this.#changed.has(linkTarget(stat.linkname)))) {
@@ -112,7 +120,10 @@ export class SyncReceiver implements FileReceiver {
       throw new GantryError("invalid", `cannot take ${JSON.stringify(missing)} of the context: it was not sent`);
     }
     const { bytes } = this.#former;
-    while (this.#at < bytes.length) this.#remove();
+    for (let count = 1; this.#at < bytes.length; count++) {
+      this.#remove();
+      if (count % MOST_AT_ONCE === 0) await this.#breath.take();
+    }
     const index = this.#writer.finish();
     this.#difference = { former: this.#former, index, removed: this.#removed, put: this.#put, bytes: this.#bytes };
   }
@@ -130,7 +141,7 @@ export class SyncReceiver implements FileReceiver {
   }
 
   /** Throws for what no walk of a folder tells. The order is checked where the record is made. */
-  #refuse({ path, mode, size, linkname }: FileStat, kind: ReturnType<typeof kindOf>): void {
+  #refuse({ path, mode, size, linkname }: FileStat, kind: FileKind): void {
     const parents = this.#parents;
     while (!path.startsWith(parents.at(-1)!)) parents.pop();
     const base = path.slice(parents.at(-1)!.length);
@@ -142,36 +153,37 @@ export class SyncReceiver implements FileReceiver {
     if (kind === "file" && linkname !== "" && linkTarget(linkname) === path) throw refused(path, "it links to itself");
   }
 
-  /** The record of the former index that says the same; what comes before it there is gone. */
-  #advance(isFolder: boolean): number | undefined {
-    const { bytes } = this.#former;
-    while (this.#at < bytes.length) {
-      const order = this.#encoder.compare(this.#former, this.#at);
-      if (order > 0) return undefined;
-      if (order < 0) {
-        this.#remove();
-        continue;
-      }
-      const offset = this.#at;
-      if (this.#encoder.equals(this.#former, offset)) {
-        this.#at = this.#former.after(offset);
-        return offset;
-      }
-      const wasFolder = kindOf(this.#former.at(offset).mode) === "folder";
-      // What takes another's place by its name alone needs no removal before it.
-      if (wasFolder !== isFolder) this.#remove();
-      else this.#at = this.#former.after(offset);
-      return undefined;
+  /** Removes what comes before the file in the former index and is gone. False where that is more than for one turn. */
+  #skipGone(): boolean {
+    const { length } = this.#former.bytes;
+    for (let count = 0; count < MOST_AT_ONCE; count++) {
+      if (this.#at >= length || this.#encoder.compare(this.#former, this.#at) >= 0) return true;
+      this.#remove();
     }
-    return undefined;
+    return false;
+  }
+
+  async #skipAllGone(): Promise<void> {
+    while (!this.#skipGone()) await this.#breath.take();
+  }
+
+  /** The record of the former index that says the same; what came before it there was skipped. */
+  #advance(isFolder: boolean): number | undefined {
+    const offset = this.#at;
+    if (offset >= this.#former.bytes.length || this.#encoder.compare(this.#former, offset) !== 0) return undefined;
+    const isSame = this.#encoder.equals(this.#former, offset);
+    // What takes another's place by its name alone needs no removal before it.
+    if (isSame || (this.#former.kindAt(offset) === "folder") === isFolder) this.#at = this.#former.after(offset);
+    else this.#remove();
+    return isSame ? offset : undefined;
   }
 
   #remove(): void {
-    const record = this.#former.at(this.#at);
-    this.#at = this.#former.after(this.#at);
-    if (this.#gone !== "" && record.path.startsWith(this.#gone)) return;
-    this.#removed.push(record.offset);
-    this.#gone = kindOf(record.mode) === "folder" ? `${record.path}/` : "";
+    const offset = this.#at;
+    this.#at = this.#former.after(offset);
+    if (this.#gone !== undefined && this.#former.isBelow(offset, this.#gone)) return;
+    this.#removed.push(offset);
+    this.#gone = this.#former.kindAt(offset) === "folder" ? this.#former.pathAt(offset) : undefined;
   }
 }
 
