@@ -2,6 +2,7 @@ import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from 
 import type { Duplex } from "node:stream";
 import { Caller, type CallOptions, type ClientCall } from "./caller.ts";
 import { type KeepAlive, keepAlive, openHttp2 } from "./connection.ts";
+import { untilGivenUp } from "./giving-up.ts";
 import { Incoming, Outgoing } from "./messages.ts";
 import { NO_METADATA, statusOf, toHeaders, writeTimeout } from "./metadata.ts";
 import type { Method } from "./method.ts";
@@ -81,14 +82,7 @@ class Call<I, O> implements ClientCall<I, O> {
     this.#method = method;
     this.#incoming = new Incoming(stream, limit);
     this.#outgoing = new Outgoing(stream);
-    const abort = () => this.#fail(new GrpcError(STATUS.cancelled, "context canceled", { cause: signal?.reason }));
-    const late = () => this.#fail(new GrpcError(STATUS.deadlineExceeded, "context deadline exceeded"));
-    signal?.addEventListener("abort", abort, { once: true });
-    const timer = timeoutMs === undefined ? undefined : setTimeout(late, timeoutMs);
-    this.#release = () => {
-      signal?.removeEventListener("abort", abort);
-      clearTimeout(timer);
-    };
+    this.#release = untilGivenUp(signal, timeoutMs, (error) => this.#fail(error));
     stream.on("error", (error) => this.#fail(new GrpcError(STATUS.unavailable, error.message)));
     stream.once("response", (headers: IncomingHttpHeaders) => this.#onHeaders(headers));
     stream.once("trailers", (headers: IncomingHttpHeaders) => this.#onTrailers(headers));

@@ -179,6 +179,11 @@ for (const over of ["http2", "link"] as const) {
     assert.ok((await promise) instanceof GrpcError);
   });
 
+  test(`a time that is longer than a timer can be is none, by ${over}`, async () => {
+    using pair = await grpc((server) => server.unary(ECHO, (request) => request));
+    assert.equal(asText(await pair.client.unary(ECHO, text("hi"), { timeoutMs: 2 ** 40 })), "hi");
+  });
+
   test(`a caller that gives up aborts the handler, one that goes as well, by ${over}`, async () => {
     for (const how of ["cancel", "go"]) {
       const started = Promise.withResolvers<void>();

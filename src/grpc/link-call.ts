@@ -1,8 +1,9 @@
 import type { ClientCall } from "./caller.ts";
 import { type CallLink, Channel } from "./channel.ts";
 import { FRAME } from "./frames.ts";
+import { untilGivenUp } from "./giving-up.ts";
 import type { Method } from "./method.ts";
-import { GrpcError, LONGEST_MS, STATUS, toGrpcError } from "./status.ts";
+import { GrpcError, STATUS, toGrpcError } from "./status.ts";
 
 /** A call on a link, as who began it sees it. */
 export class LinkCall<I, O> implements ClientCall<I, O> {
@@ -25,14 +26,7 @@ export class LinkCall<I, O> implements ClientCall<I, O> {
     this.#number = number;
     this.#method = method;
     this.channel = new Channel(link, number);
-    const abort = () => this.#fail(new GrpcError(STATUS.cancelled, "context canceled", { cause: signal?.reason }));
-    const late = () => this.#fail(new GrpcError(STATUS.deadlineExceeded, "context deadline exceeded"));
-    signal?.addEventListener("abort", abort, { once: true });
-    const timer = timeoutMs === undefined || timeoutMs > LONGEST_MS ? undefined : setTimeout(late, timeoutMs);
-    this.#release = () => {
-      signal?.removeEventListener("abort", abort);
-      clearTimeout(timer);
-    };
+    this.#release = untilGivenUp(signal, timeoutMs, (error) => this.#fail(error));
   }
 
   send(message: I): Promise<void> | undefined {

@@ -4,7 +4,7 @@ import { acceptHttp2, type KeepAlive, keepAlive } from "./connection.ts";
 import { Incoming, Outgoing } from "./messages.ts";
 import { fromHeaders, type Metadata, readTimeout } from "./metadata.ts";
 import type { Method } from "./method.ts";
-import { GrpcError, STATUS, toGrpcError, trailersOf } from "./status.ts";
+import { GrpcError, LONGEST_MS, STATUS, toGrpcError, trailersOf } from "./status.ts";
 
 /** A call as its handler sees it. */
 export interface ServerCall<I, O> {
@@ -152,7 +152,7 @@ class Call implements AnsweredCall {
     stream.once("aborted", () => this.#abort("the caller has gone"));
     const timeout = readTimeout(headers["grpc-timeout"] as string | undefined);
     // Longer than a timer can be is no deadline.
-    if (timeout !== undefined && timeout < 2 ** 31 - 1) {
+    if (timeout !== undefined && timeout <= LONGEST_MS) {
       this.#deadline = setTimeout(() => {
         this.#timedOut = true;
         this.#abort("the caller's time is over");
