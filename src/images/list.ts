@@ -22,7 +22,10 @@ export function listImages(
   const shows = nameFilter(filters);
   const dangling = booleanFilter(filters, "dangling");
   const summaries: ImageSummary[] = [];
-  for (const image of records.all().filter(accepts)) {
+  const images = records.all();
+  // Asked of each would be all of them for each.
+  const parents = new Set(images.map(({ parent }) => parent));
+  for (const image of images.filter(accepts)) {
     const all = records.namesOf(image.id);
     // Another platform's image is shown with its index.
     if (all.length === 0 && records.isMember(image.id)) continue;
@@ -33,7 +36,7 @@ export function listImages(
       const tags = shown.filter((name) => name.tag !== undefined).map(familiarString);
       const digests = shown.filter((name) => name.digest !== undefined).map(familiarString);
       if (shown.length === 0) {
-        const isStep = records.childrenOf(image.id).length > 0;
+        const isStep = parents.has(image.id);
         if (filters.reference?.length || dangling === false || (isStep && (options.all !== true || dangling))) continue;
       } else if (dangling === true && isTagged) continue;
       const summary = summaryOf(records, image, index, tags, digests, inUse);
