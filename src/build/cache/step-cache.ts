@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { Breath } from "../../base/breath.ts";
 import { messageOf } from "../../base/errors.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import { FreshFlight } from "../../base/fresh-flight.ts";
@@ -31,6 +32,8 @@ export interface NewStep {
 const MOST_DEFINITIONS = 8;
 /** So long after a step its snapshot is synced and measured: one sync for those that come close together. */
 const SETTLE_AFTER_MS = 500;
+/** Records that one transaction writes, in some milliseconds. */
+const WRITTEN_AT_ONCE = 500;
 /** So many keys are remembered of results that were removed, for the explanation of what misses them. */
 const MOST_REMOVED = 2000;
 
@@ -228,16 +231,21 @@ export class StepCache {
       failpoint("build.cache.synced");
     }
     const made = new Map(unsynced);
-    const changed = new Set([...made.keys(), ...this.#used.keys()]);
-    const written: [string, StepRecord][] = [];
-    for (const key of changed) {
+    const used = new Map(this.#used);
+    this.#used.clear();
+    const breath = new Breath();
+    let written: [string, StepRecord][] = [];
+    for (const key of new Set([...made.keys(), ...used.keys()])) {
       const record = this.#byKey.get(key);
       if (record === undefined) continue;
-      const settled = this.#settledOf(record, made.get(key), this.#used.get(key));
+      const settled = this.#settledOf(record, made.get(key), used.get(key));
       this.#byKey.set(key, settled);
       written.push([key, settled]);
+      if (written.length < WRITTEN_AT_ONCE) continue;
+      this.#writeAll("keep what a build used", written);
+      written = [];
+      await breath.take();
     }
-    this.#used.clear();
     this.#writeAll("keep what a build used", written);
     failpoint("build.cache.settled");
   }

@@ -1,4 +1,5 @@
 import { statfsSync } from "node:fs";
+import { Breath } from "../../base/breath.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/log.ts";
 import { SingleFlight } from "../../base/single-flight.ts";
@@ -51,6 +52,8 @@ export interface Pruned {
 }
 
 const MOST_ENTRIES = 50_000;
+/** Records that are erased in one transaction, which takes some milliseconds. */
+const REMOVED_AT_ONCE = 100;
 /** Collections after builds come no sooner than that after the last one. */
 const COLLECT_AFTER_MS = 1000;
 
@@ -144,16 +147,21 @@ export class Upkeep {
     if (chosen.length === 0) return { deleted: [], spaceReclaimed: 0 };
     const deleted: string[] = [];
     let spaceReclaimed = 0;
-    // A build may have taken one while the others were looked at.
-    const inUse = this.#inUse();
-    const isFree = (key: string): boolean => !inUse.has(cache.get(key)?.snapshot ?? "");
-    const steps = chosen.filter(({ holder, key }) => holder === undefined && isFree(key));
-    cache.remove(steps.map(({ key }) => key));
-    for (const { row } of steps) {
-      deleted.push(row.id);
-      if (!row.shared) spaceReclaimed += row.size;
+    const steps = chosen.filter(({ holder }) => holder === undefined);
+    const breath = new Breath();
+    for (let at = 0; at < steps.length; at += REMOVED_AT_ONCE) {
+      // A build may have taken one while the others were looked at.
+      const inUse = this.#inUse();
+      const isFree = ({ key }: Entry): boolean => !inUse.has(cache.get(key)?.snapshot ?? "");
+      const free = steps.slice(at, at + REMOVED_AT_ONCE).filter(isFree);
+      cache.remove(free.map(({ key }) => key));
+      for (const { row } of free) {
+        deleted.push(row.id);
+        if (!row.shared) spaceReclaimed += row.size;
+      }
+      await breath.take();
     }
-    if (steps.length > 0) await images.collectSnapshots();
+    if (deleted.length > 0) await images.collectSnapshots();
     for (const { holder, row } of chosen) {
       const freed = await holder?.remove(row.id);
       if (freed === undefined) continue;
