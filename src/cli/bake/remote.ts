@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { lstatSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type BakeFile, DEFAULT_FILES } from "../../bake/bake.ts";
@@ -46,15 +46,21 @@ export async function readRemoteFiles(
     await runBuild(call, asked, input, { progress: "none", signal, verbose: false });
     const found = names.length > 0 ? names : DEFAULT_FILES.filter((name) => readdirSync(folder).includes(name));
     if (found.length === 0) throw new GantryError("not-found", `couldn't find a bake definition in ${url}`);
-    return found.map((name) => {
-      const file = join(folder, name);
-      if (statSync(file).size > MOST_BYTES)
-        throw new GantryError("invalid", `the definition ${name} is larger than 2MB`);
-      return { name, text: readFileSync(file, "utf8") };
-    });
+    return found.map((name) => ({ name, text: readBelow(folder, name) }));
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** A file that lies in a folder whose contents others made: what a link leads to is this machine's. */
+function readBelow(folder: string, name: string): string {
+  const path = join(realpathSync(folder), name);
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found?.isFile() !== true || realpathSync(path) !== path) {
+    throw new GantryError("invalid", `the definition ${name} is no file of its repository`);
+  }
+  if (found.size > MOST_BYTES) throw new GantryError("invalid", `the definition ${name} is larger than 2MB`);
+  return readFileSync(path, "utf8");
 }
 
 /** What a private repository of definitions, or of a context, is fetched with. */
