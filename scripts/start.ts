@@ -80,7 +80,10 @@ async function firstImage(): Promise<{ readonly image: string; readonly made: bo
   say(`start: no pull: ${why}`);
   say(`start: gantry image bootstrap ${wanted}, from this machine's package sources`);
   if (gantry("image", "bootstrap", wanted).status === 0) return { image: wanted, made: true };
-  return fail(`could not get ${wanted}: check the network, then run 'gantry image bootstrap ${wanted}'.`);
+  return fail(
+    `could not get ${wanted}: check the network, then run 'gantry image bootstrap ${wanted}'. ` +
+      "The engine runs; 'gantry image bootstrap busybox' makes an image without any network.",
+  );
 }
 
 /** The machine's own suite: its packages are the ones that can be had here. */
