@@ -57,8 +57,12 @@ async function upgraded(path: string): Promise<Socket> {
   socket.on("error", () => {});
   const headers = "Host: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nX-Docker-Expose-Session-Uuid: hostile\r\n";
   socket.write(`POST ${path} HTTP/1.1\r\n${headers}\r\n`);
-  const [head] = (await once(socket, "data")) as [Buffer];
-  assert.match(head.toString("latin1"), /^HTTP\/1.1 101 /);
+  const [bytes] = (await once(socket, "data")) as [Buffer];
+  // What comes next is for whoever speaks on it.
+  socket.pause();
+  assert.match(bytes.toString("latin1"), /^HTTP\/1.1 101 /);
+  const rest = bytes.subarray(bytes.indexOf("\r\n\r\n") + 4);
+  if (rest.length > 0) socket.unshift(rest);
   return socket;
 }
 
@@ -141,7 +145,7 @@ test("thousands of calls that never end, and messages that are said to be huge, 
       call.on("response", count);
       call.on("trailers", count);
       call.resume();
-      call.write(Buffer.concat([huge, Buffer.alloc(16_000)]));
+      call.write(Buffer.concat([huge, Buffer.alloc(500)]));
       return call;
     });
     const deadline = Date.now() + 5000;
@@ -174,24 +178,23 @@ test("CVE-2024-23650: messages that are none fail their calls and nothing else",
     Buffer.concat([Buffer.from([0x12, 0x80, 0x10]), Buffer.alloc(2048, 0x12)]),
     ...Array.from({ length: 6 }, () => randomBytes(200)),
   ];
-  for (const method of methods) {
-    for (const body of bodies) {
-      const call = session.request({
-        ":method": "POST",
-        ":path": `/${method}`,
-        "content-type": "application/grpc",
-        te: "trailers",
-      });
-      call.on("error", () => {});
-      const head = Buffer.alloc(5);
-      head.writeUInt32BE(body.length, 1);
-      call.end(Buffer.concat([head, body]));
-      call.resume();
-      const ended = once(call, "close");
-      // What random bytes happen to ask for may take its time.
-      if ((await Promise.race([ended, delay(500, "late")])) === "late") call.destroy();
-    }
-  }
+  const ask = async (method: string, body: Buffer): Promise<void> => {
+    const call = session.request({
+      ":method": "POST",
+      ":path": `/${method}`,
+      "content-type": "application/grpc",
+      te: "trailers",
+    });
+    call.on("error", () => {});
+    const head = Buffer.alloc(5);
+    head.writeUInt32BE(body.length, 1);
+    call.end(Buffer.concat([head, body]));
+    call.resume();
+    const ended = once(call, "close");
+    // What random bytes happen to ask for may take its time.
+    if ((await Promise.race([ended, delay(500, "late")])) === "late") call.destroy();
+  };
+  for (const body of bodies) await Promise.all(methods.map((method) => ask(method, body)));
   session.destroy();
   assert.doesNotMatch(engine.log, /"level":"error"/);
   assert.equal((await build(engine, "FROM busybox\nRUN true\n", { program: GANTRY })).code, 0);
