@@ -54,6 +54,12 @@ describe("the configuration of a container", () => {
     assert.equal(merge({ Hostname: "web" }, image, { NetworkMode: "host" }).Hostname, "web");
   });
 
+  it("refuses a stop signal of its image that is none", () => {
+    const bad = { ...image, StopSignal: "99" };
+    assert.throws(() => merge({}, bad), { kind: "invalid", message: "invalid signal: 99" });
+    assert.equal(merge({ StopSignal: "SIGINT" }, bad).StopSignal, "SIGINT");
+  });
+
   it("refuses to have no command", () => {
     assert.throws(() => merge({}, {}), { kind: "invalid", message: "no command specified" });
     assert.throws(() => merge({ Entrypoint: [""] }, image), { kind: "invalid", message: "no command specified" });

@@ -5,6 +5,7 @@ import { byKey } from "../base/by-key.ts";
 import { GantryError } from "../base/errors.ts";
 import type { ImageProcess } from "../oci/image.ts";
 import type { ContainerSettings } from "./ports.ts";
+import { parseSignal } from "./signal.ts";
 import { type HostFacts, hostFacts } from "./spec/host.ts";
 import { defaultPaths } from "./spec/masked-paths.ts";
 import { cgroupnsMode } from "./spec/namespaces.ts";
@@ -35,6 +36,8 @@ export function mergeConfig(
     throw new GantryError("invalid", "no command specified");
   }
   if (commandStart(merged) === "") throw new GantryError("invalid", "no command specified");
+  // An image may have any number: of one that is none nobody could stop the container.
+  if (merged.StopSignal) parseSignal(merged.StopSignal);
   return merged;
 }
 

@@ -9,6 +9,7 @@ import type { Entry } from "./table.ts";
 import type { Waiters } from "./waiters.ts";
 
 const SIGKILL = 9;
+const SIGTERM = 15;
 const DEFAULT_TIMEOUT_SECONDS = 10;
 /** How long a SIGKILL may take to show before the caller is told that the process cannot be killed. */
 const KILL_PATIENCE_MS = 10_000;
@@ -33,7 +34,7 @@ export class Ending {
   /** Its stop signal, then after the timeout SIGKILL. Resolves when it has ended. */
   async stop(entry: Entry, options: StopOptions): Promise<void> {
     const { config } = entry.record;
-    const signal = parseSignal(options.signal || stopSignalOf(entry));
+    const signal = options.signal ? parseSignal(options.signal) : stopSignalOf(entry);
     const seconds = options.timeoutSeconds ?? config.StopTimeout ?? DEFAULT_TIMEOUT_SECONDS;
     const ended = this.ended(entry);
     // Its end is certain from here: others are no longer led to it while it finishes its work.
@@ -91,11 +92,16 @@ export class Ending {
 
 /** True for the signals after which a container is meant to be down. */
 export function endsIt(entry: Entry, signal: number): boolean {
-  return signal === SIGKILL || signal === parseSignal(stopSignalOf(entry));
+  return signal === SIGKILL || signal === stopSignalOf(entry);
 }
 
-function stopSignalOf(entry: Entry): string {
-  return entry.record.config.StopSignal || "SIGTERM";
+/** A record of an older engine may name what is no signal. */
+function stopSignalOf({ record }: Entry): number {
+  try {
+    return parseSignal(record.config.StopSignal || "SIGTERM");
+  } catch {
+    return SIGTERM;
+  }
 }
 
 /** True if `ended` came before the time was up. */
