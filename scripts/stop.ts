@@ -37,7 +37,7 @@ await Promise.all(
     const { status, text } = await ask("POST", `/containers/${Id}/stop`);
     const name = (Names[0] ?? Id.slice(0, 12)).replace(/^\//, "");
     console.log(
-      status === 204 || status === 304 ? `stop: stopped ${name}` : `stop: cannot stop ${name}: ${text.trim()}`,
+      status === 204 || status === 304 ? `stop: stopped ${name}` : `stop: cannot stop ${name}: ${wordsOf(text)}`,
     );
   }),
 );
@@ -55,3 +55,12 @@ await until(() => remains(names).length === 0, SETTLE_MS);
 const left = remains(names);
 if (left.length > 0) fail(`the engine ended, but left behind:\n  ${left.join("\n  ")}`);
 console.log("stop: the engine has ended; nothing of it is mounted or running, images and containers are kept");
+
+/** What an error's answer says. */
+function wordsOf(text: string): string {
+  try {
+    return (JSON.parse(text) as { message?: string }).message ?? text;
+  } catch {
+    return text.trim();
+  }
+}
