@@ -176,9 +176,8 @@ export async function startEngine(
       events.publish({ type: "daemon", action: "reload", id: engineId, attributes: { name: engineId } });
     },
     stop: async () => {
-      await closeAll(servers);
-      // Before what their steps stand on.
-      await quietly(log, "end builds", () => parts.build.close());
+      // Builds end before what their steps stand on, and their clients are told before they lose the connection.
+      await closeAll(servers, () => quietly(log, "end builds", () => parts.build.close()));
       if (config.shutdownContainers) await containers.stopAll(config.shutdownTimeout);
       await containers.quiet();
       const unmount = isIdle(containers);

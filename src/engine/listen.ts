@@ -6,6 +6,7 @@ import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { isUnixSocket } from "../kernel/unix-socket.ts";
 import { type Access, parseBindAddress } from "./bind-address.ts";
+import { connectionsOf } from "./server.ts";
 
 /** `sockaddr_un` has room for no more. */
 const MAX_SOCKET_PATH = 107;
@@ -51,15 +52,16 @@ interface OneRequest extends ListenRequest {
   readonly access: Access;
 }
 
-/** Stops listening and ends the connections that are open. Hijacked ones that were handed on are not touched. */
-export async function closeAll(servers: readonly Server[]): Promise<void> {
-  await Promise.all(
-    servers.map(async (server) => {
-      const closed = new Promise((resolve) => server.close(resolve));
-      server.closeAllConnections();
-      await closed;
-    }),
-  );
+/**
+ * Stops listening and ends the connections that are open; those that HTTP handed over end after `last`, which may tell
+ * who is there. What was handed on to the supervisor goes on there.
+ */
+export async function closeAll(servers: readonly Server[], last?: () => Promise<void>): Promise<void> {
+  const closed = servers.map((server) => new Promise((resolve) => server.close(resolve)));
+  for (const server of servers) server.closeAllConnections();
+  await last?.();
+  for (const server of servers) for (const socket of connectionsOf(server)) socket.destroy();
+  await Promise.all(closed);
 }
 
 async function listenUnix(path: string, { createServer, group, log, access }: OneRequest): Promise<Server> {

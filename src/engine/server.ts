@@ -80,7 +80,12 @@ export function createEngineServer(options: ServerOptions): Server {
     });
   });
 
-  server.on("connection", (socket: Socket) => socket.on("error", ignore));
+  const open = new Set<Socket>();
+  connections.set(server as Server, open);
+  server.on("connection", (socket: Socket) => {
+    open.add(socket);
+    socket.once("close", () => open.delete(socket)).on("error", ignore);
+  });
   server.on("tlsClientError", (error: Error) => log.debug("TLS handshake failed", { error: error.message }));
   server.on("clientError", (error: Error, socket: Socket) => refuseConnection(error, socket));
   return server as Server;
@@ -120,6 +125,13 @@ export function createEngineServer(options: ServerOptions): Server {
     await exchanges.serve({ message, response, target, found, document, hijack, taken: () => isTaken });
     if (!isTaken) endConnection(socket);
   }
+}
+
+const connections = new WeakMap<Server, Set<Socket>>();
+
+/** A server's open connections, those included that HTTP has handed over: a server that closes waits for them. */
+export function connectionsOf(server: Server): Iterable<Socket> {
+  return connections.get(server) ?? [];
 }
 
 /** On such a route there is nothing but the protocol that it goes on in. */

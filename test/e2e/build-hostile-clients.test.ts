@@ -55,7 +55,7 @@ async function costOf(act: () => Promise<void>): Promise<number> {
 async function upgraded(path: string): Promise<Socket> {
   const socket = await engine.connection();
   socket.on("error", () => {});
-  const headers = "Host: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nX-Docker-Expose-Session-Uuid: hostile\r\n";
+  const headers = `Host: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nX-Docker-Expose-Session-Uuid: hostile${path.length}\r\n`;
   socket.write(`POST ${path} HTTP/1.1\r\n${headers}\r\n`);
   const [bytes] = (await once(socket, "data")) as [Buffer];
   // What comes next is for whoever speaks on it.
@@ -226,4 +226,13 @@ test("a client that stands still while its folder is asked for holds up nobody e
   } finally {
     await endChild(still, "SIGKILL", 10_000);
   }
+});
+
+test("an engine that stops waits for nobody who stays connected", options, async () => {
+  const sockets = [await upgraded("/grpc"), await upgraded("/session"), await upgraded("/gantry/build/link")];
+  const gone = sockets.map((socket) => once(socket.resume(), "close"));
+  const began = Date.now();
+  await engine.restart({});
+  await Promise.all(gone);
+  assert.ok(Date.now() - began < 15_000, `${Date.now() - began} ms`);
 });
