@@ -132,6 +132,7 @@ async function pullChanged(
   const { records } = context;
   const { digest } = target;
   const known = claimed(context, scope, knownImage(pull, reference, digest));
+  const wasWhole = known !== undefined && records.whole(known.id) !== undefined;
   let image = known;
   let underWay: UnderWay | undefined;
   let index: IndexRecord | undefined;
@@ -182,8 +183,9 @@ async function pullChanged(
     failpoint("images.pull.recorded");
     context.underWay.pull(underWay, pull.credentials);
   } else {
-    // One that is known stays what it is, be it whole or under way.
-    records.add(known === undefined && underWay === undefined ? [image] : [], names, {
+    // One that is known stays what it is, be it whole or under way; one that was removed meanwhile is still here.
+    const isAdded = known === undefined ? underWay === undefined : wasWhole;
+    records.add(isAdded ? [image] : [], names, {
       indexes,
       also: () => context.leases.erase(manifest),
     });
