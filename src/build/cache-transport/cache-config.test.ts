@@ -53,6 +53,17 @@ test("has no result for numbers that lead nowhere, in a circle or too deep", () 
   assert.deepEqual(chained.get(digest), { layers: [3, -1, 0], createdAt: 0 });
 });
 
+test("keeps the layers of a result once, however many keys it has", () => {
+  const layers = Array.from({ length: 400 }, (_, at) => ({ blob: `sha256:${"a".repeat(64)}`, parent: at - 1 }));
+  const records = ["one", "other"].map((key) => ({ digest: key, layers: [{ layer: 399, createdAt: "" }] }));
+  const chains = chainsOf({ layers, records });
+  assert.deepEqual(
+    chains.get("one")?.layers,
+    layers.map((_, at) => at),
+  );
+  assert.equal(chains.get("other")?.layers, chains.get("one")?.layers);
+});
+
 test("takes or refuses whatever it is given", () => {
   const value = fc.anything({ maxDepth: 5 });
   const shaped = fc.record(

@@ -106,13 +106,19 @@ function rowsOf(rows: v.InferOutput<typeof records>): CacheRecord[] {
  */
 export function chainsOf({ layers, records: rows }: CacheConfig): ReadonlyMap<string, CachedChain> {
   const found = new Map<string, CachedChain>();
+  // Shared by all results that have the same top: each may name the deepest.
+  const byTop = new Map<number, readonly number[] | undefined>();
+  const belowOnce = (top: number): readonly number[] | undefined => {
+    if (!byTop.has(top)) byTop.set(top, below(layers, top));
+    return byTop.get(top);
+  };
   for (const row of rows) {
     if (found.has(row.digest)) continue;
     const [result] = row.layers ?? [];
     const [chained] = row.chains ?? [];
-    const numbers = result !== undefined ? below(layers, result.layer) : chained?.layers;
+    const numbers = result !== undefined ? belowOnce(result.layer) : chained?.layers;
     if (numbers === undefined || numbers.length === 0 || numbers.length > DEEPEST) continue;
-    if (!numbers.every((each) => each >= -1 && each < layers.length)) continue;
+    if (result === undefined && !numbers.every((each) => each >= -1 && each < layers.length)) continue;
     const createdAt = Date.parse((result ?? chained)?.createdAt ?? "");
     found.set(row.digest, { layers: numbers, createdAt: Number.isNaN(createdAt) || createdAt < 0 ? 0 : createdAt });
   }
@@ -123,9 +129,9 @@ function below(layers: readonly CacheLayer[], top: number): number[] | undefined
   const numbers: number[] = [];
   for (let at = top; at !== -1; at = layers[at]!.parent) {
     if (layers[at] === undefined || numbers.length > DEEPEST) return undefined;
-    numbers.unshift(at);
+    numbers.push(at);
   }
-  return numbers;
+  return numbers.reverse();
 }
 
 /** A step's result, as layers that are told apart by `blob`. */
