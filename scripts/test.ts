@@ -3,6 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, globSync } from "node:fs";
 import { availableParallelism } from "node:os";
+import { setTimeout } from "node:timers/promises";
 import { parseArgs, styleText } from "node:util";
 import { removeAbandonedRoots } from "../test/leftovers.ts";
 import { runChecks } from "./testing/checks.ts";
@@ -54,7 +55,7 @@ if (!values.checks) {
   };
   await eachOf(files, Number(values.width), async (file) => void all.push(await runFile(file)));
   for (let tried = 1; tried < Number(values.tries); tried++) await repeatFailed(runFile);
-  all.push(checkMachine(before));
+  all.push(await checkMachine(before));
 }
 if (values.checks || (!partial && !values["no-checks"])) all.push(...(await runChecks(printLine)));
 process.exitCode = summarise(all);
@@ -98,11 +99,20 @@ function hasFailed(result: FileResult): boolean {
   return result.results.some((row) => row.outcome === "failed");
 }
 
-function checkMachine(before: ReturnType<typeof observeMachine>): FileResult {
+/** The kernel takes namespaces down, and links with them, when nobody waits for it any more. */
+const SETTLED_MS = 10_000;
+
+async function checkMachine(before: ReturnType<typeof observeMachine>): Promise<FileResult> {
   const name = "the machine is as it was before the tests";
   const processes = endMarked();
   const removed = removeAbandonedRoots().map((root) => `left behind: test engine ${root}`);
-  const changes = [...processes, ...removed, ...compareMachine(before, observeMachine())];
+  const deadline = Date.now() + SETTLED_MS;
+  let others = compareMachine(before, observeMachine());
+  while (others.length > 0 && Date.now() < deadline) {
+    await setTimeout(200);
+    others = compareMachine(before, observeMachine());
+  }
+  const changes = [...processes, ...removed, ...others];
   // A process with this run's mark and an abandoned root are this run's doing on any machine.
   const own = values["shared-machine"] ? [...processes, ...removed] : changes;
   const result: FileResult = {
