@@ -42,6 +42,9 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 
 for (const root of removeAbandonedRoots()) console.log(`removed ${root}, left by a former run`);
 
+/** The kernel takes namespaces down, and links with them, when nobody waits for it any more. */
+const SETTLED_MS = 10_000;
+
 const all: FileResult[] = [];
 const unsteady: FileResult[] = [];
 const partial = positionals.length > 0;
@@ -98,9 +101,6 @@ async function repeatFailed(runFile: (file: string) => Promise<FileResult>): Pro
 function hasFailed(result: FileResult): boolean {
   return result.results.some((row) => row.outcome === "failed");
 }
-
-/** The kernel takes namespaces down, and links with them, when nobody waits for it any more. */
-const SETTLED_MS = 10_000;
 
 async function checkMachine(before: ReturnType<typeof observeMachine>): Promise<FileResult> {
   const name = "the machine is as it was before the tests";
