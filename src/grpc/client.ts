@@ -5,7 +5,7 @@ import { type KeepAlive, keepAlive, openHttp2 } from "./connection.ts";
 import { untilGivenUp } from "./giving-up.ts";
 import { Incoming, Outgoing } from "./messages.ts";
 import { NO_METADATA, statusOf, toHeaders, writeTimeout } from "./metadata.ts";
-import type { Method } from "./method.ts";
+import { decoded, type Method } from "./method.ts";
 import { GrpcError, STATUS } from "./status.ts";
 
 export interface ClientOptions {
@@ -130,11 +130,10 @@ class Call<I, O> implements ClientCall<I, O> {
 
   #decode(bytes: Buffer): O {
     try {
-      return this.#method.response.decode(bytes);
+      return decoded(this.#method.response, bytes, "response");
     } catch (error) {
-      const failure = new GrpcError(STATUS.internal, `grpc: error unmarshalling response: ${(error as Error).message}`);
-      this.#fail(failure);
-      throw failure;
+      this.#fail(error as GrpcError);
+      throw error;
     }
   }
 

@@ -2,7 +2,7 @@ import type { ClientCall } from "./caller.ts";
 import { type CallLink, Channel } from "./channel.ts";
 import { FRAME } from "./frames.ts";
 import { untilGivenUp } from "./giving-up.ts";
-import type { Method } from "./method.ts";
+import { decoded, type Method } from "./method.ts";
 import { GrpcError, STATUS, toGrpcError } from "./status.ts";
 
 /** A call on a link, as who began it sees it. */
@@ -87,11 +87,10 @@ export class LinkCall<I, O> implements ClientCall<I, O> {
 
   #decode(bytes: Buffer): O {
     try {
-      return this.#method.response.decode(bytes);
+      return decoded(this.#method.response, bytes, "response");
     } catch (error) {
-      const failure = new GrpcError(STATUS.internal, `grpc: error unmarshalling response: ${(error as Error).message}`);
-      this.#fail(failure);
-      throw failure;
+      this.#fail(error as GrpcError);
+      throw error;
     }
   }
 }

@@ -1,3 +1,5 @@
+import { GrpcError, STATUS } from "./status.ts";
+
 /** Makes bytes of a value and back. */
 export interface Codec<T> {
   encode(value: T): Uint8Array;
@@ -11,4 +13,13 @@ export interface Method<I, O> {
   readonly path: string;
   readonly request: Codec<I>;
   readonly response: Codec<O>;
+}
+
+/** Throws a GrpcError for bytes that are none. */
+export function decoded<T>(codec: Codec<T>, bytes: Buffer, what: "request" | "response"): T {
+  try {
+    return codec.decode(bytes);
+  } catch (error) {
+    throw new GrpcError(STATUS.internal, `grpc: error unmarshalling ${what}: ${(error as Error).message}`);
+  }
 }

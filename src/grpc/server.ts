@@ -1,26 +1,11 @@
 import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { Duplex } from "node:stream";
+import { AnsweredCall, type ServerCall } from "./answered-call.ts";
 import { acceptHttp2, type KeepAlive, keepAlive } from "./connection.ts";
 import { Incoming, Outgoing } from "./messages.ts";
-import { fromHeaders, type Metadata, readTimeout } from "./metadata.ts";
+import { fromHeaders, readTimeout } from "./metadata.ts";
 import type { Method } from "./method.ts";
 import { GrpcError, LONGEST_MS, STATUS, toGrpcError, trailersOf } from "./status.ts";
-
-/** A call as its handler sees it. */
-export interface ServerCall<I, O> {
-  /** What came with it. */
-  readonly metadata: Metadata;
-  /** What is set before the first message goes with the answer, where the connection has headers. */
-  readonly headers: Map<string, string>;
-  /** Aborted when the caller has given up or gone, or its time is over. */
-  readonly signal: AbortSignal;
-  /** What the caller sends, until it has sent all. Rejects when the caller has gone. */
-  messages(): AsyncIterable<I>;
-  /** The same, as many at a time as have come: one await for a thousand small ones. */
-  batches(): AsyncIterable<readonly I[]>;
-  /** Sends one. A promise where the caller has to catch up first. Throws or rejects when it has gone. */
-  send(message: O): Promise<void> | undefined;
-}
 
 export type UnaryHandler<I, O> = (request: I, call: ServerCall<I, O>) => Promise<O> | O;
 export type StreamHandler<I, O> = (call: ServerCall<I, O>) => Promise<void>;
@@ -31,16 +16,6 @@ export interface ServerOptions {
   readonly keepAlive?: KeepAlive;
   /** Told of what no caller did wrong. */
   readonly onError?: (path: string, error: unknown) => void;
-}
-
-/** A call on whatever connection it came. */
-export interface AnsweredCall extends ServerCall<unknown, unknown> {
-  /** Of what its messages are made: told before the first is read or sent. */
-  speaks(method: Method<unknown, unknown>): void;
-  /** The one request of a call that has one. */
-  only(): Promise<unknown>;
-  /** Tells how it ended, once. */
-  finish(error: GrpcError | undefined): void;
 }
 
 type Entry = (call: AnsweredCall) => Promise<void>;
@@ -131,21 +106,17 @@ function unimplemented(path: string, known: readonly string[]): GrpcError {
   return new GrpcError(STATUS.unimplemented, text);
 }
 
-class Call implements AnsweredCall {
-  readonly metadata: Metadata;
-  readonly headers: Map<string, string> = new Map();
+class Call extends AnsweredCall {
   readonly #stream: ServerHttp2Stream;
   readonly #controller = new AbortController();
   readonly #incoming: Incoming;
   readonly #outgoing: Outgoing;
-  #method: Method<unknown, unknown> | undefined;
   #deadline: NodeJS.Timeout | undefined;
   #timedOut = false;
-  #finished = false;
 
   constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, raw: string[] | undefined, limit: number) {
+    super(fromHeaders(headers, raw));
     this.#stream = stream;
-    this.metadata = fromHeaders(headers, raw);
     this.#incoming = new Incoming(stream, limit);
     this.#outgoing = new Outgoing(stream);
     stream.once("close", () => this.#abort("the caller has gone"));
@@ -165,37 +136,17 @@ class Call implements AnsweredCall {
     return this.#controller.signal;
   }
 
-  speaks(method: Method<unknown, unknown>): void {
-    this.#method = method;
+  protected next(): Promise<readonly Buffer[] | undefined> {
+    return this.#incoming.next();
   }
 
-  async *batches(): AsyncIterable<readonly unknown[]> {
-    for (;;) {
-      const batch = await this.#incoming.next();
-      if (batch === undefined) return;
-      yield batch.map((bytes) => this.#decode(bytes));
-    }
-  }
-
-  async *messages(): AsyncIterable<unknown> {
-    for await (const batch of this.batches()) yield* batch;
-  }
-
-  async only(): Promise<unknown> {
-    const batch = await this.#incoming.next();
-    if (batch === undefined) throw new GrpcError(STATUS.internal, "grpc: the request is missing");
-    return this.#decode(batch[0]!);
-  }
-
-  send(message: unknown): Promise<void> | undefined {
-    if (this.#finished) throw new GrpcError(STATUS.cancelled, "grpc: the call is over");
+  protected write(bytes: Uint8Array): Promise<void> | undefined {
     this.#respond();
-    return this.#outgoing.write(this.#method!.response.encode(message));
+    return this.#outgoing.write(bytes);
   }
 
   finish(error: GrpcError | undefined): void {
-    if (this.#finished) return;
-    this.#finished = true;
+    if (!this.endOnce()) return;
     clearTimeout(this.#deadline);
     const stream = this.#stream;
     if (stream.destroyed || stream.closed) return;
@@ -234,21 +185,13 @@ class Call implements AnsweredCall {
 
   #abort(why: string): void {
     clearTimeout(this.#deadline);
-    if (this.#finished && !this.#timedOut) {
+    if (this.isFinished && !this.#timedOut) {
       this.#incoming.fail(new GrpcError(STATUS.cancelled, why));
       return;
     }
     const error = new GrpcError(STATUS.cancelled, why);
     this.#incoming.fail(error);
     this.#controller.abort(error);
-  }
-
-  #decode(bytes: Buffer): unknown {
-    try {
-      return this.#method!.request.decode(bytes);
-    } catch (error) {
-      throw new GrpcError(STATUS.internal, `grpc: error unmarshalling request: ${(error as Error).message}`);
-    }
   }
 }
 

@@ -12,7 +12,8 @@ import {
 } from "../../buildkit/gateway.ts";
 import { create } from "../../buildkit/message.ts";
 import { BUILD_ID } from "../../buildkit/session.ts";
-import type { GrpcServer, ServerCall } from "../../grpc/server.ts";
+import type { ServerCall } from "../../grpc/answered-call.ts";
+import type { GrpcServer } from "../../grpc/server.ts";
 import { type WorkerFacts, workerRecord } from "./control-service.ts";
 import type { GatewayBuild } from "./gateway-build.ts";
 import type { Job, Jobs } from "./jobs.ts";

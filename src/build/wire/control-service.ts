@@ -18,7 +18,8 @@ import {
   WorkerRecordSchema,
 } from "../../buildkit/control.ts";
 import { create, timestampFromMs } from "../../buildkit/message.ts";
-import type { GrpcServer, ServerCall } from "../../grpc/server.ts";
+import type { ServerCall } from "../../grpc/answered-call.ts";
+import type { GrpcServer } from "../../grpc/server.ts";
 import type { Platform } from "../../oci/image.ts";
 import type { Builder, BuildResult, CacheUsage } from "../builder.ts";
 import type { GcRule } from "../cache/policy.ts";

@@ -6,7 +6,7 @@ import {
   type BuildHistoryRequest,
 } from "../../buildkit/control.ts";
 import { create, timestampFromMs } from "../../buildkit/message.ts";
-import type { ServerCall } from "../../grpc/server.ts";
+import type { ServerCall } from "../../grpc/answered-call.ts";
 import { STATUS } from "../../grpc/status.ts";
 import type { Builder, BuildRecord } from "../builder.ts";
 import type { DocumentDescriptor, HistoryDocuments } from "./history-documents.ts";

@@ -1,7 +1,7 @@
 import { CONTROL, ControlBytesSchema } from "../../buildkit/control.ts";
 import { create } from "../../buildkit/message.ts";
 import { SESSION_HEADERS } from "../../buildkit/session-headers.ts";
-import type { ServerCall } from "../../grpc/server.ts";
+import type { ServerCall } from "../../grpc/answered-call.ts";
 import type { Builder, BuildOptions, BuildRequest, BuildResult, PlannedBuild } from "../builder.ts";
 import type { BuildEvent } from "../progress.ts";
 import { sessionHello } from "../session-hello.ts";

@@ -26,13 +26,14 @@ import {
 } from "../../buildkit/session.ts";
 import { type EngineClient, EngineError } from "../../client/client.ts";
 import { asDuplex } from "../../client/duplex.ts";
+import type { ServerCall } from "../../grpc/answered-call.ts";
 import type { Caller } from "../../grpc/caller.ts";
 import { GrpcClient } from "../../grpc/client.ts";
 import { addHealth } from "../../grpc/health.ts";
 import { Link } from "../../grpc/link.ts";
 import type { Metadata } from "../../grpc/metadata.ts";
 import type { Method } from "../../grpc/method.ts";
-import { GrpcServer, type ServerCall } from "../../grpc/server.ts";
+import { GrpcServer } from "../../grpc/server.ts";
 import { GrpcError, STATUS } from "../../grpc/status.ts";
 import { keyOf } from "../credentials/address.ts";
 import type { Credentials } from "../credentials/credentials.ts";
