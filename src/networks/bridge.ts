@@ -1,7 +1,8 @@
 import { GantryError, hasCode } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
-import { type Link, Netlink } from "../kernel/netlink.ts";
+import type { Link, Netlink } from "../kernel/netlink.ts";
 import { NetworkAddresses, type SubnetAddresses } from "./addresses.ts";
+import { type DepartedPorts, deleteAside } from "./departed-ports.ts";
 import {
   type EndpointAddress,
   type EndpointWish,
@@ -47,13 +48,15 @@ export class BridgeDriver implements NetworkDriver {
   readonly hostBinding: string;
   readonly firewall: FirewallNetwork;
   readonly #netlink: Netlink;
+  readonly #departed: DepartedPorts;
   readonly #addresses: NetworkAddresses;
 
-  constructor(ports: { netlink: Netlink; bridge: Bridge }) {
+  constructor(ports: { netlink: Netlink; departed: DepartedPorts; bridge: Bridge }) {
     const { bridge } = ports;
     this.bridge = bridge;
     this.hostBinding = bridge.hostBinding;
     this.#netlink = ports.netlink;
+    this.#departed = ports.departed;
     this.#addresses = new NetworkAddresses({
       ipv4: bridge.ipv4 === undefined ? [] : [bridge.ipv4],
       ipv6: bridge.ipv6 === undefined ? [] : [bridge.ipv6],
@@ -102,7 +105,9 @@ export class BridgeDriver implements NetworkDriver {
   leave({ id, address, owner }: Plugged): void {
     // Deleting a veth waits 24 ms for the kernel, and it goes with its namespace anyway. Down, it forwards nothing
     // and the bridge has forgotten its addresses, so that they can be given again at once.
-    this.#takeDown(portName(id));
+    const name = portName(id);
+    this.#takeDown(name);
+    this.#departed.add(name);
     this.#addresses.give(address, owner);
   }
 
@@ -179,14 +184,6 @@ export class BridgeDriver implements NetworkDriver {
     } catch (error) {
       if (!hasCode(error, "ENODEV", "EINVAL")) throw error;
     }
-  }
-}
-
-async function deleteAside(name: string): Promise<void> {
-  try {
-    await Netlink.deleteLinkAside(name);
-  } catch (error) {
-    if (!hasCode(error, "ENODEV", "EINVAL")) throw error;
   }
 }
 

@@ -12,6 +12,7 @@ import { BridgeDriver } from "./bridge.ts";
 import type { NetworksConfig } from "./config.ts";
 import { readAddressWishes } from "./default-addresses.ts";
 import { type DefaultBridge, ensureDefaultBridge } from "./default-bridge.ts";
+import { DepartedPorts } from "./departed-ports.ts";
 import type { NetworkDriver, Plugged } from "./driver.ts";
 import type { Firewall } from "./firewall.ts";
 import { hostDriver, noneDriver, unjoinable } from "./none.ts";
@@ -68,11 +69,15 @@ export class NetworkRegistry {
   readonly #leaving = new Set<string>();
   readonly #pools: readonly AddressPoolConfig[];
   readonly #taken: Taken;
+  readonly #departed: DepartedPorts;
   /** The default bridge's link. */
   readonly defaultInterface: string;
 
   constructor(ports: RegistryPorts) {
     this.#ports = ports;
+    this.#departed = new DepartedPorts(ports.netlink, (error) =>
+      ports.logger.error(`cannot delete the link of a container that left: ${messageOf(error)}`, {}),
+    );
     this.#taken = new Taken(ports.netlink, () => this.#ownLinks());
     this.#stored = ports.store.collection<NetworkRecord>("networks");
     const pools = ports.config.defaultAddressPools ?? [];
@@ -168,6 +173,7 @@ export class NetworkRegistry {
 
   detach(): void {
     this.#taken.close();
+    this.#departed.forget();
   }
 
   /** The networks that have a bridge, as it was last known. */
@@ -197,6 +203,7 @@ export class NetworkRegistry {
   async close(): Promise<void> {
     this.prune(() => new Set());
     await Promise.all(Array.from(this.#drivers.values(), (driver) => driver.close()));
+    await this.#departed.gone();
   }
 
   /** In one go, so that nobody sees half of it and no other create chooses the same. */
@@ -270,7 +277,7 @@ export class NetworkRegistry {
     }
     const bridge = openUserBridge(netlink, record, { engineId: config.engineId, mtu: config.mtu ?? DEFAULT_MTU });
     if (bridge.ipv6 !== undefined && !bridge.internal) this.#enableForwarding6(record.name);
-    return new BridgeDriver({ netlink, bridge });
+    return new BridgeDriver({ netlink, departed: this.#departed, bridge });
   }
 
   /** At boot: an engine with one network that can't be had still serves all others. */
@@ -330,7 +337,8 @@ export class NetworkRegistry {
     };
     if (bridge.ipv6 !== undefined) this.#enableForwarding6(record.name);
     if (JSON.stringify(current) !== JSON.stringify(record)) this.#stored.put(record.id, current);
-    const driver = new BridgeDriver({ netlink, bridge: { ...defaultDriverBridge(current, bridge, mtu), ...settings } });
+    const driverBridge = { ...defaultDriverBridge(current, bridge, mtu), ...settings };
+    const driver = new BridgeDriver({ netlink, departed: this.#departed, bridge: driverBridge });
     this.#register(current, driver);
     firewall.remember(driver.firewall);
     return bridge.interface;
