@@ -44,6 +44,7 @@ const NO_RECORDING: ReturnType<History["begin"]> = { add: () => {}, end: () => {
 export class Builds implements Builder {
   readonly #ports: BuildsPorts;
   readonly #underWay = new Map<string, UnderWay>();
+  #isClosed = false;
 
   constructor(ports: BuildsPorts) {
     this.#ports = ports;
@@ -55,6 +56,8 @@ export class Builds implements Builder {
 
   async build(request: BuildRequest, options: BuildOptions): Promise<BuildResult> {
     const { history, results, upkeep } = this.#ports;
+    // Connections that were handed over outlive the servers: who is on one could begin anew while the rest ends.
+    if (this.#isClosed) throw new GantryError("unavailable", "cannot build: the engine is ending");
     results.check(request);
     if (this.#underWay.has(request.id)) throw new GantryError("conflict", `a build ${request.id} is under way`);
     // A question isn't a build: it makes nothing.
@@ -105,8 +108,9 @@ export class Builds implements Builder {
     return this.#ports.upkeep.rules;
   }
 
-  /** Ends all builds. */
+  /** Ends all builds; none begins any more. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     const all = [...this.#underWay.values()];
     for (const { controller } of all) controller.abort();
     await Promise.all(all.map(({ done }) => done));
@@ -137,8 +141,14 @@ export class Builds implements Builder {
     });
     const ids = plan.targets.map(({ root }) => root);
     try {
-      const roots = await solving.roots(ids);
-      const targets = plan.targets.map((target, index) => ({ target, root: roots[index] }));
+      const scanned = plan.targets.flatMap(({ scans = [] }) => scans.map(({ root }) => root));
+      const roots = await solving.roots([...ids, ...scanned]);
+      let next = ids.length;
+      const targets = plan.targets.map((target, index) => ({
+        target,
+        root: roots[index],
+        ...(target.scans && { scans: target.scans.map(({ name }) => ({ name, root: roots[next++] })) }),
+      }));
       if (onMade !== undefined) {
         const { sources } = solving;
         const keys = await Promise.all(ids.map((id) => solving.keyOf(id)));

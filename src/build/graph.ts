@@ -248,6 +248,8 @@ export interface PlannedTarget {
   readonly history: readonly PlannedHistory[];
   /** The image it was made of, where its stage began with one. */
   readonly base?: { readonly reference: string; readonly id: string };
+  /** What else a bill of materials is wanted of, by the names of stages, or `context`. */
+  readonly scans?: readonly { readonly name: string; readonly root: VertexId | undefined }[];
 }
 
 export interface PlannedHistory {

@@ -74,6 +74,8 @@ export interface SolvedTarget {
    * order: each such row has exactly one, if an empty one; those before them are the base image's.
    */
   readonly root: Root | undefined;
+  /** Of the target's `scans`. */
+  readonly scans?: readonly { readonly name: string; readonly root: Root | undefined }[];
 }
 
 export interface ExportInput {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { GitRepository, GitServer, gitPrograms } from "../../src/build/sources/git-server.fixture.ts";
@@ -257,6 +257,65 @@ describe("attestations", () => {
     // What is meant for indexes alone makes none of a lone image.
     await build("--provenance=inline-only=true", "-t", "plain", context);
     assert.equal((await inspect("plain")).Descriptor.mediaType, "application/vnd.oci.image.manifest.v1+json");
+  });
+
+  test("tell of stages and of the context what is in them, where a Dockerfile asks for that", async () => {
+    const module = (name: string) => JSON.stringify({ name, version: "1.0.0" });
+    const context = folder({
+      Dockerfile: `ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
+FROM busybox AS tools
+ARG BUILDKIT_SBOM_SCAN_STAGE=true
+COPY tool /node_modules/tool/
+FROM busybox AS unseen
+COPY lib /node_modules/lib/
+FROM scratch
+COPY --from=tools /bin/true /true
+COPY --from=unseen /bin/true /other
+COPY app /node_modules/app/
+`,
+      "tool/package.json": module("tool"),
+      "lib/package.json": module("lib"),
+      "app/package.json": module("app"),
+      "node_modules/ours/package.json": module("ours"),
+    });
+    const out = join(engine.root, "out-scanned");
+    await build("--sbom=true", "--output", `type=local,dest=${out},platform-split=false`, context);
+    assert.deepEqual(readdirSync(out).sort(), [
+      "node_modules",
+      "other",
+      "sbom-context.spdx.json",
+      "sbom-tools.spdx.json",
+      "sbom.spdx.json",
+      "true",
+    ]);
+    const found = (end: string) => {
+      const { predicate, subject } = statement(join(out, `sbom${end}.spdx.json`));
+      assert.equal(subject.length, 3);
+      const [root, ...packages] = predicate.packages as {
+        readonly name: string;
+        readonly primaryPackagePurpose: string;
+      }[];
+      return [root?.name, root?.primaryPackagePurpose, ...packages.map(({ name }) => name)];
+    };
+    assert.deepEqual(found(""), ["build", "CONTAINER", "app"]);
+    assert.deepEqual(found("-tools"), ["tools", "CONTAINER", "tool"]);
+    // Of the context what is read is here: no step reads its own node_modules.
+    assert.deepEqual(found("-context"), ["context", "SOURCE"]);
+    const told = async (...args: readonly string[]) => {
+      const archive = join(engine.root, "scanned.tar");
+      await build("--sbom=true", "--output", `type=oci,dest=${archive}`, ...args, context);
+      const names = (await engine.run("tar", ["-tf", archive])).stdout
+        .split("\n")
+        .filter((name) => /^blobs\/.*\w$/.test(name));
+      const texts = await Promise.all(names.map((name) => engine.run("tar", ["-xOf", archive, name])));
+      const statements = texts.flatMap(({ stdout }) =>
+        /^{"_type"/.test(stdout) ? [JSON.parse(stdout) as Statement] : [],
+      );
+      return statements.map(({ predicate }) => predicate.name).sort();
+    };
+    assert.deepEqual(await told(), ["build", "context", "tools"]);
+    const args = ["--build-arg", "BUILDKIT_SBOM_SCAN_CONTEXT=0", "--build-arg", "BUILDKIT_SBOM_SCAN_STAGE=unseen"];
+    assert.deepEqual(await told(...args), ["build"]);
   });
 
   test("are refused in one sentence where they can't be made", async () => {

@@ -65,7 +65,9 @@ test("puts an index of several platforms, annotated and attested, and nothing of
   await using registry = await startRegistry();
   using made = registries();
   const bytes = Buffer.from('{"_type":"https://in-toto.io/Statement/v0.1"}');
-  const attest = async () => [{ predicateType: "https://slsa.dev/provenance/v1", fileName: "provenance.json", bytes }];
+  const attest = async () => [
+    { predicateType: "https://slsa.dev/provenance/v1", fileName: "provenance.json", parts: [bytes] },
+  ];
   const fixture = openResults(t, {
     registries: made,
     attestor: { attest, check: () => {}, isAsked: () => false, told: () => undefined },

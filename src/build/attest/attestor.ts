@@ -1,19 +1,25 @@
 import { Gate } from "../../base/gate.ts";
 import type { ExportInput, SolvedTarget } from "../parts.ts";
+import type { Part } from "../results/document-parts.ts";
 import type { Attestation, AttestedImage } from "../results/image-package.ts";
+import type { Root } from "../root.ts";
 import { readAttestOptions } from "./options.ts";
 import { provenanceOf } from "./provenance.ts";
 import { imagePurl } from "./purl.ts";
 import type { ScanRoot } from "./scan/scan-root.ts";
+import type { SpdxOptions } from "./spdx.ts";
 import { type Claim, digestSet, statementOf } from "./statement.ts";
 
 /** What an attestation is for: an image and the names it will have, or files. */
-export interface Occasion {
-  readonly image?: AttestedImage;
+export type Occasion = {
   readonly names: readonly string[];
   /** Those that are meant for indexes of images only. */
   readonly withInline: boolean;
-}
+} & (
+  | { readonly image: AttestedImage }
+  /** Where the list of the files is written, which is there for as long as the statements are wanted. */
+  | { readonly file: string }
+);
 
 export interface AttestorPorts {
   readonly scan: ScanRoot;
@@ -26,8 +32,7 @@ const MOST_SCANS = 2;
 export class Attestor {
   readonly #ports: AttestorPorts;
   readonly #gate = new Gate(MOST_SCANS);
-  readonly #boms = new WeakMap<SolvedTarget, Promise<Claim>>();
-  readonly #subjects = new WeakMap<SolvedTarget, Promise<string>>();
+  readonly #boms = new WeakMap<SolvedTarget, Promise<readonly Claim[]>>();
   readonly #ends = new WeakMap<ExportInput, number>();
 
   constructor(ports: AttestorPorts) {
@@ -51,9 +56,10 @@ export class Attestor {
     const isWanted = (options: { readonly inlineOnly: boolean } | undefined): boolean =>
       options !== undefined && (!options.inlineOnly || occasion.withInline);
     const claims: Claim[] = [];
-    if (isWanted(sbom)) claims.push(await this.#bomOf(input, solved, occasion.names));
+    if (isWanted(sbom)) claims.push(...(await this.#bomsOf(input, solved, occasion.names)));
     if (provenance !== undefined && isWanted(provenance)) {
-      claims.push(provenanceOf(input, solved, provenance, this.#endOf(input), occasion.image));
+      const image = "image" in occasion ? occasion.image : undefined;
+      claims.push(provenanceOf(input, solved, provenance, this.#endOf(input), image));
     }
     if (claims.length === 0) return [];
     const subjects = await this.#subjectsOf(input, solved, occasion);
@@ -74,36 +80,43 @@ export class Attestor {
     return end;
   }
 
-  #bomOf(input: ExportInput, solved: SolvedTarget, names: readonly string[]): Promise<Claim> {
-    let bom = this.#boms.get(solved);
-    if (bom === undefined) {
-      bom = this.#scan(input, solved, names);
-      bom.catch(() => {});
-      this.#boms.set(solved, bom);
+  /** That of the result first, then those of stages and of the context. */
+  #bomsOf(input: ExportInput, solved: SolvedTarget, names: readonly string[]): Promise<readonly Claim[]> {
+    let boms = this.#boms.get(solved);
+    if (boms === undefined) {
+      const { root, scans = [] } = solved;
+      const core = this.#scan(input, root, { name: names[0] ?? "build" }, "sbom.spdx.json");
+      const others = scans.map(({ name, root }) => {
+        const purpose = name === "context" ? "SOURCE" : "CONTAINER";
+        return this.#scan(input, root, { name, purpose }, `sbom-${name}.spdx.json`);
+      });
+      boms = Promise.all([core, ...others]);
+      boms.catch(() => {});
+      this.#boms.set(solved, boms);
     }
-    return bom;
+    return boms;
   }
 
-  async #scan({ request, signal }: ExportInput, solved: SolvedTarget, names: readonly string[]): Promise<Claim> {
+  async #scan(
+    { request, signal }: ExportInput,
+    root: Root | undefined,
+    what: Pick<SpdxOptions, "name" | "purpose">,
+    fileName: string,
+  ): Promise<Claim> {
     const created = request.sourceDateEpoch === undefined ? Date.now() : request.sourceDateEpoch * 1000;
-    const options = { name: names[0] ?? "build", created };
-    const predicate = await this.#gate.run(() => this.#ports.scan.bom(solved.root, options, signal));
-    return { predicateType: "https://spdx.dev/Document", fileName: "sbom.spdx.json", predicate };
+    const predicate = await this.#gate.run(() => this.#ports.scan.bom(root, { ...what, created }, signal));
+    return { predicateType: "https://spdx.dev/Document", fileName, predicate };
   }
 
-  #subjectsOf({ signal }: ExportInput, solved: SolvedTarget, { image, names }: Occasion): Promise<string> | string {
-    if (image !== undefined) {
-      const digest = digestSet(image.manifest.digest);
-      const platform = image.image.platform;
-      const subjects = names.map((name) => imagePurl(name, platform));
-      return JSON.stringify((subjects.length === 0 ? ["_"] : subjects).map((name) => ({ name, digest })));
+  async #subjectsOf({ signal }: ExportInput, { root }: SolvedTarget, occasion: Occasion): Promise<Part> {
+    if ("file" in occasion) {
+      const { file } = occasion;
+      return { file, size: await this.#gate.run(() => this.#ports.scan.files(root, file, signal)) };
     }
-    let subjects = this.#subjects.get(solved);
-    if (subjects === undefined) {
-      subjects = this.#gate.run(() => this.#ports.scan.files(solved.root, signal));
-      subjects.catch(() => {});
-      this.#subjects.set(solved, subjects);
-    }
-    return subjects;
+    const { image, names } = occasion;
+    const digest = digestSet(image.manifest.digest);
+    const subjects = names.map((name) => imagePurl(name, image.image.platform));
+    const rows = (subjects.length === 0 ? ["_"] : subjects).map((name) => ({ name, digest }));
+    return Buffer.from(JSON.stringify(rows));
   }
 }

@@ -8,6 +8,8 @@ export interface SpdxOptions {
   readonly name: string;
   /** Unix milliseconds. */
   readonly created: number;
+  /** What it is: an image's files, or what those are made of. */
+  readonly purpose?: "CONTAINER" | "SOURCE";
 }
 
 const DATABASES: Readonly<Record<string, string>> = {
@@ -25,7 +27,8 @@ const DATABASES: Readonly<Record<string, string>> = {
 const OF_DISTRIBUTIONS: ReadonlySet<string> = new Set(["apk", "deb", "rpm"]);
 
 /** A bill of materials: an SPDX 2.3 document. The same packages at the same time are the same document. */
-export function spdxOf({ distribution, notes, packages }: Found, { created, name }: SpdxOptions): object {
+export function spdxOf({ distribution, notes, packages }: Found, options: SpdxOptions): object {
+  const { created, name, purpose = "CONTAINER" } = options;
   const licences = new Licences();
   const rows = distinct(packages).map(({ one, paths, purl }) => packageRow(one, paths, purl, licences));
   const root = {
@@ -37,7 +40,7 @@ export function spdxOf({ distribution, notes, packages }: Found, { created, name
     licenseDeclared: "NOASSERTION",
     copyrightText: "NOASSERTION",
     supplier: "NOASSERTION",
-    primaryPackagePurpose: "CONTAINER",
+    primaryPackagePurpose: purpose,
     ...(distribution !== undefined && { comment: `distribution: ${distribution.name}` }),
   };
   const time = new Date(created).toISOString().replace(/\.\d+Z$/, "Z");

@@ -1,3 +1,4 @@
+import type { Part } from "../results/document-parts.ts";
 import type { Attestation } from "../results/image-package.ts";
 
 /** What a statement is about, by its digest. */
@@ -17,9 +18,10 @@ export interface Claim {
 const STATEMENT = "https://in-toto.io/Statement/v0.1";
 
 /** An in-toto statement. `subject` is a list of `Subject`s as JSON: both may be long, and are written once. */
-export function statementOf({ fileName, predicate, predicateType }: Claim, subject: string): Attestation {
-  const head = `{"_type":${JSON.stringify(STATEMENT)},"predicateType":${JSON.stringify(predicateType)}`;
-  return { predicateType, fileName, bytes: Buffer.from(`${head},"subject":${subject},"predicate":${predicate}}`) };
+export function statementOf({ fileName, predicate, predicateType }: Claim, subject: Part): Attestation {
+  const head = `{"_type":${JSON.stringify(STATEMENT)},"predicateType":${JSON.stringify(predicateType)},"subject":`;
+  const parts = [Buffer.from(head), subject, Buffer.from(`,"predicate":${predicate}}`)];
+  return { predicateType, fileName, parts };
 }
 
 /** `sha256:…` as in-toto has it. */

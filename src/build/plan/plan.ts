@@ -4,12 +4,13 @@ import { DockerfileError } from "../../dockerfile/source.ts";
 import { sha256Of } from "../../oci/digest.ts";
 import type { ImageConfig, ImageProcess, Platform } from "../../oci/image.ts";
 import { formatPlatform } from "../../oci/platform.ts";
+import { readAttestOptions } from "../attest/options.ts";
 import type { PlannedTarget } from "../graph.ts";
 import type { BuildWarning } from "../progress.ts";
 import { readSourceDate } from "../source-date.ts";
 import { checkAnswer, outlineAnswer, targetsAnswer } from "./answers.ts";
 import { isPredefined } from "./build-args.ts";
-import { finishGraph } from "./draft-graph.ts";
+import { type DraftVertex, finishGraph } from "./draft-graph.ts";
 import { type LoadedFile, loadFiles } from "./loaded-file.ts";
 import { Planner } from "./planner.ts";
 import { Sources } from "./sources.ts";
@@ -129,7 +130,11 @@ class PlanMaker {
       history.flatMap(({ vertex }) => (vertex === undefined ? [] : [vertex])),
     );
     const roots = stages.flatMap(({ root }) => (root === undefined ? [] : [root]));
-    const { graph, ids } = await finishGraph([...roots, ...rows], this.#input.signal);
+    const isScanned = readAttestOptions(this.#input.request).sbom !== undefined;
+    const scans = isScanned ? await Promise.all(stages.map((stage, index) => planners[index]!.scans(stage))) : [];
+    const scanned = scans.flat().flatMap(({ root }) => (root === undefined ? [] : [root]));
+    const { graph, ids } = await finishGraph([...roots, ...rows, ...scanned], this.#input.signal);
+    const idOf = (root: DraftVertex | undefined) => (root === undefined ? undefined : ids.get(root));
     const targets = stages.map((stage, index): PlannedTarget => {
       const config = this.#config(stage, platforms[index]!);
       return {
@@ -138,12 +143,13 @@ class PlanMaker {
           architecture: config.architecture,
           ...(config.variant && { variant: config.variant }),
         },
-        root: stage.root === undefined ? undefined : ids.get(stage.root),
+        root: idOf(stage.root),
         config,
         history: stage.history.map(({ vertex, ...row }) => {
           return vertex === undefined ? row : { ...row, vertex: ids.get(vertex)! };
         }),
         ...(stage.base !== undefined && { base: stage.base }),
+        ...(scans[index]?.length && { scans: scans[index].map(({ name, root }) => ({ name, root: idOf(root) })) }),
       };
     });
     return { graph, targets, warnings: this.#buildWarnings(planners) };

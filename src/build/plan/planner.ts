@@ -13,6 +13,7 @@ import { formatPlatform } from "../../oci/platform.ts";
 import { ExpansionBudget } from "./expansion-budget.ts";
 import { planInstruction } from "./instruction-step.ts";
 import type { LoadedFile } from "./loaded-file.ts";
+import { type DraftScan, scansOf } from "./scans.ts";
 import { stageOf } from "./scope.ts";
 import { DEFAULT_PATH, type Sources } from "./sources.ts";
 import { StageGraph } from "./stage-graph.ts";
@@ -90,6 +91,12 @@ export class Planner {
   plan(state: StageState): Promise<PlannedStage> {
     state.planning ??= this.#planStage(state);
     return state.planning;
+  }
+
+  /** What is to be scanned besides a stage that was planned. */
+  scans(target: PlannedStage): Promise<readonly DraftScan[]> {
+    const { file } = target.state.scope;
+    return scansOf(target, () => this.#options.sources.context(file.context, target.platform));
   }
 
   async #planStage(state: StageState): Promise<PlannedStage> {

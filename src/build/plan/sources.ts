@@ -251,7 +251,8 @@ function folderOrigin({ vertex, paths }: Folder, platform: Platform): Origin {
 }
 
 function followed(paths: ReadonlySet<string>): readonly string[] | undefined {
-  if (paths.has("/")) return undefined;
+  // A folder that is there for itself is whole.
+  if (paths.size === 0 || paths.has("/")) return undefined;
   return [...paths].map((path) => path.slice(1)).sort();
 }
 

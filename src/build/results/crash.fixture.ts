@@ -6,7 +6,7 @@ import { AMD64, openResults, outputOf } from "./results.fixture.ts";
 const [, , root = "", ...names] = process.argv;
 const store = openSqlite(join(root, "state.db"));
 const statement = { predicateType: "https://slsa.dev/provenance/v1", fileName: "provenance.json" };
-const attest = async () => [{ ...statement, bytes: Buffer.from("{}") }];
+const attest = async () => [{ ...statement, parts: [Buffer.from("{}")] }];
 const attestor = { attest, check: () => {}, isAsked: () => false, told: () => undefined };
 const fixture = openResults({ after: () => {} }, { root, store, attestor });
 const target = fixture.target(names);

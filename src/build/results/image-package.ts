@@ -6,6 +6,7 @@ import { describe } from "../../oci/image-config.ts";
 import { formatPlatform } from "../../oci/platform.ts";
 import { annotationsFor, type ImageFields } from "./attributes.ts";
 import type { BuiltImage } from "./built-image.ts";
+import { type Part, wholeOf } from "./document-parts.ts";
 
 /** What says something of an image: an in-toto statement. */
 export interface Attestation {
@@ -13,8 +14,8 @@ export interface Attestation {
   readonly predicateType: string;
   /** `provenance.json`, for outputs that are files. */
   readonly fileName: string;
-  /** The statement as JSON. */
-  readonly bytes: Uint8Array;
+  /** The statement as JSON; about an image it is in memory, about files its subjects are in one. */
+  readonly parts: readonly Part[];
 }
 
 /** What an attestation is about. */
@@ -162,8 +163,8 @@ async function packageAttestations(
   fields: ImageFields,
 ): Promise<{ document: PackagedDocument; entry: Descriptor; blobs: readonly Descriptor[] }> {
   const layers: Descriptor[] = [];
-  for (const { bytes, predicateType } of statements) {
-    const { digest, size } = await assembly.document(IN_TOTO, bytes);
+  for (const { parts, predicateType } of statements) {
+    const { digest, size } = await assembly.document(IN_TOTO, wholeOf(parts));
     layers.push({ mediaType: IN_TOTO, digest, size, annotations: { "in-toto.io/predicate-type": predicateType } });
   }
   const rootfs = { type: "layers", diff_ids: layers.map(({ digest }) => digest) };

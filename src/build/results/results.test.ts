@@ -306,7 +306,9 @@ test("puts several platforms into one index, in the order that was asked for, wi
 
 test("adds what is attested of an image to its index, and beside its files", async (t) => {
   const bytes = Buffer.from('{"predicate":1}');
-  const attest = async () => [{ predicateType: "https://slsa.dev/provenance/v1", fileName: "provenance.json", bytes }];
+  const attest = async () => [
+    { predicateType: "https://slsa.dev/provenance/v1", fileName: "provenance.json", parts: [bytes] },
+  ];
   const fixture = openResults(t, {
     attestor: { attest, check: () => {}, isAsked: () => false, told: () => undefined },
   });
@@ -330,7 +332,9 @@ test("adds what is attested of an image to its index, and beside its files", asy
 
 test("keeps several platforms and what is attested as the index that archives have", async (t) => {
   const bytes = Buffer.from('{"predicate":1}');
-  const attest = async () => [{ predicateType: "https://slsa.dev/provenance/v1", fileName: "provenance.json", bytes }];
+  const attest = async () => [
+    { predicateType: "https://slsa.dev/provenance/v1", fileName: "provenance.json", parts: [bytes] },
+  ];
   const fixture = openResults(t, {
     attestor: { attest, check: () => {}, isAsked: () => true, told: () => undefined },
   });

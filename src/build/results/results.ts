@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { GantryError } from "../../base/errors.ts";
 import type { ImageAssembly, RenameSnapshot } from "../../images/assemble.ts";
 import type { ImageStore } from "../../images/image-store.ts";
@@ -21,7 +22,7 @@ import { configType, type ImagePackage, manifestFor, packageImages } from "./ima
 import { layoutTar, sendLayout } from "./layout.ts";
 import { ResultProgress } from "./result-progress.ts";
 import { squash } from "./squash.ts";
-import { sendFolders, type Tree, treeTar } from "./tree-output.ts";
+import { sendFolders, type Tree, treeTar, withTemporary } from "./tree-output.ts";
 
 export interface ResultsPorts {
   readonly images: Pick<ImageStore, "assemble" | "layersOf">;
@@ -322,20 +323,22 @@ class Exporting {
   async #writeTree(output: TreeOutput, id: string, progress: ResultProgress): Promise<void> {
     const session = this.#session(`an output of type ${output.as}`);
     const { signal, targets } = this.#input;
-    const trees: Tree[] = [];
-    for (const solved of targets) {
-      const occasion = { names: [], withInline: false };
-      const attestations = (await this.#ports.attestor?.attest(this.#input, solved, occasion)) ?? [];
-      trees.push({ solved, attestations });
-    }
-    const options = { output, tempRoot: this.#ports.tempRoot, signal };
-    if (output.as === "local") {
-      await progress.step("copying files", () => sendFolders(session, id, trees, options));
-    } else {
-      await progress.step("sending tarball", () =>
-        session.sendFile(id, treeTar(trees, options), Object.fromEntries(this.metadata), signal),
-      );
-    }
+    const { attestor, tempRoot } = this.#ports;
+    await withTemporary(tempRoot, async (folder) => {
+      const trees: Tree[] = [];
+      for (const [index, solved] of targets.entries()) {
+        const occasion = { names: [], withInline: false, file: join(folder, String(index)) };
+        trees.push({ solved, attestations: (await attestor?.attest(this.#input, solved, occasion)) ?? [] });
+      }
+      const options = { output, tempRoot, signal };
+      if (output.as === "local") {
+        await progress.step("copying files", () => sendFolders(session, id, trees, options));
+      } else {
+        await progress.step("sending tarball", () =>
+          session.sendFile(id, treeTar(trees, options), Object.fromEntries(this.metadata), signal),
+        );
+      }
+    });
   }
 
   #session(what: string): BuildSession {

@@ -10,6 +10,7 @@ import { archiveMembers } from "../../snapshots/pack-tree.ts";
 import type { SolvedTarget } from "../parts.ts";
 import type { BuildSession } from "../session.ts";
 import type { TreeOutput } from "./attributes.ts";
+import { bytesOf, type Part, sizeOf } from "./document-parts.ts";
 import type { Attestation } from "./image-package.ts";
 
 const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
@@ -47,7 +48,8 @@ export async function sendFolders(
     const files = attestationFiles(tree, trees, output);
     if (files.length === 0) continue;
     await withTemporary(tempRoot, async (folder) => {
-      for (const { bytes, name } of files) await writeFile(join(folder, name), bytes, { mode: 0o600, flag: "wx" });
+      for (const { name, parts } of files)
+        await writeFile(join(folder, name), bytesOf(parts), { mode: 0o600, flag: "wx", signal });
       await session.sendFolder(id, folder, signal, send);
     });
   }
@@ -82,16 +84,16 @@ async function* members(trees: readonly Tree[], { output, signal }: TreeOptions)
         ...(body !== undefined && { body }),
       };
     }
-    for (const { bytes, name } of attestationFiles(tree, trees, output)) {
+    for (const { name, parts } of attestationFiles(tree, trees, output)) {
       yield {
         entry: {
           name: `${prefix}${name}`,
           type: "file",
           mode: 0o600,
-          size: bytes.length,
+          size: sizeOf(parts),
           ...(mtime !== undefined && { mtime }),
         },
-        body: [bytes],
+        body: bytesOf(parts),
       };
     }
   }
@@ -117,11 +119,11 @@ function attestationFiles(
   tree: Tree,
   trees: readonly Tree[],
   output: TreeOutput,
-): readonly { readonly name: string; readonly bytes: Uint8Array }[] {
+): readonly { readonly name: string; readonly parts: readonly Part[] }[] {
   const isShared = trees.length > 1 && folderOf(tree, trees, output) === undefined;
   const platform = formatPlatform(tree.solved.target.platform).replaceAll("/", "_");
   const names = new Set<string>();
-  return tree.attestations.map(({ bytes, fileName }) => {
+  return tree.attestations.map(({ fileName, parts }) => {
     const whole = `${output.attestationPrefix}${fileName}`;
     const dot = whole.lastIndexOf(".");
     const [base, end] = dot > 0 ? [whole.slice(0, dot), whole.slice(dot)] : [whole, ""];
@@ -133,7 +135,7 @@ function attestationFiles(
       );
     }
     names.add(name);
-    return { name, bytes };
+    return { name, parts };
   });
 }
 
@@ -163,7 +165,8 @@ async function withRoot({ solved: { root } }: Tree, tempRoot: string, act: (path
   await act(opened.path);
 }
 
-async function withTemporary(tempRoot: string, act: (path: string) => Promise<void>): Promise<void> {
+/** A folder that goes when `act` has ended. */
+export async function withTemporary(tempRoot: string, act: (path: string) => Promise<void>): Promise<void> {
   await mkdir(tempRoot, { recursive: true, mode: 0o700 });
   const folder = await mkdtemp(join(tempRoot, "output-"));
   try {

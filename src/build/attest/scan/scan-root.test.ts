@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -36,16 +36,20 @@ function rootAt(t: TestContext): { readonly root: Root; readonly path: string; r
 function scanOf(path: string, program: string, longestMs?: number): ScanRoot {
   const worker = join(path, "worker.mjs");
   writeFileSync(worker, program);
-  return new ScanRoot({ worker, ...(longestMs !== undefined && { longestMs }) });
+  return new ScanRoot({ worker, ...(longestMs !== undefined && { longestMs: { bom: longestMs, files: longestMs } }) });
 }
 
 test("a root is read while it is open, and an empty one has a document, too", async (t) => {
   const { isClosed, path, root } = rootAt(t);
   writeFileSync(join(path, "file"), "1");
   const scan = new ScanRoot({ worker: WORKER });
-  const [file] = JSON.parse(await scan.files(root, signal));
-  assert.equal(file.name, "file");
+  const lists = rootAt(t).path;
+  const size = await scan.files(root, join(lists, "0"), signal);
+  const text = readFileSync(join(lists, "0"), "utf8");
+  assert.deepEqual([text.length, JSON.parse(text)[0].name], [size, "file"]);
   assert.ok(isClosed());
+  assert.equal(await scan.files(undefined, join(lists, "1"), signal), 2);
+  assert.deepEqual(JSON.parse(readFileSync(join(lists, "1"), "utf8")), []);
   assert.equal(JSON.parse(await scan.bom(root, OPTIONS, signal)).spdxVersion, "SPDX-2.3");
   assert.equal(JSON.parse(await scan.bom(undefined, OPTIONS, signal)).packages.length, 1);
 });
@@ -65,6 +69,9 @@ test("a scan that never ends is ended: by its time, or by an abort", async (t) =
 test("a thread that fails says why", async (t) => {
   const { path, root } = rootAt(t);
   const failing = scanOf(path, 'throw new Error("no luck");');
-  await assert.rejects(failing.files(root, signal), { kind: "invalid", message: "cannot attest the files: no luck" });
+  await assert.rejects(failing.files(root, join(path, "list"), signal), {
+    kind: "invalid",
+    message: "cannot attest the files: no luck",
+  });
   await assert.rejects(scanOf(path, "process.exit(3);").bom(root, OPTIONS, signal), /has ended with code 3/);
 });

@@ -1,3 +1,4 @@
+import { writeFile } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import { cancelled } from "../../../base/abort.ts";
 import { GantryError, messageOf } from "../../../base/errors.ts";
@@ -6,16 +7,17 @@ import { type SpdxOptions, spdxOf } from "../spdx.ts";
 
 export type ScanOrder =
   | { readonly do: "bom"; readonly root: string; readonly options: SpdxOptions }
-  | { readonly do: "files"; readonly root: string; readonly most: number };
+  /** Told is how many bytes were written to `file`. */
+  | { readonly do: "files"; readonly root: string; readonly file: string };
 
 export interface ScanPorts {
   /** The path of worker.ts, or of what it was bundled to. */
   readonly worker: string;
-  readonly longestMs?: number;
+  /** Of a scan, and of a list of all files. */
+  readonly longestMs?: { readonly bom: number; readonly files: number };
 }
 
-const LONGEST_MS = 300_000;
-const MOST_FILES = 200_000;
+const LONGEST_MS = { bom: 300_000, files: 3_600_000 };
 const MOST_MEMORY_MB = 1024;
 
 /** Looks into roots, each time in a thread of its own that ends, whatever it meets. */
@@ -35,17 +37,23 @@ export class ScanRoot {
     return await this.#run({ do: "bom", root: opened.path, options }, "scan for an SBOM", signal);
   }
 
-  /** The regular files as subjects, as JSON; `invalid` if there are too many to tell. */
-  async files(root: Root | undefined, signal: AbortSignal): Promise<string> {
-    if (root === undefined) return "[]";
+  /**
+   * Writes the regular files as subjects to `file`, as JSON, however many there are; resolves with its length. What was
+   * written by then stays where it rejects.
+   */
+  async files(root: Root | undefined, file: string, signal: AbortSignal): Promise<number> {
+    if (root === undefined) {
+      await writeFile(file, "[]", { flag: "wx", mode: 0o600 });
+      return 2;
+    }
     await using opened = await root.open();
-    const order = { do: "files", root: opened.path, most: MOST_FILES } as const;
-    return await this.#run(order, "attest the files", signal);
+    return Number(await this.#run({ do: "files", root: opened.path, file }, "attest the files", signal));
   }
 
   async #run(order: ScanOrder, what: string, signal: AbortSignal): Promise<string> {
     if (signal.aborted) throw cancelled();
-    const { longestMs = LONGEST_MS, worker: script } = this.#ports;
+    const { worker: script } = this.#ports;
+    const longestMs = (this.#ports.longestMs ?? LONGEST_MS)[order.do];
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     const worker = new Worker(script, {
       workerData: order,

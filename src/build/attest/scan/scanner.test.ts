@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
 import { crc32, deflateRawSync, deflateSync } from "node:zlib";
 import { formatPurl } from "../purl.ts";
-import { digestFiles, SCAN_LIMITS, scanPackages } from "./scanner.ts";
+import { SCAN_LIMITS, scanPackages, writeDigests } from "./scanner.ts";
 
 type Files = Readonly<Record<string, string | Buffer>>;
 
@@ -20,6 +20,11 @@ function rootOf(t: TestContext, files: Files): string {
     if (contents instanceof Buffer) chmodSync(join(root, name), 0o755);
   }
   return root;
+}
+
+/** Of the subjects in a list. */
+function namesOf(list: string): string[] {
+  return (JSON.parse(list) as { readonly name: string }[]).map(({ name }) => name);
 }
 
 /** What is found, as purls with licences, sorted. */
@@ -267,11 +272,22 @@ test("is led out of its root by nothing, and waits for nothing", (t) => {
   mkdirSync(join(root, "node_modules2/node_modules/fifo"), { recursive: true });
   execFileSync("mkfifo", [join(root, "node_modules2/node_modules/fifo/package.json"), join(root, "etc-fifo")]);
   assert.deepEqual(scanPackages(root).packages, []);
-  assert.deepEqual(
-    digestFiles(root, 10).map(({ name }) => name),
-    ["var/lib/dpkg/x"],
-  );
-  assert.throws(() => digestFiles(root, 0), /there are more than 0 files/);
+  const list = join(outside, "list");
+  const size = writeDigests(root, list);
+  const text = readFileSync(list, "utf8");
+  assert.deepEqual([text.length, namesOf(text)], [size, ["var/lib/dpkg/x"]]);
+});
+
+test("tells all files, however many they are, in the order of their names", (t) => {
+  const names = Array.from({ length: 12_000 }, (_, index) => `d${index % 7}/${"n".repeat(60)}${index}-ü"`);
+  const root = rootOf(t, Object.fromEntries(names.map((name) => [name, name])));
+  const list = join(rootOf(t, {}), "list");
+  const size = writeDigests(root, list);
+  const bytes = readFileSync(list);
+  // More than is written at once.
+  assert.ok(size > 1 << 20 && bytes.length === size);
+  assert.deepEqual(namesOf(bytes.toString()), names.toSorted());
+  assert.throws(() => writeDigests(root, list), { code: "EEXIST" });
 });
 
 test("says what it left out of what is too much", (t) => {

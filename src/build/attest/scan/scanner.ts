@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { closeSync, constants, fstatSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readdirSync, readlinkSync, readSync, writeSync } from "node:fs";
 import { hasCode, messageOf } from "../../../base/errors.ts";
 import { O_PATH, openBeneath, openInRoot, readFileInRoot, statIfThere } from "../../../kernel/path.ts";
 import type { Subject } from "../statement.ts";
@@ -19,6 +19,9 @@ export interface ScanLimits {
   /** Bytes of one list of packages. */
   readonly text: number;
 }
+
+/** What each path of must be told or none at all. */
+const EVERYTHING: Pick<ScanLimits, "depth" | "entries"> = { entries: Number.POSITIVE_INFINITY, depth: 1000 };
 
 export const SCAN_LIMITS: ScanLimits = { entries: 2_000_000, depth: 100, packages: 200_000, text: 64 << 20 };
 
@@ -48,9 +51,16 @@ export function scanPackages(root: string, limits: ScanLimits = SCAN_LIMITS): Fo
   return inFolder(root, (fd) => new Scan(fd, limits).run());
 }
 
-/** The regular files of a root with their digests. Blocks, as well. */
-export function digestFiles(root: string, most: number): readonly Subject[] {
-  return inFolder(root, (fd) => digestsIn(fd, most));
+/**
+ * Writes the regular files of a root with their digests to a new file, as a list in JSON; gives its length. Blocks, as
+ * well. What it holds at a time is the names of one folder.
+ */
+export function writeDigests(root: string, file: string): number {
+  return inFolder(root, (fd) => {
+    using list = new SubjectList(file);
+    digestsIn(fd, list);
+    return list.end();
+  });
 }
 
 /** An open folder: names are looked up from there, and the root's own path only once. */
@@ -63,15 +73,13 @@ function inFolder<T>(root: string, act: (fd: number) => T): T {
   }
 }
 
-function digestsIn(root: number, most: number): readonly Subject[] {
-  const subjects: Subject[] = [];
+function digestsIn(root: number, list: SubjectList): void {
   const buffer = Buffer.alloc(CHUNK);
-  const onLimit = (): never => {
-    throw new Error("there are too many files or folders");
+  const onLimit = (why: string): never => {
+    throw new Error(why);
   };
-  for (const { isFile, path } of walk(root, { ...SCAN_LIMITS, depth: 1000 }, onLimit)) {
+  for (const { isFile, path } of walk(root, EVERYTHING, onLimit)) {
     if (!isFile) continue;
-    if (subjects.length >= most) throw new Error(`there are more than ${most} files`);
     const hash = createHash("sha256");
     using file = openFile(root, path);
     if (file === undefined) continue;
@@ -79,9 +87,44 @@ function digestsIn(root: number, most: number): readonly Subject[] {
       count = readSync(file.fd, buffer, 0, buffer.length, null);
       hash.update(buffer.subarray(0, count));
     }
-    subjects.push({ name: path.slice(1), digest: { sha256: hash.digest("hex") } });
+    list.add({ name: path.slice(1), digest: { sha256: hash.digest("hex") } });
   }
-  return subjects;
+}
+
+/** Subjects as JSON in a file, written in pieces. */
+class SubjectList implements Disposable {
+  readonly #fd: number;
+  #piece = "[";
+  #isFirst = true;
+  #size = 0;
+
+  constructor(path: string) {
+    this.#fd = openSync(path, "wx", 0o600);
+  }
+
+  add(subject: Subject): void {
+    this.#piece += `${this.#isFirst ? "" : ","}${JSON.stringify(subject)}`;
+    this.#isFirst = false;
+    if (this.#piece.length >= CHUNK) this.#flush();
+  }
+
+  /** How long it is. */
+  end(): number {
+    this.#piece += "]";
+    this.#flush();
+    return this.#size;
+  }
+
+  #flush(): void {
+    const bytes = Buffer.from(this.#piece);
+    for (let at = 0; at < bytes.length; ) at += writeSync(this.#fd, bytes, at);
+    this.#size += bytes.length;
+    this.#piece = "";
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#fd);
+  }
 }
 
 class Scan {
@@ -208,7 +251,11 @@ class Scan {
 }
 
 /** All files, folders before what is in them, in the order of their names. Links are not followed. */
-function* walk(root: number, limits: ScanLimits, onLimit: (why: string) => void): Generator<Walked> {
+function* walk(
+  root: number,
+  limits: Pick<ScanLimits, "depth" | "entries">,
+  onLimit: (why: string) => void,
+): Generator<Walked> {
   const pending = [""];
   let seen = 0;
   for (let folder = pending.pop(); folder !== undefined; folder = pending.pop()) {
