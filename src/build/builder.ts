@@ -3,6 +3,7 @@ import type { Platform } from "../oci/image.ts";
 import type { Credentials } from "../remote/credentials.ts";
 import type { StepResources } from "../runtime/step.ts";
 import type { GcRule } from "./cache/policy.ts";
+import type { LowLevelDefinition } from "./definition/definition.ts";
 import type { Graph } from "./graph.ts";
 import type { BuildInput, MadeTarget } from "./made.ts";
 import type { BuildEvent, OnBuildEvent } from "./progress.ts";
@@ -49,6 +50,10 @@ export interface BuildRequest {
   readonly context: ContextSource;
   /** Path of the Dockerfile in the `dockerfile` source; else its text is given. */
   readonly dockerfile: { readonly path: string } | { readonly text: string };
+  /** What is built where no Dockerfile says it: then none is read. */
+  readonly definition?: LowLevelDefinition;
+  /** A client's own question, as for the file that says what to build: the history has no record of it. */
+  readonly isInternal?: boolean;
   /** Where the Dockerfile is; undefined: in the context. */
   readonly dockerfileSource?: ContextSource;
   readonly target: string;
@@ -96,6 +101,8 @@ export type ContextSource =
   | { readonly type: "git"; readonly url: string }
   /** A tar, or a Dockerfile's text. */
   | { readonly type: "http"; readonly url: string }
+  /** What another build makes, by the name that the request has for it. */
+  | { readonly type: "input"; readonly input: string }
   | { readonly type: "none" };
 
 /** As `--output` has it: `type` and its attributes, unknown ones refused. */

@@ -14,6 +14,7 @@ import type {
 } from "./builder.ts";
 import type { GcRule } from "./cache/policy.ts";
 import type { Upkeep } from "./cache/upkeep.ts";
+import { planDefinition } from "./definition/plan-definition.ts";
 import { describeRequest } from "./history/describe-request.ts";
 import type { History } from "./history/history.ts";
 import type { BuildResults, BuildSources, ExportInput } from "./parts.ts";
@@ -61,7 +62,8 @@ export class Builds implements Builder {
     results.check(request);
     if (this.#underWay.has(request.id)) throw new GantryError("conflict", `a build ${request.id} is under way`);
     // A question isn't a build: it makes nothing.
-    const recording = request.call === "build" ? history.begin(describeRequest(request)) : NO_RECORDING;
+    const isRecorded = request.call === "build" && request.isInternal !== true;
+    const recording = isRecorded ? history.begin(describeRequest(request)) : NO_RECORDING;
     const controller = new AbortController();
     const stop = () => controller.abort();
     options.signal.addEventListener("abort", stop, { once: true });
@@ -124,11 +126,14 @@ export class Builds implements Builder {
     const { plan: makePlan, results, solver, sources } = this.#ports;
     const startedAt = Date.now();
     await using inputs = sources.open(request, { signal, onEvent });
-    const { file, ignore, text } = await inputs.dockerfile();
-    const plan = await makePlan({
-      ...{ text, file, request, ignore, signal, ports: inputs.ports },
-      hostPlatform: hostPlatform(),
-    });
+    const { definition } = request;
+    const dockerfile = definition === undefined ? await inputs.dockerfile() : undefined;
+    const planned = { request, signal, ports: inputs.ports };
+    const plan =
+      definition === undefined
+        ? await makePlan({ ...planned, ...dockerfile!, hostPlatform: hostPlatform() })
+        : await planDefinition({ ...planned, definition });
+    const { file, text } = dockerfile ?? { text: "", file: "" };
     for (const warning of plan.warnings) await onEvent({ type: "warning", warning });
     if (plan.answer !== undefined) return { metadata: new Map(), imageId: undefined, answer: plan.answer };
     onPlan?.({ text, file, graph: plan.graph });
@@ -159,7 +164,7 @@ export class Builds implements Builder {
         targets,
         steps: () => solving.steps(ids),
         graph: plan.graph,
-        dockerfile: { text, file },
+        ...(dockerfile !== undefined && { dockerfile: { text, file } }),
         sources: () => solving.sources,
         startedAt,
         signal,

@@ -94,6 +94,8 @@ export interface GitOperation {
   readonly checksum?: string;
   /** Of secrets that hold a token or an authorization header. */
   readonly secrets?: { readonly token?: string; readonly header?: string };
+  /** Keys of SSH hosts, as ssh's own files have them: no other is taken. */
+  readonly knownHosts?: string;
 }
 
 export interface HttpOperation {
@@ -216,6 +218,8 @@ export type FileAction =
       readonly type: "mkfile";
       readonly target: string;
       readonly data: string;
+      /** Of data that is no text. */
+      readonly encoding?: "utf8" | "base64";
       readonly mode: number | string;
       readonly owner: Owner | undefined;
     }
@@ -224,6 +228,19 @@ export type FileAction =
       readonly path: string;
       readonly mode: number;
       readonly owner: Owner | undefined;
+    }
+  | {
+      readonly type: "symlink";
+      readonly path: string;
+      /** What is written in it, wherever that leads. */
+      readonly leads: string;
+      readonly owner: Owner | undefined;
+    }
+  | {
+      readonly type: "remove";
+      readonly path: string;
+      readonly wildcard: boolean;
+      readonly allowMissing: boolean;
     };
 
 /** Numbers, or names that are looked up in `/etc/passwd` and `/etc/group` of the operation's root. */

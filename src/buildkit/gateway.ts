@@ -1,5 +1,6 @@
 import { LLBBridge } from "./generated/gateway.ts";
 
+export type { Stat } from "./generated/fsutil.ts";
 export {
   APICapSchema,
   EvaluateRequestSchema,
@@ -8,6 +9,10 @@ export {
   InputsResponseSchema,
   PingRequestSchema,
   PongResponseSchema,
+  ReadDirRequestSchema,
+  ReadDirResponseSchema,
+  ReadFileRequestSchema,
+  ReadFileResponseSchema,
   type Result,
   ResultSchema,
   type ReturnRequest,
@@ -16,6 +21,8 @@ export {
   type SolveRequest,
   SolveRequestSchema,
   SolveResponseSchema,
+  StatFileRequestSchema,
+  StatFileResponseSchema,
   WarnResponseSchema,
 } from "./generated/gateway.ts";
 /** `moby.buildkit.v1.frontend.LLBBridge`: how a client takes part in a build that it has asked for. */

@@ -6,6 +6,7 @@ import { GantryError, hasCode } from "../../base/errors.ts";
 import { readIgnoreFile } from "../../dockerfile/ignore-file.ts";
 import { readFileInRoot } from "../../kernel/path.ts";
 import type { Platform } from "../../oci/image.ts";
+import { hostPlatform } from "../../oci/platform.ts";
 import type { BuildOptions, BuildRequest, ContextSource } from "../builder.ts";
 import type { LocalOperation } from "../graph.ts";
 import type { OperatorContext, ResolvedSource } from "../operator.ts";
@@ -153,6 +154,7 @@ export class Inputs implements BuildInputs {
   async #open(source: Exclude<ContextSource, { type: "session" | "none" }>, tell: TellStatus): Promise<Folder> {
     const { signal } = this.#options;
     if (source.type === "archive") return this.#unpack(source.bytes, tell);
+    if (source.type === "input") return { root: await this.#made(source.input) };
     const root = await this.#ports.remote(source, this.#request, signal, tell);
     if (root === undefined) return { root };
     if (source.type === "git") {
@@ -164,6 +166,14 @@ export class Inputs implements BuildInputs {
     const { createReadStream, readdirSync } = await import("node:fs");
     const [file = ""] = readdirSync(opened.path);
     return this.#unpack(createReadStream(join(opened.path, file)), () => {});
+  }
+
+  /** What another build makes. */
+  async #made(input: string): Promise<Root | undefined> {
+    const build = this.#request.inputs?.get(input);
+    if (build === undefined) throw new GantryError("internal", `no build makes the context ${input}`);
+    const { root } = await build.made(hostPlatform(), this.#options.signal);
+    return root === undefined ? undefined : this.#ends.use(root.share());
   }
 
   async #unpack(source: AsyncIterable<Uint8Array>, tell: TellStatus): Promise<Folder> {
@@ -317,7 +327,8 @@ export class Inputs implements BuildInputs {
 
   async #mainIgnore(): Promise<IgnorePatterns | undefined> {
     const { context } = this.#request;
-    if (context.type === "none") return undefined;
+    // What another build makes is what is wanted of it.
+    if (context.type === "none" || context.type === "input") return undefined;
     return toldStep("[internal] load .dockerignore", this.#options.onEvent, async (tell) => {
       const read = await (this.#ignoreReader ?? this.#reader(context, [IGNORE_FILE], tell));
       const text = await read(IGNORE_FILE);

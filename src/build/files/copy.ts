@@ -30,6 +30,7 @@ import { isFolderStat, kindOf } from "./folder.ts";
 import { modeChange } from "./mode.ts";
 import { type Ids, resolveOwner } from "./owner.ts";
 import { Pace } from "./pace.ts";
+import { removeChosen } from "./remove-chosen.ts";
 import type { Source } from "./sources.ts";
 import { openArchive, unpackArchive } from "./unpack.ts";
 import { type Walked, walk } from "./walk.ts";
@@ -60,7 +61,9 @@ export async function runActions(
   for (const action of actions) {
     if (action.type === "copy") await writer.copy(inputs[action.input], action);
     else if (action.type === "mkfile") writer.makeFile(action);
-    else writer.makeFolder(action);
+    else if (action.type === "mkdir") writer.makeFolder(action);
+    else if (action.type === "symlink") writer.makeLink(action);
+    else await removeChosen(root, action);
   }
 }
 
@@ -87,7 +90,7 @@ class FilesWriter {
     this.#ensure(path, mode & 0o7777, this.#ids(owner));
   }
 
-  makeFile({ target, data, mode, owner }: Extract<FileAction, { type: "mkfile" }>): void {
+  makeFile({ target, data, encoding = "utf8", mode, owner }: Extract<FileAction, { type: "mkfile" }>): void {
     const ids = this.#ids(owner) ?? { uid: 0, gid: 0 };
     const path = evaluateInRoot(this.#root, target);
     this.#ensure(posix.dirname(path), NEW_FOLDER_MODE, undefined);
@@ -98,13 +101,29 @@ class FilesWriter {
       this.#clear(dir, base, () => new GantryError("invalid", `open ${target}: is a directory`));
       const fd = openat(dir, base, NEW_FILE, 0o600);
       try {
-        const bytes = Buffer.from(data);
+        const bytes = Buffer.from(data, encoding);
         for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
         fchownat(fd, "", ids.uid, ids.gid);
         fchmod(fd, modeChange(mode)(0o644, false));
       } finally {
         closeSync(fd);
       }
+    } finally {
+      closeSync(dir);
+    }
+  }
+
+  makeLink({ path, leads, owner }: Extract<FileAction, { type: "symlink" }>): void {
+    const ids = this.#ids(owner);
+    const folder = evaluateInRoot(this.#root, posix.dirname(path));
+    this.#ensure(folder, NEW_FOLDER_MODE, undefined);
+    const dir = this.#openFolder(folder);
+    try {
+      symlinkat(leads, dir, posix.basename(path));
+      if (ids !== undefined) fchownat(dir, posix.basename(path), ids.uid, ids.gid);
+    } catch (error) {
+      if (!hasCode(error, "EEXIST")) throw error;
+      throw new GantryError("invalid", `symlink ${leads} ${path}: file exists`, { cause: error });
     } finally {
       closeSync(dir);
     }

@@ -64,6 +64,8 @@ function contextName(context: ContextSource): string {
     case "git":
     case "http":
       return context.url;
+    case "input":
+      return `input:${context.input}`;
     case "none":
       return "";
   }

@@ -128,6 +128,8 @@ export class Sources {
   async #main(platform: Platform): Promise<Origin> {
     const { context } = this.#input.request;
     if (context.type === "none") return { root: undefined, platform };
+    if (context.type === "input")
+      return { root: (await this.#result("context", context.input, platform)).root, platform };
     if (context.type === "git") {
       const git = parseGitUrl(context.url);
       if (git === undefined) throw invalid(`invalid git context ${quote(context.url)}`);
@@ -211,7 +213,8 @@ function archiveVertex(name: string, url: string, platform: Platform): DraftVert
   return { operation, inputs: [fetched], name: `[context ${name}] extract`, stage: "", site: `context/${name}` };
 }
 
-function imageOrigin(
+/** An image as a root, with what its config says of it. */
+export function imageOrigin(
   operation: Operation,
   name: string,
   config: ImageConfig,

@@ -1,4 +1,4 @@
-import { chmodSync } from "node:fs";
+import { chmodSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { pipeline } from "node:stream";
@@ -82,7 +82,10 @@ export async function openSurroundings(
     config.push([`credential.${new URL(remote).origin}.helper`, CREDENTIAL_HELPER]);
     Object.assign(env, { GANTRY_GIT_USER: user.name, GANTRY_GIT_PASSWORD: user.password });
   }
-  Object.assign(env, scheme === "ssh" ? await ssh(where, client, place, ends) : { GIT_SSH_COMMAND: "/bin/false" });
+  Object.assign(
+    env,
+    scheme === "ssh" ? await ssh(where, client, sshPlace(operation, place), ends) : { GIT_SSH_COMMAND: "/bin/false" },
+  );
   const protocols = deny.isEmpty ? PROTOCOLS : scheme === "ssh" ? "ssh" : "http:https";
   return { surroundings: { home: place.home, config, env, protocols, secrets }, remote, proxy };
 }
@@ -119,14 +122,27 @@ async function authorization(
   return undefined;
 }
 
-/** The client's agent and nobody's keys; a host's key is learnt at the first connection. */
+interface SshPlace extends Pick<GitPlace, "home" | "knownHosts"> {
+  /** What is learnt at the first connection, or what is known of all there are. */
+  readonly hostKeys: "accept-new" | "yes";
+}
+
+/** The client may say which keys hosts have. */
+function sshPlace({ knownHosts }: GitOperation, place: GitPlace): SshPlace {
+  if (knownHosts === undefined) return { ...place, hostKeys: "accept-new" };
+  const own = join(place.home, "known_hosts");
+  writeFileSync(own, `${knownHosts}\n`, { mode: 0o600 });
+  return { ...place, knownHosts: own, hostKeys: "yes" };
+}
+
+/** The client's agent and nobody's keys. */
 async function ssh(
   { hostname }: RemoteHost,
   { deny, session, signal }: GitClient,
-  { home, knownHosts }: GitPlace,
+  { home, hostKeys, knownHosts }: SshPlace,
   ends: AsyncDisposableStack,
 ): Promise<Record<string, string>> {
-  const words = ["ssh", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new"];
+  const words = ["ssh", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", `StrictHostKeyChecking=${hostKeys}`];
   words.push("-o", `UserKnownHostsFile=${knownHosts}`, "-o", "IdentityFile=none", "-o", "ConnectTimeout=30");
   if (!deny.isEmpty) {
     const [address] = await deny.resolve(hostname);

@@ -5,9 +5,12 @@ import {
   EvaluateResponseSchema,
   InputsResponseSchema,
   PongResponseSchema,
+  ReadDirResponseSchema,
+  ReadFileResponseSchema,
   type Result,
   ReturnResponseSchema,
   SolveResponseSchema,
+  StatFileResponseSchema,
   WarnResponseSchema,
 } from "../../buildkit/gateway.ts";
 import { create } from "../../buildkit/message.ts";
@@ -17,6 +20,7 @@ import type { GrpcServer } from "../../grpc/server.ts";
 import { type WorkerFacts, workerRecord } from "./control-service.ts";
 import type { GatewayBuild } from "./gateway-build.ts";
 import type { Job, Jobs } from "./jobs.ts";
+import { readFile, readFolder, statFile } from "./result-files.ts";
 
 /** What a client may ask of the build it takes part in. What isn't here it can't. */
 const FRONTEND_CAPABILITIES = [
@@ -33,6 +37,58 @@ const FRONTEND_CAPABILITIES = [
   "gateway.solve.evaluate",
   "gateway.evaluate",
   "gateway.warnings",
+  "readfile",
+  "readdir",
+  "statfile",
+];
+/** What definitions may have: clients look before they send one. */
+const DEFINED = [
+  "source.image",
+  "source.image.resolvemode",
+  "source.local",
+  "source.local.unique",
+  "source.local.sessionid",
+  "source.local.followpaths",
+  "source.local.excludepatterns",
+  "source.local.sharedkeyhint",
+  "source.local.differ",
+  "source.git",
+  "source.git.keepgitdir",
+  "source.git.fullurl",
+  "source.git.httpauth",
+  "source.git.knownsshhosts",
+  "source.git.mountsshsock",
+  "source.git.subdir",
+  "source.git.checksum",
+  "source.http",
+  "source.http.checksum",
+  "source.http.perm",
+  // As it is written in BuildKit.
+  "soruce.http.uidgid",
+  "source.ocilayout",
+  "exec.meta.base",
+  "exec.meta.network",
+  "exec.meta.proxyenv",
+  "exec.meta.security",
+  "exec.meta.setsdefaultpath",
+  "exec.mount.bind",
+  "exec.mount.bind.readwrite-nooutput",
+  "exec.mount.cache",
+  "exec.mount.cache.sharing",
+  "exec.mount.selector",
+  "exec.mount.tmpfs",
+  "exec.mount.tmpfs.size",
+  "exec.mount.secret",
+  "exec.mount.ssh",
+  "exec.secretenv",
+  "file.base",
+  "file.rm.wildcard",
+  "file.rm.nofollowsymlink",
+  "file.copy.modestring",
+  "file.symlink.create",
+  "meta.ignorecache",
+  "meta.description",
+  "meta.exportcache",
 ];
 /** Of results: what clients look for before they ask for it. */
 const RESULT_CAPABILITIES = [
@@ -43,11 +99,7 @@ const RESULT_CAPABILITIES = [
   "gc.freespacefilter",
   "platform",
   "constraints",
-  "source.image",
-  "source.local",
-  "source.git",
-  "source.http",
-  "source.ocilayout",
+  ...DEFINED,
 ];
 
 /** Adds the service by which a client takes part in a build that it has asked for, named in the calls' metadata. */
@@ -108,14 +160,19 @@ export function addBridge(server: GrpcServer, jobs: Jobs, worker: WorkerFacts): 
       (await gatewayOf(call)).gateway.return(request);
       return create(ReturnResponseSchema);
     });
-  for (const method of [BRIDGE.readFile, BRIDGE.readDir, BRIDGE.statFile, BRIDGE.resolveImageConfig] as const) {
-    server.stream<never, never>(method as never, () => {
-      const [, name] = /\/([^/]+)$/.exec(method.path) ?? [];
-      return Promise.reject(
-        new GantryError("unsupported", `${name} is not supported: results are not looked into here`),
-      );
+  server
+    .unary(BRIDGE.readFile, async (request, call) => {
+      const { gateway } = await gatewayOf(call);
+      return create(ReadFileResponseSchema, { Data: await readFile(await gateway.look(request.Ref), request) });
+    })
+    .unary(BRIDGE.readDir, async (request, call) => {
+      const { gateway } = await gatewayOf(call);
+      return create(ReadDirResponseSchema, { entries: await readFolder(await gateway.look(request.Ref), request) });
+    })
+    .unary(BRIDGE.statFile, async (request, call) => {
+      const { gateway } = await gatewayOf(call);
+      return create(StatFileResponseSchema, { stat: statFile(await gateway.look(request.Ref), request) });
     });
-  }
 }
 
 function capability(id: string) {

@@ -23,6 +23,7 @@ import type { GrpcServer } from "../../grpc/server.ts";
 import type { Platform } from "../../oci/image.ts";
 import type { Builder, BuildResult, CacheUsage } from "../builder.ts";
 import type { GcRule } from "../cache/policy.ts";
+import { readDefinition } from "../definition/definition.ts";
 import type { BuildEvent } from "../progress.ts";
 import { answerOf, GatewayBuild, type GatewayPorts } from "./gateway-build.ts";
 import type { FrontendRequest } from "./handed-result.ts";
@@ -116,9 +117,12 @@ async function solve({ jobs, solves }: ControlPorts, request: SolveRequest, sign
     cacheExports: (request.Cache?.Exports ?? []).map(named),
     cacheImports: importsOf(request),
     origin: "buildkit" as const,
+    isInternal: request.Internal,
   };
   const job = new Job(request.Ref);
-  if (request.Frontend === "") {
+  const isDefined = request.Definition !== undefined && request.Definition.def.length > 0;
+  const definition = isDefined ? readDefinition(request.Definition!) : undefined;
+  if (request.Frontend === "" && definition === undefined) {
     job.gateway = new GatewayBuild(gatewayPorts(solves, { ...base, exporters, job, signal }));
   }
   jobs.start(job);
@@ -130,6 +134,7 @@ async function solve({ jobs, solves }: ControlPorts, request: SolveRequest, sign
       gateway === undefined
         ? await solves.run({
             ...{ ...base, frontend: request.Frontend, options, inputs: new Map() },
+            ...(definition !== undefined && { definition }),
             ...{ exporters, job, signal },
           })
         : await handed?.finish();
@@ -140,7 +145,7 @@ async function solve({ jobs, solves }: ControlPorts, request: SolveRequest, sign
       ExporterResponse: { ...metadata, ...answerOf(result) },
     });
   } finally {
-    job.gateway?.[Symbol.dispose]();
+    await job.gateway?.[Symbol.asyncDispose]();
     jobs.end(job);
   }
 }
@@ -189,8 +194,8 @@ function refuseUnknown(request: SolveRequest): void {
   const refuse = (what: string) => {
     throw new GantryError("unsupported", `${what} here`);
   };
-  if (request.Definition !== undefined && request.Definition.def.length > 0) {
-    refuse("low-level definitions (LLB) are not built: only Dockerfiles are");
+  if (request.Frontend !== "" && (request.Definition?.def.length ?? 0) > 0) {
+    refuse("a build is of a frontend or of a definition, not of both,");
   }
   if (Object.keys(request.FrontendInputs).length > 0) {
     refuse("results of other builds are contexts only of builds that the client takes part in,");

@@ -2,9 +2,10 @@ import { GantryError } from "../../base/errors.ts";
 import { type Definition, DefinitionSchema, OpSchema } from "../../buildkit/control.ts";
 import { create, decode, encode } from "../../buildkit/message.ts";
 import { sha256Of } from "../../oci/digest.ts";
+import type { LowLevelDefinition } from "../definition/definition.ts";
+import { RESULT_SCHEME } from "../definition/source-root.ts";
 import type { HandedResult } from "./handed-result.ts";
 
-const SCHEME = "gantry-result://";
 /** A definition of ours has two operations; clients may add to it, but not much. */
 const MOST_OPERATIONS = 16;
 
@@ -24,9 +25,22 @@ export class Definitions {
     this.#results.delete(result.token);
   }
 
-  /** The result that a definition stands for. Throws `unsupported` for what was not made here. */
-  find(definition: Definition): HandedResult {
+  /** The result that a definition stands for, and nothing else; undefined of others. Throws where that has ended. */
+  find(definition: Definition): HandedResult | undefined {
     const token = tokenOf(definition);
+    return token === undefined ? undefined : this.#named(token);
+  }
+
+  /** Results that a definition of somebody's stands on, by how that names them. */
+  usedBy({ operations }: LowLevelDefinition): ReadonlyMap<string, HandedResult> {
+    const tokens = [...operations.values()].flatMap(({ op }) => {
+      const { identifier = "" } = op.source ?? {};
+      return identifier.startsWith(RESULT_SCHEME) ? [identifier.slice(RESULT_SCHEME.length)] : [];
+    });
+    return new Map(tokens.map((token) => [token, this.#named(token)]));
+  }
+
+  #named(token: string): HandedResult {
     const found = this.#results.get(token);
     if (found === undefined) throw new GantryError("not-found", "the build whose result is a context has ended");
     return found;
@@ -35,25 +49,22 @@ export class Definitions {
 
 /** A source, and the operation that says that it is the last. */
 export function definitionOf({ token }: HandedResult): Definition {
-  const source = encode(OpSchema, create(OpSchema, { source: { identifier: `${SCHEME}${token}` } }));
+  const source = encode(OpSchema, create(OpSchema, { source: { identifier: `${RESULT_SCHEME}${token}` } }));
   const digest = sha256Of(source);
   const last = encode(OpSchema, create(OpSchema, { inputs: [{ digest, index: 0n }] }));
   return create(DefinitionSchema, { def: [source, last], metadata: { [digest]: {}, [sha256Of(last)]: {} } });
 }
 
-function tokenOf({ def }: Definition): string {
+/** Of a definition that is one source of ours and what names it as the result. */
+function tokenOf({ def }: Definition): string | undefined {
   const tokens = new Set<string>();
-  if (def.length <= MOST_OPERATIONS) {
-    for (const bytes of def) {
-      const { inputs, source } = decode(OpSchema, bytes);
-      if (source?.identifier.startsWith(SCHEME)) tokens.add(source.identifier.slice(SCHEME.length));
-      else if (source !== undefined || inputs.length !== 1) tokens.add("");
-    }
+  if (def.length > MOST_OPERATIONS) return undefined;
+  for (const bytes of def) {
+    const { diff, exec, file, inputs, merge, source } = decode(OpSchema, bytes);
+    const isOther = [diff, exec, file, merge].some((one) => one !== undefined);
+    if (source?.identifier.startsWith(RESULT_SCHEME)) tokens.add(source.identifier.slice(RESULT_SCHEME.length));
+    else if (source !== undefined || isOther || inputs.length !== 1) return undefined;
   }
-  const [token = ""] = tokens;
-  if (tokens.size === 1 && token !== "") return token;
-  throw new GantryError(
-    "unsupported",
-    "low-level definitions (LLB) are not built here: only Dockerfiles, and results of their builds as contexts",
-  );
+  const [token] = tokens;
+  return tokens.size === 1 ? token : undefined;
 }

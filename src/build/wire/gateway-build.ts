@@ -4,10 +4,13 @@ import { type Result, ResultSchema, type ReturnRequest, type SolveRequest } from
 import { create } from "../../buildkit/message.ts";
 import { GrpcError, STATUS, statusCode } from "../../grpc/status.ts";
 import type { BuildResult } from "../builder.ts";
+import { readDefinition } from "../definition/definition.ts";
 import type { BuildInput } from "../made.ts";
 import { type Definitions, definitionOf } from "./definitions.ts";
 import { type FrontendRequest, HandedResult, type RunPaused } from "./handed-result.ts";
+import { LookedResults } from "./looked-results.ts";
 import { QUESTIONS } from "./options.ts";
+import type { Looked } from "./result-files.ts";
 
 export interface GatewayPorts {
   /** Answers a question about what is to be built. */
@@ -25,11 +28,12 @@ const DESCRIBE = "frontend.subrequests.describe";
  * passes them on to others of its builds, and returns one, which is then exported. A result is built when it is looked
  * at or returned.
  */
-export class GatewayBuild implements Disposable {
+export class GatewayBuild implements AsyncDisposable {
   readonly #ports: GatewayPorts;
   readonly #results = new Map<string, HandedResult>();
   readonly #returned = Promise.withResolvers<HandedResult | undefined>();
   readonly #used = new DisposableStack();
+  readonly #looked = new LookedResults();
   #count = 0;
 
   constructor(ports: GatewayPorts) {
@@ -44,20 +48,20 @@ export class GatewayBuild implements Disposable {
   }
 
   /** The client has no results any more: those that nobody else uses end. */
-  [Symbol.dispose](): void {
+  async [Symbol.asyncDispose](): Promise<void> {
     for (const result of this.#results.values()) {
       this.#ports.definitions.remove(result);
       result.end();
     }
     this.#results.clear();
     this.#used.dispose();
+    await this.#looked[Symbol.asyncDispose]();
   }
 
   async solve(request: SolveRequest): Promise<Result> {
     if (request.Frontend === "") {
       // An empty definition is an empty root.
       if ((request.Definition?.def.length ?? 0) === 0) return create(ResultSchema, { result: ref("") });
-      throw new GantryError("unsupported", "low-level definitions (LLB) are not built here: only Dockerfiles are");
     }
     if (request.SourcePolicies.length > 0) throw new GantryError("unsupported", "source policies are not supported");
     const asked: FrontendRequest = {
@@ -65,15 +69,12 @@ export class GatewayBuild implements Disposable {
       options: request.FrontendOpt,
       cacheImports: request.CacheImports.map(({ Type, Attrs }) => ({ type: Type, attributes: Attrs })),
       inputs: this.#inputs(request.FrontendInputs),
+      ...(request.Frontend === "" && this.#defined(request.Definition!)),
     };
     const question = asked.options.requestid ?? "";
     if (question === DESCRIBE) return described();
     if (question !== "") return answered(await this.#ports.answer(asked));
-    if (this.#results.size >= MOST_RESULTS) throw new GantryError("invalid", "the build has too many results");
-    const id = `result-${++this.#count}`;
-    const result = new HandedResult(asked, this.#ports.run);
-    this.#results.set(id, result);
-    this.#ports.definitions.add(result);
+    const { id, result } = this.#hand(asked);
     if (request.Evaluate) await result.evaluate();
     return resultOf(id, result);
   }
@@ -81,6 +82,12 @@ export class GatewayBuild implements Disposable {
   /** Builds it, once. */
   async evaluate(id: string): Promise<void> {
     if (id !== "") await this.find(id).evaluate();
+  }
+
+  /** Where a result can be read, from now on until the build ends. */
+  look(id: string): Promise<Looked> {
+    if (id === "") throw new GantryError("not-found", "an empty result has no files");
+    return this.#looked.look(id, this.find(id));
   }
 
   return({ result, error }: ReturnRequest): void {
@@ -109,12 +116,37 @@ export class GatewayBuild implements Disposable {
   #inputs(definitions: SolveRequest["FrontendInputs"]): ReadonlyMap<string, BuildInput> {
     const inputs = new Map<string, BuildInput>();
     for (const [name, definition] of Object.entries(definitions)) {
-      const isEmpty = definition.def.length === 0;
-      const result = isEmpty ? undefined : this.#ports.definitions.find(definition);
-      if (result !== undefined) this.#used.use(result.use());
-      inputs.set(name, result ?? NOTHING);
+      inputs.set(name, definition.def.length === 0 ? NOTHING : this.#input(definition));
     }
     return inputs;
+  }
+
+  /** Another build's result, or one that is built by what the client says of it. */
+  #input(definition: Definition): BuildInput {
+    const known = this.#ports.definitions.find(definition);
+    if (known !== undefined) {
+      this.#used.use(known.use());
+      return known;
+    }
+    const nothing = { frontend: "", options: {}, cacheImports: [] };
+    return this.#hand({ ...nothing, ...this.#defined(definition) }).result;
+  }
+
+  /** What a definition says, with what it stands on of other builds. */
+  #defined(definition: Definition): Pick<FrontendRequest, "definition" | "inputs"> {
+    const read = readDefinition(definition);
+    const inputs = this.#ports.definitions.usedBy(read);
+    for (const result of inputs.values()) this.#used.use(result.use());
+    return { definition: read, inputs };
+  }
+
+  #hand(asked: FrontendRequest): { readonly id: string; readonly result: HandedResult } {
+    if (this.#results.size >= MOST_RESULTS) throw new GantryError("invalid", "the build has too many results");
+    const id = `result-${++this.#count}`;
+    const result = new HandedResult(asked, this.#ports.run);
+    this.#results.set(id, result);
+    this.#ports.definitions.add(result);
+    return { id, result };
   }
 }
 

@@ -5,6 +5,7 @@ import { type Definition, DefinitionSchema, OpSchema } from "../../buildkit/cont
 import { create, decode, encode } from "../../buildkit/message.ts";
 import { sha256Of } from "../../oci/digest.ts";
 import type { BuildResult } from "../builder.ts";
+import { readDefinition } from "../definition/definition.ts";
 import type { MadeTarget } from "../made.ts";
 import type { Root } from "../root.ts";
 import { Definitions, definitionOf } from "./definitions.ts";
@@ -118,14 +119,19 @@ describe("a definition", () => {
     assert.match(source!.source!.identifier, /^gantry-result:\/\/[0-9a-f]{32}$/);
   });
 
-  test("of what was not made here is refused", () => {
+  test("of what was not made here is none of ours, also where it stands on one", () => {
     const other = (identifier: string) => encode(OpSchema, create(OpSchema, { source: { identifier } }));
     const [own] = definitionOf(result).def;
     for (const def of [[other("docker-image://x")], [own!, other("local://context")], Array(20).fill(own)]) {
-      assert.throws(() => definitions.find(create(DefinitionSchema, { def })), { kind: "unsupported" });
+      assert.equal(definitions.find(create(DefinitionSchema, { def })), undefined);
     }
     const unknown = create(DefinitionSchema, { def: [other(`gantry-result://${"0".repeat(32)}`)] });
     assert.throws(() => definitions.find(unknown), { kind: "not-found" });
+    const digest = sha256Of(own!);
+    const copy = encode(OpSchema, create(OpSchema, { inputs: [{ digest }], file: { actions: [] } }));
+    const last = encode(OpSchema, create(OpSchema, { inputs: [{ digest: sha256Of(copy) }] }));
+    const on = readDefinition(create(DefinitionSchema, { def: [own!, copy, last] }));
+    assert.deepEqual([...definitions.usedBy(on).values()], [result]);
   });
 
   test("is forgotten with its build", () => {

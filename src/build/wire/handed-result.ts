@@ -4,6 +4,7 @@ import { GantryError } from "../../base/errors.ts";
 import type { Platform } from "../../oci/image.ts";
 import { formatPlatform } from "../../oci/platform.ts";
 import type { BuildResult } from "../builder.ts";
+import type { LowLevelDefinition } from "../definition/definition.ts";
 import type { BuildInput, MadeTarget } from "../made.ts";
 import type { FrontendOptions } from "./options.ts";
 import type { Named } from "./request.ts";
@@ -14,6 +15,8 @@ export interface FrontendRequest {
   readonly options: FrontendOptions;
   readonly cacheImports: readonly Named[];
   readonly inputs: ReadonlyMap<string, BuildInput>;
+  /** What is wanted in the place of what a frontend would make. */
+  readonly definition?: LowLevelDefinition;
 }
 
 /** Builds what was asked for; makes nothing of it, and holds it, until `onMade` resolves. */
@@ -57,9 +60,13 @@ export class HandedResult implements BuildInput {
     return this.#start();
   }
 
-  async made(platform: Platform, signal: AbortSignal): Promise<MadeTarget> {
-    const all = await untilAborted(this.evaluate(), signal);
-    const wanted = formatPlatform(platform);
+  made(platform: Platform, signal: AbortSignal): Promise<MadeTarget> {
+    return untilAborted(this.madeFor(formatPlatform(platform)), signal);
+  }
+
+  /** What was made for a platform, by its name; where that is none of them, the first. */
+  async madeFor(wanted: string): Promise<MadeTarget> {
+    const all = await this.evaluate();
     const found = all.find(({ target }) => formatPlatform(target.platform) === wanted) ?? all[0];
     if (found === undefined) throw new GantryError("invalid", "a build that makes nothing is no context");
     return found;

@@ -1,6 +1,7 @@
 import { GantryError } from "../../base/errors.ts";
 import { ANONYMOUS } from "../../remote/credentials.ts";
 import type { BuildOutput, BuildRequest, CacheReference, ContextSource } from "../builder.ts";
+import type { LowLevelDefinition } from "../definition/definition.ts";
 import { parseGitUrl } from "../git-url.ts";
 import type { BuildInput } from "../made.ts";
 import type { ClientSession } from "./client-session.ts";
@@ -17,6 +18,10 @@ export interface Asked {
   readonly options: FrontendOptions;
   /** Results of other builds, by what named contexts call them. */
   readonly inputs?: ReadonlyMap<string, BuildInput>;
+  /** What is to be built where no frontend says it. */
+  readonly definition?: LowLevelDefinition;
+  /** A question of the client's own. */
+  readonly isInternal?: boolean;
   readonly exporters: readonly Named[];
   readonly cacheExports: readonly Named[];
   readonly cacheImports: readonly Named[];
@@ -35,6 +40,9 @@ export interface Named {
 
 /** Under this host a client has what it was given on its standard input. */
 const UPLOADS = "buildkit-session";
+/** What clients call results that take the place of a build's own folders. */
+const CONTEXT_INPUT = "context";
+const DOCKERFILE_INPUT = "dockerfile";
 const OWN_SYNTAX = /^(?:docker\.io\/)?docker\/dockerfile(?:-upstream)?(?:[:@]|$)/;
 const OUTPUTS: ReadonlySet<string> = new Set(["image", "registry", "local", "tar", "oci", "docker", "cacheonly"]);
 const CACHES: ReadonlySet<string> = new Set(["inline", "local", "registry"]);
@@ -61,6 +69,8 @@ export function buildRequest(asked: Asked): BuildRequest {
     options,
     ...filesOf(asked),
     ...(asked.inputs !== undefined && { inputs: asked.inputs }),
+    ...(asked.definition !== undefined && { definition: asked.definition }),
+    ...(asked.isInternal === true && { isInternal: true }),
     entitlements: asked.entitlements.map(entitlement),
     outputs: parts.call === "build" ? asked.exporters.map(readOutput) : [],
     cacheFrom: readImports(asked),
@@ -77,7 +87,8 @@ export function otherSessions(options: FrontendOptions): string[] {
   return prefixed(options, "local-sessionid:").map(([, id]) => id);
 }
 
-function refuseFrontend({ frontend, options }: Asked): void {
+function refuseFrontend({ definition, frontend, options }: Asked): void {
+  if (definition !== undefined) return;
   if (frontend === "dockerfile.v0") return;
   if (frontend === "gateway.v0") {
     const source = options.source ?? "";
@@ -102,10 +113,18 @@ function sessionOf({ session, others, options }: Asked): BuildRequest["session"]
 }
 
 function filesOf(asked: Asked): Pick<BuildRequest, "context" | "dockerfile" | "dockerfileSource"> {
-  const { options } = asked;
+  const { inputs, options, session } = asked;
+  if (asked.definition !== undefined) {
+    const context: ContextSource = session === undefined ? { type: "none" } : { type: "session", name: "context" };
+    return { context, dockerfile: { text: "" } };
+  }
   const name = options.contextkey || "context";
   const context = contextOf(asked, name);
   const dockerfile = { path: options.filename || "Dockerfile" };
+  const isInput = context.type === "input" || context.type === "session";
+  if (isInput && options.dockerfilekey === undefined && inputs?.has(DOCKERFILE_INPUT) === true) {
+    return { context, dockerfile, dockerfileSource: { type: "input", input: DOCKERFILE_INPUT } };
+  }
   const elsewhere = options.dockerfilekey || (context.type === "session" ? "dockerfile" : "");
   if (elsewhere === "") return { context, dockerfile };
   return { context, dockerfile, dockerfileSource: { type: "session", name: elsewhere } };
@@ -117,6 +136,7 @@ function contextOf(asked: Asked, name: string): ContextSource {
   const remote = options[name] ?? "";
   const source = ((): ContextSource => {
     if (archive !== undefined) return { type: "archive", bytes: archive };
+    if (remote === "" && asked.inputs?.has(CONTEXT_INPUT) === true) return { type: "input", input: CONTEXT_INPUT };
     if (remote === "") return session === undefined ? { type: "none" } : { type: "session", name };
     if (parseGitUrl(remote) !== undefined) return { type: "git", url: withSubdir(remote, subdir) };
     if (!/^https?:\/\//.test(remote)) return { type: "session", name };

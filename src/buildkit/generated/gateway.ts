@@ -3,7 +3,7 @@
 import { schema, type Schema } from "../message.ts";
 import { service } from "../methods.ts";
 import { StatSchema, type Stat } from "./fsutil.ts";
-import { DefinitionSchema, PlatformSchema, RangeSchema, SourceInfoSchema, type Definition, type Platform, type Range, type SourceInfo } from "./ops.ts";
+import { DefinitionSchema, HostIPSchema, MetaSchema, MountSchema, PlatformSchema, RangeSchema, SecretEnvSchema, SourceInfoSchema, SourceOpSchema, type Definition, type HostIP, type Meta, type Mount, type Platform, type Range, type SecretEnv, type SourceInfo, type SourceOp } from "./ops.ts";
 import { StatusSchema, type Status } from "./rpc.ts";
 import { WorkerRecordSchema, type WorkerRecord } from "./worker.ts";
 
@@ -85,6 +85,7 @@ export interface ResolveImageConfigRequest {
   ResolverType: number;
   SessionID: string;
   StoreID: string;
+  SourcePolicies: Uint8Array[];
 }
 
 export const ResolveImageConfigRequestSchema: Schema<ResolveImageConfigRequest> = schema("moby.buildkit.v1.frontend.ResolveImageConfigRequest", [
@@ -95,6 +96,7 @@ export const ResolveImageConfigRequestSchema: Schema<ResolveImageConfigRequest> 
   { name: "ResolverType", number: 5, kind: "int32" },
   { name: "SessionID", number: 6, kind: "string" },
   { name: "StoreID", number: 7, kind: "string" },
+  { name: "SourcePolicies", number: 8, kind: "bytes", repeated: true },
 ]);
 
 export interface ResolveImageConfigResponse {
@@ -107,6 +109,226 @@ export const ResolveImageConfigResponseSchema: Schema<ResolveImageConfigResponse
   { name: "Digest", number: 1, kind: "string" },
   { name: "Config", number: 2, kind: "bytes" },
   { name: "Ref", number: 3, kind: "string" },
+]);
+
+export interface ResolveSourceMetaRequest {
+  Source?: SourceOp | undefined;
+  Platform?: Platform | undefined;
+  LogName: string;
+  ResolveMode: string;
+  Git?: ResolveSourceGitRequest | undefined;
+  Image?: ResolveSourceImageRequest | undefined;
+  HTTP?: ResolveSourceHTTPRequest | undefined;
+  SourcePolicies: Uint8Array[];
+}
+
+export const ResolveSourceMetaRequestSchema: Schema<ResolveSourceMetaRequest> = schema("moby.buildkit.v1.frontend.ResolveSourceMetaRequest", [
+  { name: "Source", number: 1, kind: () => SourceOpSchema },
+  { name: "Platform", number: 2, kind: () => PlatformSchema },
+  { name: "LogName", number: 3, kind: "string" },
+  { name: "ResolveMode", number: 4, kind: "string" },
+  { name: "Git", number: 5, kind: () => ResolveSourceGitRequestSchema },
+  { name: "Image", number: 6, kind: () => ResolveSourceImageRequestSchema },
+  { name: "HTTP", number: 7, kind: () => ResolveSourceHTTPRequestSchema },
+  { name: "SourcePolicies", number: 8, kind: "bytes", repeated: true },
+]);
+
+export interface ResolveSourceImageRequest {
+  NoConfig: boolean;
+  AttestationChain: boolean;
+  ResolveAttestations: string[];
+}
+
+export const ResolveSourceImageRequestSchema: Schema<ResolveSourceImageRequest> = schema("moby.buildkit.v1.frontend.ResolveSourceImageRequest", [
+  { name: "NoConfig", number: 1, kind: "bool" },
+  { name: "AttestationChain", number: 2, kind: "bool" },
+  { name: "ResolveAttestations", number: 3, kind: "string", repeated: true },
+]);
+
+export interface ResolveSourceGitRequest {
+  ReturnObject: boolean;
+}
+
+export const ResolveSourceGitRequestSchema: Schema<ResolveSourceGitRequest> = schema("moby.buildkit.v1.frontend.ResolveSourceGitRequest", [
+  { name: "ReturnObject", number: 1, kind: "bool" },
+]);
+
+export interface ResolveSourceHTTPRequest {
+  ChecksumRequest: Uint8Array;
+}
+
+export const ResolveSourceHTTPRequestSchema: Schema<ResolveSourceHTTPRequest> = schema("moby.buildkit.v1.frontend.ResolveSourceHTTPRequest", [
+  { name: "ChecksumRequest", number: 1, kind: "bytes" },
+]);
+
+export interface ResolveSourceMetaResponse {
+  Source?: SourceOp | undefined;
+  Image?: ResolveSourceImageResponse | undefined;
+  Git?: ResolveSourceGitResponse | undefined;
+  HTTP?: ResolveSourceHTTPResponse | undefined;
+}
+
+export const ResolveSourceMetaResponseSchema: Schema<ResolveSourceMetaResponse> = schema("moby.buildkit.v1.frontend.ResolveSourceMetaResponse", [
+  { name: "Source", number: 1, kind: () => SourceOpSchema },
+  { name: "Image", number: 2, kind: () => ResolveSourceImageResponseSchema },
+  { name: "Git", number: 3, kind: () => ResolveSourceGitResponseSchema },
+  { name: "HTTP", number: 4, kind: () => ResolveSourceHTTPResponseSchema },
+]);
+
+export interface ResolveSourceImageResponse {
+  Digest: string;
+  Config: Uint8Array;
+}
+
+export const ResolveSourceImageResponseSchema: Schema<ResolveSourceImageResponse> = schema("moby.buildkit.v1.frontend.ResolveSourceImageResponse", [
+  { name: "Digest", number: 1, kind: "string" },
+  { name: "Config", number: 2, kind: "bytes" },
+]);
+
+export interface ResolveSourceGitResponse {
+  Checksum: string;
+  Ref: string;
+  CommitChecksum: string;
+}
+
+export const ResolveSourceGitResponseSchema: Schema<ResolveSourceGitResponse> = schema("moby.buildkit.v1.frontend.ResolveSourceGitResponse", [
+  { name: "Checksum", number: 1, kind: "string" },
+  { name: "Ref", number: 2, kind: "string" },
+  { name: "CommitChecksum", number: 3, kind: "string" },
+]);
+
+export interface ResolveSourceHTTPResponse {
+  Checksum: string;
+  Filename: string;
+}
+
+export const ResolveSourceHTTPResponseSchema: Schema<ResolveSourceHTTPResponse> = schema("moby.buildkit.v1.frontend.ResolveSourceHTTPResponse", [
+  { name: "Checksum", number: 1, kind: "string" },
+  { name: "Filename", number: 2, kind: "string" },
+]);
+
+export interface NewContainerRequest {
+  ContainerID: string;
+  Mounts: Mount[];
+  Network: number;
+  platform?: Platform | undefined;
+  extraHosts: HostIP[];
+  hostname: string;
+}
+
+export const NewContainerRequestSchema: Schema<NewContainerRequest> = schema("moby.buildkit.v1.frontend.NewContainerRequest", [
+  { name: "ContainerID", number: 1, kind: "string" },
+  { name: "Mounts", number: 2, kind: () => MountSchema, repeated: true },
+  { name: "Network", number: 3, kind: "int32" },
+  { name: "platform", number: 4, kind: () => PlatformSchema },
+  { name: "extraHosts", number: 6, kind: () => HostIPSchema, repeated: true },
+  { name: "hostname", number: 7, kind: "string" },
+]);
+
+export type NewContainerResponse = Record<string, never>;
+
+export const NewContainerResponseSchema: Schema<NewContainerResponse> = schema("moby.buildkit.v1.frontend.NewContainerResponse", []);
+
+export interface ReleaseContainerRequest {
+  ContainerID: string;
+}
+
+export const ReleaseContainerRequestSchema: Schema<ReleaseContainerRequest> = schema("moby.buildkit.v1.frontend.ReleaseContainerRequest", [
+  { name: "ContainerID", number: 1, kind: "string" },
+]);
+
+export type ReleaseContainerResponse = Record<string, never>;
+
+export const ReleaseContainerResponseSchema: Schema<ReleaseContainerResponse> = schema("moby.buildkit.v1.frontend.ReleaseContainerResponse", []);
+
+export interface ExecMessage {
+  ProcessID: string;
+  Input:
+    | { case: "Init"; value: InitMessage }
+    | { case: "File"; value: FdMessage }
+    | { case: "Resize"; value: ResizeMessage }
+    | { case: "Started"; value: StartedMessage }
+    | { case: "Exit"; value: ExitMessage }
+    | { case: "Done"; value: DoneMessage }
+    | { case: "Signal"; value: SignalMessage }
+    | { case: undefined; value?: undefined };
+}
+
+export const ExecMessageSchema: Schema<ExecMessage> = schema("moby.buildkit.v1.frontend.ExecMessage", [
+  { name: "ProcessID", number: 1, kind: "string" },
+  { name: "Init", number: 2, kind: () => InitMessageSchema, oneof: "Input" },
+  { name: "File", number: 3, kind: () => FdMessageSchema, oneof: "Input" },
+  { name: "Resize", number: 4, kind: () => ResizeMessageSchema, oneof: "Input" },
+  { name: "Started", number: 5, kind: () => StartedMessageSchema, oneof: "Input" },
+  { name: "Exit", number: 6, kind: () => ExitMessageSchema, oneof: "Input" },
+  { name: "Done", number: 7, kind: () => DoneMessageSchema, oneof: "Input" },
+  { name: "Signal", number: 8, kind: () => SignalMessageSchema, oneof: "Input" },
+]);
+
+export interface InitMessage {
+  ContainerID: string;
+  Meta?: Meta | undefined;
+  Fds: number[];
+  Tty: boolean;
+  Security: number;
+  secretenv: SecretEnv[];
+}
+
+export const InitMessageSchema: Schema<InitMessage> = schema("moby.buildkit.v1.frontend.InitMessage", [
+  { name: "ContainerID", number: 1, kind: "string" },
+  { name: "Meta", number: 2, kind: () => MetaSchema },
+  { name: "Fds", number: 3, kind: "uint32", repeated: true },
+  { name: "Tty", number: 4, kind: "bool" },
+  { name: "Security", number: 5, kind: "int32" },
+  { name: "secretenv", number: 6, kind: () => SecretEnvSchema, repeated: true },
+]);
+
+export interface ExitMessage {
+  Code: number;
+  Error?: Status | undefined;
+}
+
+export const ExitMessageSchema: Schema<ExitMessage> = schema("moby.buildkit.v1.frontend.ExitMessage", [
+  { name: "Code", number: 1, kind: "uint32" },
+  { name: "Error", number: 2, kind: () => StatusSchema },
+]);
+
+export type StartedMessage = Record<string, never>;
+
+export const StartedMessageSchema: Schema<StartedMessage> = schema("moby.buildkit.v1.frontend.StartedMessage", []);
+
+export type DoneMessage = Record<string, never>;
+
+export const DoneMessageSchema: Schema<DoneMessage> = schema("moby.buildkit.v1.frontend.DoneMessage", []);
+
+export interface FdMessage {
+  Fd: number;
+  EOF: boolean;
+  Data: Uint8Array;
+}
+
+export const FdMessageSchema: Schema<FdMessage> = schema("moby.buildkit.v1.frontend.FdMessage", [
+  { name: "Fd", number: 1, kind: "uint32" },
+  { name: "EOF", number: 2, kind: "bool" },
+  { name: "Data", number: 3, kind: "bytes" },
+]);
+
+export interface ResizeMessage {
+  Rows: number;
+  Cols: number;
+}
+
+export const ResizeMessageSchema: Schema<ResizeMessage> = schema("moby.buildkit.v1.frontend.ResizeMessage", [
+  { name: "Rows", number: 1, kind: "uint32" },
+  { name: "Cols", number: 2, kind: "uint32" },
+]);
+
+export interface SignalMessage {
+  Name: string;
+}
+
+export const SignalMessageSchema: Schema<SignalMessage> = schema("moby.buildkit.v1.frontend.SignalMessage", [
+  { name: "Name", number: 1, kind: "string" },
 ]);
 
 export interface SolveRequest {
@@ -303,6 +525,7 @@ export const WarnResponseSchema: Schema<WarnResponse> = schema("moby.buildkit.v1
 
 export const LLBBridge = service("moby.buildkit.v1.frontend.LLBBridge", {
   resolveImageConfig: ["ResolveImageConfig", ResolveImageConfigRequestSchema, ResolveImageConfigResponseSchema],
+  resolveSourceMeta: ["ResolveSourceMeta", ResolveSourceMetaRequestSchema, ResolveSourceMetaResponseSchema],
   solve: ["Solve", SolveRequestSchema, SolveResponseSchema],
   readFile: ["ReadFile", ReadFileRequestSchema, ReadFileResponseSchema],
   readDir: ["ReadDir", ReadDirRequestSchema, ReadDirResponseSchema],
@@ -311,5 +534,11 @@ export const LLBBridge = service("moby.buildkit.v1.frontend.LLBBridge", {
   ping: ["Ping", PingRequestSchema, PongResponseSchema],
   return: ["Return", ReturnRequestSchema, ReturnResponseSchema],
   inputs: ["Inputs", InputsRequestSchema, InputsResponseSchema],
+  newContainer: ["NewContainer", NewContainerRequestSchema, NewContainerResponseSchema],
+  releaseContainer: ["ReleaseContainer", ReleaseContainerRequestSchema, ReleaseContainerResponseSchema],
+  execProcess: ["ExecProcess", ExecMessageSchema, ExecMessageSchema],
+  readFileContainer: ["ReadFileContainer", ReadFileRequestSchema, ReadFileResponseSchema],
+  readDirContainer: ["ReadDirContainer", ReadDirRequestSchema, ReadDirResponseSchema],
+  statFileContainer: ["StatFileContainer", StatFileRequestSchema, StatFileResponseSchema],
   warn: ["Warn", WarnRequestSchema, WarnResponseSchema],
 });

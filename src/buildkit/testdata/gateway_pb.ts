@@ -6,7 +6,7 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Stat } from "./fsutil_pb.ts";
 import { file_fsutil } from "./fsutil_pb.ts";
-import type { Definition, Platform, Range, SourceInfo } from "./ops_pb.ts";
+import type { Definition, HostIP, Meta, Mount, Platform, Range, SecretEnv, SourceInfo, SourceOp } from "./ops_pb.ts";
 import { file_ops } from "./ops_pb.ts";
 import type { Status } from "./rpc_pb.ts";
 import { file_rpc } from "./rpc_pb.ts";
@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file gateway.proto.
  */
 export const file_gateway: GenFile = /*@__PURE__*/
-  fileDesc("Cg1nYXRld2F5LnByb3RvEhltb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kIsgCCgZSZXN1bHQSFwoNcmVmRGVwcmVjYXRlZBgBIAEoCUgAEkUKDnJlZnNEZXByZWNhdGVkGAIgASgLMisubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZWZNYXBEZXByZWNhdGVkSAASLQoDcmVmGAMgASgLMh4ubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZWZIABIxCgRyZWZzGAQgASgLMiEubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZWZNYXBIABJBCghtZXRhZGF0YRgKIAMoCzIvLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUmVzdWx0Lk1ldGFkYXRhRW50cnkaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAw6AjgBQggKBnJlc3VsdCKEAQoQUmVmTWFwRGVwcmVjYXRlZBJDCgRyZWZzGAEgAygLMjUubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZWZNYXBEZXByZWNhdGVkLlJlZnNFbnRyeRorCglSZWZzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIuCgNSZWYSCgoCaWQYASABKAkSGwoDZGVmGAIgASgLMg4ucGIuRGVmaW5pdGlvbiKQAQoGUmVmTWFwEjkKBHJlZnMYASADKAsyKy5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlJlZk1hcC5SZWZzRW50cnkaSwoJUmVmc0VudHJ5EgsKA2tleRgBIAEoCRItCgV2YWx1ZRgCIAEoCzIeLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUmVmOgI4ASJlCg1SZXR1cm5SZXF1ZXN0EjEKBnJlc3VsdBgBIAEoCzIhLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUmVzdWx0EiEKBWVycm9yGAIgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXMiEAoOUmV0dXJuUmVzcG9uc2UiDwoNSW5wdXRzUmVxdWVzdCKlAQoOSW5wdXRzUmVzcG9uc2USTwoLRGVmaW5pdGlvbnMYASADKAsyOi5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLklucHV0c1Jlc3BvbnNlLkRlZmluaXRpb25zRW50cnkaQgoQRGVmaW5pdGlvbnNFbnRyeRILCgNrZXkYASABKAkSHQoFdmFsdWUYAiABKAsyDi5wYi5EZWZpbml0aW9uOgI4ASKoAQoZUmVzb2x2ZUltYWdlQ29uZmlnUmVxdWVzdBILCgNSZWYYASABKAkSHgoIUGxhdGZvcm0YAiABKAsyDC5wYi5QbGF0Zm9ybRITCgtSZXNvbHZlTW9kZRgDIAEoCRIPCgdMb2dOYW1lGAQgASgJEhQKDFJlc29sdmVyVHlwZRgFIAEoBRIRCglTZXNzaW9uSUQYBiABKAkSDwoHU3RvcmVJRBgHIAEoCSJJChpSZXNvbHZlSW1hZ2VDb25maWdSZXNwb25zZRIOCgZEaWdlc3QYASABKAkSDgoGQ29uZmlnGAIgASgMEgsKA1JlZhgDIAEoCSKuBAoMU29sdmVSZXF1ZXN0EiIKCkRlZmluaXRpb24YASABKAsyDi5wYi5EZWZpbml0aW9uEhAKCEZyb250ZW5kGAIgASgJEk0KC0Zyb250ZW5kT3B0GAMgAygLMjgubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5Tb2x2ZVJlcXVlc3QuRnJvbnRlbmRPcHRFbnRyeRIZChFhbGxvd1Jlc3VsdFJldHVybhgFIAEoCBIbChNhbGxvd1Jlc3VsdEFycmF5UmVmGAYgASgIEg0KBUZpbmFsGAogASgIEhQKDEV4cG9ydGVyQXR0chgLIAEoDBJCCgxDYWNoZUltcG9ydHMYDCADKAsyLC5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLkNhY2hlT3B0aW9uc0VudHJ5ElMKDkZyb250ZW5kSW5wdXRzGA0gAygLMjsubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5Tb2x2ZVJlcXVlc3QuRnJvbnRlbmRJbnB1dHNFbnRyeRIQCghFdmFsdWF0ZRgOIAEoCBIWCg5Tb3VyY2VQb2xpY2llcxgPIAMoDBoyChBGcm9udGVuZE9wdEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaRQoTRnJvbnRlbmRJbnB1dHNFbnRyeRILCgNrZXkYASABKAkSHQoFdmFsdWUYAiABKAsyDi5wYi5EZWZpbml0aW9uOgI4ASKXAQoRQ2FjaGVPcHRpb25zRW50cnkSDAoEVHlwZRgBIAEoCRJGCgVBdHRycxgCIAMoCzI3Lm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuQ2FjaGVPcHRpb25zRW50cnkuQXR0cnNFbnRyeRosCgpBdHRyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiTwoNU29sdmVSZXNwb25zZRILCgNyZWYYASABKAkSMQoGcmVzdWx0GAMgASgLMiEubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZXN1bHQieQoPUmVhZEZpbGVSZXF1ZXN0EgsKA1JlZhgBIAEoCRIQCghGaWxlUGF0aBgCIAEoCRIzCgVSYW5nZRgDIAEoCzIkLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuRmlsZVJhbmdlEhIKCk1vdW50SW5kZXgYBCABKAUiKwoJRmlsZVJhbmdlEg4KBk9mZnNldBgBIAEoAxIOCgZMZW5ndGgYAiABKAMiIAoQUmVhZEZpbGVSZXNwb25zZRIMCgREYXRhGAEgASgMIloKDlJlYWREaXJSZXF1ZXN0EgsKA1JlZhgBIAEoCRIPCgdEaXJQYXRoGAIgASgJEhYKDkluY2x1ZGVQYXR0ZXJuGAMgASgJEhIKCk1vdW50SW5kZXgYBCABKAUiNgoPUmVhZERpclJlc3BvbnNlEiMKB2VudHJpZXMYASADKAsyEi5mc3V0aWwudHlwZXMuU3RhdCJACg9TdGF0RmlsZVJlcXVlc3QSCwoDUmVmGAEgASgJEgwKBFBhdGgYAiABKAkSEgoKTW91bnRJbmRleBgDIAEoBSI0ChBTdGF0RmlsZVJlc3BvbnNlEiAKBHN0YXQYASABKAsyEi5mc3V0aWwudHlwZXMuU3RhdCIeCg9FdmFsdWF0ZVJlcXVlc3QSCwoDUmVmGAEgASgJIhIKEEV2YWx1YXRlUmVzcG9uc2UiDQoLUGluZ1JlcXVlc3QiiQEKBkFQSUNhcBIKCgJJRBgBIAEoCRIPCgdFbmFibGVkGAIgASgIEhIKCkRlcHJlY2F0ZWQYAyABKAgSFgoORGlzYWJsZWRSZWFzb24YBCABKAkSGQoRRGlzYWJsZWRSZWFzb25Nc2cYBSABKAkSGwoTRGlzYWJsZWRBbHRlcm5hdGl2ZRgGIAEoCSK1AQoMUG9uZ1Jlc3BvbnNlEjoKD0Zyb250ZW5kQVBJQ2FwcxgBIAMoCzIhLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuQVBJQ2FwEjIKB0xMQkNhcHMYAiADKAsyIS5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLkFQSUNhcBI1CgdXb3JrZXJzGAMgAygLMiQubW9ieS5idWlsZGtpdC52MS50eXBlcy5Xb3JrZXJSZWNvcmQikQEKC1dhcm5SZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRINCgVsZXZlbBgCIAEoAxINCgVzaG9ydBgDIAEoDBIOCgZkZXRhaWwYBCADKAwSCwoDdXJsGAUgASgJEhwKBGluZm8YBiABKAsyDi5wYi5Tb3VyY2VJbmZvEhkKBnJhbmdlcxgHIAMoCzIJLnBiLlJhbmdlIg4KDFdhcm5SZXNwb25zZTLsBwoJTExCQnJpZGdlEoEBChJSZXNvbHZlSW1hZ2VDb25maWcSNC5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlJlc29sdmVJbWFnZUNvbmZpZ1JlcXVlc3QaNS5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlJlc29sdmVJbWFnZUNvbmZpZ1Jlc3BvbnNlEloKBVNvbHZlEicubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5Tb2x2ZVJlcXVlc3QaKC5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlNvbHZlUmVzcG9uc2USYwoIUmVhZEZpbGUSKi5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlJlYWRGaWxlUmVxdWVzdBorLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUmVhZEZpbGVSZXNwb25zZRJgCgdSZWFkRGlyEikubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZWFkRGlyUmVxdWVzdBoqLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUmVhZERpclJlc3BvbnNlEmMKCFN0YXRGaWxlEioubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5TdGF0RmlsZVJlcXVlc3QaKy5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlN0YXRGaWxlUmVzcG9uc2USYwoIRXZhbHVhdGUSKi5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLkV2YWx1YXRlUmVxdWVzdBorLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuRXZhbHVhdGVSZXNwb25zZRJXCgRQaW5nEiYubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5QaW5nUmVxdWVzdBonLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUG9uZ1Jlc3BvbnNlEl0KBlJldHVybhIoLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUmV0dXJuUmVxdWVzdBopLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUmV0dXJuUmVzcG9uc2USXQoGSW5wdXRzEigubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5JbnB1dHNSZXF1ZXN0GikubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5JbnB1dHNSZXNwb25zZRJXCgRXYXJuEiYubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5XYXJuUmVxdWVzdBonLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuV2FyblJlc3BvbnNlYgZwcm90bzM", [file_fsutil, file_ops, file_rpc, file_worker]);
+  fileDesc("Cg1nYXRld2F5LnByb3RvEhltb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kIsgCCgZSZXN1bHQSFwoNcmVmRGVwcmVjYXRlZBgBIAEoCUgAEkUKDnJlZnNEZXByZWNhdGVkGAIgASgLMisubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZWZNYXBEZXByZWNhdGVkSAASLQoDcmVmGAMgASgLMh4ubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZWZIABIxCgRyZWZzGAQgASgLMiEubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZWZNYXBIABJBCghtZXRhZGF0YRgKIAMoCzIvLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUmVzdWx0Lk1ldGFkYXRhRW50cnkaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAw6AjgBQggKBnJlc3VsdCKEAQoQUmVmTWFwRGVwcmVjYXRlZBJDCgRyZWZzGAEgAygLMjUubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZWZNYXBEZXByZWNhdGVkLlJlZnNFbnRyeRorCglSZWZzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIuCgNSZWYSCgoCaWQYASABKAkSGwoDZGVmGAIgASgLMg4ucGIuRGVmaW5pdGlvbiKQAQoGUmVmTWFwEjkKBHJlZnMYASADKAsyKy5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlJlZk1hcC5SZWZzRW50cnkaSwoJUmVmc0VudHJ5EgsKA2tleRgBIAEoCRItCgV2YWx1ZRgCIAEoCzIeLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUmVmOgI4ASJlCg1SZXR1cm5SZXF1ZXN0EjEKBnJlc3VsdBgBIAEoCzIhLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUmVzdWx0EiEKBWVycm9yGAIgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXMiEAoOUmV0dXJuUmVzcG9uc2UiDwoNSW5wdXRzUmVxdWVzdCKlAQoOSW5wdXRzUmVzcG9uc2USTwoLRGVmaW5pdGlvbnMYASADKAsyOi5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLklucHV0c1Jlc3BvbnNlLkRlZmluaXRpb25zRW50cnkaQgoQRGVmaW5pdGlvbnNFbnRyeRILCgNrZXkYASABKAkSHQoFdmFsdWUYAiABKAsyDi5wYi5EZWZpbml0aW9uOgI4ASLAAQoZUmVzb2x2ZUltYWdlQ29uZmlnUmVxdWVzdBILCgNSZWYYASABKAkSHgoIUGxhdGZvcm0YAiABKAsyDC5wYi5QbGF0Zm9ybRITCgtSZXNvbHZlTW9kZRgDIAEoCRIPCgdMb2dOYW1lGAQgASgJEhQKDFJlc29sdmVyVHlwZRgFIAEoBRIRCglTZXNzaW9uSUQYBiABKAkSDwoHU3RvcmVJRBgHIAEoCRIWCg5Tb3VyY2VQb2xpY2llcxgIIAMoDCJJChpSZXNvbHZlSW1hZ2VDb25maWdSZXNwb25zZRIOCgZEaWdlc3QYASABKAkSDgoGQ29uZmlnGAIgASgMEgsKA1JlZhgDIAEoCSLfAgoYUmVzb2x2ZVNvdXJjZU1ldGFSZXF1ZXN0EhwKBlNvdXJjZRgBIAEoCzIMLnBiLlNvdXJjZU9wEh4KCFBsYXRmb3JtGAIgASgLMgwucGIuUGxhdGZvcm0SDwoHTG9nTmFtZRgDIAEoCRITCgtSZXNvbHZlTW9kZRgEIAEoCRI/CgNHaXQYBSABKAsyMi5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlJlc29sdmVTb3VyY2VHaXRSZXF1ZXN0EkMKBUltYWdlGAYgASgLMjQubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZXNvbHZlU291cmNlSW1hZ2VSZXF1ZXN0EkEKBEhUVFAYByABKAsyMy5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlJlc29sdmVTb3VyY2VIVFRQUmVxdWVzdBIWCg5Tb3VyY2VQb2xpY2llcxgIIAMoDCJkChlSZXNvbHZlU291cmNlSW1hZ2VSZXF1ZXN0EhAKCE5vQ29uZmlnGAEgASgIEhgKEEF0dGVzdGF0aW9uQ2hhaW4YAiABKAgSGwoTUmVzb2x2ZUF0dGVzdGF0aW9ucxgDIAMoCSIvChdSZXNvbHZlU291cmNlR2l0UmVxdWVzdBIUCgxSZXR1cm5PYmplY3QYASABKAgiMwoYUmVzb2x2ZVNvdXJjZUhUVFBSZXF1ZXN0EhcKD0NoZWNrc3VtUmVxdWVzdBgBIAEoDCKFAgoZUmVzb2x2ZVNvdXJjZU1ldGFSZXNwb25zZRIcCgZTb3VyY2UYASABKAsyDC5wYi5Tb3VyY2VPcBJECgVJbWFnZRgCIAEoCzI1Lm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUmVzb2x2ZVNvdXJjZUltYWdlUmVzcG9uc2USQAoDR2l0GAMgASgLMjMubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZXNvbHZlU291cmNlR2l0UmVzcG9uc2USQgoESFRUUBgEIAEoCzI0Lm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUmVzb2x2ZVNvdXJjZUhUVFBSZXNwb25zZSI8ChpSZXNvbHZlU291cmNlSW1hZ2VSZXNwb25zZRIOCgZEaWdlc3QYASABKAkSDgoGQ29uZmlnGAIgASgMIlEKGFJlc29sdmVTb3VyY2VHaXRSZXNwb25zZRIQCghDaGVja3N1bRgBIAEoCRILCgNSZWYYAiABKAkSFgoOQ29tbWl0Q2hlY2tzdW0YAyABKAkiPwoZUmVzb2x2ZVNvdXJjZUhUVFBSZXNwb25zZRIQCghDaGVja3N1bRgBIAEoCRIQCghGaWxlbmFtZRgCIAEoCSKoAQoTTmV3Q29udGFpbmVyUmVxdWVzdBITCgtDb250YWluZXJJRBgBIAEoCRIZCgZNb3VudHMYAiADKAsyCS5wYi5Nb3VudBIPCgdOZXR3b3JrGAMgASgFEh4KCHBsYXRmb3JtGAQgASgLMgwucGIuUGxhdGZvcm0SHgoKZXh0cmFIb3N0cxgGIAMoCzIKLnBiLkhvc3RJUBIQCghob3N0bmFtZRgHIAEoCSIWChROZXdDb250YWluZXJSZXNwb25zZSIuChdSZWxlYXNlQ29udGFpbmVyUmVxdWVzdBITCgtDb250YWluZXJJRBgBIAEoCSIaChhSZWxlYXNlQ29udGFpbmVyUmVzcG9uc2UivQMKC0V4ZWNNZXNzYWdlEhEKCVByb2Nlc3NJRBgBIAEoCRI2CgRJbml0GAIgASgLMiYubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5Jbml0TWVzc2FnZUgAEjQKBEZpbGUYAyABKAsyJC5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLkZkTWVzc2FnZUgAEjoKBlJlc2l6ZRgEIAEoCzIoLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUmVzaXplTWVzc2FnZUgAEjwKB1N0YXJ0ZWQYBSABKAsyKS5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlN0YXJ0ZWRNZXNzYWdlSAASNgoERXhpdBgGIAEoCzImLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuRXhpdE1lc3NhZ2VIABI2CgREb25lGAcgASgLMiYubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5Eb25lTWVzc2FnZUgAEjoKBlNpZ25hbBgIIAEoCzIoLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuU2lnbmFsTWVzc2FnZUgAQgcKBUlucHV0IogBCgtJbml0TWVzc2FnZRITCgtDb250YWluZXJJRBgBIAEoCRIWCgRNZXRhGAIgASgLMggucGIuTWV0YRILCgNGZHMYAyADKA0SCwoDVHR5GAQgASgIEhAKCFNlY3VyaXR5GAUgASgFEiAKCXNlY3JldGVudhgGIAMoCzINLnBiLlNlY3JldEVudiI+CgtFeGl0TWVzc2FnZRIMCgRDb2RlGAEgASgNEiEKBUVycm9yGAIgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXMiEAoOU3RhcnRlZE1lc3NhZ2UiDQoLRG9uZU1lc3NhZ2UiMgoJRmRNZXNzYWdlEgoKAkZkGAEgASgNEgsKA0VPRhgCIAEoCBIMCgREYXRhGAMgASgMIisKDVJlc2l6ZU1lc3NhZ2USDAoEUm93cxgBIAEoDRIMCgRDb2xzGAIgASgNIh0KDVNpZ25hbE1lc3NhZ2USDAoETmFtZRgBIAEoCSKuBAoMU29sdmVSZXF1ZXN0EiIKCkRlZmluaXRpb24YASABKAsyDi5wYi5EZWZpbml0aW9uEhAKCEZyb250ZW5kGAIgASgJEk0KC0Zyb250ZW5kT3B0GAMgAygLMjgubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5Tb2x2ZVJlcXVlc3QuRnJvbnRlbmRPcHRFbnRyeRIZChFhbGxvd1Jlc3VsdFJldHVybhgFIAEoCBIbChNhbGxvd1Jlc3VsdEFycmF5UmVmGAYgASgIEg0KBUZpbmFsGAogASgIEhQKDEV4cG9ydGVyQXR0chgLIAEoDBJCCgxDYWNoZUltcG9ydHMYDCADKAsyLC5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLkNhY2hlT3B0aW9uc0VudHJ5ElMKDkZyb250ZW5kSW5wdXRzGA0gAygLMjsubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5Tb2x2ZVJlcXVlc3QuRnJvbnRlbmRJbnB1dHNFbnRyeRIQCghFdmFsdWF0ZRgOIAEoCBIWCg5Tb3VyY2VQb2xpY2llcxgPIAMoDBoyChBGcm9udGVuZE9wdEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaRQoTRnJvbnRlbmRJbnB1dHNFbnRyeRILCgNrZXkYASABKAkSHQoFdmFsdWUYAiABKAsyDi5wYi5EZWZpbml0aW9uOgI4ASKXAQoRQ2FjaGVPcHRpb25zRW50cnkSDAoEVHlwZRgBIAEoCRJGCgVBdHRycxgCIAMoCzI3Lm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuQ2FjaGVPcHRpb25zRW50cnkuQXR0cnNFbnRyeRosCgpBdHRyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiTwoNU29sdmVSZXNwb25zZRILCgNyZWYYASABKAkSMQoGcmVzdWx0GAMgASgLMiEubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZXN1bHQieQoPUmVhZEZpbGVSZXF1ZXN0EgsKA1JlZhgBIAEoCRIQCghGaWxlUGF0aBgCIAEoCRIzCgVSYW5nZRgDIAEoCzIkLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuRmlsZVJhbmdlEhIKCk1vdW50SW5kZXgYBCABKAUiKwoJRmlsZVJhbmdlEg4KBk9mZnNldBgBIAEoAxIOCgZMZW5ndGgYAiABKAMiIAoQUmVhZEZpbGVSZXNwb25zZRIMCgREYXRhGAEgASgMIloKDlJlYWREaXJSZXF1ZXN0EgsKA1JlZhgBIAEoCRIPCgdEaXJQYXRoGAIgASgJEhYKDkluY2x1ZGVQYXR0ZXJuGAMgASgJEhIKCk1vdW50SW5kZXgYBCABKAUiNgoPUmVhZERpclJlc3BvbnNlEiMKB2VudHJpZXMYASADKAsyEi5mc3V0aWwudHlwZXMuU3RhdCJACg9TdGF0RmlsZVJlcXVlc3QSCwoDUmVmGAEgASgJEgwKBFBhdGgYAiABKAkSEgoKTW91bnRJbmRleBgDIAEoBSI0ChBTdGF0RmlsZVJlc3BvbnNlEiAKBHN0YXQYASABKAsyEi5mc3V0aWwudHlwZXMuU3RhdCIeCg9FdmFsdWF0ZVJlcXVlc3QSCwoDUmVmGAEgASgJIhIKEEV2YWx1YXRlUmVzcG9uc2UiDQoLUGluZ1JlcXVlc3QiiQEKBkFQSUNhcBIKCgJJRBgBIAEoCRIPCgdFbmFibGVkGAIgASgIEhIKCkRlcHJlY2F0ZWQYAyABKAgSFgoORGlzYWJsZWRSZWFzb24YBCABKAkSGQoRRGlzYWJsZWRSZWFzb25Nc2cYBSABKAkSGwoTRGlzYWJsZWRBbHRlcm5hdGl2ZRgGIAEoCSK1AQoMUG9uZ1Jlc3BvbnNlEjoKD0Zyb250ZW5kQVBJQ2FwcxgBIAMoCzIhLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuQVBJQ2FwEjIKB0xMQkNhcHMYAiADKAsyIS5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLkFQSUNhcBI1CgdXb3JrZXJzGAMgAygLMiQubW9ieS5idWlsZGtpdC52MS50eXBlcy5Xb3JrZXJSZWNvcmQikQEKC1dhcm5SZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRINCgVsZXZlbBgCIAEoAxINCgVzaG9ydBgDIAEoDBIOCgZkZXRhaWwYBCADKAwSCwoDdXJsGAUgASgJEhwKBGluZm8YBiABKAsyDi5wYi5Tb3VyY2VJbmZvEhkKBnJhbmdlcxgHIAMoCzIJLnBiLlJhbmdlIg4KDFdhcm5SZXNwb25zZTKEDgoJTExCQnJpZGdlEoEBChJSZXNvbHZlSW1hZ2VDb25maWcSNC5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlJlc29sdmVJbWFnZUNvbmZpZ1JlcXVlc3QaNS5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlJlc29sdmVJbWFnZUNvbmZpZ1Jlc3BvbnNlEn4KEVJlc29sdmVTb3VyY2VNZXRhEjMubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZXNvbHZlU291cmNlTWV0YVJlcXVlc3QaNC5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlJlc29sdmVTb3VyY2VNZXRhUmVzcG9uc2USWgoFU29sdmUSJy5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlNvbHZlUmVxdWVzdBooLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuU29sdmVSZXNwb25zZRJjCghSZWFkRmlsZRIqLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUmVhZEZpbGVSZXF1ZXN0GisubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZWFkRmlsZVJlc3BvbnNlEmAKB1JlYWREaXISKS5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlJlYWREaXJSZXF1ZXN0GioubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZWFkRGlyUmVzcG9uc2USYwoIU3RhdEZpbGUSKi5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlN0YXRGaWxlUmVxdWVzdBorLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuU3RhdEZpbGVSZXNwb25zZRJjCghFdmFsdWF0ZRIqLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuRXZhbHVhdGVSZXF1ZXN0GisubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5FdmFsdWF0ZVJlc3BvbnNlElcKBFBpbmcSJi5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlBpbmdSZXF1ZXN0GicubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5Qb25nUmVzcG9uc2USXQoGUmV0dXJuEigubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZXR1cm5SZXF1ZXN0GikubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZXR1cm5SZXNwb25zZRJdCgZJbnB1dHMSKC5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLklucHV0c1JlcXVlc3QaKS5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLklucHV0c1Jlc3BvbnNlEm8KDE5ld0NvbnRhaW5lchIuLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuTmV3Q29udGFpbmVyUmVxdWVzdBovLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuTmV3Q29udGFpbmVyUmVzcG9uc2USewoQUmVsZWFzZUNvbnRhaW5lchIyLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUmVsZWFzZUNvbnRhaW5lclJlcXVlc3QaMy5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlJlbGVhc2VDb250YWluZXJSZXNwb25zZRJhCgtFeGVjUHJvY2VzcxImLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuRXhlY01lc3NhZ2UaJi5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLkV4ZWNNZXNzYWdlKAEwARJsChFSZWFkRmlsZUNvbnRhaW5lchIqLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuUmVhZEZpbGVSZXF1ZXN0GisubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZWFkRmlsZVJlc3BvbnNlEmkKEFJlYWREaXJDb250YWluZXISKS5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlJlYWREaXJSZXF1ZXN0GioubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5SZWFkRGlyUmVzcG9uc2USbAoRU3RhdEZpbGVDb250YWluZXISKi5tb2J5LmJ1aWxka2l0LnYxLmZyb250ZW5kLlN0YXRGaWxlUmVxdWVzdBorLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuU3RhdEZpbGVSZXNwb25zZRJXCgRXYXJuEiYubW9ieS5idWlsZGtpdC52MS5mcm9udGVuZC5XYXJuUmVxdWVzdBonLm1vYnkuYnVpbGRraXQudjEuZnJvbnRlbmQuV2FyblJlc3BvbnNlYgZwcm90bzM", [file_fsutil, file_ops, file_rpc, file_worker]);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.Result
@@ -225,6 +225,11 @@ export type ResolveImageConfigRequest = Message<"moby.buildkit.v1.frontend.Resol
    * @generated from field: string StoreID = 7;
    */
   StoreID: string;
+
+  /**
+   * @generated from field: repeated bytes SourcePolicies = 8;
+   */
+  SourcePolicies: Uint8Array[];
 };
 
 /**
@@ -260,6 +265,527 @@ export type ResolveImageConfigResponse = Message<"moby.buildkit.v1.frontend.Reso
  */
 export const ResolveImageConfigResponseSchema: GenMessage<ResolveImageConfigResponse> = /*@__PURE__*/
   messageDesc(file_gateway, 9);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.ResolveSourceMetaRequest
+ */
+export type ResolveSourceMetaRequest = Message<"moby.buildkit.v1.frontend.ResolveSourceMetaRequest"> & {
+  /**
+   * @generated from field: pb.SourceOp Source = 1;
+   */
+  Source?: SourceOp | undefined;
+
+  /**
+   * @generated from field: pb.Platform Platform = 2;
+   */
+  Platform?: Platform | undefined;
+
+  /**
+   * @generated from field: string LogName = 3;
+   */
+  LogName: string;
+
+  /**
+   * @generated from field: string ResolveMode = 4;
+   */
+  ResolveMode: string;
+
+  /**
+   * @generated from field: moby.buildkit.v1.frontend.ResolveSourceGitRequest Git = 5;
+   */
+  Git?: ResolveSourceGitRequest | undefined;
+
+  /**
+   * @generated from field: moby.buildkit.v1.frontend.ResolveSourceImageRequest Image = 6;
+   */
+  Image?: ResolveSourceImageRequest | undefined;
+
+  /**
+   * @generated from field: moby.buildkit.v1.frontend.ResolveSourceHTTPRequest HTTP = 7;
+   */
+  HTTP?: ResolveSourceHTTPRequest | undefined;
+
+  /**
+   * @generated from field: repeated bytes SourcePolicies = 8;
+   */
+  SourcePolicies: Uint8Array[];
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.ResolveSourceMetaRequest.
+ * Use `create(ResolveSourceMetaRequestSchema)` to create a new message.
+ */
+export const ResolveSourceMetaRequestSchema: GenMessage<ResolveSourceMetaRequest> = /*@__PURE__*/
+  messageDesc(file_gateway, 10);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.ResolveSourceImageRequest
+ */
+export type ResolveSourceImageRequest = Message<"moby.buildkit.v1.frontend.ResolveSourceImageRequest"> & {
+  /**
+   * @generated from field: bool NoConfig = 1;
+   */
+  NoConfig: boolean;
+
+  /**
+   * @generated from field: bool AttestationChain = 2;
+   */
+  AttestationChain: boolean;
+
+  /**
+   * @generated from field: repeated string ResolveAttestations = 3;
+   */
+  ResolveAttestations: string[];
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.ResolveSourceImageRequest.
+ * Use `create(ResolveSourceImageRequestSchema)` to create a new message.
+ */
+export const ResolveSourceImageRequestSchema: GenMessage<ResolveSourceImageRequest> = /*@__PURE__*/
+  messageDesc(file_gateway, 11);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.ResolveSourceGitRequest
+ */
+export type ResolveSourceGitRequest = Message<"moby.buildkit.v1.frontend.ResolveSourceGitRequest"> & {
+  /**
+   * @generated from field: bool ReturnObject = 1;
+   */
+  ReturnObject: boolean;
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.ResolveSourceGitRequest.
+ * Use `create(ResolveSourceGitRequestSchema)` to create a new message.
+ */
+export const ResolveSourceGitRequestSchema: GenMessage<ResolveSourceGitRequest> = /*@__PURE__*/
+  messageDesc(file_gateway, 12);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.ResolveSourceHTTPRequest
+ */
+export type ResolveSourceHTTPRequest = Message<"moby.buildkit.v1.frontend.ResolveSourceHTTPRequest"> & {
+  /**
+   * @generated from field: bytes ChecksumRequest = 1;
+   */
+  ChecksumRequest: Uint8Array;
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.ResolveSourceHTTPRequest.
+ * Use `create(ResolveSourceHTTPRequestSchema)` to create a new message.
+ */
+export const ResolveSourceHTTPRequestSchema: GenMessage<ResolveSourceHTTPRequest> = /*@__PURE__*/
+  messageDesc(file_gateway, 13);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.ResolveSourceMetaResponse
+ */
+export type ResolveSourceMetaResponse = Message<"moby.buildkit.v1.frontend.ResolveSourceMetaResponse"> & {
+  /**
+   * @generated from field: pb.SourceOp Source = 1;
+   */
+  Source?: SourceOp | undefined;
+
+  /**
+   * @generated from field: moby.buildkit.v1.frontend.ResolveSourceImageResponse Image = 2;
+   */
+  Image?: ResolveSourceImageResponse | undefined;
+
+  /**
+   * @generated from field: moby.buildkit.v1.frontend.ResolveSourceGitResponse Git = 3;
+   */
+  Git?: ResolveSourceGitResponse | undefined;
+
+  /**
+   * @generated from field: moby.buildkit.v1.frontend.ResolveSourceHTTPResponse HTTP = 4;
+   */
+  HTTP?: ResolveSourceHTTPResponse | undefined;
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.ResolveSourceMetaResponse.
+ * Use `create(ResolveSourceMetaResponseSchema)` to create a new message.
+ */
+export const ResolveSourceMetaResponseSchema: GenMessage<ResolveSourceMetaResponse> = /*@__PURE__*/
+  messageDesc(file_gateway, 14);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.ResolveSourceImageResponse
+ */
+export type ResolveSourceImageResponse = Message<"moby.buildkit.v1.frontend.ResolveSourceImageResponse"> & {
+  /**
+   * @generated from field: string Digest = 1;
+   */
+  Digest: string;
+
+  /**
+   * @generated from field: bytes Config = 2;
+   */
+  Config: Uint8Array;
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.ResolveSourceImageResponse.
+ * Use `create(ResolveSourceImageResponseSchema)` to create a new message.
+ */
+export const ResolveSourceImageResponseSchema: GenMessage<ResolveSourceImageResponse> = /*@__PURE__*/
+  messageDesc(file_gateway, 15);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.ResolveSourceGitResponse
+ */
+export type ResolveSourceGitResponse = Message<"moby.buildkit.v1.frontend.ResolveSourceGitResponse"> & {
+  /**
+   * @generated from field: string Checksum = 1;
+   */
+  Checksum: string;
+
+  /**
+   * @generated from field: string Ref = 2;
+   */
+  Ref: string;
+
+  /**
+   * @generated from field: string CommitChecksum = 3;
+   */
+  CommitChecksum: string;
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.ResolveSourceGitResponse.
+ * Use `create(ResolveSourceGitResponseSchema)` to create a new message.
+ */
+export const ResolveSourceGitResponseSchema: GenMessage<ResolveSourceGitResponse> = /*@__PURE__*/
+  messageDesc(file_gateway, 16);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.ResolveSourceHTTPResponse
+ */
+export type ResolveSourceHTTPResponse = Message<"moby.buildkit.v1.frontend.ResolveSourceHTTPResponse"> & {
+  /**
+   * @generated from field: string Checksum = 1;
+   */
+  Checksum: string;
+
+  /**
+   * @generated from field: string Filename = 2;
+   */
+  Filename: string;
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.ResolveSourceHTTPResponse.
+ * Use `create(ResolveSourceHTTPResponseSchema)` to create a new message.
+ */
+export const ResolveSourceHTTPResponseSchema: GenMessage<ResolveSourceHTTPResponse> = /*@__PURE__*/
+  messageDesc(file_gateway, 17);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.NewContainerRequest
+ */
+export type NewContainerRequest = Message<"moby.buildkit.v1.frontend.NewContainerRequest"> & {
+  /**
+   * @generated from field: string ContainerID = 1;
+   */
+  ContainerID: string;
+
+  /**
+   * @generated from field: repeated pb.Mount Mounts = 2;
+   */
+  Mounts: Mount[];
+
+  /**
+   * @generated from field: int32 Network = 3;
+   */
+  Network: number;
+
+  /**
+   * @generated from field: pb.Platform platform = 4;
+   */
+  platform?: Platform | undefined;
+
+  /**
+   * @generated from field: repeated pb.HostIP extraHosts = 6;
+   */
+  extraHosts: HostIP[];
+
+  /**
+   * @generated from field: string hostname = 7;
+   */
+  hostname: string;
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.NewContainerRequest.
+ * Use `create(NewContainerRequestSchema)` to create a new message.
+ */
+export const NewContainerRequestSchema: GenMessage<NewContainerRequest> = /*@__PURE__*/
+  messageDesc(file_gateway, 18);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.NewContainerResponse
+ */
+export type NewContainerResponse = Message<"moby.buildkit.v1.frontend.NewContainerResponse"> & {
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.NewContainerResponse.
+ * Use `create(NewContainerResponseSchema)` to create a new message.
+ */
+export const NewContainerResponseSchema: GenMessage<NewContainerResponse> = /*@__PURE__*/
+  messageDesc(file_gateway, 19);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.ReleaseContainerRequest
+ */
+export type ReleaseContainerRequest = Message<"moby.buildkit.v1.frontend.ReleaseContainerRequest"> & {
+  /**
+   * @generated from field: string ContainerID = 1;
+   */
+  ContainerID: string;
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.ReleaseContainerRequest.
+ * Use `create(ReleaseContainerRequestSchema)` to create a new message.
+ */
+export const ReleaseContainerRequestSchema: GenMessage<ReleaseContainerRequest> = /*@__PURE__*/
+  messageDesc(file_gateway, 20);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.ReleaseContainerResponse
+ */
+export type ReleaseContainerResponse = Message<"moby.buildkit.v1.frontend.ReleaseContainerResponse"> & {
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.ReleaseContainerResponse.
+ * Use `create(ReleaseContainerResponseSchema)` to create a new message.
+ */
+export const ReleaseContainerResponseSchema: GenMessage<ReleaseContainerResponse> = /*@__PURE__*/
+  messageDesc(file_gateway, 21);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.ExecMessage
+ */
+export type ExecMessage = Message<"moby.buildkit.v1.frontend.ExecMessage"> & {
+  /**
+   * @generated from field: string ProcessID = 1;
+   */
+  ProcessID: string;
+
+  /**
+   * @generated from oneof moby.buildkit.v1.frontend.ExecMessage.Input
+   */
+  Input: {
+    /**
+     * @generated from field: moby.buildkit.v1.frontend.InitMessage Init = 2;
+     */
+    value: InitMessage;
+    case: "Init";
+  } | {
+    /**
+     * @generated from field: moby.buildkit.v1.frontend.FdMessage File = 3;
+     */
+    value: FdMessage;
+    case: "File";
+  } | {
+    /**
+     * @generated from field: moby.buildkit.v1.frontend.ResizeMessage Resize = 4;
+     */
+    value: ResizeMessage;
+    case: "Resize";
+  } | {
+    /**
+     * @generated from field: moby.buildkit.v1.frontend.StartedMessage Started = 5;
+     */
+    value: StartedMessage;
+    case: "Started";
+  } | {
+    /**
+     * @generated from field: moby.buildkit.v1.frontend.ExitMessage Exit = 6;
+     */
+    value: ExitMessage;
+    case: "Exit";
+  } | {
+    /**
+     * @generated from field: moby.buildkit.v1.frontend.DoneMessage Done = 7;
+     */
+    value: DoneMessage;
+    case: "Done";
+  } | {
+    /**
+     * @generated from field: moby.buildkit.v1.frontend.SignalMessage Signal = 8;
+     */
+    value: SignalMessage;
+    case: "Signal";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.ExecMessage.
+ * Use `create(ExecMessageSchema)` to create a new message.
+ */
+export const ExecMessageSchema: GenMessage<ExecMessage> = /*@__PURE__*/
+  messageDesc(file_gateway, 22);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.InitMessage
+ */
+export type InitMessage = Message<"moby.buildkit.v1.frontend.InitMessage"> & {
+  /**
+   * @generated from field: string ContainerID = 1;
+   */
+  ContainerID: string;
+
+  /**
+   * @generated from field: pb.Meta Meta = 2;
+   */
+  Meta?: Meta | undefined;
+
+  /**
+   * @generated from field: repeated uint32 Fds = 3;
+   */
+  Fds: number[];
+
+  /**
+   * @generated from field: bool Tty = 4;
+   */
+  Tty: boolean;
+
+  /**
+   * @generated from field: int32 Security = 5;
+   */
+  Security: number;
+
+  /**
+   * @generated from field: repeated pb.SecretEnv secretenv = 6;
+   */
+  secretenv: SecretEnv[];
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.InitMessage.
+ * Use `create(InitMessageSchema)` to create a new message.
+ */
+export const InitMessageSchema: GenMessage<InitMessage> = /*@__PURE__*/
+  messageDesc(file_gateway, 23);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.ExitMessage
+ */
+export type ExitMessage = Message<"moby.buildkit.v1.frontend.ExitMessage"> & {
+  /**
+   * @generated from field: uint32 Code = 1;
+   */
+  Code: number;
+
+  /**
+   * @generated from field: google.rpc.Status Error = 2;
+   */
+  Error?: Status | undefined;
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.ExitMessage.
+ * Use `create(ExitMessageSchema)` to create a new message.
+ */
+export const ExitMessageSchema: GenMessage<ExitMessage> = /*@__PURE__*/
+  messageDesc(file_gateway, 24);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.StartedMessage
+ */
+export type StartedMessage = Message<"moby.buildkit.v1.frontend.StartedMessage"> & {
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.StartedMessage.
+ * Use `create(StartedMessageSchema)` to create a new message.
+ */
+export const StartedMessageSchema: GenMessage<StartedMessage> = /*@__PURE__*/
+  messageDesc(file_gateway, 25);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.DoneMessage
+ */
+export type DoneMessage = Message<"moby.buildkit.v1.frontend.DoneMessage"> & {
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.DoneMessage.
+ * Use `create(DoneMessageSchema)` to create a new message.
+ */
+export const DoneMessageSchema: GenMessage<DoneMessage> = /*@__PURE__*/
+  messageDesc(file_gateway, 26);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.FdMessage
+ */
+export type FdMessage = Message<"moby.buildkit.v1.frontend.FdMessage"> & {
+  /**
+   * @generated from field: uint32 Fd = 1;
+   */
+  Fd: number;
+
+  /**
+   * @generated from field: bool EOF = 2;
+   */
+  EOF: boolean;
+
+  /**
+   * @generated from field: bytes Data = 3;
+   */
+  Data: Uint8Array;
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.FdMessage.
+ * Use `create(FdMessageSchema)` to create a new message.
+ */
+export const FdMessageSchema: GenMessage<FdMessage> = /*@__PURE__*/
+  messageDesc(file_gateway, 27);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.ResizeMessage
+ */
+export type ResizeMessage = Message<"moby.buildkit.v1.frontend.ResizeMessage"> & {
+  /**
+   * @generated from field: uint32 Rows = 1;
+   */
+  Rows: number;
+
+  /**
+   * @generated from field: uint32 Cols = 2;
+   */
+  Cols: number;
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.ResizeMessage.
+ * Use `create(ResizeMessageSchema)` to create a new message.
+ */
+export const ResizeMessageSchema: GenMessage<ResizeMessage> = /*@__PURE__*/
+  messageDesc(file_gateway, 28);
+
+/**
+ * @generated from message moby.buildkit.v1.frontend.SignalMessage
+ */
+export type SignalMessage = Message<"moby.buildkit.v1.frontend.SignalMessage"> & {
+  /**
+   * @generated from field: string Name = 1;
+   */
+  Name: string;
+};
+
+/**
+ * Describes the message moby.buildkit.v1.frontend.SignalMessage.
+ * Use `create(SignalMessageSchema)` to create a new message.
+ */
+export const SignalMessageSchema: GenMessage<SignalMessage> = /*@__PURE__*/
+  messageDesc(file_gateway, 29);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.SolveRequest
@@ -326,7 +852,7 @@ export type SolveRequest = Message<"moby.buildkit.v1.frontend.SolveRequest"> & {
  * Use `create(SolveRequestSchema)` to create a new message.
  */
 export const SolveRequestSchema: GenMessage<SolveRequest> = /*@__PURE__*/
-  messageDesc(file_gateway, 10);
+  messageDesc(file_gateway, 30);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.CacheOptionsEntry
@@ -348,7 +874,7 @@ export type CacheOptionsEntry = Message<"moby.buildkit.v1.frontend.CacheOptionsE
  * Use `create(CacheOptionsEntrySchema)` to create a new message.
  */
 export const CacheOptionsEntrySchema: GenMessage<CacheOptionsEntry> = /*@__PURE__*/
-  messageDesc(file_gateway, 11);
+  messageDesc(file_gateway, 31);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.SolveResponse
@@ -370,7 +896,7 @@ export type SolveResponse = Message<"moby.buildkit.v1.frontend.SolveResponse"> &
  * Use `create(SolveResponseSchema)` to create a new message.
  */
 export const SolveResponseSchema: GenMessage<SolveResponse> = /*@__PURE__*/
-  messageDesc(file_gateway, 12);
+  messageDesc(file_gateway, 32);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.ReadFileRequest
@@ -402,7 +928,7 @@ export type ReadFileRequest = Message<"moby.buildkit.v1.frontend.ReadFileRequest
  * Use `create(ReadFileRequestSchema)` to create a new message.
  */
 export const ReadFileRequestSchema: GenMessage<ReadFileRequest> = /*@__PURE__*/
-  messageDesc(file_gateway, 13);
+  messageDesc(file_gateway, 33);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.FileRange
@@ -424,7 +950,7 @@ export type FileRange = Message<"moby.buildkit.v1.frontend.FileRange"> & {
  * Use `create(FileRangeSchema)` to create a new message.
  */
 export const FileRangeSchema: GenMessage<FileRange> = /*@__PURE__*/
-  messageDesc(file_gateway, 14);
+  messageDesc(file_gateway, 34);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.ReadFileResponse
@@ -441,7 +967,7 @@ export type ReadFileResponse = Message<"moby.buildkit.v1.frontend.ReadFileRespon
  * Use `create(ReadFileResponseSchema)` to create a new message.
  */
 export const ReadFileResponseSchema: GenMessage<ReadFileResponse> = /*@__PURE__*/
-  messageDesc(file_gateway, 15);
+  messageDesc(file_gateway, 35);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.ReadDirRequest
@@ -473,7 +999,7 @@ export type ReadDirRequest = Message<"moby.buildkit.v1.frontend.ReadDirRequest">
  * Use `create(ReadDirRequestSchema)` to create a new message.
  */
 export const ReadDirRequestSchema: GenMessage<ReadDirRequest> = /*@__PURE__*/
-  messageDesc(file_gateway, 16);
+  messageDesc(file_gateway, 36);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.ReadDirResponse
@@ -490,7 +1016,7 @@ export type ReadDirResponse = Message<"moby.buildkit.v1.frontend.ReadDirResponse
  * Use `create(ReadDirResponseSchema)` to create a new message.
  */
 export const ReadDirResponseSchema: GenMessage<ReadDirResponse> = /*@__PURE__*/
-  messageDesc(file_gateway, 17);
+  messageDesc(file_gateway, 37);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.StatFileRequest
@@ -517,7 +1043,7 @@ export type StatFileRequest = Message<"moby.buildkit.v1.frontend.StatFileRequest
  * Use `create(StatFileRequestSchema)` to create a new message.
  */
 export const StatFileRequestSchema: GenMessage<StatFileRequest> = /*@__PURE__*/
-  messageDesc(file_gateway, 18);
+  messageDesc(file_gateway, 38);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.StatFileResponse
@@ -534,7 +1060,7 @@ export type StatFileResponse = Message<"moby.buildkit.v1.frontend.StatFileRespon
  * Use `create(StatFileResponseSchema)` to create a new message.
  */
 export const StatFileResponseSchema: GenMessage<StatFileResponse> = /*@__PURE__*/
-  messageDesc(file_gateway, 19);
+  messageDesc(file_gateway, 39);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.EvaluateRequest
@@ -551,7 +1077,7 @@ export type EvaluateRequest = Message<"moby.buildkit.v1.frontend.EvaluateRequest
  * Use `create(EvaluateRequestSchema)` to create a new message.
  */
 export const EvaluateRequestSchema: GenMessage<EvaluateRequest> = /*@__PURE__*/
-  messageDesc(file_gateway, 20);
+  messageDesc(file_gateway, 40);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.EvaluateResponse
@@ -564,7 +1090,7 @@ export type EvaluateResponse = Message<"moby.buildkit.v1.frontend.EvaluateRespon
  * Use `create(EvaluateResponseSchema)` to create a new message.
  */
 export const EvaluateResponseSchema: GenMessage<EvaluateResponse> = /*@__PURE__*/
-  messageDesc(file_gateway, 21);
+  messageDesc(file_gateway, 41);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.PingRequest
@@ -577,7 +1103,7 @@ export type PingRequest = Message<"moby.buildkit.v1.frontend.PingRequest"> & {
  * Use `create(PingRequestSchema)` to create a new message.
  */
 export const PingRequestSchema: GenMessage<PingRequest> = /*@__PURE__*/
-  messageDesc(file_gateway, 22);
+  messageDesc(file_gateway, 42);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.APICap
@@ -619,7 +1145,7 @@ export type APICap = Message<"moby.buildkit.v1.frontend.APICap"> & {
  * Use `create(APICapSchema)` to create a new message.
  */
 export const APICapSchema: GenMessage<APICap> = /*@__PURE__*/
-  messageDesc(file_gateway, 23);
+  messageDesc(file_gateway, 43);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.PongResponse
@@ -646,7 +1172,7 @@ export type PongResponse = Message<"moby.buildkit.v1.frontend.PongResponse"> & {
  * Use `create(PongResponseSchema)` to create a new message.
  */
 export const PongResponseSchema: GenMessage<PongResponse> = /*@__PURE__*/
-  messageDesc(file_gateway, 24);
+  messageDesc(file_gateway, 44);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.WarnRequest
@@ -693,7 +1219,7 @@ export type WarnRequest = Message<"moby.buildkit.v1.frontend.WarnRequest"> & {
  * Use `create(WarnRequestSchema)` to create a new message.
  */
 export const WarnRequestSchema: GenMessage<WarnRequest> = /*@__PURE__*/
-  messageDesc(file_gateway, 25);
+  messageDesc(file_gateway, 45);
 
 /**
  * @generated from message moby.buildkit.v1.frontend.WarnResponse
@@ -706,7 +1232,7 @@ export type WarnResponse = Message<"moby.buildkit.v1.frontend.WarnResponse"> & {
  * Use `create(WarnResponseSchema)` to create a new message.
  */
 export const WarnResponseSchema: GenMessage<WarnResponse> = /*@__PURE__*/
-  messageDesc(file_gateway, 26);
+  messageDesc(file_gateway, 46);
 
 /**
  * @generated from service moby.buildkit.v1.frontend.LLBBridge
@@ -719,6 +1245,14 @@ export const LLBBridge: GenService<{
     methodKind: "unary";
     input: typeof ResolveImageConfigRequestSchema;
     output: typeof ResolveImageConfigResponseSchema;
+  },
+  /**
+   * @generated from rpc moby.buildkit.v1.frontend.LLBBridge.ResolveSourceMeta
+   */
+  resolveSourceMeta: {
+    methodKind: "unary";
+    input: typeof ResolveSourceMetaRequestSchema;
+    output: typeof ResolveSourceMetaResponseSchema;
   },
   /**
    * @generated from rpc moby.buildkit.v1.frontend.LLBBridge.Solve
@@ -783,6 +1317,54 @@ export const LLBBridge: GenService<{
     methodKind: "unary";
     input: typeof InputsRequestSchema;
     output: typeof InputsResponseSchema;
+  },
+  /**
+   * @generated from rpc moby.buildkit.v1.frontend.LLBBridge.NewContainer
+   */
+  newContainer: {
+    methodKind: "unary";
+    input: typeof NewContainerRequestSchema;
+    output: typeof NewContainerResponseSchema;
+  },
+  /**
+   * @generated from rpc moby.buildkit.v1.frontend.LLBBridge.ReleaseContainer
+   */
+  releaseContainer: {
+    methodKind: "unary";
+    input: typeof ReleaseContainerRequestSchema;
+    output: typeof ReleaseContainerResponseSchema;
+  },
+  /**
+   * @generated from rpc moby.buildkit.v1.frontend.LLBBridge.ExecProcess
+   */
+  execProcess: {
+    methodKind: "bidi_streaming";
+    input: typeof ExecMessageSchema;
+    output: typeof ExecMessageSchema;
+  },
+  /**
+   * @generated from rpc moby.buildkit.v1.frontend.LLBBridge.ReadFileContainer
+   */
+  readFileContainer: {
+    methodKind: "unary";
+    input: typeof ReadFileRequestSchema;
+    output: typeof ReadFileResponseSchema;
+  },
+  /**
+   * @generated from rpc moby.buildkit.v1.frontend.LLBBridge.ReadDirContainer
+   */
+  readDirContainer: {
+    methodKind: "unary";
+    input: typeof ReadDirRequestSchema;
+    output: typeof ReadDirResponseSchema;
+  },
+  /**
+   * @generated from rpc moby.buildkit.v1.frontend.LLBBridge.StatFileContainer
+   */
+  statFileContainer: {
+    methodKind: "unary";
+    input: typeof StatFileRequestSchema;
+    output: typeof StatFileResponseSchema;
   },
   /**
    * @generated from rpc moby.buildkit.v1.frontend.LLBBridge.Warn

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file ops.proto.
  */
 export const file_ops: GenFile = /*@__PURE__*/
-  fileDesc("CglvcHMucHJvdG8SAnBiImQKCFBsYXRmb3JtEhQKDEFyY2hpdGVjdHVyZRgBIAEoCRIKCgJPUxgCIAEoCRIPCgdWYXJpYW50GAMgASgJEhEKCU9TVmVyc2lvbhgEIAEoCRISCgpPU0ZlYXR1cmVzGAUgAygJIl0KAk9wEhkKBmlucHV0cxgBIAMoCzIJLnBiLklucHV0EhwKBnNvdXJjZRgDIAEoCzIMLnBiLlNvdXJjZU9wEh4KCHBsYXRmb3JtGAogASgLMgwucGIuUGxhdGZvcm0iJgoFSW5wdXQSDgoGZGlnZXN0GAEgASgJEg0KBWluZGV4GAIgASgDInQKCFNvdXJjZU9wEhIKCmlkZW50aWZpZXIYASABKAkSJgoFYXR0cnMYAiADKAsyFy5wYi5Tb3VyY2VPcC5BdHRyc0VudHJ5GiwKCkF0dHJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKmAQoKRGVmaW5pdGlvbhILCgNkZWYYASADKAwSLgoIbWV0YWRhdGEYAiADKAsyHC5wYi5EZWZpbml0aW9uLk1ldGFkYXRhRW50cnkSGgoGU291cmNlGAMgASgLMgoucGIuU291cmNlGj8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEh0KBXZhbHVlGAIgASgLMg4ucGIuT3BNZXRhZGF0YToCOAEijAIKCk9wTWV0YWRhdGESFAoMaWdub3JlX2NhY2hlGAEgASgIEjQKC2Rlc2NyaXB0aW9uGAIgAygLMh8ucGIuT3BNZXRhZGF0YS5EZXNjcmlwdGlvbkVudHJ5EiYKBGNhcHMYBSADKAsyGC5wYi5PcE1ldGFkYXRhLkNhcHNFbnRyeRIpCg5wcm9ncmVzc19ncm91cBgGIAEoCzIRLnBiLlByb2dyZXNzR3JvdXAaMgoQRGVzY3JpcHRpb25FbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGisKCUNhcHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAg6AjgBIpYBCgZTb3VyY2USLAoJbG9jYXRpb25zGAEgAygLMhkucGIuU291cmNlLkxvY2F0aW9uc0VudHJ5Eh0KBWluZm9zGAIgAygLMg4ucGIuU291cmNlSW5mbxo/Cg5Mb2NhdGlvbnNFbnRyeRILCgNrZXkYASABKAkSHAoFdmFsdWUYAiABKAsyDS5wYi5Mb2NhdGlvbnM6AjgBIiwKCUxvY2F0aW9ucxIfCglsb2NhdGlvbnMYASADKAsyDC5wYi5Mb2NhdGlvbiI6CghMb2NhdGlvbhITCgtzb3VyY2VJbmRleBgBIAEoBRIZCgZyYW5nZXMYAiADKAsyCS5wYi5SYW5nZSJiCgpTb3VyY2VJbmZvEhAKCGZpbGVuYW1lGAEgASgJEgwKBGRhdGEYAiABKAwSIgoKZGVmaW5pdGlvbhgDIAEoCzIOLnBiLkRlZmluaXRpb24SEAoIbGFuZ3VhZ2UYBCABKAkiPwoFUmFuZ2USGwoFc3RhcnQYASABKAsyDC5wYi5Qb3NpdGlvbhIZCgNlbmQYAiABKAsyDC5wYi5Qb3NpdGlvbiIrCghQb3NpdGlvbhIMCgRsaW5lGAEgASgFEhEKCWNoYXJhY3RlchgCIAEoBSI3Cg1Qcm9ncmVzc0dyb3VwEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDAoEd2VhaxgDIAEoCGIGcHJvdG8z");
+  fileDesc("CglvcHMucHJvdG8SAnBiImQKCFBsYXRmb3JtEhQKDEFyY2hpdGVjdHVyZRgBIAEoCRIKCgJPUxgCIAEoCRIPCgdWYXJpYW50GAMgASgJEhEKCU9TVmVyc2lvbhgEIAEoCRISCgpPU0ZlYXR1cmVzGAUgAygJIosCCgJPcBIZCgZpbnB1dHMYASADKAsyCS5wYi5JbnB1dBIYCgRleGVjGAIgASgLMgoucGIuRXhlY09wEhwKBnNvdXJjZRgDIAEoCzIMLnBiLlNvdXJjZU9wEhgKBGZpbGUYBCABKAsyCi5wYi5GaWxlT3ASGgoFYnVpbGQYBSABKAsyCy5wYi5CdWlsZE9wEhoKBW1lcmdlGAYgASgLMgsucGIuTWVyZ2VPcBIYCgRkaWZmGAcgASgLMgoucGIuRGlmZk9wEiYKC3Bhc3N0aHJvdWdoGAggASgLMhEucGIuUGFzc3Rocm91Z2hPcBIeCghwbGF0Zm9ybRgKIAEoCzIMLnBiLlBsYXRmb3JtIiYKBUlucHV0Eg4KBmRpZ2VzdBgBIAEoCRINCgVpbmRleBgCIAEoAyJ0CghTb3VyY2VPcBISCgppZGVudGlmaWVyGAEgASgJEiYKBWF0dHJzGAIgAygLMhcucGIuU291cmNlT3AuQXR0cnNFbnRyeRosCgpBdHRyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiowEKBkV4ZWNPcBIWCgRtZXRhGAEgASgLMggucGIuTWV0YRIZCgZtb3VudHMYAiADKAsyCS5wYi5Nb3VudBIPCgduZXR3b3JrGAMgASgFEhAKCHNlY3VyaXR5GAQgASgFEiAKCXNlY3JldGVudhgFIAMoCzINLnBiLlNlY3JldEVudhIhCgpjZGlEZXZpY2VzGAYgAygLMg0ucGIuQ0RJRGV2aWNlItkBCgRNZXRhEgwKBGFyZ3MYASADKAkSCwoDZW52GAIgAygJEgsKA2N3ZBgDIAEoCRIMCgR1c2VyGAQgASgJEh8KCXByb3h5X2VudhgFIAEoCzIMLnBiLlByb3h5RW52Eh4KCmV4dHJhSG9zdHMYBiADKAsyCi5wYi5Ib3N0SVASEAoIaG9zdG5hbWUYByABKAkSGgoGdWxpbWl0GAkgAygLMgoucGIuVWxpbWl0EhQKDGNncm91cFBhcmVudBgKIAEoCRIWCg52YWxpZEV4aXRDb2RlcxgMIAMoBSJrCghQcm94eUVudhISCgpodHRwX3Byb3h5GAEgASgJEhMKC2h0dHBzX3Byb3h5GAIgASgJEhEKCWZ0cF9wcm94eRgDIAEoCRIQCghub19wcm94eRgEIAEoCRIRCglhbGxfcHJveHkYBSABKAkiIgoGSG9zdElQEgwKBEhvc3QYASABKAkSCgoCSVAYAiABKAkiFgoGVWxpbWl0EgwKBE5hbWUYASABKAkiGQoJQ0RJRGV2aWNlEgwKBG5hbWUYASABKAkiNwoJU2VjcmV0RW52EgoKAklEGAEgASgJEgwKBG5hbWUYAiABKAkSEAoIb3B0aW9uYWwYAyABKAgi+wEKBU1vdW50Eg0KBWlucHV0GAEgASgDEhAKCHNlbGVjdG9yGAIgASgJEgwKBGRlc3QYAyABKAkSDgoGb3V0cHV0GAQgASgDEhAKCHJlYWRvbmx5GAUgASgIEhEKCW1vdW50VHlwZRgGIAEoBRIeCghUbXBmc09wdBgTIAEoCzIMLnBiLlRtcGZzT3B0Eh4KCGNhY2hlT3B0GBQgASgLMgwucGIuQ2FjaGVPcHQSIAoJc2VjcmV0T3B0GBUgASgLMg0ucGIuU2VjcmV0T3B0EhoKBlNTSE9wdBgWIAEoCzIKLnBiLlNTSE9wdBIQCghyZXN1bHRJRBgXIAEoCSIYCghUbXBmc09wdBIMCgRzaXplGAEgASgDIicKCENhY2hlT3B0EgoKAklEGAEgASgJEg8KB3NoYXJpbmcYAiABKAUiUQoJU2VjcmV0T3B0EgoKAklEGAEgASgJEgsKA3VpZBgCIAEoDRILCgNnaWQYAyABKA0SDAoEbW9kZRgEIAEoDRIQCghvcHRpb25hbBgFIAEoCCJOCgZTU0hPcHQSCgoCSUQYASABKAkSCwoDdWlkGAIgASgNEgsKA2dpZBgDIAEoDRIMCgRtb2RlGAQgASgNEhAKCG9wdGlvbmFsGAUgASgIIikKBkZpbGVPcBIfCgdhY3Rpb25zGAIgAygLMg4ucGIuRmlsZUFjdGlvbiL1AQoKRmlsZUFjdGlvbhINCgVpbnB1dBgBIAEoAxIWCg5zZWNvbmRhcnlJbnB1dBgCIAEoAxIOCgZvdXRwdXQYAyABKAMSIAoEY29weRgEIAEoCzISLnBiLkZpbGVBY3Rpb25Db3B5EiQKBm1rZmlsZRgFIAEoCzIULnBiLkZpbGVBY3Rpb25Na0ZpbGUSIgoFbWtkaXIYBiABKAsyEy5wYi5GaWxlQWN0aW9uTWtEaXISHAoCcm0YByABKAsyEC5wYi5GaWxlQWN0aW9uUm0SJgoHc3ltbGluaxgIIAEoCzIVLnBiLkZpbGVBY3Rpb25TeW1saW5rIpMDCg5GaWxlQWN0aW9uQ29weRILCgNzcmMYASABKAkSDAoEZGVzdBgCIAEoCRIbCgVvd25lchgDIAEoCzIMLnBiLkNob3duT3B0EgwKBG1vZGUYBCABKAUSFQoNZm9sbG93U3ltbGluaxgFIAEoCBIXCg9kaXJDb3B5Q29udGVudHMYBiABKAgSKAogYXR0ZW1wdFVucGFja0RvY2tlckNvbXBhdGliaWxpdHkYByABKAgSFgoOY3JlYXRlRGVzdFBhdGgYCCABKAgSFQoNYWxsb3dXaWxkY2FyZBgJIAEoCBIaChJhbGxvd0VtcHR5V2lsZGNhcmQYCiABKAgSEQoJdGltZXN0YW1wGAsgASgDEhgKEGluY2x1ZGVfcGF0dGVybnMYDCADKAkSGAoQZXhjbHVkZV9wYXR0ZXJucxgNIAMoCRImCh5hbHdheXNSZXBsYWNlRXhpc3RpbmdEZXN0UGF0aHMYDiABKAgSDwoHbW9kZVN0chgPIAEoCRIWCg5yZXF1aXJlZF9wYXRocxgQIAMoCSJsChBGaWxlQWN0aW9uTWtGaWxlEgwKBHBhdGgYASABKAkSDAoEbW9kZRgCIAEoBRIMCgRkYXRhGAMgASgMEhsKBW93bmVyGAQgASgLMgwucGIuQ2hvd25PcHQSEQoJdGltZXN0YW1wGAUgASgDInIKD0ZpbGVBY3Rpb25Na0RpchIMCgRwYXRoGAEgASgJEgwKBG1vZGUYAiABKAUSEwoLbWFrZVBhcmVudHMYAyABKAgSGwoFb3duZXIYBCABKAsyDC5wYi5DaG93bk9wdBIRCgl0aW1lc3RhbXAYBSABKAMiSgoMRmlsZUFjdGlvblJtEgwKBHBhdGgYASABKAkSFQoNYWxsb3dOb3RGb3VuZBgCIAEoCBIVCg1hbGxvd1dpbGRjYXJkGAMgASgIImUKEUZpbGVBY3Rpb25TeW1saW5rEg8KB29sZHBhdGgYASABKAkSDwoHbmV3cGF0aBgCIAEoCRIbCgVvd25lchgDIAEoCzIMLnBiLkNob3duT3B0EhEKCXRpbWVzdGFtcBgEIAEoAyJBCghDaG93bk9wdBIZCgR1c2VyGAEgASgLMgsucGIuVXNlck9wdBIaCgVncm91cBgCIAEoCzILLnBiLlVzZXJPcHQiRQoHVXNlck9wdBIiCgZieU5hbWUYASABKAsyEC5wYi5OYW1lZFVzZXJPcHRIABIOCgRieUlEGAIgASgNSABCBgoEdXNlciIrCgxOYW1lZFVzZXJPcHQSDAoEbmFtZRgBIAEoCRINCgVpbnB1dBgCIAEoAyIaCgdCdWlsZE9wEg8KB2J1aWxkZXIYASABKAMiKQoHTWVyZ2VPcBIeCgZpbnB1dHMYASADKAsyDi5wYi5NZXJnZUlucHV0IhsKCk1lcmdlSW5wdXQSDQoFaW5wdXQYASABKAMiRAoGRGlmZk9wEhwKBWxvd2VyGAEgASgLMg0ucGIuRGlmZklucHV0EhwKBXVwcGVyGAIgASgLMg0ucGIuRGlmZklucHV0IhoKCURpZmZJbnB1dBINCgVpbnB1dBgBIAEoAyIbCg1QYXNzdGhyb3VnaE9wEgoKAmlkGAEgASgJIqYBCgpEZWZpbml0aW9uEgsKA2RlZhgBIAMoDBIuCghtZXRhZGF0YRgCIAMoCzIcLnBiLkRlZmluaXRpb24uTWV0YWRhdGFFbnRyeRIaCgZTb3VyY2UYAyABKAsyCi5wYi5Tb3VyY2UaPwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSHQoFdmFsdWUYAiABKAsyDi5wYi5PcE1ldGFkYXRhOgI4ASKMAgoKT3BNZXRhZGF0YRIUCgxpZ25vcmVfY2FjaGUYASABKAgSNAoLZGVzY3JpcHRpb24YAiADKAsyHy5wYi5PcE1ldGFkYXRhLkRlc2NyaXB0aW9uRW50cnkSJgoEY2FwcxgFIAMoCzIYLnBiLk9wTWV0YWRhdGEuQ2Fwc0VudHJ5EikKDnByb2dyZXNzX2dyb3VwGAYgASgLMhEucGIuUHJvZ3Jlc3NHcm91cBoyChBEZXNjcmlwdGlvbkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaKwoJQ2Fwc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCDoCOAEilgEKBlNvdXJjZRIsCglsb2NhdGlvbnMYASADKAsyGS5wYi5Tb3VyY2UuTG9jYXRpb25zRW50cnkSHQoFaW5mb3MYAiADKAsyDi5wYi5Tb3VyY2VJbmZvGj8KDkxvY2F0aW9uc0VudHJ5EgsKA2tleRgBIAEoCRIcCgV2YWx1ZRgCIAEoCzINLnBiLkxvY2F0aW9uczoCOAEiLAoJTG9jYXRpb25zEh8KCWxvY2F0aW9ucxgBIAMoCzIMLnBiLkxvY2F0aW9uIjoKCExvY2F0aW9uEhMKC3NvdXJjZUluZGV4GAEgASgFEhkKBnJhbmdlcxgCIAMoCzIJLnBiLlJhbmdlImIKClNvdXJjZUluZm8SEAoIZmlsZW5hbWUYASABKAkSDAoEZGF0YRgCIAEoDBIiCgpkZWZpbml0aW9uGAMgASgLMg4ucGIuRGVmaW5pdGlvbhIQCghsYW5ndWFnZRgEIAEoCSI/CgVSYW5nZRIbCgVzdGFydBgBIAEoCzIMLnBiLlBvc2l0aW9uEhkKA2VuZBgCIAEoCzIMLnBiLlBvc2l0aW9uIisKCFBvc2l0aW9uEgwKBGxpbmUYASABKAUSEQoJY2hhcmFjdGVyGAIgASgFIjcKDVByb2dyZXNzR3JvdXASCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIMCgR3ZWFrGAMgASgIYgZwcm90bzM");
 
 /**
  * @generated from message pb.Platform
@@ -59,9 +59,39 @@ export type Op = Message<"pb.Op"> & {
   inputs: Input[];
 
   /**
+   * @generated from field: pb.ExecOp exec = 2;
+   */
+  exec?: ExecOp | undefined;
+
+  /**
    * @generated from field: pb.SourceOp source = 3;
    */
   source?: SourceOp | undefined;
+
+  /**
+   * @generated from field: pb.FileOp file = 4;
+   */
+  file?: FileOp | undefined;
+
+  /**
+   * @generated from field: pb.BuildOp build = 5;
+   */
+  build?: BuildOp | undefined;
+
+  /**
+   * @generated from field: pb.MergeOp merge = 6;
+   */
+  merge?: MergeOp | undefined;
+
+  /**
+   * @generated from field: pb.DiffOp diff = 7;
+   */
+  diff?: DiffOp | undefined;
+
+  /**
+   * @generated from field: pb.PassthroughOp passthrough = 8;
+   */
+  passthrough?: PassthroughOp | undefined;
 
   /**
    * @generated from field: pb.Platform platform = 10;
@@ -121,6 +151,884 @@ export const SourceOpSchema: GenMessage<SourceOp> = /*@__PURE__*/
   messageDesc(file_ops, 3);
 
 /**
+ * @generated from message pb.ExecOp
+ */
+export type ExecOp = Message<"pb.ExecOp"> & {
+  /**
+   * @generated from field: pb.Meta meta = 1;
+   */
+  meta?: Meta | undefined;
+
+  /**
+   * @generated from field: repeated pb.Mount mounts = 2;
+   */
+  mounts: Mount[];
+
+  /**
+   * @generated from field: int32 network = 3;
+   */
+  network: number;
+
+  /**
+   * @generated from field: int32 security = 4;
+   */
+  security: number;
+
+  /**
+   * @generated from field: repeated pb.SecretEnv secretenv = 5;
+   */
+  secretenv: SecretEnv[];
+
+  /**
+   * @generated from field: repeated pb.CDIDevice cdiDevices = 6;
+   */
+  cdiDevices: CDIDevice[];
+};
+
+/**
+ * Describes the message pb.ExecOp.
+ * Use `create(ExecOpSchema)` to create a new message.
+ */
+export const ExecOpSchema: GenMessage<ExecOp> = /*@__PURE__*/
+  messageDesc(file_ops, 4);
+
+/**
+ * @generated from message pb.Meta
+ */
+export type Meta = Message<"pb.Meta"> & {
+  /**
+   * @generated from field: repeated string args = 1;
+   */
+  args: string[];
+
+  /**
+   * @generated from field: repeated string env = 2;
+   */
+  env: string[];
+
+  /**
+   * @generated from field: string cwd = 3;
+   */
+  cwd: string;
+
+  /**
+   * @generated from field: string user = 4;
+   */
+  user: string;
+
+  /**
+   * @generated from field: pb.ProxyEnv proxy_env = 5;
+   */
+  proxyEnv?: ProxyEnv | undefined;
+
+  /**
+   * @generated from field: repeated pb.HostIP extraHosts = 6;
+   */
+  extraHosts: HostIP[];
+
+  /**
+   * @generated from field: string hostname = 7;
+   */
+  hostname: string;
+
+  /**
+   * @generated from field: repeated pb.Ulimit ulimit = 9;
+   */
+  ulimit: Ulimit[];
+
+  /**
+   * @generated from field: string cgroupParent = 10;
+   */
+  cgroupParent: string;
+
+  /**
+   * @generated from field: repeated int32 validExitCodes = 12;
+   */
+  validExitCodes: number[];
+};
+
+/**
+ * Describes the message pb.Meta.
+ * Use `create(MetaSchema)` to create a new message.
+ */
+export const MetaSchema: GenMessage<Meta> = /*@__PURE__*/
+  messageDesc(file_ops, 5);
+
+/**
+ * @generated from message pb.ProxyEnv
+ */
+export type ProxyEnv = Message<"pb.ProxyEnv"> & {
+  /**
+   * @generated from field: string http_proxy = 1;
+   */
+  httpProxy: string;
+
+  /**
+   * @generated from field: string https_proxy = 2;
+   */
+  httpsProxy: string;
+
+  /**
+   * @generated from field: string ftp_proxy = 3;
+   */
+  ftpProxy: string;
+
+  /**
+   * @generated from field: string no_proxy = 4;
+   */
+  noProxy: string;
+
+  /**
+   * @generated from field: string all_proxy = 5;
+   */
+  allProxy: string;
+};
+
+/**
+ * Describes the message pb.ProxyEnv.
+ * Use `create(ProxyEnvSchema)` to create a new message.
+ */
+export const ProxyEnvSchema: GenMessage<ProxyEnv> = /*@__PURE__*/
+  messageDesc(file_ops, 6);
+
+/**
+ * @generated from message pb.HostIP
+ */
+export type HostIP = Message<"pb.HostIP"> & {
+  /**
+   * @generated from field: string Host = 1;
+   */
+  Host: string;
+
+  /**
+   * @generated from field: string IP = 2;
+   */
+  IP: string;
+};
+
+/**
+ * Describes the message pb.HostIP.
+ * Use `create(HostIPSchema)` to create a new message.
+ */
+export const HostIPSchema: GenMessage<HostIP> = /*@__PURE__*/
+  messageDesc(file_ops, 7);
+
+/**
+ * @generated from message pb.Ulimit
+ */
+export type Ulimit = Message<"pb.Ulimit"> & {
+  /**
+   * @generated from field: string Name = 1;
+   */
+  Name: string;
+};
+
+/**
+ * Describes the message pb.Ulimit.
+ * Use `create(UlimitSchema)` to create a new message.
+ */
+export const UlimitSchema: GenMessage<Ulimit> = /*@__PURE__*/
+  messageDesc(file_ops, 8);
+
+/**
+ * @generated from message pb.CDIDevice
+ */
+export type CDIDevice = Message<"pb.CDIDevice"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message pb.CDIDevice.
+ * Use `create(CDIDeviceSchema)` to create a new message.
+ */
+export const CDIDeviceSchema: GenMessage<CDIDevice> = /*@__PURE__*/
+  messageDesc(file_ops, 9);
+
+/**
+ * @generated from message pb.SecretEnv
+ */
+export type SecretEnv = Message<"pb.SecretEnv"> & {
+  /**
+   * @generated from field: string ID = 1;
+   */
+  ID: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: bool optional = 3;
+   */
+  optional: boolean;
+};
+
+/**
+ * Describes the message pb.SecretEnv.
+ * Use `create(SecretEnvSchema)` to create a new message.
+ */
+export const SecretEnvSchema: GenMessage<SecretEnv> = /*@__PURE__*/
+  messageDesc(file_ops, 10);
+
+/**
+ * @generated from message pb.Mount
+ */
+export type Mount = Message<"pb.Mount"> & {
+  /**
+   * @generated from field: int64 input = 1;
+   */
+  input: bigint;
+
+  /**
+   * @generated from field: string selector = 2;
+   */
+  selector: string;
+
+  /**
+   * @generated from field: string dest = 3;
+   */
+  dest: string;
+
+  /**
+   * @generated from field: int64 output = 4;
+   */
+  output: bigint;
+
+  /**
+   * @generated from field: bool readonly = 5;
+   */
+  readonly: boolean;
+
+  /**
+   * @generated from field: int32 mountType = 6;
+   */
+  mountType: number;
+
+  /**
+   * @generated from field: pb.TmpfsOpt TmpfsOpt = 19;
+   */
+  TmpfsOpt?: TmpfsOpt | undefined;
+
+  /**
+   * @generated from field: pb.CacheOpt cacheOpt = 20;
+   */
+  cacheOpt?: CacheOpt | undefined;
+
+  /**
+   * @generated from field: pb.SecretOpt secretOpt = 21;
+   */
+  secretOpt?: SecretOpt | undefined;
+
+  /**
+   * @generated from field: pb.SSHOpt SSHOpt = 22;
+   */
+  SSHOpt?: SSHOpt | undefined;
+
+  /**
+   * @generated from field: string resultID = 23;
+   */
+  resultID: string;
+};
+
+/**
+ * Describes the message pb.Mount.
+ * Use `create(MountSchema)` to create a new message.
+ */
+export const MountSchema: GenMessage<Mount> = /*@__PURE__*/
+  messageDesc(file_ops, 11);
+
+/**
+ * @generated from message pb.TmpfsOpt
+ */
+export type TmpfsOpt = Message<"pb.TmpfsOpt"> & {
+  /**
+   * @generated from field: int64 size = 1;
+   */
+  size: bigint;
+};
+
+/**
+ * Describes the message pb.TmpfsOpt.
+ * Use `create(TmpfsOptSchema)` to create a new message.
+ */
+export const TmpfsOptSchema: GenMessage<TmpfsOpt> = /*@__PURE__*/
+  messageDesc(file_ops, 12);
+
+/**
+ * @generated from message pb.CacheOpt
+ */
+export type CacheOpt = Message<"pb.CacheOpt"> & {
+  /**
+   * @generated from field: string ID = 1;
+   */
+  ID: string;
+
+  /**
+   * @generated from field: int32 sharing = 2;
+   */
+  sharing: number;
+};
+
+/**
+ * Describes the message pb.CacheOpt.
+ * Use `create(CacheOptSchema)` to create a new message.
+ */
+export const CacheOptSchema: GenMessage<CacheOpt> = /*@__PURE__*/
+  messageDesc(file_ops, 13);
+
+/**
+ * @generated from message pb.SecretOpt
+ */
+export type SecretOpt = Message<"pb.SecretOpt"> & {
+  /**
+   * @generated from field: string ID = 1;
+   */
+  ID: string;
+
+  /**
+   * @generated from field: uint32 uid = 2;
+   */
+  uid: number;
+
+  /**
+   * @generated from field: uint32 gid = 3;
+   */
+  gid: number;
+
+  /**
+   * @generated from field: uint32 mode = 4;
+   */
+  mode: number;
+
+  /**
+   * @generated from field: bool optional = 5;
+   */
+  optional: boolean;
+};
+
+/**
+ * Describes the message pb.SecretOpt.
+ * Use `create(SecretOptSchema)` to create a new message.
+ */
+export const SecretOptSchema: GenMessage<SecretOpt> = /*@__PURE__*/
+  messageDesc(file_ops, 14);
+
+/**
+ * @generated from message pb.SSHOpt
+ */
+export type SSHOpt = Message<"pb.SSHOpt"> & {
+  /**
+   * @generated from field: string ID = 1;
+   */
+  ID: string;
+
+  /**
+   * @generated from field: uint32 uid = 2;
+   */
+  uid: number;
+
+  /**
+   * @generated from field: uint32 gid = 3;
+   */
+  gid: number;
+
+  /**
+   * @generated from field: uint32 mode = 4;
+   */
+  mode: number;
+
+  /**
+   * @generated from field: bool optional = 5;
+   */
+  optional: boolean;
+};
+
+/**
+ * Describes the message pb.SSHOpt.
+ * Use `create(SSHOptSchema)` to create a new message.
+ */
+export const SSHOptSchema: GenMessage<SSHOpt> = /*@__PURE__*/
+  messageDesc(file_ops, 15);
+
+/**
+ * @generated from message pb.FileOp
+ */
+export type FileOp = Message<"pb.FileOp"> & {
+  /**
+   * @generated from field: repeated pb.FileAction actions = 2;
+   */
+  actions: FileAction[];
+};
+
+/**
+ * Describes the message pb.FileOp.
+ * Use `create(FileOpSchema)` to create a new message.
+ */
+export const FileOpSchema: GenMessage<FileOp> = /*@__PURE__*/
+  messageDesc(file_ops, 16);
+
+/**
+ * @generated from message pb.FileAction
+ */
+export type FileAction = Message<"pb.FileAction"> & {
+  /**
+   * @generated from field: int64 input = 1;
+   */
+  input: bigint;
+
+  /**
+   * @generated from field: int64 secondaryInput = 2;
+   */
+  secondaryInput: bigint;
+
+  /**
+   * @generated from field: int64 output = 3;
+   */
+  output: bigint;
+
+  /**
+   * @generated from field: pb.FileActionCopy copy = 4;
+   */
+  copy?: FileActionCopy | undefined;
+
+  /**
+   * @generated from field: pb.FileActionMkFile mkfile = 5;
+   */
+  mkfile?: FileActionMkFile | undefined;
+
+  /**
+   * @generated from field: pb.FileActionMkDir mkdir = 6;
+   */
+  mkdir?: FileActionMkDir | undefined;
+
+  /**
+   * @generated from field: pb.FileActionRm rm = 7;
+   */
+  rm?: FileActionRm | undefined;
+
+  /**
+   * @generated from field: pb.FileActionSymlink symlink = 8;
+   */
+  symlink?: FileActionSymlink | undefined;
+};
+
+/**
+ * Describes the message pb.FileAction.
+ * Use `create(FileActionSchema)` to create a new message.
+ */
+export const FileActionSchema: GenMessage<FileAction> = /*@__PURE__*/
+  messageDesc(file_ops, 17);
+
+/**
+ * @generated from message pb.FileActionCopy
+ */
+export type FileActionCopy = Message<"pb.FileActionCopy"> & {
+  /**
+   * @generated from field: string src = 1;
+   */
+  src: string;
+
+  /**
+   * @generated from field: string dest = 2;
+   */
+  dest: string;
+
+  /**
+   * @generated from field: pb.ChownOpt owner = 3;
+   */
+  owner?: ChownOpt | undefined;
+
+  /**
+   * @generated from field: int32 mode = 4;
+   */
+  mode: number;
+
+  /**
+   * @generated from field: bool followSymlink = 5;
+   */
+  followSymlink: boolean;
+
+  /**
+   * @generated from field: bool dirCopyContents = 6;
+   */
+  dirCopyContents: boolean;
+
+  /**
+   * @generated from field: bool attemptUnpackDockerCompatibility = 7;
+   */
+  attemptUnpackDockerCompatibility: boolean;
+
+  /**
+   * @generated from field: bool createDestPath = 8;
+   */
+  createDestPath: boolean;
+
+  /**
+   * @generated from field: bool allowWildcard = 9;
+   */
+  allowWildcard: boolean;
+
+  /**
+   * @generated from field: bool allowEmptyWildcard = 10;
+   */
+  allowEmptyWildcard: boolean;
+
+  /**
+   * @generated from field: int64 timestamp = 11;
+   */
+  timestamp: bigint;
+
+  /**
+   * @generated from field: repeated string include_patterns = 12;
+   */
+  includePatterns: string[];
+
+  /**
+   * @generated from field: repeated string exclude_patterns = 13;
+   */
+  excludePatterns: string[];
+
+  /**
+   * @generated from field: bool alwaysReplaceExistingDestPaths = 14;
+   */
+  alwaysReplaceExistingDestPaths: boolean;
+
+  /**
+   * @generated from field: string modeStr = 15;
+   */
+  modeStr: string;
+
+  /**
+   * @generated from field: repeated string required_paths = 16;
+   */
+  requiredPaths: string[];
+};
+
+/**
+ * Describes the message pb.FileActionCopy.
+ * Use `create(FileActionCopySchema)` to create a new message.
+ */
+export const FileActionCopySchema: GenMessage<FileActionCopy> = /*@__PURE__*/
+  messageDesc(file_ops, 18);
+
+/**
+ * @generated from message pb.FileActionMkFile
+ */
+export type FileActionMkFile = Message<"pb.FileActionMkFile"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * @generated from field: int32 mode = 2;
+   */
+  mode: number;
+
+  /**
+   * @generated from field: bytes data = 3;
+   */
+  data: Uint8Array;
+
+  /**
+   * @generated from field: pb.ChownOpt owner = 4;
+   */
+  owner?: ChownOpt | undefined;
+
+  /**
+   * @generated from field: int64 timestamp = 5;
+   */
+  timestamp: bigint;
+};
+
+/**
+ * Describes the message pb.FileActionMkFile.
+ * Use `create(FileActionMkFileSchema)` to create a new message.
+ */
+export const FileActionMkFileSchema: GenMessage<FileActionMkFile> = /*@__PURE__*/
+  messageDesc(file_ops, 19);
+
+/**
+ * @generated from message pb.FileActionMkDir
+ */
+export type FileActionMkDir = Message<"pb.FileActionMkDir"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * @generated from field: int32 mode = 2;
+   */
+  mode: number;
+
+  /**
+   * @generated from field: bool makeParents = 3;
+   */
+  makeParents: boolean;
+
+  /**
+   * @generated from field: pb.ChownOpt owner = 4;
+   */
+  owner?: ChownOpt | undefined;
+
+  /**
+   * @generated from field: int64 timestamp = 5;
+   */
+  timestamp: bigint;
+};
+
+/**
+ * Describes the message pb.FileActionMkDir.
+ * Use `create(FileActionMkDirSchema)` to create a new message.
+ */
+export const FileActionMkDirSchema: GenMessage<FileActionMkDir> = /*@__PURE__*/
+  messageDesc(file_ops, 20);
+
+/**
+ * @generated from message pb.FileActionRm
+ */
+export type FileActionRm = Message<"pb.FileActionRm"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * @generated from field: bool allowNotFound = 2;
+   */
+  allowNotFound: boolean;
+
+  /**
+   * @generated from field: bool allowWildcard = 3;
+   */
+  allowWildcard: boolean;
+};
+
+/**
+ * Describes the message pb.FileActionRm.
+ * Use `create(FileActionRmSchema)` to create a new message.
+ */
+export const FileActionRmSchema: GenMessage<FileActionRm> = /*@__PURE__*/
+  messageDesc(file_ops, 21);
+
+/**
+ * @generated from message pb.FileActionSymlink
+ */
+export type FileActionSymlink = Message<"pb.FileActionSymlink"> & {
+  /**
+   * @generated from field: string oldpath = 1;
+   */
+  oldpath: string;
+
+  /**
+   * @generated from field: string newpath = 2;
+   */
+  newpath: string;
+
+  /**
+   * @generated from field: pb.ChownOpt owner = 3;
+   */
+  owner?: ChownOpt | undefined;
+
+  /**
+   * @generated from field: int64 timestamp = 4;
+   */
+  timestamp: bigint;
+};
+
+/**
+ * Describes the message pb.FileActionSymlink.
+ * Use `create(FileActionSymlinkSchema)` to create a new message.
+ */
+export const FileActionSymlinkSchema: GenMessage<FileActionSymlink> = /*@__PURE__*/
+  messageDesc(file_ops, 22);
+
+/**
+ * @generated from message pb.ChownOpt
+ */
+export type ChownOpt = Message<"pb.ChownOpt"> & {
+  /**
+   * @generated from field: pb.UserOpt user = 1;
+   */
+  user?: UserOpt | undefined;
+
+  /**
+   * @generated from field: pb.UserOpt group = 2;
+   */
+  group?: UserOpt | undefined;
+};
+
+/**
+ * Describes the message pb.ChownOpt.
+ * Use `create(ChownOptSchema)` to create a new message.
+ */
+export const ChownOptSchema: GenMessage<ChownOpt> = /*@__PURE__*/
+  messageDesc(file_ops, 23);
+
+/**
+ * @generated from message pb.UserOpt
+ */
+export type UserOpt = Message<"pb.UserOpt"> & {
+  /**
+   * @generated from oneof pb.UserOpt.user
+   */
+  user: {
+    /**
+     * @generated from field: pb.NamedUserOpt byName = 1;
+     */
+    value: NamedUserOpt;
+    case: "byName";
+  } | {
+    /**
+     * @generated from field: uint32 byID = 2;
+     */
+    value: number;
+    case: "byID";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message pb.UserOpt.
+ * Use `create(UserOptSchema)` to create a new message.
+ */
+export const UserOptSchema: GenMessage<UserOpt> = /*@__PURE__*/
+  messageDesc(file_ops, 24);
+
+/**
+ * @generated from message pb.NamedUserOpt
+ */
+export type NamedUserOpt = Message<"pb.NamedUserOpt"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: int64 input = 2;
+   */
+  input: bigint;
+};
+
+/**
+ * Describes the message pb.NamedUserOpt.
+ * Use `create(NamedUserOptSchema)` to create a new message.
+ */
+export const NamedUserOptSchema: GenMessage<NamedUserOpt> = /*@__PURE__*/
+  messageDesc(file_ops, 25);
+
+/**
+ * @generated from message pb.BuildOp
+ */
+export type BuildOp = Message<"pb.BuildOp"> & {
+  /**
+   * @generated from field: int64 builder = 1;
+   */
+  builder: bigint;
+};
+
+/**
+ * Describes the message pb.BuildOp.
+ * Use `create(BuildOpSchema)` to create a new message.
+ */
+export const BuildOpSchema: GenMessage<BuildOp> = /*@__PURE__*/
+  messageDesc(file_ops, 26);
+
+/**
+ * @generated from message pb.MergeOp
+ */
+export type MergeOp = Message<"pb.MergeOp"> & {
+  /**
+   * @generated from field: repeated pb.MergeInput inputs = 1;
+   */
+  inputs: MergeInput[];
+};
+
+/**
+ * Describes the message pb.MergeOp.
+ * Use `create(MergeOpSchema)` to create a new message.
+ */
+export const MergeOpSchema: GenMessage<MergeOp> = /*@__PURE__*/
+  messageDesc(file_ops, 27);
+
+/**
+ * @generated from message pb.MergeInput
+ */
+export type MergeInput = Message<"pb.MergeInput"> & {
+  /**
+   * @generated from field: int64 input = 1;
+   */
+  input: bigint;
+};
+
+/**
+ * Describes the message pb.MergeInput.
+ * Use `create(MergeInputSchema)` to create a new message.
+ */
+export const MergeInputSchema: GenMessage<MergeInput> = /*@__PURE__*/
+  messageDesc(file_ops, 28);
+
+/**
+ * @generated from message pb.DiffOp
+ */
+export type DiffOp = Message<"pb.DiffOp"> & {
+  /**
+   * @generated from field: pb.DiffInput lower = 1;
+   */
+  lower?: DiffInput | undefined;
+
+  /**
+   * @generated from field: pb.DiffInput upper = 2;
+   */
+  upper?: DiffInput | undefined;
+};
+
+/**
+ * Describes the message pb.DiffOp.
+ * Use `create(DiffOpSchema)` to create a new message.
+ */
+export const DiffOpSchema: GenMessage<DiffOp> = /*@__PURE__*/
+  messageDesc(file_ops, 29);
+
+/**
+ * @generated from message pb.DiffInput
+ */
+export type DiffInput = Message<"pb.DiffInput"> & {
+  /**
+   * @generated from field: int64 input = 1;
+   */
+  input: bigint;
+};
+
+/**
+ * Describes the message pb.DiffInput.
+ * Use `create(DiffInputSchema)` to create a new message.
+ */
+export const DiffInputSchema: GenMessage<DiffInput> = /*@__PURE__*/
+  messageDesc(file_ops, 30);
+
+/**
+ * @generated from message pb.PassthroughOp
+ */
+export type PassthroughOp = Message<"pb.PassthroughOp"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message pb.PassthroughOp.
+ * Use `create(PassthroughOpSchema)` to create a new message.
+ */
+export const PassthroughOpSchema: GenMessage<PassthroughOp> = /*@__PURE__*/
+  messageDesc(file_ops, 31);
+
+/**
  * @generated from message pb.Definition
  */
 export type Definition = Message<"pb.Definition"> & {
@@ -145,7 +1053,7 @@ export type Definition = Message<"pb.Definition"> & {
  * Use `create(DefinitionSchema)` to create a new message.
  */
 export const DefinitionSchema: GenMessage<Definition> = /*@__PURE__*/
-  messageDesc(file_ops, 4);
+  messageDesc(file_ops, 32);
 
 /**
  * @generated from message pb.OpMetadata
@@ -177,7 +1085,7 @@ export type OpMetadata = Message<"pb.OpMetadata"> & {
  * Use `create(OpMetadataSchema)` to create a new message.
  */
 export const OpMetadataSchema: GenMessage<OpMetadata> = /*@__PURE__*/
-  messageDesc(file_ops, 5);
+  messageDesc(file_ops, 33);
 
 /**
  * @generated from message pb.Source
@@ -199,7 +1107,7 @@ export type Source = Message<"pb.Source"> & {
  * Use `create(SourceSchema)` to create a new message.
  */
 export const SourceSchema: GenMessage<Source> = /*@__PURE__*/
-  messageDesc(file_ops, 6);
+  messageDesc(file_ops, 34);
 
 /**
  * @generated from message pb.Locations
@@ -216,7 +1124,7 @@ export type Locations = Message<"pb.Locations"> & {
  * Use `create(LocationsSchema)` to create a new message.
  */
 export const LocationsSchema: GenMessage<Locations> = /*@__PURE__*/
-  messageDesc(file_ops, 7);
+  messageDesc(file_ops, 35);
 
 /**
  * @generated from message pb.Location
@@ -238,7 +1146,7 @@ export type Location = Message<"pb.Location"> & {
  * Use `create(LocationSchema)` to create a new message.
  */
 export const LocationSchema: GenMessage<Location> = /*@__PURE__*/
-  messageDesc(file_ops, 8);
+  messageDesc(file_ops, 36);
 
 /**
  * @generated from message pb.SourceInfo
@@ -270,7 +1178,7 @@ export type SourceInfo = Message<"pb.SourceInfo"> & {
  * Use `create(SourceInfoSchema)` to create a new message.
  */
 export const SourceInfoSchema: GenMessage<SourceInfo> = /*@__PURE__*/
-  messageDesc(file_ops, 9);
+  messageDesc(file_ops, 37);
 
 /**
  * @generated from message pb.Range
@@ -292,7 +1200,7 @@ export type Range = Message<"pb.Range"> & {
  * Use `create(RangeSchema)` to create a new message.
  */
 export const RangeSchema: GenMessage<Range> = /*@__PURE__*/
-  messageDesc(file_ops, 10);
+  messageDesc(file_ops, 38);
 
 /**
  * @generated from message pb.Position
@@ -314,7 +1222,7 @@ export type Position = Message<"pb.Position"> & {
  * Use `create(PositionSchema)` to create a new message.
  */
 export const PositionSchema: GenMessage<Position> = /*@__PURE__*/
-  messageDesc(file_ops, 11);
+  messageDesc(file_ops, 39);
 
 /**
  * @generated from message pb.ProgressGroup
@@ -341,5 +1249,5 @@ export type ProgressGroup = Message<"pb.ProgressGroup"> & {
  * Use `create(ProgressGroupSchema)` to create a new message.
  */
 export const ProgressGroupSchema: GenMessage<ProgressGroup> = /*@__PURE__*/
-  messageDesc(file_ops, 12);
+  messageDesc(file_ops, 40);
 

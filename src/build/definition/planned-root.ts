@@ -1,0 +1,63 @@
+import type { Platform } from "../../oci/image.ts";
+import type { FilesOperation } from "../graph.ts";
+import type { DraftVertex } from "../plan/draft-graph.ts";
+import type { OriginImage } from "../plan/stage-state.ts";
+
+/** A root that an operation of a definition makes, before its vertex has an id. */
+export interface PlannedRoot {
+  /** undefined is an empty root. */
+  readonly vertex: DraftVertex | undefined;
+  readonly platform: Platform;
+  /** Which stands on it: a folder of somebody's has no layers, so nothing can. */
+  readonly isFolder: boolean;
+  /** The image at its bottom. */
+  readonly image?: OriginImage;
+  /** Of all that was made on that, in order, each a layer. */
+  readonly layers: readonly DraftVertex[];
+}
+
+export function emptyRoot(platform: Platform): PlannedRoot {
+  return { vertex: undefined, platform, isFolder: false, layers: [] };
+}
+
+/** What a vertex makes of a root. */
+export function changedRoot(root: PlannedRoot, vertex: DraftVertex): PlannedRoot {
+  return { ...root, vertex, isFolder: false, layers: [...root.layers, vertex] };
+}
+
+/** A root that others can stand on: a folder is copied into a layer. */
+export function standing(root: PlannedRoot): PlannedRoot {
+  if (!root.isFolder || root.vertex === undefined) return root;
+  const operation: FilesOperation = {
+    kind: "files",
+    root: -1,
+    platform: root.platform,
+    actions: [
+      {
+        type: "copy",
+        input: 0,
+        sources: ["/"],
+        target: "/",
+        wildcard: false,
+        allowEmpty: true,
+        followLinks: false,
+        contentsOnly: true,
+        createTarget: true,
+        parents: false,
+        exclude: [],
+        unpack: "never",
+        owner: undefined,
+        mode: undefined,
+      },
+    ],
+  };
+  const { name, site } = root.vertex;
+  const vertex: DraftVertex = {
+    operation,
+    inputs: [root.vertex],
+    name: `copy ${name}`,
+    stage: "",
+    site: `${site}/copy`,
+  };
+  return changedRoot({ ...root, vertex: undefined, layers: [] }, vertex);
+}

@@ -1,0 +1,6 @@
+import { GantryError } from "../../base/errors.ts";
+
+/** Why a definition that is well-formed can't be built. */
+export function unsupported(what: string): GantryError {
+  return new GantryError("unsupported", `low-level definitions (LLB): ${what}`);
+}
