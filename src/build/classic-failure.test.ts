@@ -4,7 +4,7 @@ import { GantryError } from "../base/errors.ts";
 import { parseDockerfile } from "../dockerfile/dockerfile.ts";
 import { classicFailure } from "./classic-failure.ts";
 import { MissingSource, MissingTarget } from "./missing.ts";
-import { ProcessFailure } from "./process-failure.ts";
+import { ProcessFailure, StartFailure } from "./process-failure.ts";
 
 describe("a build's failure, told to a client of the classic builder", () => {
   const within = (cause: unknown) => new GantryError("invalid", "a step failed", { cause });
@@ -14,6 +14,13 @@ describe("a build's failure, told to a client of the classic builder", () => {
     const told = { message: `The command '/bin/sh -c exit 3 && "x"' returned a non-zero code: 3`, code: 3 };
     assert.deepEqual(classicFailure(command), told);
     assert.deepEqual(classicFailure(within(within(command))), told);
+  });
+
+  it("is the runtime's sentence where a command could not be started", () => {
+    const message = 'OCI runtime create failed: unable to start container process: exec: "x": permission denied';
+    const failure = new StartFailure(["x"], new GantryError("invalid", message));
+    assert.equal(failure.message, 'process "x" did not complete successfully: exit code: 1');
+    assert.deepEqual(classicFailure(within(failure)), { message });
   });
 
   it("has a code also where the kernel ended the command for want of memory", () => {

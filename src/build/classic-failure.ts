@@ -1,7 +1,7 @@
 import { messageOf } from "../base/errors.ts";
 import { ParseError } from "../dockerfile/source.ts";
 import { MissingSource, MissingTarget } from "./missing.ts";
-import { ProcessFailure } from "./process-failure.ts";
+import { ProcessFailure, StartFailure } from "./process-failure.ts";
 
 /** What the classic builder said of the same failure, and the exit code of a command. */
 export interface ClassicFailure {
@@ -22,6 +22,7 @@ export function classicFailure(error: unknown): ClassicFailure {
 }
 
 function saidOf(error: Error): ClassicFailure | undefined {
+  if (error instanceof StartFailure) return { message: messageOf(error.cause) };
   if (error instanceof ProcessFailure) {
     const { args, exitCode } = error;
     return { message: `The command '${args.join(" ")}' returned a non-zero code: ${exitCode}`, code: exitCode };

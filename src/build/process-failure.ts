@@ -13,3 +13,13 @@ export class ProcessFailure extends GantryError {
     this.exitCode = exitCode;
   }
 }
+
+/** A command that could not be started; the cause says why, as did a line of the step's output. */
+export class StartFailure extends ProcessFailure {
+  constructor(args: readonly string[], cause: GantryError) {
+    // BuildKit has the exit code of its runtime.
+    super(args, 1, "exit code: 1");
+    this.name = "StartFailure";
+    this.cause = cause;
+  }
+}

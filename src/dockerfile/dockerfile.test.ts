@@ -27,7 +27,9 @@ const NEWER: ReadonlyMap<string, string> = new Map([
 test("every published Dockerfile is understood as BuildKit understands it", () => {
   for (const row of rows) {
     if (NEWER.has(row.instrErr ?? "")) continue;
-    assert.deepEqual(read(row), { instructions: row.instructions, instrErr: row.instrErr ?? "" }, row.name);
+    // Flags have had their dashes in messages since.
+    const instrErr = (row.instrErr ?? "").replace(/(?<=\bunknown flag: )(?=\w)/, "--");
+    assert.deepEqual(read(row), { instructions: row.instructions, instrErr }, row.name);
   }
   assert.equal(rows.length > 200, true);
 });

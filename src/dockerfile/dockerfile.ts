@@ -84,8 +84,8 @@ class Draft {
 
 /** What of an instruction an error is about: a flag or an argument that its message names, else its name. */
 function offendingPart(node: Node, message: string): string {
-  const flag = /flag:? ([^\s,]+)/.exec(message)?.[1];
-  if (flag !== undefined) return `--${flag}`;
+  const flag = /flag(?: specified)?:? (--[^\s,]+)/.exec(message)?.[1];
+  if (flag !== undefined) return flag;
   const quoted = /["']([^"']+)["']/.exec(message)?.[1];
   if (quoted !== undefined && node.original.includes(quoted)) return quoted;
   return node.name;

@@ -24,11 +24,11 @@ export function readFlags<const Kinds extends FlagKinds>(words: readonly string[
     const name = word.slice(2, equals < 0 ? undefined : equals);
     const value = equals < 0 ? undefined : word.slice(equals + 1);
     const kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined;
-    if (kind === undefined) throw invalid(withSuggestion(`unknown flag: ${name}`, name, Object.keys(kinds)));
-    if (used.has(name) && kind !== "texts") throw invalid(`duplicate flag specified: ${name}`);
+    if (kind === undefined) throw invalid(withSuggestion(`unknown flag: --${name}`, name, Object.keys(kinds)));
+    if (used.has(name) && kind !== "texts") throw invalid(`duplicate flag specified: --${name}`);
     used.add(name);
     if (kind === "boolean") values.set(name, booleanOf(name, value));
-    else if (value === undefined) throw invalid(`missing a value on flag: ${name}`);
+    else if (value === undefined) throw invalid(`missing a value on flag: --${name}`);
     else if (kind === "text") values.set(name, value);
     else (values.get(name) as string[]).push(value);
   }
@@ -36,10 +36,10 @@ export function readFlags<const Kinds extends FlagKinds>(words: readonly string[
 }
 
 function booleanOf(name: string, value: string | undefined): boolean {
-  if (value === "") throw invalid(`missing a value on flag: ${name}`);
+  if (value === "") throw invalid(`missing a value on flag: --${name}`);
   const lower = value?.toLowerCase() ?? "true";
   if (lower !== "true" && lower !== "false") {
-    throw invalid(`expecting boolean value for flag ${name}, not: ${value}`);
+    throw invalid(`expecting boolean value for flag --${name}, not: ${value}`);
   }
   return lower === "true";
 }

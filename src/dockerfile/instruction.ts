@@ -1,4 +1,5 @@
 import type { ImageProcess } from "../oci/image.ts";
+import type { Device } from "./device.ts";
 import type { Heredoc } from "./heredoc.ts";
 import type { SourceFile, SourceRange } from "./source.ts";
 
@@ -113,6 +114,7 @@ export interface RunInstruction extends Written {
   readonly heredocs: readonly Heredoc[];
   /** Values of `--mount`, read by `readMount` when variables are known. */
   readonly mounts: readonly string[];
+  readonly devices: readonly Device[];
   readonly network: "default" | "none" | "host";
   readonly security: "sandbox" | "insecure";
 }

@@ -1,3 +1,4 @@
+import { readDevice } from "./device.ts";
 import { readFlags } from "./flags.ts";
 import { trimSpace } from "./go-text.ts";
 import { readHealthcheck } from "./healthcheck.ts";
@@ -179,9 +180,10 @@ function readRun(node: Node): Omit<RunInstruction, Written> {
   if (security !== "sandbox" && security !== "insecure") {
     throw invalid(`security ${JSON.stringify(security)} is not valid`);
   }
-  if (flags.device.length > 0) throw invalid("RUN --device is not supported: devices of CDI can't be given to a step");
   for (const mount of flags.mount) mountFrom(mount);
-  return { kind: "run", command: commandLine(node), heredocs: node.heredocs, mounts: flags.mount, network, security };
+  const devices = flags.device.map(readDevice);
+  const { heredocs } = node;
+  return { kind: "run", command: commandLine(node), heredocs, mounts: flags.mount, devices, network, security };
 }
 
 function readOnbuild(node: Node) {

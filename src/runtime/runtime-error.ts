@@ -58,6 +58,13 @@ export function startFailure(verb: "create" | "exec", runtime: string, words: st
   return `OCI runtime ${verb} failed: ${who}: ${cause}: unknown`;
 }
 
+/** Why a container could not be started, of the message of `startFailure` or of a check before it; undefined of others. */
+export function reasonOfStartFailure(message: string): string | undefined {
+  return /^OCI runtime create failed: (?:\w+ create failed: )?(unable to start container process: .*?)(?:: unknown)?$/s.exec(
+    message,
+  )?.[1];
+}
+
 /**
  * The exit code that Docker gives to a process whose start failed with this message: 127 for a command that isn't
  * there, 126 for one that can't be run, else `otherwise`: 128 for a container, 126 for an exec.

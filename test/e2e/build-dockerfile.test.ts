@@ -120,7 +120,7 @@ two
   test("that is wrong is refused with BuildKit's sentence", async () => {
     const table: readonly (readonly [text: string, message: RegExp])[] = [
       ["FROM busybox\nRNU x", /line 2: unknown instruction: RNU \(did you mean RUN\?\)/],
-      ["FROM busybox\nCOPY --form=x a b", /line 2: unknown flag: form \(did you mean from\?\)/],
+      ["FROM busybox\nCOPY --form=x a b", /line 2: unknown flag: --form \(did you mean from\?\)/],
       ["FROM busybox\nENV A=${B:?is missing}", /Syntax error - can't find = in "missing}"/],
       ["# syntax=some/frontend\nFROM busybox", /unsupported frontend some\/frontend/],
       [

@@ -15,7 +15,7 @@ export const MEANT: readonly MeantDifference[] = [
   {
     why: "what would steer a terminal is shown as ?",
     by: "plan",
-    of: /^file: has CR in the middle$/,
+    of: /^(?:file: has CR in the middle|author: CR alone at the ends of lines)$/,
     in: ["error"],
   },
   {
@@ -51,7 +51,7 @@ export const MEANT: readonly MeantDifference[] = [
   {
     why: "what can be seen to fail is refused before anything is built",
     by: "plan",
-    of: /^(?:heredoc: has a slash in its name|COPY: with an owner too high)$/,
+    of: /^(?:heredoc: has a slash in its name|COPY: with an owner too high|author: an empty array for a command|author: a device that is needed)$/,
     in: ["error", "check", "outline", "files"],
   },
   {
@@ -69,7 +69,7 @@ export const MEANT: readonly MeantDifference[] = [
   {
     why: "a mode that is none is named",
     by: "plan",
-    of: /^COPY: has a (?:symbolic mode that is none|negative mode)$/,
+    of: /^COPY: has a (?:symbolic mode that is none|negative mode)$|^author: COPY with a symbolic mode (?:that|and) /,
     in: ["error", "check"],
   },
   {
@@ -93,7 +93,7 @@ export const MEANT: readonly MeantDifference[] = [
   {
     why: "a pattern that is none is refused before anything is built",
     by: "plan",
-    of: /^COPY: (?:is broken JSON|a broken pattern|from a stage by a broken pattern)$/,
+    of: /^COPY: (?:is broken JSON|a broken pattern|from a stage by a broken pattern)$|^author: a COPY that is almost JSON$/,
     in: ["error", "check", "outline", "config", "history"],
   },
   {
@@ -121,15 +121,9 @@ export const MEANT: readonly MeantDifference[] = [
     in: ["error"],
   },
   {
-    why: "a program that isn't there is said to be missing",
+    why: "a tmpfs has nothing of a source",
     by: "build",
-    of: /^RUN: of a program that is not there$/,
-    in: ["error"],
-  },
-  {
-    why: "steps are given no devices",
-    by: "plan",
-    of: /^RUN flags: a device$/,
-    in: ["error", "check"],
+    of: /^author: a tmpfs with a source$/,
+    in: ["error", "files", "config"],
   },
 ];

@@ -48,9 +48,9 @@ function firstExcerpt(text: string): string {
   return at < 0 ? text : text.slice(0, at + RULE.length + 1);
 }
 
-/** Rules that were broken are told in any order; flags with dashes by the newest, and without in the published tables. */
-function settled(text: string): string {
-  const message = text.replace(/(\bflag(?: specified)?:? )--/, "$1");
+/** Rules that were broken are told in any order; what BuildKit hands on, and to whom, is its own affair. */
+export function settled(text: string): string {
+  const message = text.replace(/^failed to (?:load LLB|marshal LLB definition): /, "");
   const [, before = message, rules] = /^(.*lint violation found for rules: )(.*)$/s.exec(message) ?? [];
   return rules === undefined ? message : before + rules.split(", ").sort().join(", ");
 }

@@ -37,6 +37,15 @@ afterEach(async () => {
   }
 });
 
+test("a command that can't be started has BuildKit's exit code, and its output says why", async () => {
+  const message = 'process "/nosuch x" did not complete successfully: exit code: 1';
+  await assert.rejects(fixture.run("", { args: ["/nosuch", "x"] }), { name: "StartFailure", message });
+  assert.equal(
+    fixture.printed,
+    'crun run failed: unable to start container process: exec: "/nosuch": stat /nosuch: no such file or directory\n',
+  );
+});
+
 test("a command that fails is named with its exit code, a kill for want of memory as such", async () => {
   const failed = (error: unknown) => error instanceof ProcessFailure && error.exitCode === 3;
   await assert.rejects(fixture.run("exit 3"), failed);
@@ -161,7 +170,7 @@ test("a secret that isn't there is refused in BuildKit's words, unless it need n
       mounts,
       secretEnv: [{ ...secretEnv[0]!, required: false }],
     }),
-    "unset\n",
+    "\n",
   );
   fixture.client.secrets.set("big", "x".repeat(600_000));
   await assert.rejects(fixture.run("true", { mounts: [secret("/s", "big")] }), /longer than/);

@@ -2,18 +2,19 @@ import { posix } from "node:path";
 import { sentenceOf } from "../../base/errno-words.ts";
 import { GantryError, isKind } from "../../base/errors.ts";
 import { hostPlatform } from "../../oci/platform.ts";
+import { reasonOfStartFailure } from "../../runtime/runtime-error.ts";
 import type { Step, StepEnd, StepOptions, StepRunner } from "../../runtime/step.ts";
-import type { BuildRequest } from "../builder.ts";
+import type { BuildRequest, HeldFailure } from "../builder.ts";
 import type { ExecOperation, Vertex } from "../graph.ts";
 import type { Operator, OperatorContext, Selection, Work } from "../operator.ts";
-import { ProcessFailure } from "../process-failure.ts";
+import { ProcessFailure, StartFailure } from "../process-failure.ts";
 import type { Root } from "../root.ts";
 import { checkRunnable } from "./emulation.ts";
 import type { KeptSteps } from "./kept-steps.ts";
 import { type MountPorts, openMounts } from "./mounts.ts";
 
 /** As BuildKit calls the machine that a step sees. */
-const HOSTNAME = "buildkitsandbox";
+export const HOSTNAME = "buildkitsandbox";
 const KILLED = 137;
 
 export interface ExecPorts extends MountPorts {
@@ -60,7 +61,10 @@ export class ExecOperator implements Operator<ExecOperation> {
       const why = end.oomKilled && end.code === KILLED ? "cannot allocate memory" : `exit code: ${end.code}`;
       throw new ProcessFailure(operation.args, end.code, why);
     } catch (error) {
-      if (request.keepFailed && error instanceof ProcessFailure) this.#keep(operation, work, context);
+      if (error instanceof ProcessFailure) {
+        if (request.keepFailed) this.#keep(operation, work, context);
+        request.onFailed?.(heldFailure(operation, work, context));
+      }
       throw error;
     }
   }
@@ -107,6 +111,11 @@ export class ExecOperator implements Operator<ExecOperation> {
       return await this.#ports.runner.run(step, options);
     } catch (error) {
       if (!isKind(error, "invalid")) throw error;
+      const reason = reasonOfStartFailure(error.message);
+      if (reason !== undefined && options.output.kind === "streams") {
+        await options.output.take(2, Buffer.from(`crun run failed: ${reason}\n`));
+        throw new StartFailure(args, error);
+      }
       throw new GantryError(
         "invalid",
         `process ${JSON.stringify(args.join(" "))} did not complete successfully: ${sentenceOf(error)}`,
@@ -122,6 +131,17 @@ interface Execution {
   readonly request: BuildRequest;
   readonly vertex: Vertex;
   readonly args: readonly string[];
+}
+
+/** The step as it failed, for a client that looks into it. */
+function heldFailure(operation: ExecOperation, { hold, inputs, root }: Work, { vertex }: OperatorContext): HeldFailure {
+  const shared = inputs.map((input) => input?.share());
+  const held = hold();
+  const release = async () => {
+    await held[Symbol.asyncDispose]();
+    for (const input of shared) await input?.[Symbol.asyncDispose]();
+  };
+  return { operation, vertex: vertex.id, root, inputs: shared, [Symbol.asyncDispose]: release };
 }
 
 /** Targets are paths in the working folder where they aren't absolute. */
@@ -143,7 +163,10 @@ function agentVariable({ mounts }: ExecOperation): string[] {
 }
 
 /** A Dockerfile of somebody else's gets no more than who builds it says. The routes put in what their own parameters ask for. */
-function checkEntitlements({ network, security }: ExecOperation, request: BuildRequest): void {
+export function checkEntitlements(
+  { network, security }: Pick<ExecOperation, "network" | "security">,
+  request: Pick<BuildRequest, "entitlements" | "network">,
+): void {
   const isHost = network === "host" || (network === "default" && request.network === "host");
   const needed = [...(isHost ? ["network.host"] : []), ...(security === "insecure" ? ["security.insecure"] : [])];
   for (const name of needed) {

@@ -50,6 +50,8 @@ export class ExecFixture implements AsyncDisposable {
   readonly store = openMemory();
   readonly held = new Set<object>();
   request: Partial<BuildRequest> = {};
+  /** What the last step printed, also if it failed. */
+  printed = "";
 
   private constructor(steps: StepsFixture) {
     this.steps = steps;
@@ -97,7 +99,7 @@ export class ExecFixture implements AsyncDisposable {
       platform: hostPlatform(),
       ...rest,
     };
-    let output = "";
+    this.printed = "";
     const hold = () => {
       const holder = { [Symbol.asyncDispose]: async () => void this.held.delete(holder) };
       this.held.add(holder);
@@ -111,11 +113,11 @@ export class ExecFixture implements AsyncDisposable {
         vertex: { id: "sha256:1", inputs: inputs.map((_, index) => `sha256:in${index}`) } as unknown as Vertex,
         signal,
         onEvent: (event) => {
-          if (event.type === "log") output += Buffer.from(event.log.data).toString();
+          if (event.type === "log") this.printed += Buffer.from(event.log.data).toString();
         },
       },
     );
-    return output;
+    return this.printed;
   }
 
   #request(): BuildRequest {

@@ -165,7 +165,8 @@ async function secretVariables({ operation, session, signal }: MountRequest): Pr
   const env: string[] = [];
   for (const { name, id, required } of operation.secretEnv) {
     const bytes = await secretOf(session, id, required, signal);
-    if (bytes !== undefined) env.push(`${name}=${Buffer.from(bytes).toString("utf8")}`);
+    // One that isn't given is empty, as with BuildKit.
+    env.push(`${name}=${bytes === undefined ? "" : Buffer.from(bytes).toString("utf8")}`);
   }
   return env;
 }

@@ -45,6 +45,7 @@ function planConfig(step: Step, instruction: ConfigInstruction): void {
   const { stage } = step;
   lintBefore(step, instruction);
   const names = instruction.kind === "env" ? instruction.pairs.map(({ name }) => step.expander.text(name)) : [];
+  for (const name of names) lintSecret(step, "ENV", name, instruction);
   if (instruction.kind === "expose") lintPorts(step, instruction);
   const text = applyToConfig(stage.draft, instruction, step.expander);
   for (const name of names) takeVariable(step, name);
@@ -123,7 +124,6 @@ function lintBefore(step: Step, instruction: ConfigInstruction): void {
   switch (instruction.kind) {
     case "env":
       lintLegacy(step, instruction);
-      for (const { name } of instruction.pairs) lintSecret(step, "ENV", name, instruction);
       return;
     case "label":
       lintLegacy(step, instruction);

@@ -261,6 +261,22 @@ describe("steps", () => {
     assert.deepEqual(own?.args, ["/bin/sh", "-c", "cat <<A <<B > /x\n1\nA\n2\nB"]);
   });
 
+  test("need the rights that they ask for before anything is built", async () => {
+    const text = "FROM alpine:3 AS one\nRUN --network=host x\nFROM alpine:3 AS two\nRUN --security=insecure x\n";
+    const of = (target: string, request: World["request"] = {}) => runs(text, { request: { target, ...request } });
+    await assert.rejects(of("one"), { message: "network.host is not allowed", kind: "forbidden" });
+    await assert.rejects(of("two"), { message: "security.insecure is not allowed", kind: "forbidden" });
+    assert.equal((await of("one", { entitlements: ["network.host"] }))[0]?.network, "host");
+    assert.equal((await plan(planInput(text, { request: { call: "check" } }))).answer?.code, 0);
+  });
+
+  test("need no device that isn't said to be required", async () => {
+    assert.equal((await runs("FROM alpine:3\nRUN --device=vendor.com/class=x y")).length, 1);
+    await assert.rejects(runs("FROM alpine:3\nRUN --device=name=a,required y"), {
+      message: 'required device "a" is not registered',
+    });
+  });
+
   test("have mounts of all kinds", async () => {
     const text = `FROM alpine:3 AS s
 FROM alpine:3
@@ -272,7 +288,8 @@ RUN --mount=type=cache,id=\${ID},target=c,sharing=locked,from=s,source=/x,uid=1,
     --mount=type=secret,id=b,env=B --mount=type=secret,id=c,env=C,target=/c \\
     --mount=type=ssh --mount=type=ssh,id=k,target=/k,mode=0666 --network=none --security=insecure x
 `;
-    const [run] = await runs(text, { args: { BUILDKIT_CACHE_MOUNT_NS: "ns" } });
+    const request = { entitlements: ["security.insecure"] };
+    const [run] = await runs(text, { args: { BUILDKIT_CACHE_MOUNT_NS: "ns" }, request });
     assert.deepEqual(run?.mounts, [
       {
         type: "cache",

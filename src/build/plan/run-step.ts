@@ -19,6 +19,11 @@ export async function planRun(step: Step, instruction: RunInstruction): Promise<
   const { stage } = step;
   const inputs: DraftVertex[] = [];
   const { args, script, shown } = commandOf(step, instruction);
+  if (args.length === 0) throw invalid("arguments are required");
+  const device = instruction.devices.find(({ required }) => required);
+  if (device !== undefined) throw invalid(`required device ${quote(device.name)} is not registered`);
+  if (instruction.network === "host") step.demand("network.host");
+  if (instruction.security === "insecure") step.demand("security.insecure");
   const mounts: ExecMount[] = [];
   const secretEnv: SecretEnv[] = [];
   const addInput = (vertex: DraftVertex | undefined): number => {

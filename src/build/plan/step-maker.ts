@@ -1,3 +1,4 @@
+import { GantryError } from "../../base/errors.ts";
 import type { Instruction } from "../../dockerfile/instruction.ts";
 import { RULES } from "../../dockerfile/lint-rules.ts";
 import type { Linter } from "../../dockerfile/linter.ts";
@@ -104,6 +105,11 @@ export class StepMaker {
         ...(stage.ignoreCache && { ignoreCache: true }),
       }),
       commit: (createdBy, vertex) => commit(stage, showable(instruction, createdBy), vertex),
+      demand: (entitlement) => {
+        const { call, entitlements } = input.request;
+        if (call !== "build" || entitlements.includes(entitlement)) return;
+        throw new GantryError("forbidden", `${entitlement} is not allowed`);
+      },
       needs: (kind, name, required) => {
         const needs = state.outline[kind];
         if (!needs.has(name)) needs.set(name, { name, required, source, range: instruction.range });

@@ -30,6 +30,8 @@ export interface Step {
   vertex(operation: Operation, inputs: readonly DraftVertex[], shown: string, instruction: Instruction): DraftVertex;
   /** Adds a row to the image's history. */
   commit(createdBy: string, vertex?: DraftVertex): void;
+  /** Throws `forbidden` for a right that who builds this doesn't give. */
+  demand(entitlement: string): void;
   /** Notes a secret or an agent for the outline. */
   needs(kind: "secrets" | "agents", name: string, required: boolean): void;
 }

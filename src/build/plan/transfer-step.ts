@@ -25,7 +25,8 @@ export async function planTransfer(step: Step, instruction: CopyInstruction | Ad
   const chown = expander.text(instruction.chown);
   const chmod = expander.text(instruction.chmod);
   const written = expander.text(instruction.target);
-  const linked = instruction.link && stage.root !== undefined;
+  // As BuildKit: what gets a mode is copied onto what is there, and owners may be names of it.
+  const linked = instruction.link && chmod === "" && stage.root !== undefined;
   const owner = ownerOf(chown);
   if (linked || stage.root === undefined) requireNumbers(owner);
   const name = withUpperName(shownCode(step, instruction.code));
@@ -93,8 +94,9 @@ class TransferDraft {
     }
   }
 
-  addInline(name: string, data: string): void {
-    if (name.includes("/")) throw invalid(`a file that is a heredoc cannot be named ${quote(name)}`);
+  addInline(written: string, data: string): void {
+    const name = cleanPath(`/${written}`).slice(1);
+    if (name === "" || name.includes("/")) throw invalid(`a file that is a heredoc cannot be named ${quote(written)}`);
     this.#push(inlineFile(this.#step, name, data, 0o644), {
       sources: [`/${name}`],
       wildcard: false,
