@@ -41,7 +41,7 @@ bundle() {
 what="the CLI"
 bundle --compile --bytecode --minify --format=esm --splitting src/cli/main.ts --outfile "$work/gantry"
 what="the engine"
-bundle --target=node --external koffi --root src --outdir "$work/js" src/engine/main.ts src/runtime/supervisor/main.ts src/runtime/shipper/main.ts src/lazy/helper/main.ts src/images/layers/worker.ts src/build/files/worker.ts src/build/attest/scan/worker.ts
+bundle --target=node --external koffi --root src --outdir "$work/js" src/engine/main.ts src/runtime/supervisor/main.ts src/runtime/shipper/main.ts src/lazy/helper/main.ts src/images/layers/worker.ts src/images/packing/worker.ts src/build/files/worker.ts src/build/attest/scan/worker.ts
 
 mv "$work/gantry" dist/gantry
 rm -rf dist/engine dist/runtime dist/images dist/lazy dist/build dist/cache

@@ -28,10 +28,18 @@ export async function commitContainer(
   const stops = request.pause && state.status === "running" && !state.paused;
   if (stops) await lifecycle.pause(entry, "commit");
   failpoint("containers.commit.paused");
+  const read = Promise.withResolvers<void>();
+  // It goes on while the image is made of what was read.
+  const resumed = read.promise.then(async () => {
+    if (stops) await resume(lifecycle, entry);
+  });
+  // It is told at the end.
+  resumed.catch(() => {});
   try {
     const id = await ports.images.commit({
       parent: record.imageId,
-      layer: ports.snapshots.diff(record.id),
+      snapshot: record.id,
+      onRead: () => read.resolve(),
       config: imageProcess(config),
       containerId: record.id,
       createdBy: (record.config.Cmd ?? []).join(" "),
@@ -47,7 +55,8 @@ export async function commitContainer(
     });
     return id;
   } finally {
-    if (stops) await resume(lifecycle, entry);
+    read.resolve();
+    await resumed;
   }
 }
 

@@ -17,6 +17,16 @@ import { writeAll } from "./write-all.ts";
 
 export type { Blob } from "./blob.ts";
 
+/** What another thread writes; when it has come to its end the file is published, or it is discarded. */
+export interface BlobDraft {
+  /** An empty file. */
+  readonly path: string;
+  /** `digest` is that of all its bytes: whoever wrote them has seen to it. */
+  publish(digest: Digest): Promise<Blob>;
+  /** No error when it was published. */
+  discard(): Promise<void>;
+}
+
 /** What a blob is meant to be: chooses Docker's words when its bytes turn out to be others. */
 export type BlobRole = "layer" | "config" | "manifest";
 
@@ -160,6 +170,29 @@ export class ContentStore {
     });
     task.then(resolve, reject);
     return promise;
+  }
+
+  /** A file for a blob that another thread writes: nothing, also after a crash, until it is published. */
+  async draft(): Promise<BlobDraft> {
+    const path = join(this.#ingest, randomBytes(12).toString("hex"));
+    const file = await open(path, "wx", 0o644);
+    return {
+      path,
+      publish: async (digest) => {
+        failpoint("content.write");
+        try {
+          await file.sync();
+        } finally {
+          await file.close();
+        }
+        failpoint("content.synced");
+        return this.#publish(digest, path);
+      },
+      discard: async () => {
+        await file.close();
+        await rm(path, { force: true });
+      },
+    };
   }
 
   async writeBytes(bytes: Uint8Array, options: WriteOptions = {}): Promise<Blob> {

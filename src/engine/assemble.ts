@@ -72,6 +72,9 @@ const LAZY_HELPER = fileURLToPath(
 const LAYER_WORKER = fileURLToPath(
   new URL(`../images/layers/worker${extname(fileURLToPath(import.meta.url))}`, import.meta.url),
 );
+const PACK_WORKER = fileURLToPath(
+  new URL(`../images/packing/worker${extname(fileURLToPath(import.meta.url))}`, import.meta.url),
+);
 const FILES_WORKER = fileURLToPath(
   new URL(`../build/files/worker${extname(fileURLToPath(import.meta.url))}`, import.meta.url),
 );
@@ -263,6 +266,7 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
       return { maxDownloads: maxConcurrentDownloads, maxUnpackRatio };
     },
     layerWorker: LAYER_WORKER,
+    packWorker: PACK_WORKER,
   });
   undo.defer(() => images.close());
   const usersOf = (name: string) => containers?.usersOfVolume(name) ?? [];

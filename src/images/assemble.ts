@@ -348,12 +348,12 @@ export class ImageAssembly implements AsyncDisposable {
   }
 
   async #pack(snapshot: string, latest: number | undefined, signal: AbortSignal): Promise<SnapshotLayer> {
-    const { content, snapshotLayers, snapshots } = this.#context;
+    const { packer, snapshotLayers } = this.#context;
     const known = snapshotLayers.of(snapshot, latest) ?? this.#recorded(snapshot);
     if (known !== undefined && this.#isHere(known)) return known;
     const packed = known === undefined ? undefined : this.#packed(known);
     if (packed !== undefined) return packed;
-    const written = await content.write(Readable.from(snapshots.diff(snapshot)), { signal });
+    const written = await packer.pack(snapshot, signal);
     return this.#learned(snapshot, latest, written, known?.created);
   }
 

@@ -10,13 +10,12 @@ import type { CommitOptions } from "./image.ts";
 import type { ImageContext } from "./ports.ts";
 import type { ImageRecord, LayerRecord } from "./record.ts";
 import { withClaims } from "./sweep.ts";
-import { commitLayer, unpackWhile } from "./unpack.ts";
 
 /** A tar of nothing but its end mark: what did not change adds no layer. */
 const EMPTY_LAYER = 1024;
 
 /**
- * Makes an image of another one, a further layer and a config. The layer is stored and extracted in one pass; until the
+ * Makes an image of another one, a further layer and a config. The layer is stored and extracted at once; until the
  * record at the end there is no image, and what a crash leaves is removed at the next start.
  */
 export async function commitImage(context: ImageContext, options: CommitOptions): Promise<string> {
@@ -72,27 +71,20 @@ async function storeLayer(
   context: ImageContext,
   scope: ClaimScope,
   parent: ImageRecord,
-  { layer, signal }: CommitOptions,
+  { onRead, signal, snapshot }: CommitOptions,
 ): Promise<LayerRecord | undefined> {
-  const unpacked = await unpackWhile(
-    context,
-    parent.layers.at(-1)?.chainId,
-    layer,
-    async (bytes) => {
-      const blob = await context.content.write(bytes, { ...(signal !== undefined && { signal }) });
-      scope.noteBlob(blob.digest);
-      return blob;
-    },
-    signal,
-  );
-  const { digest, size } = unpacked.result;
+  const { claims, packer } = context;
+  const twin = await packer.packTwin(snapshot, parent.layers.at(-1)?.chainId, { onRead, signal });
+  const { digest, size } = twin.blob;
+  scope.noteBlob(digest);
   if (size <= EMPTY_LAYER) {
-    await context.snapshots.remove(unpacked.key);
+    await twin.discard();
     return undefined;
   }
   failpoint("images.commit.unpacked");
   const chain = chainId([...parent.config.rootfs.diff_ids, digest]).at(-1)!;
-  const bytes = await commitLayer(context, scope, chain, unpacked);
+  scope.claimChain(chain);
+  const bytes = await claims.exclusively(chain, () => twin.commit(chain));
   return {
     blob: { mediaType: MEDIA_TYPE.ociLayer, digest, size },
     diffId: digest,

@@ -37,6 +37,7 @@ export const LAYERS = {
   takesForeignLayers: async () => false,
   layerSettings: () => ({ maxDownloads: 3, maxUnpackRatio: 200 }),
   layerWorker: fileURLToPath(new URL("layers/worker.ts", import.meta.url)),
+  packWorker: fileURLToPath(new URL("packing/worker.ts", import.meta.url)),
 };
 
 /** Images in a folder of their own, gone with the test. */

@@ -39,6 +39,7 @@ import { listImages } from "./list.ts";
 import { loadImages } from "./load.ts";
 import { manifestsOf } from "./manifests.ts";
 import { PackedLayers } from "./packed-layers.ts";
+import { Packer } from "./packing/packer.ts";
 import type { ImageContext, ImagePorts } from "./ports.ts";
 import { type Pruned, pruneImages } from "./prune.ts";
 import { pullImages, pullKey } from "./pull.ts";
@@ -60,6 +61,7 @@ import { UnderWayPulls } from "./under-way-pulls.ts";
 export class ImageStore implements ImageRegistry {
   readonly #context: ImageContext;
   readonly #layers: LayerFetcher;
+  readonly #packer: Packer;
   readonly #pulls = new Flights();
   readonly #blobs: BlobPusher;
   readonly #underWay: UnderWayPulls;
@@ -88,14 +90,16 @@ export class ImageStore implements ImageRegistry {
       settings: ports.layerSettings,
       workerScript: ports.layerWorker,
     });
+    this.#packer = new Packer({ content, snapshots: ports.snapshots, workerScript: ports.packWorker });
     this.#underWay = new UnderWayPulls(() => this.#context);
-    this.#context = { ...own, layers: this.#layers, underWay: this.#underWay };
+    this.#context = { ...own, layers: this.#layers, packer: this.#packer, underWay: this.#underWay };
   }
 
-  /** Ends the threads that unpack layers; pulls under way fail with `cancelled`. */
+  /** Ends the threads that pack and unpack layers; what is under way fails with `cancelled`. */
   async close(): Promise<void> {
     await this.#underWay.close();
     await this.#layers.close();
+    await this.#packer.close();
   }
 
   /** Serves again the layers of images that are pulled while they can be started; before anything is mounted. */

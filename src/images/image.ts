@@ -48,8 +48,10 @@ export interface ImportOptions {
 export interface CommitOptions {
   /** Id of the image that the container was made of. */
   readonly parent: string;
-  /** What the container adds to them, as an uncompressed layer; it may be empty. Read once. */
-  readonly layer: AsyncIterable<Uint8Array>;
+  /** Key of the container's root filesystem, over the image's; what it adds may be nothing. */
+  readonly snapshot: string;
+  /** Called when the snapshot was read: from then on its changes are none of the image's. */
+  readonly onRead: () => void;
   readonly config: ImageProcess;
   readonly containerId: string;
   /** What history calls the step. */

@@ -59,6 +59,7 @@ export function memorySnapshotter(): Snapshotter {
     draft: unused,
     sync: async () => {},
     diff: unused,
+    packing: unused,
     changes: unused,
     usage: async (id) => get(id).size,
     describe: () => ({}),

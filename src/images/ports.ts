@@ -15,6 +15,7 @@ import type { ClaimScope, Claims } from "./claims.ts";
 import type { ImageUse } from "./image.ts";
 import type { Leases } from "./lease.ts";
 import type { PackedLayers } from "./packed-layers.ts";
+import type { Packer } from "./packing/packer.ts";
 import type { ImageRecord, ImageRecords, LayerRecord, UnderWay } from "./record.ts";
 import type { SnapshotLayers } from "./snapshot-layers.ts";
 
@@ -136,6 +137,8 @@ export interface ImagePorts {
   readonly layerSettings: () => LayerSettings;
   /** Path of layers/worker.ts, or of what it was bundled to. */
   readonly layerWorker: string;
+  /** Path of packing/worker.ts, or of what it was bundled to. */
+  readonly packWorker: string;
 }
 
 export interface LayerSettings {
@@ -155,5 +158,6 @@ export interface ImageContext extends ImagePorts {
   readonly packed: PackedLayers;
   readonly snapshotLayers: SnapshotLayers;
   readonly layers: LayerSource;
+  readonly packer: Packer;
   readonly underWay: RestPulls;
 }

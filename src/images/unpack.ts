@@ -20,7 +20,7 @@ export interface Unpacked<T> {
  * very end. Rejects with what went wrong first, leaving no key.
  */
 export async function unpackWhile<T>(
-  context: ImageContext,
+  context: Pick<ImageContext, "snapshots">,
   parent: string | undefined,
   source: AsyncIterable<Uint8Array>,
   consume: (bytes: AsyncIterable<Uint8Array>) => Promise<T>,

@@ -1,4 +1,4 @@
-import { closeSync, constants, existsSync, openSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { cancelOnAbort } from "../base/abort.ts";
@@ -7,13 +7,12 @@ import { GantryError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import { bindMount, detachMount, isMountPoint } from "../kernel/mount.ts";
-import { Below } from "./below.ts";
-import { type Change, type PathChange, pathChanges, SizeCount, sizeOf } from "./changes.ts";
+import { type PathChange, pathChanges, SizeCount, sizeOf } from "./changes.ts";
 import { extractLayer } from "./extract-layer.ts";
 import type { Whiteouts } from "./extractor.ts";
 import { linkLayer } from "./link-layer.ts";
 import { mountPointsFolder } from "./mount-points.ts";
-import { packLayer } from "./pack-layer.ts";
+import { changesOf, openSource, type PackSource, packSource } from "./pack-source.ts";
 import type {
   ApplyOptions,
   Extracted,
@@ -21,6 +20,7 @@ import type {
   MountOptions,
   SnapshotInfo,
   SnapshotLoan,
+  SnapshotPacking,
   Snapshotter,
 } from "./snapshotter.ts";
 import { type Row, SnapshotTable } from "./table.ts";
@@ -35,8 +35,6 @@ export interface Layout {
   furnish(folder: string, parentFs: string | undefined, use: "active" | "layer"): Promise<void>;
   /** Mounts `fs` over the `fs` of its ancestors (nearest first) at `target`. */
   mount(folder: string, ancestors: readonly string[], target: string, options: LayoutMountOptions): void;
-  /** What the folder `fs` adds to what is below it. */
-  changes(fs: number, below: Below): Iterable<Change>;
   describe(folder: string, ancestors: readonly string[], target: string | undefined): Record<string, string>;
 }
 
@@ -274,18 +272,25 @@ export class FolderSnapshotter implements Snapshotter {
 
   async *diff(nameOrKey: string): AsyncGenerator<Uint8Array> {
     const row = this.#table.need(nameOrKey);
-    using open = this.#open(row);
-    const isStill = row.kind === "committed";
-    const all = this.#layout.changes(open.fs, open.below);
     // Who packs it sees all that is to be measured.
-    const count = isStill && row.size === undefined ? new SizeCount() : undefined;
-    const changes = count === undefined ? all : count.counted(all);
-    yield* packLayer(row.parent === undefined ? withoutMarks(changes) : changes, { isStill });
+    const count = row.kind === "committed" && row.size === undefined ? new SizeCount() : undefined;
+    yield* packSource(this.#source(row), { count });
     if (count !== undefined) this.#table.measured(row, count.total);
   }
 
+  packing(nameOrKey: string): SnapshotPacking {
+    const row = this.#table.need(nameOrKey);
+    return {
+      source: this.#source(row),
+      measured: (size) => {
+        const now = this.#table.get(row.id);
+        if (now?.kind === "committed" && now.folder === row.folder) this.#table.measured(now, size);
+      },
+    };
+  }
+
   async *changes(nameOrKey: string): AsyncGenerator<PathChange> {
-    using open = this.#open(this.#table.need(nameOrKey));
+    using open = openSource(this.#source(this.#table.need(nameOrKey)));
     const breath = new Breath();
     for (const change of pathChanges(open.fs, open.below, this.#layout.marks)) {
       await breath.take();
@@ -298,8 +303,9 @@ export class FolderSnapshotter implements Snapshotter {
     if (row.size !== undefined) return row.size;
     let size: number;
     {
-      using open = this.#open(row);
-      size = await sizeOf(this.#layout.changes(open.fs, open.below), new Breath());
+      const source = this.#source(row);
+      using open = openSource(source);
+      size = await sizeOf(changesOf(source, open), new Breath());
     }
     if (row.kind === "committed") this.#table.measured(row, size);
     return size;
@@ -328,28 +334,17 @@ export class FolderSnapshotter implements Snapshotter {
     return this.#table.ancestors(row).map((one) => this.#table.fs(one));
   }
 
-  #open(row: Row): { readonly fs: number; readonly below: Below } & Disposable {
-    const fds: number[] = [];
-    const close = () => {
-      for (const fd of fds) closeSync(fd);
+  #source(row: Row): PackSource {
+    // Whole trees need no more than the parent's; of marks only the layers all together say what was there.
+    const ancestors = this.#ancestors(row).slice(0, this.#layout.marks ? undefined : 1);
+    return {
+      fs: this.#table.path(row, "fs"),
+      below: [...ancestors, this.#mountPoints],
+      marks: this.#layout.marks,
+      hasParent: row.parent !== undefined,
+      isStill: row.kind === "committed",
     };
-    try {
-      // Whole trees need no more than the parent's; of marks only the layers all together say what was there.
-      const ancestors = this.#ancestors(row).slice(0, this.#layout.marks ? undefined : 1);
-      for (const path of [this.#table.path(row, "fs"), ...ancestors, this.#mountPoints])
-        fds.push(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
-    } catch (error) {
-      close();
-      throw error;
-    }
-    const [fs = -1, ...below] = fds;
-    return { fs, below: new Below(below, this.#layout.marks, below.at(-1)), [Symbol.dispose]: close };
   }
-}
-
-/** What stands on nothing hides nothing: overlayfs marks new folders all the same. */
-function* withoutMarks(changes: Iterable<Change>): Generator<Change> {
-  for (const change of changes) if (change.stat !== undefined) yield change;
 }
 
 async function drain(layer: Readable, signal: AbortSignal | undefined): Promise<void> {

@@ -1,7 +1,6 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { bindMount, mountOverlay } from "../kernel/mount.ts";
-import { upperChanges } from "./changes.ts";
 import { FolderSnapshotter, type Layout } from "./folder-snapshotter.ts";
 import { overlayWhiteouts } from "./whiteouts.ts";
 
@@ -29,8 +28,6 @@ const layout: Layout = {
     else if (readonly) mountOverlay(target, { lower: [upper, ...lower], options: OPTIONS });
     else mountOverlay(target, { lower, upper, work, options: volatile ? [...OPTIONS, "volatile"] : OPTIONS });
   },
-
-  changes: (fs, below) => upperChanges(fs, below),
 
   describe(folder, lower, target) {
     return {

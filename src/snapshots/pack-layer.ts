@@ -20,6 +20,8 @@ const LONGEST_MEMBER = LONGEST_PATH - 255;
 export interface PackOptions {
   /** Nobody writes to it: what was seen of a file is so. */
   readonly isStill: boolean;
+  /** A piece is done with when the next is asked for: all are the same memory. */
+  readonly oneByOne?: boolean;
 }
 
 /**
@@ -28,7 +30,7 @@ export interface PackOptions {
  */
 export async function* packLayer(changes: Iterable<Change>, options: PackOptions): AsyncGenerator<Buffer> {
   const breath = new Breath();
-  const archive = new Archive();
+  const archive = new Archive(options.oneByOne === true);
   const links = new Map<string, string>();
   for (const change of changes) {
     // So much any header of one block takes.
@@ -137,8 +139,13 @@ function openChange(change: Located, isStill: boolean): Begun | undefined {
 
 /** Pieces of an archive, filled one after the other. */
 class Archive {
+  readonly #isReused: boolean;
   #piece = Buffer.allocUnsafeSlow(PIECE);
   #at = 0;
+
+  constructor(isReused: boolean) {
+    this.#isReused = isReused;
+  }
 
   get room(): number {
     return PIECE - this.#at;
@@ -147,7 +154,7 @@ class Archive {
   /** What was filled so far; the next piece is empty. */
   take(): Buffer {
     const whole = this.#piece.subarray(0, this.#at);
-    this.#piece = Buffer.allocUnsafeSlow(PIECE);
+    if (!this.#isReused) this.#piece = Buffer.allocUnsafeSlow(PIECE);
     this.#at = 0;
     return whole;
   }

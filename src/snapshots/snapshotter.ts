@@ -1,5 +1,6 @@
 import type { Readable } from "node:stream";
 import type { PathChange } from "./changes.ts";
+import type { PackSource } from "./pack-source.ts";
 
 export type { PathChange } from "./changes.ts";
 
@@ -95,6 +96,9 @@ export interface Snapshotter {
   /** The changes of an active or committed snapshot against its parent, as an OCI layer tar (with whiteouts). */
   diff(nameOrKey: string): AsyncIterable<Uint8Array>;
 
+  /** The same for another thread (pack-source.ts). */
+  packing(nameOrKey: string): SnapshotPacking;
+
   /** What became of which path since the parent: sorted by folder, for people. */
   changes(nameOrKey: string): AsyncIterable<PathChange>;
 
@@ -137,6 +141,13 @@ export interface LayerDraft {
   commit(name: string, parent: string | undefined, extracted: Extracted): Promise<void>;
   /** Removes what was extracted. No error after an end. */
   discard(): Promise<void>;
+}
+
+/** A snapshot that another thread packs. It has to stay meanwhile, by whatever name. */
+export interface SnapshotPacking {
+  readonly source: PackSource;
+  /** What the bytes of its regular files were found to be; kept of what is committed. */
+  measured(size: number): void;
 }
 
 /** How deletions are put on disk: as overlayfs's marks, or by deleting from a copy of the parent. */

@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { GantryError, hasCode } from "../base/errors.ts";
 import { bindMount } from "../kernel/mount.ts";
-import { treeChanges } from "./changes.ts";
 import { FolderSnapshotter, type Layout } from "./folder-snapshotter.ts";
 import { addMountPoints } from "./mount-points.ts";
 import { deletingWhiteouts } from "./whiteouts.ts";
@@ -23,8 +22,6 @@ const layout: Layout = {
   mount(folder, _ancestors, target, { readonly }) {
     bindMount(join(folder, "fs"), target, { readonly });
   },
-
-  changes: (fs, below) => treeChanges(below, fs),
 
   describe: () => ({}),
 };
