@@ -1,12 +1,13 @@
 import type { Duplex, Readable } from "node:stream";
 import type { Platform } from "../oci/image.ts";
 import type { Credentials } from "../remote/credentials.ts";
-import type { StepResources } from "../runtime/step.ts";
+import type { StepCommand, StepEnd, StepOptions, StepResources } from "../runtime/step.ts";
 import type { GcRule } from "./cache/policy.ts";
 import type { LowLevelDefinition } from "./definition/definition.ts";
-import type { Graph } from "./graph.ts";
+import type { ExecMount, ExecOperation, Graph, SecretEnv } from "./graph.ts";
 import type { BuildInput, MadeTarget } from "./made.ts";
 import type { BuildEvent, OnBuildEvent } from "./progress.ts";
+import type { Root } from "./root.ts";
 import type { BuildSession } from "./session.ts";
 
 /** Builds of one engine. */
@@ -20,6 +21,47 @@ export interface Builder {
   readonly history: BuildHistory;
   /** By which the cache is kept small; none if it isn't. */
   gcRules(): readonly GcRule[];
+  /** A container in what a build made. Who asks for it disposes of it. */
+  openContainer(request: ContainerRequest, signal: AbortSignal): Promise<BuildContainer>;
+}
+
+/** What a container in a result is made of. */
+export interface ContainerRequest {
+  /** Its root filesystem, of which it has a copy; undefined is an empty one. */
+  readonly root: string | undefined;
+  readonly mounts: readonly ExecMount[];
+  /** What mounts mean by their numbers. */
+  readonly inputs: readonly (Root | undefined)[];
+  readonly network: "default" | "none" | "host";
+  readonly security: "sandbox";
+  /** Empty: the same as steps have. */
+  readonly hostname: string;
+  readonly extraHosts: BuildRequest["extraHosts"];
+  readonly platform: Platform;
+  readonly limits: StepResources;
+  readonly entitlements: readonly string[];
+  readonly session: BuildSession | undefined;
+}
+
+/** A container that runs nothing until it is told to, and ends when it is disposed of, with all that runs in it. */
+export interface BuildContainer extends AsyncDisposable {
+  /** Where its root filesystem is. */
+  readonly root: string;
+  /** The first command is the container's own: with it all others end. Rejects as `StepRunner.run`. */
+  run(command: ContainerCommand, options: StepOptions): Promise<StepEnd>;
+}
+
+export interface ContainerCommand extends StepCommand {
+  readonly secretEnv: readonly SecretEnv[];
+}
+
+/** A command that failed, with what it ran in. */
+export interface HeldFailure extends AsyncDisposable {
+  readonly operation: ExecOperation;
+  readonly vertex: string;
+  /** Where its root is, as it left it. */
+  readonly root: string;
+  readonly inputs: readonly (Root | undefined)[];
 }
 
 export interface BuildOptions {
@@ -85,6 +127,8 @@ export interface BuildRequest {
   readonly explain: boolean;
   /** Keeps a failed step's root filesystem for `openShell`, until the session ends. */
   readonly keepFailed: boolean;
+  /** Takes a command over that failed, as it was then, and disposes of it. */
+  readonly onFailed?: (failure: HeldFailure) => void;
   /** Refuses ADD from URLs and git at these ranges, and private ones if `private`. */
   readonly denyRanges: readonly string[];
   readonly squash: boolean;

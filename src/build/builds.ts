@@ -3,12 +3,14 @@ import { withoutErrno } from "../base/errno-words.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import { hostPlatform } from "../oci/platform.ts";
 import type {
+  BuildContainer,
   Builder,
   BuildHistory,
   BuildOptions,
   BuildRequest,
   BuildResult,
   CacheUsage,
+  ContainerRequest,
   PruneOptions,
   TargetProvenance,
 } from "./builder.ts";
@@ -30,6 +32,7 @@ export interface BuildsPorts {
   readonly results: BuildResults;
   readonly history: History;
   readonly upkeep: Upkeep;
+  readonly openContainer: Builder["openContainer"];
   /** How what was made came about. */
   readonly provenance?: (input: ExportInput) => readonly TargetProvenance[];
 }
@@ -104,6 +107,10 @@ export class Builds implements Builder {
 
   prune(options: PruneOptions): Promise<{ readonly deleted: readonly string[]; readonly spaceReclaimed: number }> {
     return this.#ports.upkeep.prune(options);
+  }
+
+  openContainer(request: ContainerRequest, signal: AbortSignal): Promise<BuildContainer> {
+    return this.#ports.openContainer(request, signal);
   }
 
   gcRules(): readonly GcRule[] {

@@ -112,7 +112,11 @@ export function openBuilder(ports: BuilderPorts): OpenBuilder {
     archives: steps.archives,
     attestor: new Attestor({ scan: new ScanRoot({ worker: ports.scanWorker }) }),
   });
-  const builds = new Builds({ sources, plan, solver, results, history, upkeep, provenance: recordedProvenance });
+  const builds = new Builds({
+    ...{ sources, plan, solver, results, history, upkeep },
+    provenance: recordedProvenance,
+    openContainer: (request, signal) => steps.openContainer(request, signal),
+  });
   let closing: Promise<void> | undefined;
   const close = async () => {
     await builds.close();

@@ -1,4 +1,4 @@
-import type { BuildOptions, BuildRequest, CacheUsage, FailedSteps } from "./builder.ts";
+import type { Builder, BuildOptions, BuildRequest, CacheUsage, FailedSteps } from "./builder.ts";
 import type { ExecOperation, FilesOperation, Graph, PlannedTarget } from "./graph.ts";
 import type { UsedSource } from "./made.ts";
 import type { Operator, Operators, SelectionDigest } from "./operator.ts";
@@ -46,6 +46,7 @@ export interface BuildSteps {
   /** Cache mounts. */
   readonly cache: CacheHolder;
   readonly failed: FailedSteps;
+  readonly openContainer: Builder["openContainer"];
   /** Takes down what a crash left. Before any build, and before snapshots recover. */
   recover(): Promise<void>;
   close(): Promise<void>;

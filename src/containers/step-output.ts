@@ -1,4 +1,5 @@
 import { Socket } from "node:net";
+import type { Writable } from "node:stream";
 import { unixSocketPair } from "../kernel/unix-socket.ts";
 import type { StepOutput } from "../runtime/step.ts";
 
@@ -23,6 +24,11 @@ export class TakenOutput implements Disposable {
     this.socket.pause();
     this.ended = this.#pass(output);
     this.ended.catch(() => {});
+  }
+
+  /** What the process reads, where that is attached as well. */
+  get input(): Writable {
+    return this.#near;
   }
 
   /** Lets go of both ends. */

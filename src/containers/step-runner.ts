@@ -1,14 +1,15 @@
+import { randomBytes } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout } from "node:timers/promises";
+import { setTimeout as after } from "node:timers/promises";
 import { throwIfAborted, untilAborted } from "../base/abort.ts";
 import { GantryError, isKind, messageOf } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
-import type { RuntimeSpec } from "../oci/runtime-spec.ts";
+import type { RuntimeSpec, SpecProcess } from "../oci/runtime-spec.ts";
 import { CompiledSeccomp } from "../runtime/compiled-seccomp.ts";
 import type { AttachRequest, OciRuntime, ProcessExit, ProcessRuntime } from "../runtime/process.ts";
-import type { Step, StepEnd, StepOptions, StepRunner } from "../runtime/step.ts";
+import type { RunningStep, Step, StepCommand, StepEnd, StepOptions, StepRunner } from "../runtime/step.ts";
 import { bundleFolder } from "./bundle.ts";
 import { etcFilesIn, writeEtcFiles } from "./files.ts";
 import { makeFolders } from "./mount-stubs.ts";
@@ -20,9 +21,13 @@ import { TakenOutput } from "./step-output.ts";
 import { stepShape, stepSpec } from "./step-spec.ts";
 
 const SIGKILL = 9;
+const KILLED = 128 + SIGKILL;
+const NOTHING = { head: new Uint8Array() };
 const KILL_RETRY_MS = 200;
 /** So many are taken down at a time; then a step waits for one of them. */
 const MOST_CLEARING = 16;
+/** What nothing comes after is taken down then: what the build still has to do goes first. */
+const REST_MS = 100;
 
 /**
  * Steps of builds: processes in the same jails as containers, with ids, bundles, networks and cgroups of the same kind
@@ -33,7 +38,10 @@ export class Steps implements StepRunner {
   readonly #seccomp: CompiledSeccomp;
   readonly #networks: StepNetworks;
   readonly #running = new Map<string, (exit: ProcessExit) => void>();
-  /** What is being taken down of steps that went well. */
+  /** What is left of steps that went well, to be taken down while the next one's command runs. */
+  readonly #left: (() => void)[] = [];
+  #rest: NodeJS.Timeout | undefined;
+  /** What is being taken down. */
   readonly #clearing = new Set<Promise<void>>();
   #isListening = false;
 
@@ -51,8 +59,7 @@ export class Steps implements StepRunner {
     this.#listen();
     const settings = this.#ports.settings();
     await using undo = new AsyncDisposableStack();
-    const terminal = output.kind === "terminal" ? output : undefined;
-    const shape = stepShape(step, terminal, settings);
+    const shape = stepShape(step, shapeOf(output), settings);
     const { hostConfig } = shape;
     const { id, network } = await this.#networks.join(shape, undo);
     failpoint("containers.step.networked");
@@ -72,7 +79,8 @@ export class Steps implements StepRunner {
       hostGateways: this.#ports.networks.hostGateways(),
     });
     const netns = network.path;
-    const spec = stepSpec({ ...shape, id, rootfs: step.root, mounts, files, netns, settings });
+    const parts = { id, rootfs: step.root, mounts, files, netns, settings };
+    const spec = stepSpec({ ...shape, ...parts });
     const { uid, gid } = spec.process.user;
     makeFolders(step.root, step.cwd, { uid, gid });
     const stubs = undo.use(makeMountPoints(spec, step.root, sources));
@@ -80,8 +88,13 @@ export class Steps implements StepRunner {
     if (runtime === undefined) throw new GantryError("invalid", "unknown or invalid runtime name");
     writeFileSync(join(bundle, "config.json"), JSON.stringify(this.#seccomp.use(spec, runtime)), { mode: 0o600 });
     throwIfAborted(signal);
-    const began = () => this.#networks.began(shape);
-    const end = await this.#jailed({ id, bundle, spec, runtime, options, began }, undo);
+    const began = () => {
+      this.#clearLeft();
+      return this.#networks.began(shape);
+    };
+    const processOf = (command: StepCommand, other: StepOptions["output"]) =>
+      stepSpec({ ...stepShape({ ...step, ...command }, shapeOf(other), settings), ...parts }).process;
+    const end = await this.#jailed({ id, bundle, spec, runtime, options, began, processOf }, undo);
     // All its processes ended with the first one: the root is the caller's again.
     stubs[Symbol.dispose]();
     this.#clear(id, undo.move());
@@ -91,11 +104,23 @@ export class Steps implements StepRunner {
 
   async quiet(): Promise<void> {
     await this.#networks.quiet();
+    this.#clearLeft();
     while (this.#clearing.size > 0) await Promise.all(this.#clearing);
   }
 
-  /** Cgroup, mounts, namespaces and folders go while the next step begins. */
+  /** Cgroup, mounts, namespaces and folders go when nobody waits for the engine. */
   #clear(id: string, undo: AsyncDisposableStack): void {
+    this.#left.push(() => this.#clearNow(id, undo));
+    this.#rest ??= setTimeout(() => this.#clearLeft(), REST_MS).unref();
+  }
+
+  #clearLeft(): void {
+    clearTimeout(this.#rest);
+    this.#rest = undefined;
+    for (const clear of this.#left.splice(0)) clear();
+  }
+
+  #clearNow(id: string, undo: AsyncDisposableStack): void {
     const cleared = undo
       .disposeAsync()
       .catch((error: unknown) => this.#ports.log.error(`cannot take a step down: ${messageOf(error)}`, { step: id }));
@@ -103,7 +128,8 @@ export class Steps implements StepRunner {
     void cleared.then(() => this.#clearing.delete(cleared));
   }
 
-  async #jailed({ id, bundle, spec, runtime, options, began }: Bundled, jail: AsyncDisposableStack): Promise<StepEnd> {
+  async #jailed(bundled: Bundled, jail: AsyncDisposableStack): Promise<StepEnd> {
+    const { id, bundle, spec, runtime, options, began } = bundled;
     const { signal, output } = options;
     const ports = this.#ports;
     using undo = new DisposableStack();
@@ -111,13 +137,14 @@ export class Steps implements StepRunner {
     this.#running.set(id, exited.resolve);
     undo.defer(() => void this.#running.delete(id));
     const taken = output.kind === "streams" ? undo.use(new TakenOutput(output)) : undefined;
-    const streams = taken && this.#attach(id, { socket: taken.socket, head: new Uint8Array(), multiplexed: true });
+    const hasInput = output.kind === "terminal" || output.input !== undefined;
+    const streams = taken && this.#attach({ id }, hasInput, { ...NOTHING, socket: taken.socket, multiplexed: true });
     streams?.ready.catch(() => taken?.[Symbol.dispose]());
     const terminal = output.kind === "terminal";
     await ports.runtime.create({
       ...{ id, bundle, runtime, terminal },
-      openStdin: terminal,
-      stdinOnce: false,
+      openStdin: hasInput,
+      stdinOnce: hasInput && !terminal,
       log: undefined,
     });
     // Whatever comes now: killed with all that it started, and its cgroup gone.
@@ -128,14 +155,22 @@ export class Steps implements StepRunner {
     const resize = (rows: number, columns: number) => ports.runtime.resize(id, undefined, rows, columns);
     if (terminal && output.rows > 0) await resize(output.rows, output.columns);
     const attached =
-      output.kind === "terminal" ? this.#attach(id, { ...output.connect(), multiplexed: false }) : streams!;
-    if (output.kind === "terminal") output.opened?.(resize);
+      output.kind === "terminal" ? this.#attach({ id }, true, { ...output.connect(), multiplexed: false }) : streams!;
+    const execs = new Set<(exit: ProcessExit) => void>();
+    const running: RunningStep = {
+      resize,
+      signal: (number) => ports.runtime.kill(id, number),
+      exec: (command, other) => this.#exec(bundled, command, other, execs),
+    };
+    if (output.kind === "terminal") output.opened?.(running);
+    else if (taken !== undefined) output.input?.(taken.input);
     const kill = () => void this.#kill(id);
     signal.addEventListener("abort", kill, { once: true });
     try {
       await ports.runtime.start(id);
       failpoint("containers.step.started");
       undo.use(began());
+      if (output.kind === "streams") output.opened?.(running);
       // It may have come before there was anything to kill.
       if (signal.aborted) kill();
       let isLost = false;
@@ -145,12 +180,65 @@ export class Steps implements StepRunner {
         if (isLost) kill();
       });
       const exit = await exited.promise;
+      // What else ran in the jail has ended with it, whether that was told or not.
+      for (const end of execs) end({ ...exit, code: KILLED, oomKilled: false });
       await untilAborted(Promise.all([sent, taken?.ended]), signal);
       if (isLost && taken !== undefined) {
         throw new GantryError("unavailable", "the output of the step was lost: the supervisor has gone");
       }
       if (exit.code === undefined) throw new GantryError("unavailable", "the exit code could not be learnt");
       return { code: exit.code, oomKilled: exit.oomKilled };
+    } finally {
+      signal.removeEventListener("abort", kill);
+    }
+  }
+
+  /** Another command in the jail of one that runs. */
+  async #exec(
+    { id, processOf }: Pick<Bundled, "id" | "processOf">,
+    command: StepCommand,
+    { output, signal }: StepOptions,
+    execs: Set<(exit: ProcessExit) => void>,
+  ): Promise<StepEnd> {
+    throwIfAborted(signal);
+    const { runtime } = this.#ports;
+    const execId = randomBytes(32).toString("hex");
+    using undo = new DisposableStack();
+    const exited = Promise.withResolvers<ProcessExit>();
+    const name = nameOf(id, execId);
+    this.#running.set(name, exited.resolve);
+    execs.add(exited.resolve);
+    undo.defer(() => {
+      this.#running.delete(name);
+      execs.delete(exited.resolve);
+    });
+    const terminal = output.kind === "terminal";
+    const hasInput = output.kind === "terminal" || output.input !== undefined;
+    const process = processOf(command, output);
+    const taken = output.kind === "streams" ? undo.use(new TakenOutput(output)) : undefined;
+    const client =
+      output.kind === "terminal"
+        ? { ...output.connect(), multiplexed: false }
+        : { ...NOTHING, socket: taken!.socket, multiplexed: true };
+    const attached = this.#attach({ id, execId }, hasInput, client);
+    attached.done.catch(() => {});
+    const kill = () => void runtime.killExecTree(id, execId).catch(() => {});
+    signal.addEventListener("abort", kill, { once: true });
+    try {
+      await runtime.exec({ id, execId, process, terminal, openStdin: hasInput });
+      if (output.kind === "streams" && taken !== undefined) output.input?.(taken.input);
+      output.opened?.({
+        resize: (rows, columns) => runtime.resize(id, execId, rows, columns),
+        signal: (number) => runtime.killExec(id, execId, number),
+        exec: (other, options) => this.#exec({ id, processOf }, other, options, execs),
+      });
+      if (signal.aborted) kill();
+      void attached.done.then((end) => {
+        if (end !== "exited") kill();
+      });
+      const exit = await untilAborted(exited.promise, signal);
+      await untilAborted(Promise.all([attached.done, taken?.ended]), signal);
+      return { code: exit.code ?? KILLED, oomKilled: exit.oomKilled };
     } finally {
       signal.removeEventListener("abort", kill);
     }
@@ -164,14 +252,17 @@ export class Steps implements StepRunner {
         return;
       } catch (error) {
         if (isKind(error, "not-found")) return;
-        await setTimeout(KILL_RETRY_MS);
+        await after(KILL_RETRY_MS);
       }
     }
   }
 
-  #attach(id: string, client: Pick<AttachRequest, "socket" | "head" | "preamble" | "multiplexed">): Attached {
-    const isTyped = !client.multiplexed;
-    const wanted = { id, execId: undefined, stdin: isTyped, stdout: true, stderr: true, detachKeys: new Uint8Array() };
+  #attach(
+    { execId, id }: { readonly id: string; readonly execId?: string },
+    stdin: boolean,
+    client: Pick<AttachRequest, "socket" | "head" | "preamble" | "multiplexed">,
+  ): Attached {
+    const wanted = { id, execId, stdin, stdout: true, stderr: true, detachKeys: new Uint8Array() };
     const attached = this.#ports.runtime.attach({ ...wanted, ...client });
     attached.ready.catch(() => {});
     return attached;
@@ -182,9 +273,18 @@ export class Steps implements StepRunner {
     if (this.#isListening) return;
     this.#isListening = true;
     this.#ports.runtime.onExit((exit) => {
-      if (exit.execId === undefined) this.#running.get(exit.id)?.(exit);
+      this.#running.get(nameOf(exit.id, exit.execId))?.(exit);
     });
   }
+}
+
+function nameOf(id: string, execId: string | undefined): string {
+  return execId === undefined ? id : `${id} ${execId}`;
+}
+
+function shapeOf(output: StepOptions["output"]): Parameters<typeof stepShape>[1] {
+  const terminal = output.kind === "terminal" ? output : undefined;
+  return { terminal, hasInput: output.kind === "terminal" || output.input !== undefined };
 }
 
 function unlessGone(error: unknown): void {
@@ -200,4 +300,6 @@ interface Bundled {
   readonly runtime: OciRuntime;
   readonly options: StepOptions;
   readonly began: () => Disposable;
+  /** Another command of the same jail. */
+  readonly processOf: (command: StepCommand, output: StepOptions["output"]) => SpecProcess;
 }

@@ -18,7 +18,11 @@ export interface StepShape {
 }
 
 /** Refuses with `invalid` what a container would be refused for. */
-export function stepShape(step: Step, terminal: StepSize | undefined, settings: ContainerSettings): StepShape {
+export function stepShape(
+  step: Step,
+  { hasInput, terminal }: { readonly hasInput: boolean; readonly terminal: StepSize | undefined },
+  settings: ContainerSettings,
+): StepShape {
   if (step.network.startsWith("container:")) {
     throw new GantryError(
       "unsupported",
@@ -36,7 +40,7 @@ export function stepShape(step: Step, terminal: StepSize | undefined, settings: 
     Cmd: [...step.args],
     WorkingDir: step.cwd,
     Tty: terminal !== undefined,
-    OpenStdin: terminal !== undefined,
+    OpenStdin: hasInput,
   };
   const hostConfig = completeHostConfig(
     {

@@ -1,4 +1,4 @@
-import type { Duplex } from "node:stream";
+import type { Duplex, Writable } from "node:stream";
 
 /**
  * Runs commands over root filesystems that somebody else has mounted, jailed as containers are. Nothing of them is
@@ -88,6 +88,10 @@ export interface StepOutput {
   readonly kind: "streams";
   /** What the command printed, in order within each stream. It waits while a promise that was returned is pending. */
   take(stream: 1 | 2, bytes: Uint8Array): void | Promise<void>;
+  /** Called, where it is there, with the command's standard input; else that is at its end. It ends with the command. */
+  input?(stdin: Writable): void;
+  /** Called when the command runs. */
+  opened?(running: RunningStep): void;
 }
 
 /** The command has a terminal, which is joined to a client. */
@@ -100,9 +104,21 @@ export interface StepTerminal {
   connect(): { readonly socket: Duplex; readonly head: Uint8Array; readonly preamble: Uint8Array };
   readonly rows: number;
   readonly columns: number;
-  /** Called with what sets the terminal's size. */
-  opened?(resize: (rows: number, columns: number) => Promise<void>): void;
+  /** Called when the command runs. */
+  opened?(running: RunningStep): void;
 }
+
+/** A command that runs, for who steers it. */
+export interface RunningStep {
+  /** Sets its terminal's size. */
+  resize(rows: number, columns: number): Promise<void>;
+  signal(signal: number): Promise<void>;
+  /** Runs another one in the same jail, as `run` does: it ends with the first at the latest. */
+  exec(command: StepCommand, options: StepOptions): Promise<StepEnd>;
+}
+
+/** What of a step may differ from one command to the next. */
+export type StepCommand = Pick<Step, "args" | "cwd" | "env" | "privileged" | "user">;
 
 export interface StepEnd {
   /** 128 + n for a signal. */

@@ -78,8 +78,8 @@ export class KeptSteps implements FailedSteps {
         output: {
           kind: "terminal",
           ...{ connect, rows, columns },
-          opened: (resize) => {
-            kept.resize = resize;
+          opened: (running) => {
+            kept.resize = running.resize;
           },
         },
       });

@@ -9,6 +9,7 @@ import { cacheArchives } from "./cache-archives.ts";
 import { CacheMounts } from "./cache-mounts.ts";
 import { ExecOperator, type SourceDigest } from "./exec-operator.ts";
 import { KeptSteps } from "./kept-steps.ts";
+import { StepContainers } from "./step-containers.ts";
 import { WritableCopies } from "./writable-copy.ts";
 
 export interface StepsPorts {
@@ -33,7 +34,9 @@ export function openSteps(ports: StepsPorts): BuildSteps & { readonly archives: 
     overlay: ports.driver === "overlay2",
   });
   const kept = new KeptSteps(log);
+  const containers = new StepContainers({ runner, caches, copies, nothing });
   return {
+    openContainer: (request, signal) => containers.open(request, signal),
     operator: new ExecOperator({ runner, caches, copies, nothing, kept, digest }),
     cache: caches,
     archives: cacheArchives(caches),
@@ -45,6 +48,7 @@ export function openSteps(ports: StepsPorts): BuildSteps & { readonly archives: 
     },
     close: async () => {
       await kept.close();
+      await containers.close();
       await runner.quiet();
     },
   };

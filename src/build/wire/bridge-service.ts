@@ -4,9 +4,11 @@ import {
   BRIDGE,
   EvaluateResponseSchema,
   InputsResponseSchema,
+  NewContainerResponseSchema,
   PongResponseSchema,
   ReadDirResponseSchema,
   ReadFileResponseSchema,
+  ReleaseContainerResponseSchema,
   type Result,
   ReturnResponseSchema,
   SolveResponseSchema,
@@ -18,6 +20,7 @@ import { BUILD_ID } from "../../buildkit/session.ts";
 import type { ServerCall } from "../../grpc/answered-call.ts";
 import type { GrpcServer } from "../../grpc/server.ts";
 import { type WorkerFacts, workerRecord } from "./control-service.ts";
+import { execProcesses } from "./exec-process.ts";
 import type { GatewayBuild } from "./gateway-build.ts";
 import type { Job, Jobs } from "./jobs.ts";
 import { readFile, readFolder, statFile } from "./result-files.ts";
@@ -40,6 +43,11 @@ const FRONTEND_CAPABILITIES = [
   "readfile",
   "readdir",
   "statfile",
+  "gateway.exec",
+  "gateway.exec.extrahosts",
+  "gateway.exec.secretenv",
+  "gateway.exec.signals",
+  "gateway.exec.filesystem",
 ];
 /** What definitions may have: clients look before they send one. */
 const DEFINED = [
@@ -172,6 +180,32 @@ export function addBridge(server: GrpcServer, jobs: Jobs, worker: WorkerFacts): 
     .unary(BRIDGE.statFile, async (request, call) => {
       const { gateway } = await gatewayOf(call);
       return create(StatFileResponseSchema, { stat: statFile(await gateway.look(request.Ref), request) });
+    })
+    .unary(BRIDGE.newContainer, async (request, call) => {
+      await (await gatewayOf(call)).gateway.containers.create(request, call.signal);
+      return create(NewContainerResponseSchema);
+    })
+    .unary(BRIDGE.releaseContainer, async ({ ContainerID }, call) => {
+      await (await gatewayOf(call)).gateway.containers.release(ContainerID);
+      return create(ReleaseContainerResponseSchema);
+    })
+    .stream(BRIDGE.execProcess, async (call) => {
+      await execProcesses((await gatewayOf(call)).gateway.containers, call);
+    })
+    .unary(BRIDGE.readFileContainer, async (request, call) => {
+      const { containers } = (await gatewayOf(call)).gateway;
+      const looked = await containers.look(request.Ref, request.MountIndex);
+      return create(ReadFileResponseSchema, { Data: await readFile(looked, request) });
+    })
+    .unary(BRIDGE.readDirContainer, async (request, call) => {
+      const { containers } = (await gatewayOf(call)).gateway;
+      const looked = await containers.look(request.Ref, request.MountIndex);
+      return create(ReadDirResponseSchema, { entries: await readFolder(looked, request) });
+    })
+    .unary(BRIDGE.statFileContainer, async (request, call) => {
+      const { containers } = (await gatewayOf(call)).gateway;
+      const looked = await containers.look(request.Ref, request.MountIndex);
+      return create(StatFileResponseSchema, { stat: statFile(looked, request) });
     });
 }
 

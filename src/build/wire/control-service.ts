@@ -27,6 +27,7 @@ import { readDefinition } from "../definition/definition.ts";
 import type { BuildEvent } from "../progress.ts";
 import { answerOf, GatewayBuild, type GatewayPorts } from "./gateway-build.ts";
 import type { FrontendRequest } from "./handed-result.ts";
+import { HeldFailures } from "./held-failures.ts";
 import type { HistoryDocuments } from "./history-documents.ts";
 import { listen } from "./history-listening.ts";
 import { Job, type Jobs } from "./jobs.ts";
@@ -171,6 +172,7 @@ function gatewayPorts(
   const importsWith = (asked: FrontendRequest) => [...base.cacheImports, ...asked.cacheImports];
   // Clients ask one question, or look at one result and return that: it goes by the build's own name.
   let isTaken = false;
+  const failures = new HeldFailures();
   const takeId = () => {
     const id = isTaken ? `${base.id}-${crypto.randomUUID().slice(0, 8)}` : base.id;
     isTaken = true;
@@ -178,6 +180,8 @@ function gatewayPorts(
   };
   return {
     definitions: solves.definitions,
+    failures,
+    openContainer: (parts, signal) => solves.openContainer(parts, base, signal),
     answer: (asked) =>
       solves.run({
         ...{ ...base, ...asked, cacheImports: importsWith(asked) },
@@ -185,7 +189,8 @@ function gatewayPorts(
       }),
     run: (asked, onMade, signal) => {
       const either = AbortSignal.any([base.signal, signal]);
-      return solves.run({ ...base, ...asked, id: takeId(), cacheImports: importsWith(asked), onMade, signal: either });
+      const own = { id: takeId(), cacheImports: importsWith(asked), onMade, signal: either, failures };
+      return solves.run({ ...base, ...asked, ...own });
     },
   };
 }

@@ -3,20 +3,26 @@ import type { Definition } from "../../buildkit/control.ts";
 import { type Result, ResultSchema, type ReturnRequest, type SolveRequest } from "../../buildkit/gateway.ts";
 import { create } from "../../buildkit/message.ts";
 import { GrpcError, STATUS, statusCode } from "../../grpc/status.ts";
+import type { ImageProcess } from "../../oci/image.ts";
 import type { BuildResult } from "../builder.ts";
 import { readDefinition } from "../definition/definition.ts";
 import type { BuildInput } from "../made.ts";
+import type { OpenRoot } from "../root.ts";
 import { type Definitions, definitionOf } from "./definitions.ts";
+import { type ContainersPorts, GatewayContainers } from "./gateway-containers.ts";
 import { type FrontendRequest, HandedResult, type RunPaused } from "./handed-result.ts";
-import { LookedResults } from "./looked-results.ts";
+import type { HeldFailures } from "./held-failures.ts";
+import { LookedResults, platformIn } from "./looked-results.ts";
 import { QUESTIONS } from "./options.ts";
-import type { Looked } from "./result-files.ts";
 
 export interface GatewayPorts {
   /** Answers a question about what is to be built. */
   answer(request: FrontendRequest): Promise<BuildResult>;
   readonly run: RunPaused;
   readonly definitions: Definitions;
+  /** Commands that failed. */
+  readonly failures: HeldFailures;
+  readonly openContainer: ContainersPorts["open"];
 }
 
 /** More than any client of one build keeps. */
@@ -34,10 +40,16 @@ export class GatewayBuild implements AsyncDisposable {
   readonly #returned = Promise.withResolvers<HandedResult | undefined>();
   readonly #used = new DisposableStack();
   readonly #looked = new LookedResults();
+  readonly containers: GatewayContainers;
   #count = 0;
 
   constructor(ports: GatewayPorts) {
     this.#ports = ports;
+    this.containers = new GatewayContainers({
+      look: (id) => this.look(id),
+      processOf: (id) => this.#processOf(id),
+      open: ports.openContainer,
+    });
     // Nobody may be waiting for it.
     this.#returned.promise.catch(() => {});
   }
@@ -49,6 +61,7 @@ export class GatewayBuild implements AsyncDisposable {
 
   /** The client has no results any more: those that nobody else uses end. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.containers[Symbol.asyncDispose]();
     for (const result of this.#results.values()) {
       this.#ports.definitions.remove(result);
       result.end();
@@ -56,6 +69,7 @@ export class GatewayBuild implements AsyncDisposable {
     this.#results.clear();
     this.#used.dispose();
     await this.#looked[Symbol.asyncDispose]();
+    await this.#ports.failures[Symbol.asyncDispose]();
   }
 
   async solve(request: SolveRequest): Promise<Result> {
@@ -85,9 +99,14 @@ export class GatewayBuild implements AsyncDisposable {
   }
 
   /** Where a result can be read, from now on until the build ends. */
-  look(id: string): Promise<Looked> {
+  look(id: string): Promise<OpenRoot> {
     if (id === "") throw new GantryError("not-found", "an empty result has no files");
-    return this.#looked.look(id, this.find(id));
+    return this.#ports.failures.look(id) ?? this.#looked.look(id, this.find(id));
+  }
+
+  async #processOf(id: string): Promise<ImageProcess | undefined> {
+    const result = this.#results.get(id.split("/", 1)[0]!);
+    return result === undefined ? undefined : (await result.madeFor(platformIn(id))).target.config.config;
   }
 
   return({ result, error }: ReturnRequest): void {

@@ -25,12 +25,19 @@ interface Place {
  * Why a build failed, as BuildKit tells it: clients print the lines of the Dockerfile that the details hold. The
  * details are JSON, by the names of Go's types.
  */
-export function solveError(error: unknown, plan: PlannedBuild | undefined): GrpcError {
+export function solveError(
+  error: unknown,
+  plan: PlannedBuild | undefined,
+  /** What a client may look into of a command that failed. */
+  failureOf: (vertex: string) => unknown = () => undefined,
+): GrpcError {
   if (error instanceof GrpcError) return error;
   if (isKind(error, "cancelled")) return new GrpcError(STATUS.cancelled, "context canceled", { cause: error });
   const details: StatusDetail[] = [];
   const step = found(error, (one) => (one instanceof StepError ? one : undefined));
   if (step !== undefined) details.push(detail("errdefs.Vertex+json", { digest: step.vertex.id }));
+  const failure = step && failureOf(step.vertex.id);
+  if (failure !== undefined) details.push(detail("errdefs.Solve+json", failure));
   const place = found(error, (one) => placeOf(one, plan));
   if (place !== undefined) details.push(detail("errdefs.Source+json", sourceOf(place)));
   return new GrpcError(STATUS.unknown, messageOf(error), { details, cause: error });

@@ -2,13 +2,23 @@ import { CONTROL, ControlBytesSchema } from "../../buildkit/control.ts";
 import { create } from "../../buildkit/message.ts";
 import { SESSION_HEADERS } from "../../buildkit/session-headers.ts";
 import type { ServerCall } from "../../grpc/answered-call.ts";
-import type { Builder, BuildOptions, BuildRequest, BuildResult, PlannedBuild } from "../builder.ts";
+import type {
+  BuildContainer,
+  Builder,
+  BuildOptions,
+  BuildRequest,
+  BuildResult,
+  ContainerRequest,
+  PlannedBuild,
+} from "../builder.ts";
 import type { BuildEvent } from "../progress.ts";
 import { sessionHello } from "../session-hello.ts";
 import { attachmentsOf } from "./attached.ts";
 import { connectionOf } from "./call-connection.ts";
 import type { ClientSession } from "./client-session.ts";
 import { Definitions } from "./definitions.ts";
+import type { OwnParts } from "./gateway-containers.ts";
+import type { HeldFailures } from "./held-failures.ts";
 import { Job } from "./jobs.ts";
 import { type Asked, buildRequest, otherSessions } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
@@ -21,6 +31,8 @@ export interface Spec extends Omit<Asked, "session" | "others"> {
   readonly sessionId: string;
   readonly job: Job;
   readonly onMade?: NonNullable<BuildOptions["onMade"]>;
+  /** Who takes commands that fail. */
+  readonly failures?: HeldFailures;
 }
 
 /** Builds for clients of BuildKit's kind: finds their sessions, tells them what happens in their terms. */
@@ -44,7 +56,7 @@ export class Solves {
         tellVertices(spec.job, made);
       });
     } catch (error) {
-      throw solveError(error, plan);
+      throw solveError(error, plan, (vertex) => spec.failures?.detailOf(vertex));
     }
   }
 
@@ -58,6 +70,16 @@ export class Solves {
     // Heard when the messages have been read.
     result.catch(() => {});
     return { messages: encoded(job.told.listen(spec.signal)), result };
+  }
+
+  /** A container for a client that takes part in its build. */
+  async openContainer(
+    parts: Pick<ContainerRequest, OwnParts>,
+    { entitlements, sessionId }: Pick<Spec, "entitlements" | "sessionId">,
+    signal: AbortSignal,
+  ): Promise<BuildContainer> {
+    const session = sessionId === "" ? undefined : await this.#sessions.get(sessionId, signal);
+    return this.#builder.openContainer({ ...parts, entitlements, session }, signal);
   }
 
   /** A session whose connection is a call itself. It lasts as long as the call does. */
@@ -101,7 +123,9 @@ export class Solves {
     for (const id of otherSessions(spec.options)) {
       if (!others.has(id)) others.set(id, await this.#sessions.get(id, signal));
     }
-    return buildRequest({ ...spec, session, others });
+    const { failures } = spec;
+    const request = buildRequest({ ...spec, session, others });
+    return failures === undefined ? request : { ...request, onFailed: (failure) => failures.take(failure) };
   }
 }
 
