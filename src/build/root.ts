@@ -33,6 +33,8 @@ export interface RootLayer {
 export interface ContentIndex {
   /** `sha256:…` of a regular file's bytes, by its path relative to the folder; undefined if it isn't known. */
   digest(path: string): string | undefined;
+  /** False if there are files whose digest isn't known: they are to be read where that holds up nobody. */
+  readonly isComplete?: boolean;
   /** True of what has no extended attributes, as is known without asking for them. */
   isPlain?(path: string): boolean;
   /**

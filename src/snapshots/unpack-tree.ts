@@ -1,5 +1,14 @@
 import { createHash, type Hash } from "node:crypto";
-import { chmodSync, closeSync, constants, fstatSync, writev as fsWritev, ftruncateSync, writeSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fstatSync,
+  writev as fsWritev,
+  ftruncateSync,
+  statfsSync,
+  writeSync,
+} from "node:fs";
 import { unlink } from "node:fs/promises";
 import { posix } from "node:path";
 import type { Readable } from "node:stream";
@@ -53,6 +62,7 @@ const SLICE = 1 << 16;
 const BATCH = 1 << 20;
 const SMALL = 128 << 10;
 const LARGEST_ID = 0xffff_fffe;
+const MOST_SHOWN = 300;
 const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 const FOLDER = O_PATH | constants.O_DIRECTORY;
 
@@ -194,6 +204,7 @@ class ArchiveWriter {
       await this.#remove(dir, base, path, was);
     }
     if (entry.type === "file") {
+      if (entry.sparse !== undefined) requireRoom(dir, entry);
       const fd = openat(dir, base, NEW_FILE, 0o600);
       const isAsked = this.#options.onFile !== undefined && entry.sparse === undefined;
       const digester = isAsked ? createHash("sha256") : undefined;
@@ -220,7 +231,7 @@ class ArchiveWriter {
     if (name.includes("\0")) throw badEntry(entry.name, "a name contains NUL");
     const clean = posix.normalize(name);
     if (clean === ".." || clean.startsWith("../")) {
-      const why = `${JSON.stringify(name)} is outside of ${JSON.stringify(this.#options.destination)}`;
+      const why = `${shown(name)} is outside of ${JSON.stringify(this.#options.destination)}`;
       throw new GantryError("invalid", why);
     }
     return posix.join(this.#options.destination, clean).replace(/(.)\/$/, "$1");
@@ -378,6 +389,12 @@ class ArchiveWriter {
   }
 }
 
+/** Holes take no room, but all who read the file: one that is larger than what is free is meant to fill the disk. */
+function requireRoom(dir: number, { name, size }: TarEntry): void {
+  const { bavail, bsize } = statfsSync(`/proc/self/fd/${dir}`);
+  if (size > bavail * bsize) throw new GantryError("internal", `cannot extract ${name}: no space left on device`);
+}
+
 async function writeAll(fd: number, batch: Buffer[], size: number, offset: number): Promise<void> {
   let { bytesWritten: done } = await writevAsync(fd, batch, offset);
   // A disk that is nearly full takes a part; asking for the rest brings the error.
@@ -408,7 +425,12 @@ function isFolder(stat: FileStat | undefined): boolean {
 }
 
 function badEntry(name: string, why: string, cause?: unknown): GantryError {
-  return new GantryError("invalid", `invalid tar header: ${JSON.stringify(name)}: ${why}`, { cause });
+  return new GantryError("invalid", `invalid tar header: ${shown(name)}: ${why}`, { cause });
+}
+
+/** A name may be as long as an extended header. */
+function shown(name: string): string {
+  return JSON.stringify(name.length > MOST_SHOWN ? `${name.slice(0, MOST_SHOWN)}…` : name);
 }
 
 /** What the kernel refuses because of the archive is the archive's fault; a full disk or a broken one is not. */
@@ -418,5 +440,6 @@ function refusal(name: string, error: unknown): unknown {
     return new GantryError("internal", `cannot extract ${name}: no space left on device`, { cause: error });
   const isKernels = error instanceof SyscallError || (error instanceof Error && "errno" in error);
   if (!isKernels || hasCode(error, "EIO", "EMFILE", "ENFILE", "ENOMEM")) return error;
-  return badEntry(name, sentenceOf(error), error);
+  const why = sentenceOf(error);
+  return badEntry(name, why.length > MOST_SHOWN * 2 ? why.slice(why.lastIndexOf(": ") + 2) : why, error);
 }

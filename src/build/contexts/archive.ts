@@ -73,21 +73,31 @@ export async function unpackContext(
 export class ArchiveIndex implements ContentIndex {
   readonly #digests: Map<number, Buffer>;
   readonly #root: number;
+  #isComplete: boolean;
 
-  constructor(folder: string, digests = new Map<number, Buffer>()) {
+  constructor(folder: string, digests = new Map<number, Buffer>(), isComplete = true) {
     this.#digests = digests;
+    this.#isComplete = isComplete;
     this.#root = openSync(folder, O_PATH | constants.O_DIRECTORY);
   }
 
   /** Of another folder with the same files. */
   of(folder: string): ArchiveIndex {
-    return new ArchiveIndex(folder, this.#digests);
+    return new ArchiveIndex(folder, this.#digests, this.#isComplete);
+  }
+
+  get isComplete(): boolean {
+    return this.#isComplete;
   }
 
   add(inode: number, digest: Buffer | undefined): void {
+    if (digest !== undefined && this.#digests.size < MOST_INDEXED) {
+      this.#digests.set(inode, digest);
+      return;
+    }
     // The number may have been another file's before, which the archive replaced.
-    if (digest === undefined || this.#digests.size >= MOST_INDEXED) this.#digests.delete(inode);
-    else this.#digests.set(inode, digest);
+    this.#digests.delete(inode);
+    this.#isComplete = false;
   }
 
   digest(path: string): string | undefined {

@@ -63,7 +63,7 @@ export class Files implements BuildFiles {
       const order: FilesOrder = { do: "digest", reading, root: open?.path };
       const context = { signal, onWarning: () => {} };
       // What is known of a folder is known to this thread.
-      const isHere = root?.index !== undefined || isSmall([{ root: open?.path, reading }]);
+      const isHere = (root?.index?.isComplete ?? root?.index !== undefined) || isSmall([{ root: open?.path, reading }]);
       const known = {
         get: (path: string) => root?.index?.digest(path)?.slice("sha256:".length),
         set: () => {},
