@@ -4,6 +4,7 @@ import type { Credentials } from "../remote/credentials.ts";
 import type { StepCommand, StepEnd, StepOptions, StepResources } from "../runtime/step.ts";
 import type { GcRule } from "./cache/policy.ts";
 import type { LowLevelDefinition } from "./definition/definition.ts";
+import type { AskedSource, DescribedSource } from "./describe-source.ts";
 import type { ExecMount, ExecOperation, Graph, SecretEnv } from "./graph.ts";
 import type { BuildInput, MadeTarget } from "./made.ts";
 import type { BuildEvent, OnBuildEvent } from "./progress.ts";
@@ -21,6 +22,12 @@ export interface Builder {
   readonly history: BuildHistory;
   /** By which the cache is kept small; none if it isn't. */
   gcRules(): readonly GcRule[];
+  /** What a source is now, for a client that asks before it says what is to be built. Leaves no record. */
+  describeSource(
+    request: BuildRequest,
+    asked: AskedSource,
+    options: Pick<BuildOptions, "onEvent" | "signal">,
+  ): Promise<DescribedSource>;
   /** A container in what a build made. Who asks for it disposes of it. */
   openContainer(request: ContainerRequest, signal: AbortSignal): Promise<BuildContainer>;
 }

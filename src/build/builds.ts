@@ -17,6 +17,7 @@ import type {
 import type { GcRule } from "./cache/policy.ts";
 import type { Upkeep } from "./cache/upkeep.ts";
 import { planDefinition } from "./definition/plan-definition.ts";
+import { type DescribedSource, describeSource } from "./describe-source.ts";
 import { describeRequest } from "./history/describe-request.ts";
 import type { History } from "./history/history.ts";
 import type { BuildResults, BuildSources, ExportInput } from "./parts.ts";
@@ -107,6 +108,10 @@ export class Builds implements Builder {
 
   prune(options: PruneOptions): Promise<{ readonly deleted: readonly string[]; readonly spaceReclaimed: number }> {
     return this.#ports.upkeep.prune(options);
+  }
+
+  describeSource(...[request, asked, options]: Parameters<Builder["describeSource"]>): Promise<DescribedSource> {
+    return describeSource(this.#ports.sources, request, asked, options);
   }
 
   openContainer(request: ContainerRequest, signal: AbortSignal): Promise<BuildContainer> {

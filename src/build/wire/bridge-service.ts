@@ -24,6 +24,7 @@ import { execProcesses } from "./exec-process.ts";
 import type { GatewayBuild } from "./gateway-build.ts";
 import type { Job, Jobs } from "./jobs.ts";
 import { readFile, readFolder, statFile } from "./result-files.ts";
+import { imageConfig, sourceMeta } from "./source-questions.ts";
 
 /** What a client may ask of the build it takes part in. What isn't here it can't. */
 const FRONTEND_CAPABILITIES = [
@@ -40,6 +41,9 @@ const FRONTEND_CAPABILITIES = [
   "gateway.solve.evaluate",
   "gateway.evaluate",
   "gateway.warnings",
+  "resolveimage",
+  "resolveimage.resolvemode",
+  "source.metaresolver",
   "readfile",
   "readdir",
   "statfile",
@@ -169,6 +173,14 @@ export function addBridge(server: GrpcServer, jobs: Jobs, worker: WorkerFacts): 
       return create(ReturnResponseSchema);
     });
   server
+    .unary(BRIDGE.resolveImageConfig, async (request, call) => {
+      const { gateway } = await gatewayOf(call);
+      return imageConfig(request, (asked) => gateway.describe(asked, call.signal));
+    })
+    .unary(BRIDGE.resolveSourceMeta, async (request, call) => {
+      const { gateway } = await gatewayOf(call);
+      return sourceMeta(request, (asked) => gateway.describe(asked, call.signal));
+    })
     .unary(BRIDGE.readFile, async (request, call) => {
       const { gateway } = await gatewayOf(call);
       return create(ReadFileResponseSchema, { Data: await readFile(await gateway.look(request.Ref), request) });

@@ -164,6 +164,11 @@ function metadataForOthers({ imageId, metadata }: BuildResult, exporters: readon
   };
 }
 
+const NO_FRONTEND = {
+  ...{ frontend: "", options: {}, inputs: new Map(), exporters: [] },
+  definition: { operations: new Map(), result: undefined },
+};
+
 /** What a client asks for while its build runs, with all that it had said before. */
 function gatewayPorts(
   solves: Solves,
@@ -181,6 +186,7 @@ function gatewayPorts(
   return {
     definitions: solves.definitions,
     failures,
+    describe: (asked, signal) => solves.describe({ ...base, ...NO_FRONTEND }, asked, signal),
     openContainer: (parts, signal) => solves.openContainer(parts, base, signal),
     answer: (asked) =>
       solves.run({

@@ -75,7 +75,7 @@ class Process {
       const output = screen === undefined ? this.#streams() : this.#terminal(screen);
       const end = await containers.run(this.#init, { signal, output });
       await screen?.ended;
-      if (end.code !== 0) exit = { case: "Exit", value: failed(this.#init, end) };
+      if (end.code !== 0) exit = { case: "Exit", value: failed(end) };
     } catch (error) {
       if (this.#call.signal.aborted) return;
       const { code, message } = toGrpcError(error);
@@ -220,12 +220,11 @@ class Screen {
   }
 }
 
-function failed({ Meta }: InitMessage, { code, oomKilled }: StepEnd) {
+function failed({ code, oomKilled }: StepEnd) {
   const why = oomKilled ? "cannot allocate memory" : `exit code: ${code}`;
-  const command = JSON.stringify((Meta?.args ?? []).join(" ").slice(0, 1000));
   return {
     Code: code,
-    Error: { code: STATUS.unknown, message: `process ${command} did not complete successfully: ${why}` },
+    Error: { code: STATUS.unknown, message: why },
   };
 }
 

@@ -6,6 +6,7 @@ import { GrpcError, STATUS, statusCode } from "../../grpc/status.ts";
 import type { ImageProcess } from "../../oci/image.ts";
 import type { BuildResult } from "../builder.ts";
 import { readDefinition } from "../definition/definition.ts";
+import type { AskedSource, DescribedSource } from "../describe-source.ts";
 import type { BuildInput } from "../made.ts";
 import type { OpenRoot } from "../root.ts";
 import { type Definitions, definitionOf } from "./definitions.ts";
@@ -23,6 +24,8 @@ export interface GatewayPorts {
   /** Commands that failed. */
   readonly failures: HeldFailures;
   readonly openContainer: ContainersPorts["open"];
+  /** What a source is now. */
+  describe(asked: AskedSource, signal: AbortSignal): Promise<DescribedSource>;
 }
 
 /** More than any client of one build keeps. */
@@ -96,6 +99,10 @@ export class GatewayBuild implements AsyncDisposable {
   /** Builds it, once. */
   async evaluate(id: string): Promise<void> {
     if (id !== "") await this.find(id).evaluate();
+  }
+
+  describe(asked: AskedSource, signal: AbortSignal): Promise<DescribedSource> {
+    return this.#ports.describe(asked, signal);
   }
 
   /** Where a result can be read, from now on until the build ends. */

@@ -11,6 +11,7 @@ import type {
   ContainerRequest,
   PlannedBuild,
 } from "../builder.ts";
+import type { AskedSource, DescribedSource } from "../describe-source.ts";
 import type { BuildEvent } from "../progress.ts";
 import { sessionHello } from "../session-hello.ts";
 import { attachmentsOf } from "./attached.ts";
@@ -70,6 +71,12 @@ export class Solves {
     // Heard when the messages have been read.
     result.catch(() => {});
     return { messages: encoded(job.told.listen(spec.signal)), result };
+  }
+
+  /** What a source is, for a client that takes part in its build. */
+  async describe(spec: Spec, asked: AskedSource, signal: AbortSignal): Promise<DescribedSource> {
+    const onEvent = (event: BuildEvent) => spec.job.told.add(event);
+    return this.#builder.describeSource(await this.#request({ ...spec, signal }), asked, { signal, onEvent });
   }
 
   /** A container for a client that takes part in its build. */
