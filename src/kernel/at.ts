@@ -1,6 +1,5 @@
 import { nameToBytes } from "../base/byte-string.ts";
-import { hasCode } from "../base/errors.ts";
-import { check, libc, syscallError } from "./libc.ts";
+import { check, errnoError, isMissing, libc, syscallError } from "./libc.ts";
 
 /** Values of <fcntl.h> that Node does not name; the same on x86-64 and arm64. */
 export const AT = {
@@ -157,8 +156,23 @@ const stat = Buffer.alloc(256);
 
 /** lstat by name in a folder; "" for the descriptor itself. */
 export function fstatat(dir: number, name: string): FileStat {
+  check("statx", callStatx(dir, name), name);
+  return readStat();
+}
+
+/** The same; undefined for a name that isn't there. */
+export function statIfThere(dir: number, name: string): FileStat | undefined {
+  if (callStatx(dir, name) >= 0) return readStat();
+  if (isMissing()) return undefined;
+  throw errnoError("statx", name);
+}
+
+function callStatx(dir: number, name: string): number {
   const flags = AT.symlinkNofollow | (name === "" ? AT.emptyPath : 0);
-  check("statx", c.statx(dir, cName("statx", name), flags, STATX_BASIC, stat), name);
+  return c.statx(dir, cName("statx", name), flags, STATX_BASIC, stat) as number;
+}
+
+function readStat(): FileStat {
   return {
     nlink: stat.readUInt32LE(16),
     uid: stat.readUInt32LE(20),
@@ -174,16 +188,6 @@ export function fstatat(dir: number, name: string): FileStat {
     dev: `${stat.readUInt32LE(136)}:${stat.readUInt32LE(140)}`,
     isMountRoot: (stat.readUInt32LE(8) & STATX_ATTR_MOUNT_ROOT) !== 0,
   };
-}
-
-/** The same; undefined for a name that isn't there. */
-export function statIfThere(dir: number, name: string): FileStat | undefined {
-  try {
-    return fstatat(dir, name);
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) return undefined;
-    throw error;
-  }
 }
 
 function readWord(at: number): number {

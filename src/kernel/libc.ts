@@ -29,6 +29,11 @@ export function isForLater(): boolean {
   return LATER.has(koffi.errno());
 }
 
+/** Whether the call that has just failed found nothing of this name: what is looked for and often not there. */
+export function isMissing(): boolean {
+  return koffi.errno() === constants.errno.ENOENT;
+}
+
 /** The calling thread's errno as an error. Call it right after the failed call, before anything else. */
 export function errnoError(syscall: string, detail = ""): SyscallError {
   return syscallError(syscall, koffi.errno(), detail);

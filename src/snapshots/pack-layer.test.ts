@@ -1,15 +1,29 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { it } from "node:test";
+import { openat } from "../kernel/path.ts";
+import { listenUnix } from "../kernel/unix-socket.ts";
 import { setXattr } from "../kernel/xattr.ts";
 import { readTar } from "../oci/tar/reader.ts";
 import { encodeHeader, writePlainHeader } from "../oci/tar/writer.ts";
-import { upperChanges } from "./changes.ts";
+import { type Change, upperChanges } from "./changes.ts";
 import { packLayer } from "./pack-layer.ts";
+import { changesOf, openSource } from "./pack-source.ts";
 
 async function packed(root: string, isStill: boolean): Promise<Buffer> {
   const fd = openSync(root, "r");
@@ -71,3 +85,45 @@ it("writes the same header for a plain file as for any other, or none", () => {
   }
   assert.ok(into.subarray(0, 512).every((byte) => byte === 7));
 });
+
+it("opens nothing but files in what somebody writes to, whatever takes their place", async () => {
+  const root = mkdtempSync(join(tmpdir(), "gantry-pack-"));
+  try {
+    mkdirSync(join(root, "fs/folder"), { recursive: true });
+    const names = ["device", "fifo", "folder/within", "gone", "kept", "link", "socket", "tree"];
+    for (const name of names) writeFileSync(join(root, "fs", name), name);
+    const source = { fs: join(root, "fs"), below: [], marks: true, hasParent: true, isStill: false };
+    using open = openSource(source);
+    const replace = (name: string): void => {
+      const path = join(root, "fs", name);
+      if (name !== "kept") rmSync(path);
+      if (name === "device") execFileSync("mknod", [path, "c", "1", "5"]);
+      else if (name === "fifo") execFileSync("mkfifo", [path]);
+      else if (name === "link") symlinkSync("kept", path);
+      else if (name === "socket") bindSocketAt(path);
+      else if (name === "tree") mkdirSync(path);
+    };
+    const found: Change[] = [...changesOf(source, open)].filter(({ path }) => names.includes(path));
+    const dirs = [open.fs, openSync(join(root, "fs/folder"), "r")];
+    const pieces: Buffer[] = [];
+    function* replaced(): Generator<Change> {
+      for (const change of found) {
+        replace(change.path);
+        yield { ...change, dir: change.path.includes("/") ? dirs[1]! : dirs[0]! };
+      }
+    }
+    for await (const piece of packLayer(replaced(), { isStill: false })) pieces.push(piece);
+    closeSync(dirs[1]!);
+    const kept: string[] = [];
+    for await (const { entry } of readTar(Readable.from(pieces))) kept.push(entry.name);
+    assert.deepEqual(kept, ["kept"]);
+    // It is the kernel that keeps them shut.
+    assert.throws(() => openat(open.fs, "device", constants.O_RDONLY), { code: "EACCES" });
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+});
+
+function bindSocketAt(path: string): void {
+  closeSync(listenUnix(path));
+}

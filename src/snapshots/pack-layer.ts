@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, readSync } from "node:fs";
 import { Breath } from "../base/breath.ts";
 import { bytesToName } from "../base/byte-string.ts";
 import { GantryError, unlessCode } from "../base/errors.ts";
-import { type FileStat, openat, openFileAt, readlinkat } from "../kernel/path.ts";
+import { type FileStat, openat, readlinkat } from "../kernel/path.ts";
 import { hasXattrs } from "../kernel/xattr.ts";
 import { padding } from "../oci/tar/entry.ts";
 import { tarTypeOf } from "../oci/tar/file-type.ts";
@@ -14,11 +14,13 @@ import { tarInputOf } from "./pack-tree.ts";
 const PIECE = 1 << 18;
 const BLOCK = 512;
 const FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
+const GONE = ["ENOENT", "EINVAL", "ELOOP"];
+const REPLACED = [...GONE, "EACCES", "ENXIO"];
 /** Whoever extracts the layer again does it below a root of its own, whose path counts too. */
 const LONGEST_MEMBER = LONGEST_PATH - 255;
 
 export interface PackOptions {
-  /** Nobody writes to it: what was seen of a file is so. */
+  /** Nobody writes to it: what was seen of a file is so. Else devices can't be opened where the changes are. */
   readonly isStill: boolean;
   /** A piece is done with when the next is asked for: all are the same memory. */
   readonly oneByOne?: boolean;
@@ -95,7 +97,7 @@ export async function* packLayer(changes: Iterable<Change>, options: PackOptions
 
 /** undefined if a running container took it away, or put something else there. */
 function ifThere<T>(act: () => T): T | undefined {
-  return unlessCode(["ENOENT", "EINVAL", "ELOOP"], act);
+  return unlessCode(GONE, act);
 }
 
 function wholeSeconds(input: TarInput): TarInput {
@@ -124,11 +126,20 @@ function headerOf(change: Located, size: number, archive: Archive): Buffer | und
 /** undefined if it is gone. */
 function openChange(change: Located, isStill: boolean): Begun | undefined {
   const { base, dir, stat } = change;
-  // In a running container something else may have taken the name, which must not be opened.
-  const fd = ifThere(() => (isStill ? openat(dir, base, FILE) : openFileAt(dir, base)));
+  // In a running container something else may have taken the name: links aren't followed, devices can't be opened where
+  // it is read from, and FIFOs lead nowhere.
+  const fd = unlessCode(isStill ? GONE : REPLACED, () => openat(dir, base, FILE));
   if (fd === undefined) return undefined;
   try {
-    const size = isStill ? stat.size : fstatSync(fd).size;
+    let { size } = stat;
+    if (!isStill) {
+      const now = fstatSync(fd);
+      if (!now.isFile()) {
+        closeSync(fd);
+        return undefined;
+      }
+      size = now.size;
+    }
     if (!hasXattrs(fd)) return { fd, size, header: undefined };
     return { fd, size, header: encodeHeader(wholeSeconds({ ...tarInputOf(change, change.path, "file"), size })) };
   } catch (error) {

@@ -1,7 +1,11 @@
 import { closeSync, constants, openSync } from "node:fs";
+import { setNoDevices } from "../kernel/mount.ts";
+import { copyMount } from "../kernel/mount-tree.ts";
 import { Below } from "./below.ts";
 import { type Change, type SizeCount, treeChanges, upperChanges } from "./changes.ts";
 import { packLayer } from "./pack-layer.ts";
+
+const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY;
 
 /** Where the folders of a snapshot are: what a thread needs to pack what it adds to its parent. */
 export interface PackSource {
@@ -21,19 +25,31 @@ export interface OpenSource extends Disposable {
   readonly below: Below;
 }
 
-export function openSource({ below, fs, marks }: PackSource): OpenSource {
+/** Devices in what somebody writes to can't be opened, whatever they take the place of meanwhile. */
+export function openSource({ below, fs, isStill, marks }: PackSource): OpenSource {
   const fds: number[] = [];
   const close = () => {
     for (const fd of fds) closeSync(fd);
   };
   try {
-    for (const path of [fs, ...below]) fds.push(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
+    fds.push(isStill ? openSync(fs, FOLDER) : openWithoutDevices(fs));
+    for (const path of below) fds.push(openSync(path, FOLDER));
   } catch (error) {
     close();
     throw error;
   }
   const [top = -1, ...rest] = fds;
   return { fs: top, below: new Below(rest, marks, rest.at(-1)), [Symbol.dispose]: close };
+}
+
+function openWithoutDevices(path: string): number {
+  const mount = copyMount(path, { recursive: false });
+  try {
+    setNoDevices(`/proc/self/fd/${mount}`);
+    return openSync(`/proc/self/fd/${mount}`, FOLDER);
+  } finally {
+    closeSync(mount);
+  }
 }
 
 export function changesOf({ marks }: PackSource, { below, fs }: OpenSource): Generator<Change> {
