@@ -107,6 +107,7 @@ export function openBuilder(ports: BuilderPorts): OpenBuilder {
     snapshots,
     roots,
     rename: (name, to) => cache.rename(name, to),
+    settle: () => cache.settle(),
     tempRoot: join(execRoot, "build/outputs"),
     platform: hostPlatform(),
     archives: steps.archives,

@@ -103,6 +103,7 @@ export function openResults(t: Pick<TestContext, "after">, options: FixtureOptio
     snapshots,
     roots,
     rename,
+    settle: () => snapshots.sync(),
     tempRoot: join(root, "outputs"),
     platform: AMD64,
     ...(options.attestor !== undefined && { attestor: options.attestor }),

@@ -30,6 +30,8 @@ export interface ResultsPorts {
   readonly roots: Roots;
   /** Gives a snapshot another name for all who know it by the former. */
   readonly rename: RenameSnapshot;
+  /** Resolves when all that was built so far is on the disk. */
+  readonly settle: () => Promise<void>;
   /** For what is made on the way; a folder of the engine's own, emptied at start. */
   readonly tempRoot: string;
   readonly platform: Platform;
@@ -152,6 +154,8 @@ class Exporting {
   async #writeImage(output: ImageOutput, progress: ResultProgress): Promise<void> {
     const { image: fields } = output;
     const { targets } = this.#input;
+    // Before it has another name it is to be on the disk. That goes on beside the packing; who renames is told of a failure.
+    if (output.store) this.#ports.settle().catch(() => {});
     const images = await progress.step("exporting layers", () => this.#build(fields, targets));
     let contents: ImagePackage | undefined;
     if (output.store && this.#isIndex(output)) {
