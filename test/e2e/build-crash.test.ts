@@ -6,6 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { endChild } from "../command.ts";
 import { GANTRY, startEngine, type TestEngine } from "../engine.ts";
+import { startFaultyRegistry } from "../faulty-registry.ts";
 import { mountsBelow, processesOf } from "../leftovers.ts";
 import { registryMissing, startRegistry, type TestRegistry } from "../registry.ts";
 
@@ -47,6 +48,10 @@ async function built(dockerfile: string, ...args: readonly string[]): Promise<st
   assert.equal(code, 0, `${stderr}${stdout}${engine.log}`);
   return stderr;
 }
+
+const localCache = (name: string) => `type=local,dest=${engine.root}/cache-${name},mode=max`;
+/** A step that has the cache mount which is kept. */
+const MOUNTED = `RUN --mount=type=cache,${CACHE} cat /cache/file\n`;
 
 const fresh = () => `FROM busybox
 RUN echo ${++number} > /number && seq 1 20000 > /many
@@ -91,6 +96,7 @@ async function assertAllKept(isCached = true): Promise<void> {
 /** Points that no start and no check comes to: the engine that is checked can be the one that dies there. */
 const OF_ITS_OWN: ReadonlySet<string> = new Set([
   "build.squash.applied",
+  "build.cache-mount.packed",
   "build.cache-mount.filled",
   "build.cache-mount.exchanged",
   "images.push.uploaded",
@@ -131,7 +137,12 @@ describe("the engine is killed, and the next one finds nothing stray and all tha
     [
       "a cache is being exported to a folder",
       "images.assemble.packed",
-      () => build(fresh(), "-o", "type=cacheonly", "--cache-to", `type=local,dest=${engine.root}/cache,mode=max`),
+      () => build(fresh(), "-o", "type=cacheonly", "--cache-to", localCache("layers")),
+    ],
+    [
+      "cache mounts are being exported",
+      "build.cache-mount.packed",
+      () => build(fresh() + MOUNTED, "-o", "type=cacheonly", "--cache-to", `${localCache("mounts")},cache-mounts=true`),
     ],
     ["layers are being squashed", "build.squash.applied", () => build(fresh(), "--squash", "-t", "never")],
     ["a cache mount was filled by an archive", "build.cache-mount.filled", () => imports()],
@@ -238,6 +249,69 @@ describe("a client is killed, and what it began is undone", () => {
     let some = false;
     child.stdout?.once("readable", () => (some = true));
     await killedWhen(child, () => some);
+  });
+
+  /** What takes some time to be sent. */
+  const large = () => {
+    writeFileSync(
+      join(context, "Dockerfile"),
+      `FROM busybox\nRUN dd if=/dev/urandom of=/noise bs=1M count=32 && : ${++number}\n`,
+    );
+  };
+  const hanging = { on: ["upload-chunk", "upload-end"], act: { kind: "hang" } } as const;
+  const rows: readonly (readonly [what: string, args: (host: string) => readonly string[]])[] = [
+    ["the result of its build is pushed", (host) => ["-o", `type=registry,name=${host}/never,registry.insecure=true`]],
+    [
+      "its cache is exported to a registry",
+      (host) => [
+        "-o",
+        "type=cacheonly",
+        "--cache-to",
+        `type=registry,ref=${host}/never,mode=max,registry.insecure=true`,
+      ],
+    ],
+  ];
+  for (const [what, args] of rows) {
+    test(`while ${what}`, options, async () => {
+      await using registry = await startFaultyRegistry({ faults: [hanging] });
+      large();
+      const child = begin("build", "-q", ...args(registry.host), context);
+      await killedWhen(child, () => registry.asked("upload-chunk").length + registry.asked("upload-end").length > 0);
+      assert.equal(registry.stock.tags.size, 0);
+    });
+  }
+
+  test("while its cache is exported to its folder", options, async () => {
+    large();
+    const folder = join(engine.root, "cache-cut");
+    const child = begin("build", "-q", "-o", "type=cacheonly", "--cache-to", localCache("cut"), context);
+    const begun = () =>
+      existsSync(folder) &&
+      (readdirSync(folder, { recursive: true }) as string[]).some(
+        (path) => (statSize(join(folder, path)) ?? 0) > 1 << 20,
+      );
+    await killedWhen(child, begun);
+    assert.ok(!existsSync(join(folder, "index.json")), "the export was over before its client was killed");
+  });
+
+  test("while it prunes: what it asked for is done", options, async () => {
+    for (let count = 0; count < 3; count++) await built(fresh(), "-o", "type=cacheonly");
+    const socket = await engine.connection();
+    await new Promise((resolve) =>
+      socket.write("POST /build/prune?all=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", resolve),
+    );
+    socket.destroy();
+    const deadline = Date.now() + 20_000;
+    const inUse = async () =>
+      ((await engine.request("GET", "/system/df?type=build-cache")).json.BuildCache ?? []) as readonly unknown[];
+    while ((await inUse()).length > 0) {
+      assert.ok(Date.now() < deadline, JSON.stringify(await inUse()));
+      await delay(20);
+    }
+    await assertNothingStray();
+    // The cache mount went as well.
+    await built(KEPT, "-t", "kept");
+    await assertAllKept();
   });
 
   test("while it sends the contents of a cache mount", options, async () => {

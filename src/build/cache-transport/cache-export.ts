@@ -2,6 +2,7 @@ import { pipeline } from "node:stream";
 import { createGzip } from "node:zlib";
 import { sentenceOf } from "../../base/errno-words.ts";
 import { GantryError, isKind } from "../../base/errors.ts";
+import { failpoint } from "../../base/failpoint.ts";
 import type { AssembledLayer, ImageAssembly } from "../../images/assemble.ts";
 import type { LayerForm } from "../../images/layer-forms.ts";
 import { type Descriptor, type Index, type Manifest, MEDIA_TYPE } from "../../oci/image.ts";
@@ -242,6 +243,7 @@ async function mountsOf(
     });
     const name = `exporting cache mount ${id}`;
     const blob = await progress.step(name, () => assembly.write(MEDIA_TYPE.ociLayerGzip, packed, signal));
+    failpoint("build.cache-mount.packed");
     found.push({ id, blob: { ...blob, annotations: { [MOUNT_ANNOTATION]: id } } });
   }
   return found;
