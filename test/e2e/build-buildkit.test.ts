@@ -1,12 +1,10 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { once } from "node:events";
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { request } from "node:http";
-import type { Socket } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { Buildx, type Files, type Offer } from "../../src/build/wire/buildx.fixture.ts";
+import type { Buildx, Files, Offer } from "../../src/build/wire/buildx.fixture.ts";
+import { buildxClient } from "../buildx-client.ts";
 import { type Finished, findProgram, finish } from "../command.ts";
 import { startEngine, type TestEngine } from "../engine.ts";
 
@@ -37,19 +35,7 @@ after(async () => {
 });
 
 function client(offer: Offer): Buildx {
-  return new Buildx(async (path, headers) => {
-    const asked = request({
-      socketPath: engine.socket,
-      method: "POST",
-      path,
-      headers: { ...headers, Connection: "Upgrade", Upgrade: "h2c" },
-    });
-    asked.end();
-    const [answer, socket, head] = (await once(asked, "upgrade")) as [{ statusCode: number }, Socket, Buffer];
-    assert.equal(answer.statusCode, 101);
-    if (head.length > 0) socket.unshift(head);
-    return socket;
-  }, offer);
+  return buildxClient(engine, offer);
 }
 
 /** A folder with a Dockerfile, as a client offers it. */

@@ -14,6 +14,7 @@ import { sendFiles } from "../../buildkit/file-send.ts";
 import { receiveFiles, type SyncTarget } from "../../buildkit/file-sync.ts";
 import {
   BRIDGE,
+  type ExecMessage,
   SolveRequestSchema as FrontendRequestSchema,
   PingRequestSchema,
   type Result,
@@ -38,8 +39,10 @@ import {
   UPLOAD,
   UploadBytesSchema,
 } from "../../buildkit/session.ts";
+import type { ClientCall } from "../../grpc/caller.ts";
 import { GrpcClient } from "../../grpc/client.ts";
 import { addHealth } from "../../grpc/health.ts";
+import type { Method } from "../../grpc/method.ts";
 import { GrpcServer } from "../../grpc/server.ts";
 import { GrpcError, STATUS, toGrpcError } from "../../grpc/status.ts";
 
@@ -63,6 +66,13 @@ export interface Asked {
   readonly exporters?: readonly { readonly type: string; readonly attributes?: Readonly<Record<string, string>> }[];
   readonly entitlements?: readonly string[];
   readonly signal?: AbortSignal;
+  readonly isInternal?: boolean;
+}
+
+/** What a client can do while its build runs. */
+export interface Part {
+  call<I, O>(method: Method<I, O>, request: I): Promise<O>;
+  exec(): ClientCall<ExecMessage, ExecMessage>;
 }
 
 export interface Outcome {
@@ -99,7 +109,30 @@ export class Buildx implements AsyncDisposable {
     return (await control.unary(CONTROL.listWorkers, create(ListWorkersRequestSchema))).record;
   }
 
-  async build({ entitlements = [], exporters = [], options = {}, signal }: Asked = {}): Promise<Outcome> {
+  /** Builds as the old and the new one do: one result, which is returned. */
+  async build(asked: Asked = {}): Promise<Outcome> {
+    let answer: Outcome["answer"] = {};
+    const outcome = await this.takePart(asked, async ({ call }) => {
+      const { result } = await call(
+        BRIDGE.solve,
+        create(FrontendRequestSchema, {
+          Frontend: "dockerfile.v0",
+          FrontendOpt: { ...asked.options },
+          allowResultReturn: true,
+          allowResultArrayRef: true,
+        }),
+      );
+      answer = result?.metadata ?? {};
+      return result;
+    });
+    return { ...outcome, answer };
+  }
+
+  /** Takes part in a build of its own as `act` says, and returns what that does. */
+  async takePart(
+    { entitlements = [], exporters = [], isInternal = false, options = {}, signal }: Asked,
+    act: (part: Part) => Promise<Result | undefined>,
+  ): Promise<Omit<Outcome, "answer">> {
     const control = await this.control();
     await this.workers();
     const ref = randomBytes(13).toString("hex").slice(0, 25);
@@ -107,7 +140,6 @@ export class Buildx implements AsyncDisposable {
     const metadata = new Map([[BUILD_ID, [ref]]]);
     const calls = { metadata, ...(signal && { signal }) };
     const statuses: StatusResponse[] = [];
-    let answer: Outcome["answer"] = {};
     const [first] = exporters;
     const solving = control.unary(
       CONTROL.solve,
@@ -119,6 +151,7 @@ export class Buildx implements AsyncDisposable {
         ExporterAttrsDeprecated: { ...first?.attributes },
         Exporters: exporters.map(({ attributes, type }) => ({ Type: type, Attrs: { ...attributes } })),
         Cache: {},
+        Internal: isInternal,
         Entitlements: [...entitlements],
       }),
       signal && { signal },
@@ -132,18 +165,11 @@ export class Buildx implements AsyncDisposable {
       const { LLBCaps } = await control.unary(BRIDGE.ping, create(PingRequestSchema), calls);
       if (LLBCaps.length === 0) throw new Error("the engine tells of no capabilities");
       try {
-        const { result } = await control.unary(
-          BRIDGE.solve,
-          create(FrontendRequestSchema, {
-            Frontend: "dockerfile.v0",
-            FrontendOpt: { ...options },
-            allowResultReturn: true,
-            allowResultArrayRef: true,
-          }),
-          calls,
-        );
-        answer = result?.metadata ?? {};
-        await control.unary(BRIDGE.return, create(ReturnRequestSchema, { result: result as Result }), calls);
+        const result = await act({
+          call: (method, request) => control.unary(method, request, calls),
+          exec: () => control.open(BRIDGE.execProcess, calls),
+        });
+        await control.unary(BRIDGE.return, create(ReturnRequestSchema, { ...(result && { result }) }), calls);
       } catch (thrown) {
         const { code, details, message } = toGrpcError(thrown);
         const error = { code, message, details: details.map((one) => ({ ...one })) };
@@ -153,7 +179,7 @@ export class Buildx implements AsyncDisposable {
     try {
       const { ExporterResponse } = await solving;
       await taking;
-      return { response: ExporterResponse, statuses, answer };
+      return { response: ExporterResponse, statuses };
     } finally {
       session.close();
       await Promise.allSettled([taking, following]);

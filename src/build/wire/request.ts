@@ -125,7 +125,7 @@ function filesOf(asked: Asked): Pick<BuildRequest, "context" | "dockerfile" | "d
   if (isInput && options.dockerfilekey === undefined && inputs?.has(DOCKERFILE_INPUT) === true) {
     return { context, dockerfile, dockerfileSource: { type: "input", input: DOCKERFILE_INPUT } };
   }
-  const elsewhere = options.dockerfilekey || (context.type === "session" ? "dockerfile" : "");
+  const elsewhere = options.dockerfilekey || (isInput ? "dockerfile" : "");
   if (elsewhere === "") return { context, dockerfile };
   return { context, dockerfile, dockerfileSource: { type: "session", name: elsewhere } };
 }
