@@ -86,6 +86,25 @@ describe("words", () => {
     assert.throws(() => inSteps(`${long} \${`), /^ExpansionError: failed to process .*missing '}'$/s);
   });
 
+  test("of megabytes are expanded without a long step, the last one included", () => {
+    const values = new Map([["V", "value"]]);
+    for (const line of ["word ".repeat(10), `${"word ".repeat(8)}\${V:-default}`]) {
+      const text = `${line} $V\n`.repeat(60_000);
+      const longest = (): number => {
+        const steps = expandTextInSteps(text, values, { ignoreQuotes: true });
+        for (let most = 0; ; ) {
+          const began = performance.now();
+          const { done } = steps.next();
+          most = Math.max(most, performance.now() - began);
+          if (done) return most;
+        }
+      };
+      // The machine may take its time from any one of them.
+      const best = Math.min(...Array.from({ length: 8 }, longest));
+      assert.ok(best < 8, `${best} ms`);
+    }
+  });
+
   test("escape by the character that the directive says", () => {
     assert.equal(expandText("C:\\x`$HOME", variables, { escape: "`" }).text, "C:\\x$HOME");
   });

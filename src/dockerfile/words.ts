@@ -140,14 +140,19 @@ class Lexer {
   *expandInSteps(): Generator<void, Expansion> {
     const done: string[] = [];
     let length = 0;
-    for (let from = 0, result = ""; this.#at < this.#text.length; ) {
-      result += this.#part(undefined);
-      if (length + result.length > MAX_LENGTH) throw tooLong();
+    // What is added up piece by piece is copied when it is read: each step joins its own, so that the last doesn't all.
+    let parts: string[] = [];
+    for (let from = 0, fresh = 0; this.#at < this.#text.length; ) {
+      const part = this.#part(undefined);
+      parts.push(part);
+      fresh += part.length;
+      if (length + fresh > MAX_LENGTH) throw tooLong();
       const isEnd = this.#at >= this.#text.length;
-      if (!isEnd && this.#at - from < LONGEST_STEP && result.length < LONGEST_STEP) continue;
-      done.push(result);
-      length += result.length;
-      result = "";
+      if (!isEnd && this.#at - from < LONGEST_STEP && fresh < LONGEST_STEP) continue;
+      done.push(parts.join(""));
+      length += fresh;
+      fresh = 0;
+      parts = [];
       from = this.#at;
       yield;
     }

@@ -157,11 +157,21 @@ export function readDocument<T>(schema: v.GenericSchema<unknown, T>, bytes: Uint
 
 /** Parses a JSON document of a document's length; `what` names it in the error, which is `invalid`. */
 export function parseDocument(bytes: Uint8Array, what: string): unknown {
+  const steps = parseDocumentInSteps(bytes, what);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/** The same of one that may be large: yields, so that others can have their turn. */
+export function* parseDocumentInSteps(bytes: Uint8Array, what: string): Generator<void, unknown> {
   if (bytes.length > MAX_DOCUMENT) {
     throw new GantryError("invalid", `invalid ${what}: it is larger than ${MAX_DOCUMENT} bytes`);
   }
   const excess = excessOf(bytes, BOUNDS);
   if (excess !== undefined) throw new GantryError("invalid", `invalid ${what}: ${excess}`);
+  yield;
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (cause) {

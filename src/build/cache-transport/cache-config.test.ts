@@ -2,9 +2,18 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { GantryError } from "../../base/errors.ts";
+import { finished } from "../../dockerfile/parse.ts";
 import { sha256Of } from "../../oci/digest.ts";
-import { cacheConfigOf, chainsOf, parseCacheConfig, type RecordedStep } from "./cache-config.ts";
+import {
+  type CacheConfig,
+  cacheConfigOf,
+  type RecordedStep,
+  readCacheConfig,
+  chainsOf as stepsOfChains,
+} from "./cache-config.ts";
 
+const chainsOf = (config: CacheConfig) => finished(stepsOfChains(config));
+const parseCacheConfig = (bytes: Uint8Array) => finished(readCacheConfig(bytes));
 const blob = (name: string): string => sha256Of(name);
 
 function step(name: string, blobs: readonly string[], inputs: readonly string[] = []): RecordedStep {
@@ -62,6 +71,40 @@ test("keeps the layers of a result once, however many keys it has", () => {
     layers.map((_, at) => at),
   );
   assert.equal(chains.get("other")?.layers, chains.get("one")?.layers);
+});
+
+test("reads a table of thousands of steps without a long one of its own", () => {
+  const steps = Array.from({ length: 5000 }, (_, at) => ({
+    ...step(`${at}`, [`${at % 100}`, `${at}`], at === 0 ? [] : [`${at - 1}`]),
+    definitions: [blob(`way ${at}`)],
+  }));
+  const bytes = Buffer.from(JSON.stringify(cacheConfigOf(steps)));
+  assert.ok(bytes.length > 1_500_000);
+  const longest = (): number => {
+    let most = 0;
+    const timed = <T>(generator: Generator<void, T>): T => {
+      for (;;) {
+        const began = performance.now();
+        const { done, value } = generator.next();
+        most = Math.max(most, performance.now() - began);
+        if (done) return value;
+      }
+    };
+    assert.equal(timed(stepsOfChains(timed(readCacheConfig(bytes)))).size, 10_000);
+    return most;
+  };
+  // The machine may take its time from any one of them.
+  const best = Math.min(...Array.from({ length: 12 }, longest));
+  assert.ok(best < 10, `${best} ms`);
+});
+
+test("says which record is none", () => {
+  const good = { digest: blob("key"), layers: [{ layer: 0, createdAt: "" }] };
+  const records = [...Array<object>(450).fill(good), { digest: blob("bad"), layers: [{ layer: "0" }] }];
+  assert.throws(() => parseCacheConfig(Buffer.from(JSON.stringify({ records }))), {
+    kind: "invalid",
+    message: /^invalid cache config: record 450: layers\.0\.layer: /,
+  });
 });
 
 test("takes or refuses whatever it is given", () => {

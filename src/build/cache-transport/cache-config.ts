@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { checked, parseDocument } from "../../oci/image-config.ts";
+import { checked, parseDocumentInSteps } from "../../oci/image-config.ts";
 
 /** BuildKit's media type of a cache's table. */
 export const CACHE_CONFIG_TYPE = "application/vnd.buildkit.cacheconfig.v0";
@@ -41,6 +41,8 @@ export interface CacheRecord {
 const MOST_RECORDS = 100_000;
 const MOST_LAYERS = 10_000;
 const DEEPEST = 500;
+/** Which takes a millisecond or two. */
+const ROWS_AT_ONCE = 200;
 const MOST_MOUNTS = 1_000;
 
 const digest = v.pipe(v.string(), v.regex(/^sha256:[a-f0-9]{64}$/, "not a sha256 digest"));
@@ -54,7 +56,7 @@ const record = v.looseObject({
   layers: v.nullish(v.array(v.looseObject({ layer: number, createdAt: v.optional(v.string(), "") })), []),
   chains: v.nullish(v.array(v.looseObject({ layers: v.array(number), createdAt: v.optional(v.string(), "") })), []),
 });
-const records = v.pipe(v.array(record), v.maxLength(MOST_RECORDS, `more than ${MOST_RECORDS} records`));
+const records = v.pipe(v.array(v.unknown()), v.maxLength(MOST_RECORDS, `more than ${MOST_RECORDS} records`));
 const config = v.looseObject({
   layers: v.nullish(
     v.pipe(
@@ -80,31 +82,44 @@ export interface CachedChain {
   readonly createdAt: number;
 }
 
-/** Reads a table; throws `invalid`. */
-export function parseCacheConfig(bytes: Uint8Array): CacheConfig {
-  const read = checked(config, parseDocument(bytes, "cache config"), "cache config");
-  return { layers: read.layers ?? [], records: rowsOf(read.records ?? []), mounts: read.mounts ?? [] };
+/** Reads a table, which may be large: yields, so that others can have their turn. Throws `invalid`. */
+export function* readCacheConfig(bytes: Uint8Array): Generator<void, CacheConfig> {
+  const what = "cache config";
+  const document = yield* parseDocumentInSteps(bytes, what);
+  yield;
+  const read = checked(config, document, what);
+  const rows = yield* rowsOf(read.records ?? [], what);
+  return { layers: read.layers ?? [], records: rows, mounts: read.mounts ?? [] };
 }
 
-/** Reads the records that an image's config holds: their layers are the image's. */
-export function parseInlineRecords(bytes: Uint8Array): readonly CacheRecord[] {
-  return rowsOf(checked(records, parseDocument(bytes, "inline cache"), "inline cache"));
+/** Reads the records that an image's config holds, in the same way: their layers are the image's. */
+export function* readInlineRecords(bytes: Uint8Array): Generator<void, readonly CacheRecord[]> {
+  const what = "inline cache";
+  const document = yield* parseDocumentInSteps(bytes, what);
+  yield;
+  return yield* rowsOf(checked(records, document, what), what);
 }
 
-function rowsOf(rows: v.InferOutput<typeof records>): CacheRecord[] {
-  return rows.map((row) => ({
-    digest: row.digest,
-    inputs: (row.inputs ?? []).map((links) => (links ?? []).map(({ link }) => ({ link }))),
-    layers: row.layers ?? [],
-    chains: row.chains ?? [],
-  }));
+function* rowsOf(rows: readonly unknown[], what: string): Generator<void, CacheRecord[]> {
+  const read: CacheRecord[] = [];
+  for (const [index, each] of rows.entries()) {
+    if (index % ROWS_AT_ONCE === ROWS_AT_ONCE - 1) yield;
+    const row = checked(record, each, `${what}: record ${index}`);
+    read.push({
+      digest: row.digest,
+      inputs: (row.inputs ?? []).map((links) => (links ?? []).map(({ link }) => ({ link }))),
+      layers: row.layers ?? [],
+      chains: row.chains ?? [],
+    });
+  }
+  return read;
 }
 
 /**
  * Results by key. A record whose numbers lead nowhere, or in a circle, has none: it is a miss. The first result of a
- * key is taken.
+ * key is taken. Yields, so that others can have their turn.
  */
-export function chainsOf({ layers, records: rows }: CacheConfig): ReadonlyMap<string, CachedChain> {
+export function* chainsOf({ layers, records: rows }: CacheConfig): Generator<void, ReadonlyMap<string, CachedChain>> {
   const found = new Map<string, CachedChain>();
   // Shared by all results that have the same top: each may name the deepest.
   const byTop = new Map<number, readonly number[] | undefined>();
@@ -112,7 +127,8 @@ export function chainsOf({ layers, records: rows }: CacheConfig): ReadonlyMap<st
     if (!byTop.has(top)) byTop.set(top, below(layers, top));
     return byTop.get(top);
   };
-  for (const row of rows) {
+  for (const [index, row] of rows.entries()) {
+    if (index % ROWS_AT_ONCE === ROWS_AT_ONCE - 1) yield;
     if (found.has(row.digest)) continue;
     const [result] = row.layers ?? [];
     const [chained] = row.chains ?? [];

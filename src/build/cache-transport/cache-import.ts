@@ -12,6 +12,7 @@ import { formatReference } from "../../oci/reference.ts";
 import { readManifest } from "../../remote/document.ts";
 import type { BuildOptions, BuildRequest, CacheArchives, CacheReference } from "../builder.ts";
 import type { CacheImport } from "../parts.ts";
+import { inTurns } from "../plan/turns.ts";
 import { readFlag } from "../results/attributes.ts";
 import { INLINE_CACHE } from "../results/image-config.ts";
 import { ResultProgress } from "../results/result-progress.ts";
@@ -21,9 +22,10 @@ import {
   CACHE_CONFIG_TYPE,
   type CachedChain,
   type CacheLayer,
+  type CacheRecord,
   chainsOf,
-  parseCacheConfig,
-  parseInlineRecords,
+  readCacheConfig,
+  readInlineRecords,
 } from "./cache-config.ts";
 import { referenceOf, refuseOthers } from "./cache-reference.ts";
 
@@ -150,7 +152,7 @@ async function openImport(
   }
   const name = referenceOf(attributes.get("ref") ?? "");
   const local = ports.localImage(formatReference(name));
-  const own = local === undefined ? undefined : localTable(local);
+  const own = local === undefined ? undefined : await inTurns(localTable(local), signal);
   if (own !== undefined) {
     return new TableImport(
       own,
@@ -208,7 +210,9 @@ async function readTable(
   const document = readManifest(Buffer.from(bytes), "", "the cache");
   if (document.kind === "index") {
     const config = document.index.manifests.find(({ mediaType }) => mediaType === CACHE_CONFIG_TYPE);
-    if (config !== undefined) return cacheTable(await source.document(config, signal), document.index.manifests);
+    if (config !== undefined) {
+      return inTurns(cacheTable(await source.document(config, signal), document.index.manifests), signal);
+    }
     const image = choosePlatform(imagesOf(document.index), ports.platform, ({ platform }) => platform ?? undefined);
     if (image === undefined)
       throw new GantryError("not-found", "it has neither a cache nor an image for this platform");
@@ -216,16 +220,16 @@ async function readTable(
   }
   const { config, layers } = document.manifest;
   const configBytes = await source.document(config, signal);
-  if (config.mediaType === CACHE_CONFIG_TYPE) return cacheTable(configBytes, layers);
-  return inlineTable(configBytes, layers);
+  const isTable = config.mediaType === CACHE_CONFIG_TYPE;
+  return inTurns((isTable ? cacheTable : inlineTable)(configBytes, layers), signal);
 }
 
 function imagesOf({ manifests }: Index): Descriptor[] {
   return manifests.filter((each) => isManifest(each) && each.annotations?.["vnd.docker.reference.type"] === undefined);
 }
 
-function cacheTable(configBytes: Uint8Array, descriptors: Manifest["layers"]): CacheTable {
-  const config = parseCacheConfig(configBytes);
+function* cacheTable(configBytes: Uint8Array, descriptors: Manifest["layers"]): Generator<void, CacheTable> {
+  const config = yield* readCacheConfig(configBytes);
   const known = new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor]));
   const layers = config.layers.map(({ blob }: CacheLayer): CacheLayerBlob => {
     const descriptor = known.get(blob);
@@ -240,7 +244,7 @@ function cacheTable(configBytes: Uint8Array, descriptors: Manifest["layers"]): C
     const descriptor = known.get(blob);
     return descriptor === undefined ? [] : [{ id, descriptor }];
   });
-  return { layers, chains: chainsOf(config), mounts };
+  return { layers, chains: yield* chainsOf(config), mounts };
 }
 
 /** Fills cache mounts that are not here yet; those that are stay what they are. */
@@ -269,7 +273,7 @@ async function bringMounts(
   }
 }
 
-function inlineTable(configBytes: Uint8Array, descriptors: Manifest["layers"]): CacheTable {
+function* inlineTable(configBytes: Uint8Array, descriptors: Manifest["layers"]): Generator<void, CacheTable> {
   const config = parseImageConfig(configBytes);
   const diffIds = config.rootfs.diff_ids;
   if (diffIds.length !== descriptors.length) {
@@ -281,26 +285,26 @@ function inlineTable(configBytes: Uint8Array, descriptors: Manifest["layers"]): 
     diffId: diffIds[index]!,
     created: Date.parse(times[index] ?? "") || 0,
   }));
-  const records = inlineRecordsOf(config);
+  const records = yield* inlineRecordsOf(config);
   if (records === undefined) throw new GantryError("not-found", "the image has no cache in its config");
-  return { layers, chains: chainsOf({ layers: plainLayers(layers), records }) };
+  return { layers, chains: yield* chainsOf({ layers: plainLayers(layers), records }) };
 }
 
 /** undefined for an image that is no cache. */
-function localTable({ config, layers: own }: LocalImage): CacheTable | undefined {
-  const records = inlineRecordsOf(config);
+function* localTable({ config, layers: own }: LocalImage): Generator<void, CacheTable | undefined> {
+  const records = yield* inlineRecordsOf(config);
   if (records === undefined) return undefined;
   const layers = own.map(({ blob, diffId }) => ({ descriptor: blob, diffId, created: 0 }));
-  return { layers, chains: chainsOf({ layers: plainLayers(layers), records }) };
+  return { layers, chains: yield* chainsOf({ layers: plainLayers(layers), records }) };
 }
 
 function plainLayers(layers: readonly CacheLayerBlob[]): CacheLayer[] {
   return layers.map(({ descriptor }, index) => ({ blob: descriptor.digest, parent: index - 1 }));
 }
 
-function inlineRecordsOf(config: object) {
+function* inlineRecordsOf(config: object): Generator<void, readonly CacheRecord[] | undefined> {
   const text = (config as Record<string, unknown>)[INLINE_CACHE];
-  return typeof text === "string" ? parseInlineRecords(Buffer.from(text, "base64")) : undefined;
+  return typeof text === "string" ? yield* readInlineRecords(Buffer.from(text, "base64")) : undefined;
 }
 
 function sessionBlobs(store: SessionContent): BlobSource {
