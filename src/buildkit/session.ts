@@ -23,6 +23,8 @@ export {
   FetchTokenResponseSchema,
   GetTokenAuthorityRequestSchema,
   GetTokenAuthorityResponseSchema,
+  VerifyTokenAuthorityRequestSchema,
+  VerifyTokenAuthorityResponseSchema,
 } from "./generated/session.ts";
 export {
   BytesMessageSchema as AgentBytesSchema,

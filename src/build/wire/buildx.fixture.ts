@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { generateKeyPairSync, type KeyObject, randomBytes, sign } from "node:crypto";
 import type { Duplex } from "node:stream";
 import {
   type BuildHistoryEvent,
@@ -38,6 +38,7 @@ import {
   SSH_AGENT,
   UPLOAD,
   UploadBytesSchema,
+  VerifyTokenAuthorityResponseSchema,
 } from "../../buildkit/session.ts";
 import type { ClientCall } from "../../grpc/caller.ts";
 import { GrpcClient } from "../../grpc/client.ts";
@@ -56,6 +57,10 @@ export interface Offer {
   readonly credentials?: { readonly username: string; readonly password: string };
   /** Fetches tokens for registries; undefined is a client that was told not to. */
   readonly tokens?: ((wish: { Host: string; Realm: string; Service: string; Scopes: string[] }) => string) | undefined;
+  /** By which it shows that tokens are its own; else it has keys of its own. */
+  readonly tokenKeys?: { readonly publicKey: KeyObject; readonly privateKey: KeyObject };
+  /** False: the keys are somebody else's. */
+  readonly canSign?: boolean;
   /** Answers what an agent is sent. */
   readonly agent?: (asked: Uint8Array) => Uint8Array;
   readonly upload?: Uint8Array;
@@ -269,10 +274,14 @@ export class Buildx implements AsyncDisposable {
       server.unary(AUTH.credentials, () => create(CredentialsResponseSchema, { Username: username, Secret: password }));
     }
     if ("tokens" in this.#offer) {
-      const { tokens } = this.#offer;
+      const { canSign = true, tokenKeys: keys = generateKeyPairSync("ed25519"), tokens } = this.#offer;
       server.unary(AUTH.getTokenAuthority, () => {
         if (tokens === undefined) throw new GrpcError(STATUS.unavailable, "client side tokens disabled");
-        return create(GetTokenAuthorityResponseSchema, { PublicKey: new Uint8Array(32) });
+        return create(GetTokenAuthorityResponseSchema, { PublicKey: rawKey(keys.publicKey) });
+      });
+      server.unary(AUTH.verifyTokenAuthority, ({ Payload }) => {
+        const signature = canSign ? sign(null, Payload, keys.privateKey) : Buffer.alloc(64);
+        return create(VerifyTokenAuthorityResponseSchema, { Signed: Buffer.concat([signature, Payload]) });
       });
       server.unary(AUTH.fetchToken, (wish) =>
         create(FetchTokenResponseSchema, { Token: tokens!(wish), ExpiresIn: 300n }),
@@ -297,6 +306,11 @@ export class Buildx implements AsyncDisposable {
 
   /** What comes is one file, not a folder. */
   isFile = false;
+}
+
+/** Without what says of which kind it is. */
+function rawKey(key: KeyObject): Uint8Array {
+  return key.export({ format: "der", type: "spki" }).subarray(-32);
 }
 
 function statOf(path: string, text: string | undefined): Stat {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -440,6 +441,31 @@ describe("a session", () => {
       { credentials: { username: "me", password: "pw" }, tokens: undefined },
     );
     await other.build();
+  });
+
+  test("shares its tokens with other sessions of whoever has its key, and with nobody else", async () => {
+    const tokenKeys = generateKeyPairSync("ed25519");
+    const credentials = { username: "me", password: "pw" };
+    const idOf = async (offer: Offer): Promise<string> => {
+      let id = "";
+      await using client = clientOf(
+        async ({ credentialsOf }) => {
+          id = (await credentialsOf("r.example")).tokens!.id;
+          return undefined;
+        },
+        { credentials, tokens: () => "token", ...offer },
+      );
+      await client.build();
+      return id;
+    };
+    const own = await idOf({ tokenKeys });
+    assert.equal(await idOf({ tokenKeys }), own);
+    const others = [
+      await idOf({}),
+      await idOf({ tokenKeys, canSign: false }),
+      await idOf({ tokenKeys, canSign: false }),
+    ];
+    assert.equal(new Set([own, ...others]).size, 4);
   });
 
   test("of a client that serves nothing has no secrets, no agents and nobody's credentials", async () => {
