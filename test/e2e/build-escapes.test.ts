@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
-import { type TarEntry, tarOf } from "../archive.ts";
+import { sha256, type TarEntry, tarOf } from "../archive.ts";
 import { build, built } from "../builds.ts";
 import { GANTRY, NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
 
@@ -232,4 +233,165 @@ test("CVE-2024-23653: what asks for all rights needs leave for it", options, asy
   }
   assert.notEqual(code, 0);
   assert.match(stderr, /security\.insecure is not allowed/);
+});
+
+test("CVE-2024-21626: a working folder that is a descriptor of the runtime's leads nowhere", options, async () => {
+  for (let fd = 3; fd < 16; fd++) {
+    const text = `FROM busybox\nWORKDIR /proc/self/fd/${fd}\nRUN cat ../../../../../../../..${victim}/prize; ls -a\n`;
+    const { stdout, stderr } = await build(engine, text, { program: GANTRY, args: ["--progress=plain"] });
+    assert.doesNotMatch(stdout + stderr, new RegExp(`${PRIZE}|gantry\\.sock`));
+  }
+  assertUntouched();
+});
+
+test("CVE-2025-31133: what lies at /dev/null instead of it is put over no masked file", options, async () => {
+  const pattern = "/proc/sys/kernel/core_pattern";
+  const cache = "--mount=type=cache,id=devices";
+  await built(
+    engine,
+    `FROM busybox\nRUN ${cache},target=/c cp -a /dev/. /c/ && rm /c/null && ln -s ${pattern} /c/null\n`,
+  );
+  const masked = "/proc/keys /proc/timer_list /proc/interrupts /proc/kcore";
+  const text = `FROM busybox\nRUN ${cache},target=/dev for f in ${masked}; do echo "<$(cat $f)>"; echo x >> $f; done; true\n`;
+  const { stdout, stderr } = await build(engine, text, { program: GANTRY, args: ["--progress=plain", "--no-cache"] });
+  assert.ok(!(stdout + stderr).includes(`<${readFileSync(pattern, "utf8").trim()}>`), stdout + stderr);
+});
+
+test("CVE-2025-52565, CVE-2025-52881: nothing is mounted over what the runtime writes to", options, async () => {
+  const before = readFileSync("/proc/sys/kernel/core_pattern", "utf8");
+  for (const target of ["/proc", "/proc/self", "/proc/self/attr", "/proc/thread-self/attr", "/proc/sys/kernel"]) {
+    for (const mount of ["type=tmpfs", "type=cache,id=over", "type=bind,source=file"]) {
+      const text = `FROM busybox\nRUN --mount=${mount},target=${target} echo reached\n`;
+      const { code, stderr } = await build(engine, text, { program: GANTRY, files: { file: "x" } });
+      assert.equal(code, 1, `${mount} ${target}`);
+      assert.match(stderr, /proc-safety of/);
+    }
+  }
+  // A step has no terminal whose slave could be put in the place of the console.
+  const { stderr } = await build(engine, "FROM busybox\nRUN ls /dev/console /dev/pts; tty; true\n", {
+    program: GANTRY,
+    args: ["--progress=plain"],
+  });
+  assert.match(stderr, /not a tty/);
+  assert.equal(readFileSync("/proc/sys/kernel/core_pattern", "utf8"), before);
+});
+
+/** Loads an image of these files with this configuration. */
+async function load(name: string, entries: readonly TarEntry[], config: object): Promise<void> {
+  const layer = tarOf(entries);
+  const text = JSON.stringify({
+    ...{ architecture: process.arch === "arm64" ? "arm64" : "amd64", os: "linux" },
+    ...config,
+    rootfs: { type: "layers", diff_ids: [`sha256:${sha256(layer)}`] },
+  });
+  const manifest = [{ Config: "config.json", RepoTags: [`${name}:latest`], Layers: ["layer.tar"] }];
+  const archive = tarOf([
+    { name: "config.json", body: text },
+    { name: "layer.tar", body: layer },
+    { name: "manifest.json", body: JSON.stringify(manifest) },
+  ]);
+  const { status, text: said } = await engine.request("POST", "/images/load", archive, {
+    "Content-Type": "application/x-tar",
+  });
+  assert.ok(status === 200 && !said.includes('"error"'), said);
+}
+
+test("CVE-2026-41579: an image whose /dev is a link has no device made outside of it", options, async () => {
+  writeFileSync(join(victim, "empty"), "");
+  const busybox = readFileSync("/bin/busybox");
+  for (const link of [victim, `../../../../../../../..${victim}`]) {
+    const links = ["dev", "sys"].map((name): TarEntry => ({ name, type: "symlink", link }));
+    await load("linked", [...links, { name: "bin/sh", body: busybox, mode: 0o755 }], {});
+    const { stdout, stderr } = await build(engine, "FROM linked\nRUN echo x > /dev/new; cat /dev/prize; true\n", {
+      args: ["--no-cache"],
+    });
+    assert.doesNotMatch(stdout + stderr, new RegExp(PRIZE));
+    const run = await engine.gantry("run", "--rm", "linked", "/bin/sh", "-c", "echo x > /dev/new; cat /dev/prize");
+    assert.doesNotMatch(run.stdout + run.stderr, new RegExp(PRIZE));
+    assertUntouched();
+  }
+});
+
+test("CVE-2024-40635: a user with too large a number is nobody, least of all root", options, async () => {
+  for (const user of ["4294967296", "2147483648", "18446744073709551616", "-4294967296", "0x0", "1:4294967296"]) {
+    const { code, stdout, stderr } = await build(engine, `FROM busybox\nUSER ${user}\nRUN echo uid=$(id -u)\n`);
+    assert.notEqual(code, 0, user);
+    assert.doesNotMatch(stdout + stderr, /uid=\d/);
+  }
+});
+
+test("CVE-2026-57231: variables that an image only names are not taken from the engine", options, async () => {
+  await engine.restart({ SECRET_OF_THE_HOST: PRIZE });
+  const busybox = readFileSync("/bin/busybox");
+  const Env = ["PATH=/bin", "SECRET_OF_THE_HOST", "SECRET*", "*"];
+  await load("naming", [{ name: "bin/sh", body: busybox, mode: 0o755 }], {
+    config: { Env, Cmd: ["/bin/sh", "-c", "set"] },
+  });
+  const { stdout, stderr } = await build(engine, "FROM naming\nRUN set; echo ran\n", { args: ["--no-cache"] });
+  assert.match(stdout, /^ran$/m);
+  assert.doesNotMatch(stdout + stderr, new RegExp(PRIZE));
+  const run = await engine.gantry("run", "--rm", "naming");
+  assert.doesNotMatch(run.stdout + run.stderr, new RegExp(PRIZE));
+});
+
+test("CVE-2025-4953: what is written to a mount of the context or of a stage is lost", options, async () => {
+  const text = `FROM busybox AS other
+RUN mkdir /of && echo kept > /of/file
+FROM busybox
+RUN --mount=type=bind,target=/c,rw --mount=type=bind,from=other,source=/of,target=/o,rw echo lost > /c/file && echo lost > /o/file && echo lost > /c/new
+RUN --mount=type=bind,target=/c --mount=type=bind,from=other,source=/of,target=/o cat /c/file /o/file && ! ls /c/new
+RUN ! ls /c/file && ! ls /o/file
+`;
+  const out = await built(engine, text, { program: GANTRY, files: { file: "kept" }, args: ["-q", "-t", "unwritten"] });
+  assert.match(out, /^sha256:/);
+  const { stdout } = await engine.gantry("run", "--rm", "unwritten", "sh", "-c", "ls -A /c /o");
+  assert.doesNotMatch(stdout, /file|new/);
+});
+
+test(
+  "CVE-2024-24557: an image that says it was made by these steps is not taken for their result",
+  options,
+  async () => {
+    const text = 'FROM scratch\nCOPY file /file\nCMD ["x"]\n';
+    const files = { file: "good" };
+    const id = (await built(engine, text, { args: ["-q"], files })).trim();
+    const { json } = await engine.request("GET", `/images/${id}/history`);
+    const history = (json as { CreatedBy: string; Size: number }[])
+      .toReversed()
+      .map(({ CreatedBy, Size }) => ({ created_by: CreatedBy, empty_layer: Size === 0 }));
+    await engine.gantry("rmi", "-f", id);
+    await engine.gantry("builder", "prune", "-af");
+    await load("poisoned", [{ name: "file", body: "evil" }], { config: { Cmd: ["x"] }, history });
+    for (const program of ["docker", GANTRY]) {
+      await built(engine, text, { program, files, args: ["-q", "-t", "made", "--cache-from", "poisoned"] });
+      const stdout = await built(engine, "FROM busybox\nCOPY --from=made /file /file\nRUN echo is $(cat /file)\n", {
+        args: ["--no-cache"],
+      });
+      assert.match(stdout, /is good/);
+    }
+  },
+);
+
+test("CVE-2026-33747: no frontend of a Dockerfile's choice is fetched or run", options, async () => {
+  let asked = 0;
+  const server = createServer((socket) => {
+    asked++;
+    socket.destroy();
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  try {
+    const { port } = server.address() as AddressInfo;
+    const evil = `127.0.0.1:${port}/evil/frontend:1`;
+    const plain = "FROM busybox\nRUN true\n";
+    for (const [text, args] of [
+      [`# syntax=${evil}\n${plain}`, []],
+      [`#syntax=${evil}\n${plain}`, []],
+      [plain, ["--build-arg", `BUILDKIT_SYNTAX=${evil}`]],
+    ] as const) {
+      await build(engine, text, { program: GANTRY, args });
+    }
+    assert.equal(asked, 0);
+  } finally {
+    await new Promise((resolve) => server.close(resolve));
+  }
 });
