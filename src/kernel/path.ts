@@ -1,6 +1,7 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { bytesToName } from "../base/byte-string.ts";
 import { GantryError, hasCode } from "../base/errors.ts";
+import { followLinks, MOST_LINKS, pathParts } from "../base/follow-links.ts";
 import { cName, mkdirat, O_CLOEXEC, O_PATH, openat, readlinkat } from "./at.ts";
 import { errnoError, libc, SYSCALL, syscallError } from "./libc.ts";
 
@@ -9,7 +10,6 @@ export * from "./at.ts";
 const RESOLVE = { noXdev: 0x01, noMagiclinks: 0x02, noSymlinks: 0x04, beneath: 0x08, inRoot: 0x10 } as const;
 const ENAMETOOLONG = 36;
 const ELOOP = 40;
-const MOST_LINKS = 40;
 // A lookup with ".." is given up by the kernel when anything is renamed meanwhile; it asks to be tried again.
 const MOST_TRIES = 64;
 
@@ -54,7 +54,7 @@ export function mkdirInRoot(
   onMade: (dir: number, name: string) => void = () => {},
 ): number {
   const flags = O_PATH | constants.O_DIRECTORY;
-  const pending = split(path).reverse();
+  const pending = pathParts(path).reverse();
   const done: string[] = [];
   let links = 0;
   let dir = openInRoot(root, ".", flags);
@@ -71,7 +71,7 @@ export function mkdirInRoot(
         continue;
       }
       if (++links > MOST_LINKS) throw syscallError("mkdir", ELOOP, path);
-      pending.push(...split(target).reverse());
+      pending.push(...pathParts(target).reverse());
       if (!target.startsWith("/")) continue;
       done.length = 0;
       const top = openInRoot(root, ".", flags);
@@ -91,24 +91,9 @@ export function mkdirInRoot(
  * `openInRoot`, since a container may change the links at any time.
  */
 export function evaluateInRoot(root: Root, path: string): string {
-  const pending = split(path).reverse();
-  const done: string[] = [];
-  let links = 0;
-  for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
-    if (name === "..") {
-      done.pop();
-      continue;
-    }
-    const target = linkIn(root, done.join("/"), name, path);
-    if (target === undefined) {
-      done.push(name);
-      continue;
-    }
-    if (++links > MOST_LINKS) throw syscallError("readlink", ELOOP, path);
-    pending.push(...split(target).reverse());
-    if (target.startsWith("/")) done.length = 0;
-  }
-  return `/${done.join("/")}`;
+  const leads = followLinks(path, (folder, name) => linkIn(root, folder, name, path));
+  if (leads === undefined) throw syscallError("readlink", ELOOP, path);
+  return `/${leads}`;
 }
 
 /** `path` is what it is a part of, for who is told that it is too long. */
@@ -221,10 +206,6 @@ function openFolder(path: string): number {
   const fd = openRoot(cName("open", path), O_PATH | constants.O_DIRECTORY | O_CLOEXEC, 0) as number;
   if (fd < 0) throw errnoError("open", path);
   return fd;
-}
-
-function split(path: string): string[] {
-  return path.split("/").filter((part) => part !== "" && part !== ".");
 }
 
 function readLinkIfAny(parent: number, name: string): string | undefined {

@@ -1,9 +1,7 @@
 import {
   chmodSync,
   chownSync,
-  closeSync,
   mkdirSync,
-  openSync,
   readdirSync,
   readlinkSync,
   renameSync,
@@ -18,6 +16,7 @@ import { GantryError, hasCode, unlessCode } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { FreshFlight } from "../base/fresh-flight.ts";
 import { syncfs } from "../kernel/path.ts";
+import { withFolder } from "../kernel/with-folder.ts";
 import { removeTree } from "./remove-tree.ts";
 import type { SnapshotLoan } from "./snapshotter.ts";
 
@@ -376,15 +375,6 @@ export class SnapshotTable {
       if (error instanceof SyntaxError || hasCode(error, "ENOENT", "EINVAL", "ENOTDIR")) return undefined;
       throw error;
     }
-  }
-}
-
-async function withFolder(path: string, act: (fd: number) => Promise<void>): Promise<void> {
-  const fd = openSync(path, "r");
-  try {
-    await act(fd);
-  } finally {
-    closeSync(fd);
   }
 }
 

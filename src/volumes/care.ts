@@ -1,4 +1,4 @@
-import { closeSync, constants, existsSync, lstatSync, mkdirSync, openSync, readdirSync, renameSync } from "node:fs";
+import { closeSync, existsSync, lstatSync, mkdirSync, readdirSync, renameSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import type { Volume, VolumeSnapshot, VolumeUsage } from "../api/volume.ts";
@@ -8,6 +8,7 @@ import { failpoint } from "../base/failpoint.ts";
 import { SingleFlight } from "../base/single-flight.ts";
 import { bytesSize, ramInBytes } from "../base/units.ts";
 import { fstatat } from "../kernel/path.ts";
+import { openFolder, withFolder } from "../kernel/with-folder.ts";
 import { decompress } from "../oci/compression.ts";
 import { type CopiedTree, copyTree } from "../snapshots/copy-tree.ts";
 import { packTree } from "../snapshots/pack-tree.ts";
@@ -33,8 +34,6 @@ export interface CareOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((done: CopiedTree) => void) | undefined;
 }
-
-const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
 /**
  * What volumes can be beyond Docker's: renamed, cloned, kept as snapshots, taken out and in as archives, made larger,
@@ -355,19 +354,10 @@ export class VolumeCare {
   }
 }
 
-async function withFolder<T>(path: string, act: (fd: number) => Promise<T>): Promise<T> {
-  const fd = openSync(path, FOLDER);
-  try {
-    return await act(fd);
-  } finally {
-    closeSync(fd);
-  }
-}
-
 async function pack(folder: string, release: () => Promise<void>): Promise<AsyncIterableIterator<Uint8Array>> {
   let fd: number;
   try {
-    fd = openSync(folder, FOLDER);
+    fd = openFolder(folder);
   } catch (error) {
     await release();
     throw error;

@@ -1,12 +1,11 @@
-import { posix } from "node:path";
 import { GantryError } from "../../base/errors.ts";
+import { followLinks } from "../../base/follow-links.ts";
 import type { FileReceiver, FileStat } from "../session.ts";
 import { kindOf } from "./file-kind.ts";
 
 /** Dockerfiles and ignore files are short. */
 export const LONGEST_TEXT: number = 16 << 20;
 const MOST_FILES = 64;
-const MOST_LINKS = 40;
 
 /** Takes a few short files of a client's into memory: those that were asked for, and what they are links to. */
 export class MemoryFiles implements FileReceiver {
@@ -45,30 +44,7 @@ export class MemoryFiles implements FileReceiver {
 
   /** A file's bytes, its links followed as if the folder were all there is; undefined if it isn't there. */
   read(path: string): Buffer | undefined {
-    const pending = split(path).reverse();
-    const done: string[] = [];
-    let links = 0;
-    for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
-      if (name === "..") {
-        done.pop();
-        continue;
-      }
-      const target = this.#links.get([...done, name].join("/"));
-      if (target === undefined) {
-        done.push(name);
-        continue;
-      }
-      if (++links > MOST_LINKS) return undefined;
-      if (target.startsWith("/")) done.length = 0;
-      pending.push(...split(target).reverse());
-    }
-    return this.#files.get(done.join("/"));
+    const leads = followLinks(path, (folder, name) => this.#links.get(folder === "" ? name : `${folder}/${name}`));
+    return leads === undefined ? undefined : this.#files.get(leads);
   }
-}
-
-function split(path: string): string[] {
-  return posix
-    .normalize(path)
-    .split("/")
-    .filter((part) => part !== "" && part !== ".");
 }

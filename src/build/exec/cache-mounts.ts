@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { chmodSync, chownSync, closeSync, constants, mkdirSync, openSync, readdirSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { untilAborted } from "../../base/abort.ts";
 import { Breath } from "../../base/breath.ts";
@@ -8,6 +8,7 @@ import { failpoint } from "../../base/failpoint.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/log.ts";
 import { exchangeat } from "../../kernel/path.ts";
+import { withFolder } from "../../kernel/with-folder.ts";
 import { sizeOf, upperChanges } from "../../snapshots/changes.ts";
 import { removeTree } from "../../snapshots/remove-tree.ts";
 import type { Collection, Store } from "../../state/store.ts";
@@ -56,8 +57,6 @@ interface Entry {
 export interface HeldCacheMount extends Disposable {
   readonly path: string;
 }
-
-const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
 /**
  * Folders that steps keep between builds. Steps that say `shared` may have one at the same time, those that say
@@ -316,13 +315,4 @@ function newId(): string {
   return BigInt(`0x${randomBytes(16).toString("hex")}`)
     .toString(36)
     .padStart(25, "0");
-}
-
-async function withFolder<T>(path: string, act: (fd: number) => Promise<T>): Promise<T> {
-  const fd = openSync(path, FOLDER);
-  try {
-    return await act(fd);
-  } finally {
-    closeSync(fd);
-  }
 }

@@ -3,7 +3,7 @@ import type { LintWarning } from "../../dockerfile/linter.ts";
 import { DockerfileError, type SourceFile, type SourceRange } from "../../dockerfile/source.ts";
 import type { LoadedFile } from "./loaded-file.ts";
 import { needsOf, type OutlineArg, type OutlineNeed, usedArgs } from "./outline.ts";
-import type { StageState } from "./stage-state.ts";
+import { type StageState, stagesFrom } from "./stage-state.ts";
 import type { PlanAnswer } from "./types.ts";
 
 /** Answers to `--call`, in the shapes of BuildKit's subrequests. */
@@ -110,15 +110,9 @@ function argRow(arg: OutlineArg, sources: SourceList) {
 /** Of a stage, what it stands on and what it reads, each name once. */
 function collected<T extends { readonly name: string }>(target: StageState, of: (state: StageState) => T[]): T[] {
   const rows = new Map<string, T>();
-  const seen = new Set<StageState>();
-  const visit = (state: StageState): void => {
-    if (seen.has(state)) return;
-    seen.add(state);
+  for (const state of stagesFrom(target)) {
     for (const row of of(state)) if (!rows.has(row.name)) rows.set(row.name, row);
-    if (state.base !== undefined) visit(state.base);
-    for (const read of state.reads.keys()) visit(read);
-  };
-  visit(target);
+  }
   return [...rows.values()];
 }
 

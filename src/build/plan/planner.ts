@@ -17,7 +17,15 @@ import { type DraftScan, scansOf } from "./scans.ts";
 import { stageOf } from "./scope.ts";
 import { DEFAULT_PATH, type Sources } from "./sources.ts";
 import { StageGraph } from "./stage-graph.ts";
-import type { DraftHistory, FileScope, Origin, OriginImage, PlannedStage, StageState } from "./stage-state.ts";
+import {
+  type DraftHistory,
+  type FileScope,
+  type Origin,
+  type OriginImage,
+  type PlannedStage,
+  type StageState,
+  stagesFrom,
+} from "./stage-state.ts";
 import { StepMaker } from "./step-maker.ts";
 import { stepName } from "./step-name.ts";
 import { inTurns } from "./turns.ts";
@@ -69,12 +77,7 @@ export class Planner {
 
   /** Asks for the images of a stage and of all that it reads, side by side, before the first is waited for. */
   prefetch(target: StageState): void {
-    const seen = new Set<StageState>();
-    const pending = [target];
-    for (let state = pending.pop(); state !== undefined; state = pending.pop()) {
-      if (seen.has(state)) continue;
-      seen.add(state);
-      pending.push(...state.reads.keys(), ...(state.base === undefined ? [] : [state.base]));
+    for (const state of stagesFrom(target)) {
       if (state.replacedBy !== undefined || state.base !== undefined || state.baseName === "scratch") continue;
       const platform = state.platform ?? this.#options.platform;
       if (this.#options.sources.named(state.baseName, platform) !== undefined) continue;

@@ -1,5 +1,5 @@
 import type { DraftVertex } from "./draft-graph.ts";
-import type { Origin, PlannedStage, StageState } from "./stage-state.ts";
+import { type Origin, type PlannedStage, stagesFrom } from "./stage-state.ts";
 
 /** A root that a bill of materials is to be made of besides the target's, and what that is called. */
 export interface DraftScan {
@@ -18,7 +18,9 @@ export async function scansOf(target: PlannedStage, context: () => Promise<Origi
   // The last of a name takes the place of others, a stage that of the context: they are files beside each other.
   const found = new Map<string, DraftScan>();
   if (asksFor(target, CONTEXT)) found.set("context", { name: "context", root: (await context()).root });
-  for (const state of needed(target.state)) {
+  const needed = [...stagesFrom(target.state)].sort((a, b) => a.position - b.position);
+  for (const state of needed) {
+    if (state === target.state) continue;
     const stage = await state.planning;
     if (stage === undefined || state.replacedBy !== undefined || !asksFor(stage, STAGE)) continue;
     const name = state.label || "stage-0";
@@ -34,17 +36,4 @@ function asksFor({ declared, state }: PlannedStage, name: string): boolean {
   if (/^(?:1|t|T|TRUE|true|True)$/.test(value)) return true;
   if (/^(?:0|f|F|FALSE|false|False)$/.test(value)) return false;
   return value !== "" && value.split(",").includes(state.label);
-}
-
-/** The stages that one stands on and reads, in their order; without itself. */
-function needed(target: StageState): readonly StageState[] {
-  const seen = new Set<StageState>();
-  const pending = [target];
-  for (let state = pending.pop(); state !== undefined; state = pending.pop()) {
-    if (seen.has(state)) continue;
-    seen.add(state);
-    pending.push(...state.reads.keys(), ...(state.base === undefined ? [] : [state.base]));
-  }
-  seen.delete(target);
-  return [...seen].sort((a, b) => a.position - b.position);
 }

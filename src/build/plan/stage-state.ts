@@ -101,3 +101,15 @@ export interface StepCounter {
   /** The step comes from a trigger. */
   onbuild: boolean;
 }
+
+/** A stage and all that it stands on or reads: each before what it needs, its base before what it copies from. */
+export function stagesFrom(target: StageState): ReadonlySet<StageState> {
+  const seen = new Set<StageState>();
+  const pending = [target];
+  for (let state = pending.pop(); state !== undefined; state = pending.pop()) {
+    if (seen.has(state)) continue;
+    seen.add(state);
+    pending.push(...[...state.reads.keys()].reverse(), ...(state.base === undefined ? [] : [state.base]));
+  }
+  return seen;
+}
