@@ -80,22 +80,27 @@ test("reads a table of thousands of steps without a long one of its own", () => 
   }));
   const bytes = Buffer.from(JSON.stringify(cacheConfigOf(steps)));
   assert.ok(bytes.length > 1_500_000);
-  const longest = (): number => {
-    let most = 0;
+  const least = { whole: Number.POSITIVE_INFINITY, longest: Number.POSITIVE_INFINITY };
+  // The machine may take its time from any one of them.
+  for (let round = 0; round < 10; round++) {
+    let whole = 0;
+    let longest = 0;
     const timed = <T>(generator: Generator<void, T>): T => {
       for (;;) {
         const began = performance.now();
         const { done, value } = generator.next();
-        most = Math.max(most, performance.now() - began);
+        const took = performance.now() - began;
+        whole += took;
+        longest = Math.max(longest, took);
         if (done) return value;
       }
     };
     assert.equal(timed(stepsOfChains(timed(readCacheConfig(bytes)))).size, 10_000);
-    return most;
-  };
-  // The machine may take its time from any one of them.
-  const best = Math.min(...Array.from({ length: 12 }, longest));
-  assert.ok(best < 10, `${best} ms`);
+    least.whole = Math.min(least.whole, whole);
+    least.longest = Math.min(least.longest, longest);
+  }
+  // What can't be cut is the parser's own.
+  assert.ok(least.longest < least.whole / 2, JSON.stringify(least));
 });
 
 test("says which record is none", () => {

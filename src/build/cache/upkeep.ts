@@ -9,6 +9,7 @@ import type { Snapshotter } from "../../snapshots/snapshotter.ts";
 import type { CacheUsage, PruneOptions } from "../builder.ts";
 import type { CacheHolder } from "../parts.ts";
 import type { Roots } from "../roots.ts";
+import { departures } from "./departures.ts";
 import { cacheFilter } from "./filter.ts";
 import { bytesToKeep, type GcPolicy, type GcRule, NO_LIMITS, type SpaceLimits, staleness } from "./policy.ts";
 import type { StepCache } from "./step-cache.ts";
@@ -52,8 +53,8 @@ export interface Pruned {
 }
 
 const MOST_ENTRIES = 50_000;
-/** Records that are erased in one transaction, which takes some milliseconds. */
-const REMOVED_AT_ONCE = 100;
+/** Records that are erased in one transaction, which takes a millisecond or two. */
+const REMOVED_AT_ONCE = 20;
 /** Collections after builds come no sooner than that after the last one. */
 const COLLECT_AFTER_MS = 1000;
 
@@ -122,33 +123,27 @@ export class Upkeep {
     let used = entries.reduce((sum, { row }) => sum + (row.shared ? 0 : row.size), 0);
     const keep = bytesToKeep(space, used, this.#free());
     const isEnough = (): boolean =>
-      (keep !== undefined || most !== undefined) &&
-      (keep === undefined || used <= keep) &&
-      left.size <= (most ?? left.size);
+      (keep !== undefined || most !== undefined) && (keep === undefined || used <= keep) && left <= (most ?? left);
     const mayGo = ({ row }: Entry): boolean =>
       matches(row) && !row.inUse && (all || !row.shared) && !(keepForMs > 0 && row.lastUsedAt > now - keepForMs);
-    const left = new Set(entries);
-    const children = childrenOf(entries);
+    let left = entries.length;
     const chosen: Entry[] = [];
-    const candidates = entries.filter(mayGo).sort((a, b) => staleness(b.row, now) - staleness(a.row, now));
-    // What others stand on goes after them: alone it would free nothing.
-    for (let found = true; found && !isEnough(); ) {
-      found = false;
-      for (const entry of candidates) {
-        if (isEnough()) break;
-        if (!left.has(entry) || (children.get(entry.row.id) ?? 0) > 0) continue;
-        left.delete(entry);
-        chosen.push(entry);
-        found = true;
-        if (!entry.row.shared) used -= entry.row.size;
-        for (const parent of entry.row.parents) children.set(parent, (children.get(parent) ?? 1) - 1);
-      }
+    const breath = new Breath();
+    const stale = new Map(entries.filter(mayGo).map((entry) => [entry, staleness(entry.row, now)]));
+    await breath.take();
+    const candidates = [...stale.keys()].sort((a, b) => stale.get(b)! - stale.get(a)!);
+    await breath.take();
+    for (const entry of isEnough() ? [] : departures(candidates, childrenOf(entries))) {
+      left--;
+      chosen.push(entry);
+      if (!entry.row.shared) used -= entry.row.size;
+      if (isEnough()) break;
+      if (breath.isDue) await breath.take();
     }
     if (chosen.length === 0) return { deleted: [], spaceReclaimed: 0 };
     const deleted: string[] = [];
     let spaceReclaimed = 0;
     const steps = chosen.filter(({ holder }) => holder === undefined);
-    const breath = new Breath();
     for (let at = 0; at < steps.length; at += REMOVED_AT_ONCE) {
       // A build may have taken one while the others were looked at.
       const inUse = this.#inUse();
@@ -176,11 +171,15 @@ export class Upkeep {
     const shared = images.chains();
     const inUse = this.#inUse();
     const idBySnapshot = new Map<string, string>();
-    for (const [key, { snapshot }] of cache.all())
+    const breath = new Breath();
+    const records = [...cache.all()];
+    for (const [key, { snapshot }] of records) {
       if (!idBySnapshot.has(snapshot)) idBySnapshot.set(snapshot, idOf(key));
+      if (breath.isDue) await breath.take();
+    }
     const counted = new Set<string>();
     const entries: Entry[] = [];
-    for (const [key, record] of [...cache.all()]) {
+    for (const [key, record] of records) {
       const { createdAt, description, lastUsedAt, snapshot, usageCount } = record;
       const parent = snapshots.info(snapshot)?.parent;
       const parentId = parent === undefined ? undefined : idBySnapshot.get(parent);
@@ -200,6 +199,7 @@ export class Upkeep {
         usageCount,
       };
       entries.push({ row, holder: undefined, key });
+      if (breath.isDue) await breath.take();
     }
     for (const holder of holders) {
       for (const row of await holder.usage()) entries.push({ row, holder, key: row.id });
