@@ -1,6 +1,7 @@
 // Records what BuildKit says of the cases in test/reference, for machines without it:
 // `node scripts/dockerfile-reference.ts --buildx PROGRAM --builder NAME [--only TEXT]`. The builder has to be of the
 // remote driver, and its buildkitd to be new and in a network namespace that has loopback only: no name is to be looked up.
+// The script runs in that namespace (`nsenter -t PID -n`), too: it serves what cases fetch.
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -13,6 +14,7 @@ import { configOf, historyOf, linesOver, readSavedImages } from "../test/image-t
 import { contextOf, LATEST_KEPT, type ReferenceCase } from "../test/reference/case.ts";
 import { REFERENCE_CASES } from "../test/reference/cases.ts";
 import { linesOf, type Recorded, type Recording, sorted, withLines, withoutIds } from "../test/reference/record.ts";
+import { ReferenceServer } from "../test/reference/server.ts";
 
 const FILE = fileURLToPath(new URL("../test/reference/recorded.json", import.meta.url));
 const AT_ONCE = 3;
@@ -30,6 +32,7 @@ const layout = join(engine.root, "layout");
 mkdirSync(layout);
 execFileSync("tar", ["-xf", archive, "-C", layout]);
 const digest = JSON.parse(readFileSync(join(layout, "index.json"), "utf8")).manifests[0].digest as string;
+await using server = await ReferenceServer.start(join(engine.root, "served"));
 const base = (await readSavedImages(archive, LATEST_KEPT)).get("busybox:latest")!;
 
 const before: Partial<Recording> =
@@ -41,7 +44,7 @@ const made = new Map<string, Recorded>();
 const work = async (): Promise<void> => {
   for (let one = left.shift(); one !== undefined; one = left.shift()) {
     try {
-      const row = await record(one);
+      const row = server.plain(await record(server.serve(one)));
       if (/\blookup \S+|\bdial tcp\b/.test(JSON.stringify(row))) throw new Error("it asks for what is elsewhere");
       made.set(one.name, row);
     } catch (error) {

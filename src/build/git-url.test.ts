@@ -13,6 +13,14 @@ test("repositories are told from files and archives, with branch, folder and que
       "https://host/b.git?tag=v1&keep-git-dir&commit=abc",
       { remote: "https://host/b.git", ref: "refs/tags/v1", keepGitDir: true, checksum: "abc" },
     ],
+    [
+      "https://host/b.git?submodules=0&mtime=commit",
+      { remote: "https://host/b.git", skipSubmodules: true, commitTimes: true },
+    ],
+    [
+      "https://host/b.git?submodules&mtime=checkout&fetch-by-commit",
+      { remote: "https://host/b.git", fetchByCommit: true },
+    ],
     ["git@host:a/b.git#main", { remote: "git@host:a/b.git", ref: "main" }],
     ["ssh://git@host/a", { remote: "ssh://git@host/a" }],
     ["git://host/a", { remote: "git://host/a" }],
@@ -35,6 +43,9 @@ test("what would be an option of git or is not understood is refused", () => {
     "https://host/a.git?ref=a&ref=b",
     "https://host/a.git?ref=a#b",
     "https://host/a.git?ref=",
+    "https://host/a.git?tag=a&branch=b",
+    "https://host/a.git?submodules=maybe",
+    "https://host/a.git?mtime=now",
   ]) {
     assert.throws(() => parseGitUrl(text), { kind: "invalid" }, text);
   }

@@ -1,9 +1,10 @@
 import { parseBool } from "../base/parse-bool.ts";
 import { quote } from "../dockerfile/go-text.ts";
 import { invalid } from "../dockerfile/source.ts";
+import type { GitOperation } from "./graph.ts";
 
 /** A place in a git repository, as contexts and ADD name it: `https://host/repo.git#branch:folder`. */
-export interface GitUrl {
+export interface GitUrl extends Pick<GitOperation, "commitTimes" | "fetchByCommit" | "skipSubmodules"> {
   /** Without its query and fragment. */
   readonly remote: string;
   /** Branch, tag, commit or full reference; empty is the default branch. */
@@ -53,19 +54,26 @@ function pathOf(url: string): string {
 }
 
 function readQuery(draft: Draft, query: URLSearchParams): void {
+  if (query.get("tag") && query.get("branch")) throw invalid("branch conflicts with tag");
   for (const name of new Set(query.keys())) {
     const [value = "", ...more] = query.getAll(name);
     if (more.length > 0) throw invalid(`query ${quote(name)} has multiple values`);
-    setFromQuery(draft, name, value);
+    if (!setChoice(draft, name, value)) setFromQuery(draft, name, value);
   }
 }
 
+/** What is either so or not, and is without a value as well; false for others. */
+function setChoice(draft: Draft, name: string, value: string): boolean {
+  if (name !== "keep-git-dir" && name !== "submodules" && name !== "fetch-by-commit") return false;
+  const chosen = value === "" ? true : parseBool(value);
+  if (chosen === undefined) throw invalid(`invalid ${name} value: ${quote(value)}`);
+  if (name === "keep-git-dir") draft.keepGitDir = chosen;
+  else if (name === "submodules" && !chosen) draft.skipSubmodules = true;
+  else if (name === "fetch-by-commit" && chosen) draft.fetchByCommit = true;
+  return true;
+}
+
 function setFromQuery(draft: Draft, name: string, value: string): void {
-  if (name === "keep-git-dir") {
-    draft.keepGitDir = value === "" ? true : parseBool(value);
-    if (draft.keepGitDir === undefined) throw invalid(`invalid keep-git-dir value: ${quote(value)}`);
-    return;
-  }
   if (value === "") throw invalid(`query ${quote(name)} has no value`);
   switch (name) {
     case "ref":
@@ -87,6 +95,12 @@ function setFromQuery(draft: Draft, name: string, value: string): void {
     case "commit":
       draft.checksum = value;
       return;
+    case "mtime":
+      if (value === "commit") draft.commitTimes = true;
+      else if (value !== "checkout") {
+        throw invalid(`invalid mtime value: ${quote(value)} (must be "checkout" or "commit")`);
+      }
+      return;
     default:
       throw invalid(`unexpected query ${quote(name)}`);
   }
@@ -95,4 +109,16 @@ function setFromQuery(draft: Draft, name: string, value: string): void {
 function setRef(draft: Draft, ref: string): void {
   if (draft.ref !== "" && draft.ref !== ref) throw invalid(`ref conflicts: ${quote(draft.ref)} vs ${quote(ref)}`);
   draft.ref = ref;
+}
+
+/** What of an address says how a commit is found and laid out, as an operation has it. */
+export function checkoutOf(
+  git: GitUrl,
+): Pick<GitOperation, "checksum" | "commitTimes" | "fetchByCommit" | "skipSubmodules"> {
+  return {
+    ...(git.checksum !== undefined && { checksum: git.checksum }),
+    ...(git.skipSubmodules && { skipSubmodules: true }),
+    ...(git.commitTimes && { commitTimes: true }),
+    ...(git.fetchByCommit && { fetchByCommit: true }),
+  };
 }

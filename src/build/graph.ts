@@ -90,8 +90,13 @@ export interface GitOperation {
   readonly ref: string;
   readonly subdir: string;
   readonly keepGitDir: boolean;
-  /** The commit it has to be, or a prefix of it. */
+  /** The commit it has to be, or its tag's own object; or a prefix of them. */
   readonly checksum?: string;
+  readonly skipSubmodules?: true;
+  /** All files have the time of the commit. */
+  readonly commitTimes?: true;
+  /** What the checksum names is asked for, not what the ref means now. */
+  readonly fetchByCommit?: true;
   /** Of secrets that hold a token or an authorization header. */
   readonly secrets?: { readonly token?: string; readonly header?: string };
   /** Keys of SSH hosts, as ssh's own files have them: no other is taken. */

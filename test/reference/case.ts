@@ -16,7 +16,7 @@ export interface ReferenceCase {
 export type CaseOptions = Omit<ReferenceCase, "name" | "dockerfile" | "isBuilt">;
 
 /** Long ago, so that a time that was kept can be told from one that is now. */
-const OLD = 1_500_000_000;
+export const OLD = 1_500_000_000;
 /** Whatever has an earlier time has kept it. */
 export const LATEST_KEPT = 1_600_000_000;
 

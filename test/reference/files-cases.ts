@@ -169,6 +169,9 @@ export const FILES_CASES = [
     "with an owner that is negative": "COPY --chown=-1 a.txt /x\n",
     "of a user": "FROM busybox\nUSER nobody\nCOPY a.txt /x/\nWORKDIR /w\n",
     "with a mode": "COPY --chmod=640 dir /x\n",
+    "with a mode of letters for a folder": "COPY --chmod=u=rwX,go= dir /x\n",
+    "with a mode of all of a stage":
+      "FROM scratch AS s\nCOPY dir /\nFROM scratch\nCOPY --from=s --chmod=u=rwX,go= / /x\nCOPY --from=s --chmod=700 / /y\n",
     "with a mode and new folders": "COPY --chmod=751 a.txt /new/deep/x\n",
     "with a mode of four digits": "COPY --chmod=4711 a.txt /n/x\n",
     "with a symbolic mode": "COPY --chmod=u=rwX,go=rX dir exec.sh /x/\n",

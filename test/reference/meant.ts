@@ -91,6 +91,36 @@ export const MEANT: readonly MeantDifference[] = [
     in: ["error", "files", "config"],
   },
   {
+    why: "a checksum of a URL may be of 512 bits",
+    by: "build",
+    of: /^ADD of a URL: with a checksum of 512 bits$/,
+    in: ["error", "files", "config"],
+  },
+  {
+    why: "the times in a repository's address mean to ADD what they mean to a context; BuildKit's ADD has those of now",
+    by: "build",
+    of: /^ADD of a repository: of the commit's times/,
+    in: ["files"],
+  },
+  {
+    why: "a folder of a repository may lie behind a link in it",
+    by: "build",
+    of: /^ADD of a repository: of a folder behind a link$/,
+    in: ["error", "files", "config"],
+  },
+  {
+    why: "what a server or a repository hasn't is told in one sentence that names it",
+    by: "build",
+    of: /^ADD of a URL: that redirects for ever$|^ADD of a repository: (?:of a commit that isn't there|of a folder that is(?:n't there| a file)|of a folder of a submodule|that isn't there)$/,
+    in: ["error"],
+  },
+  {
+    why: "a checksum that is none is refused before anything is fetched",
+    by: "plan",
+    of: /^ADD of a repository: with a checksum that is none$/,
+    in: ["error", "check"],
+  },
+  {
     why: "a pattern that is none is refused before anything is built",
     by: "plan",
     of: /^COPY: (?:is broken JSON|a broken pattern|from a stage by a broken pattern)$|^author: a COPY that is almost JSON$/,

@@ -50,7 +50,9 @@ function firstExcerpt(text: string): string {
 
 /** Rules that were broken are told in any order; what BuildKit hands on, and to whom, is its own affair. */
 export function settled(text: string): string {
-  const message = text.replace(/^failed to (?:load LLB|marshal LLB definition): /, "");
+  const message = text
+    .replace(/^failed to (?:load LLB|marshal LLB definition|load cache key): /, "")
+    .replace(/, output: ""$/, "");
   const [, before = message, rules] = /^(.*lint violation found for rules: )(.*)$/s.exec(message) ?? [];
   return rules === undefined ? message : before + rules.split(", ").sort().join(", ");
 }

@@ -154,7 +154,7 @@ function gitOperation(text: string, given: SourceAttributes): GitOperation {
   const token = given.take("git.authtokensecret");
   const header = given.take("git.authheadersecret");
   const knownHosts = given.take("git.knownsshhosts");
-  given.only("git.skipsubmodules", "false");
+  const times = given.take("git.mtime");
   return {
     kind: "git",
     remote,
@@ -162,6 +162,9 @@ function gitOperation(text: string, given: SourceAttributes): GitOperation {
     subdir,
     keepGitDir: given.take("git.keepgitdir") === "true",
     ...(checksum && { checksum }),
+    ...(given.take("git.skipsubmodules") === "true" && { skipSubmodules: true as const }),
+    ...(times === "commit" && { commitTimes: true as const }),
+    ...(given.take("git.fetchbycommit") === "true" && { fetchByCommit: true as const }),
     ...((token || header) && { secrets: { ...(token && { token }), ...(header && { header }) } }),
     ...(knownHosts && { knownHosts }),
   };

@@ -6,7 +6,7 @@ import type { ImageConfig, Platform } from "../../oci/image.ts";
 import { formatPlatform } from "../../oci/platform.ts";
 import { familiarString, formatReference, parseNormalized, tagNameOnly } from "../../oci/reference.ts";
 import type { GitUrl } from "../git-url.ts";
-import { parseGitUrl } from "../git-url.ts";
+import { checkoutOf, parseGitUrl } from "../git-url.ts";
 import type { LocalOperation, Operation } from "../graph.ts";
 import { withoutPassword } from "../shown-address.ts";
 import type { DraftVertex } from "./draft-graph.ts";
@@ -172,7 +172,7 @@ export function gitVertex(git: GitUrl, keepGitDir: boolean | undefined, name?: s
     ref: git.ref,
     subdir: git.subdir,
     keepGitDir: git.keepGitDir ?? keepGitDir ?? false,
-    ...(git.checksum !== undefined && { checksum: git.checksum }),
+    ...checkoutOf(git),
   };
   const title =
     name ?? `[internal] load git source ${withoutPassword(git.remote)}${git.ref === "" ? "" : `#${git.ref}`}`;

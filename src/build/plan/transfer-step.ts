@@ -138,7 +138,8 @@ class TransferDraft {
       wildcard: false,
       allowEmpty: false,
       followLinks: false,
-      contentsOnly: true,
+      // Its root has no name: a folder that is there takes its contents, and a new one looks like it.
+      contentsOnly: false,
       parents: false,
       unpack: "never",
     });
@@ -237,19 +238,16 @@ function parentsPath(source: string): string {
   return `${before === "/" ? "" : before}/.${kept}`;
 }
 
+/** The last part of the path, as it is when it is decoded. */
 function fileNameOf(url: string): string {
-  const name =
-    new URL(url).pathname
-      .split("/")
-      .filter((part) => part !== "")
-      .at(-1) ?? "";
-  let decoded = name;
+  let path = new URL(url).pathname;
   try {
-    decoded = decodeURIComponent(name);
+    path = decodeURIComponent(path);
   } catch {
-    // A name that isn't well encoded is taken as it is written.
+    // What isn't well encoded is taken as it is written.
   }
-  return decoded === "" || decoded === "." || decoded === ".." || /[/\0]/.test(decoded) ? "__unnamed__" : decoded;
+  const name = path.split("/").findLast((part) => part !== "") ?? "";
+  return name === "" || name === "." || name === ".." || name.includes("\0") ? "__unnamed__" : name;
 }
 
 function ownerOf(chown: string): Owner | undefined {

@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { chmodSync, closeSync, constants, existsSync, mkdirSync, readFileSync } from "node:fs";
-import { rename, rm } from "node:fs/promises";
+import { lutimes, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { GantryError } from "../../base/errors.ts";
 import { O_PATH, openInRoot } from "../../kernel/path.ts";
+import type { GitOperation } from "../graph.ts";
 import { GitError, type GitSurroundings, git } from "./git-process.ts";
 import { isCommit, shownRemote } from "./git-remote.ts";
 
@@ -23,6 +24,8 @@ export interface Wanted {
   readonly commit: string;
   /** The full name of the branch or tag that has it; empty where a commit was asked for. */
   readonly name: string;
+  /** The tag's own object, of a tag with a message. */
+  readonly tag?: string;
 }
 
 /** Makes an empty clone, which appears whole. */
@@ -53,8 +56,9 @@ export async function findCommit({ remote, repository, surroundings, signal }: R
       ? ["HEAD"]
       : [`refs/heads/${short.replace(/^heads\//, "")}`, `refs/tags/${short.replace(/^tags\//, "")}`, `refs/${short}`];
   for (const name of candidates) {
-    const commit = rows.get(`${name}^{}`) ?? rows.get(name);
-    if (commit !== undefined) return { commit, name };
+    const [own, tagged] = [rows.get(name), rows.get(`${name}^{}`)];
+    const commit = tagged ?? own;
+    if (commit !== undefined) return { commit, name, ...(tagged !== undefined && own !== undefined && { tag: own }) };
   }
   throw new GantryError("not-found", `repository does not contain ref ${ref === "" ? "HEAD" : ref}`);
 }
@@ -104,8 +108,12 @@ async function hasCommit({ repository, surroundings, signal }: Run, commit: stri
   }
 }
 
+export type Layout = Pick<GitOperation, "commitTimes" | "keepGitDir" | "skipSubmodules">;
+
 /** Makes the tree of a commit, which appears whole under its name. */
-export async function makeCheckout(run: Run, keepGitDir: boolean, wanted: Wanted, checkout: string): Promise<void> {
+export async function makeCheckout(run: Run, layout: Layout, wanted: Wanted, checkout: string): Promise<void> {
+  const { keepGitDir } = layout;
+  const withSubmodules = layout.skipSubmodules !== true;
   const { folder, repository, signal, surroundings } = run;
   const { commit } = wanted;
   await fetchCommit(run, wanted);
@@ -119,12 +127,16 @@ export async function makeCheckout(run: Run, keepGitDir: boolean, wanted: Wanted
       await git([...tree, "read-tree", "--reset", "-u", commit], incoming, own, signal);
     }
     // Submodules want a repository around them.
-    if (keepGitDir || existsSync(join(incoming, ".gitmodules"))) {
+    if (keepGitDir || (withSubmodules && existsSync(join(incoming, ".gitmodules")))) {
       await rm(incoming, { recursive: true, force: true });
-      await makeRepository(run, commit, incoming);
+      await makeRepository(run, commit, incoming, withSubmodules);
       if (!keepGitDir) await removeGitDirs(incoming, run);
     }
     chmodSync(incoming, 0o755);
+    if (layout.commitTimes) {
+      const seconds = await git(["log", "-1", "--format=%ct", commit], repository, surroundings, signal);
+      await setTimes(incoming, Number(seconds));
+    }
     await rename(incoming, checkout);
   } finally {
     await rm(incoming, { recursive: true, force: true });
@@ -132,7 +144,8 @@ export async function makeCheckout(run: Run, keepGitDir: boolean, wanted: Wanted
 }
 
 /** A repository of one commit with its submodules, and nothing in it of how it was made. */
-async function makeRepository({ remote, repository, signal, surroundings }: Run, commit: string, folder: string) {
+async function makeRepository(run: Run, commit: string, folder: string, withSubmodules: boolean): Promise<void> {
+  const { remote, repository, signal, surroundings } = run;
   const own = (...args: readonly string[]) => git(args, folder, surroundings, signal);
   await git(["init", "--quiet", "--template=", "--", folder], "/", surroundings, signal);
   // From the clone beside it: the only time that git reads a folder of this machine.
@@ -141,7 +154,7 @@ async function makeRepository({ remote, repository, signal, surroundings }: Run,
   await git(fetch, folder, here, signal);
   await own("checkout", "--quiet", "--detach", commit);
   await own("remote", "add", "--", "origin", shownRemote(remote));
-  if (existsSync(join(folder, ".gitmodules"))) {
+  if (withSubmodules && existsSync(join(folder, ".gitmodules"))) {
     await own("submodule", "--quiet", "update", "--init", "--recursive", "--depth=1");
   }
   for (const name of ["FETCH_HEAD", "ORIG_HEAD", "logs", "hooks"]) {
@@ -168,4 +181,14 @@ async function removeGitDirs(folder: string, { signal, surroundings }: Run): Pro
     }
   }
   await rm(join(folder, ".git"), { recursive: true, force: true });
+}
+
+/** Gives all that is in a folder one time, and then the folder. Nobody else knows of it yet. */
+async function setTimes(folder: string, seconds: number): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) await setTimes(path, seconds);
+    else await lutimes(path, seconds, seconds);
+  }
+  await lutimes(folder, seconds, seconds);
 }

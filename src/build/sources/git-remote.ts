@@ -1,6 +1,6 @@
 import { posix } from "node:path";
 import { GantryError } from "../../base/errors.ts";
-import { parseGitUrl } from "../git-url.ts";
+import { checkoutOf, parseGitUrl } from "../git-url.ts";
 import type { GitOperation } from "../graph.ts";
 
 const SCHEMES: ReadonlySet<string> = new Set(["http:", "https:", "ssh:", "git:"]);
@@ -19,8 +19,8 @@ export function gitContext(text: string): GitOperation {
     : text;
   const parsed = parseGitUrl(full);
   if (parsed !== undefined) {
-    const { checksum, keepGitDir = false, ref, remote, subdir } = parsed;
-    return { kind: "git", remote, ref, subdir, keepGitDir, ...(checksum !== undefined && { checksum }) };
+    const { keepGitDir = false, ref, remote, subdir } = parsed;
+    return { kind: "git", remote, ref, subdir, keepGitDir, ...checkoutOf(parsed) };
   }
   const [remote = "", fragment = ""] = full.split(/#(.*)/s);
   const [ref = "", subdir = ""] = fragment.split(/:(.*)/s);

@@ -86,9 +86,12 @@ export class GitServer implements AsyncDisposable {
 /** A repository with a work tree, to commit to and be served from. */
 export class GitRepository {
   readonly folder: string;
+  readonly #date: Readonly<Record<string, string>>;
 
-  constructor(folder: string) {
+  /** With a `date`, in seconds, commits are equal wherever they are made. */
+  constructor(folder: string, date?: number) {
     this.folder = folder;
+    this.#date = date === undefined ? {} : { GIT_AUTHOR_DATE: `${date} +0000`, GIT_COMMITTER_DATE: `${date} +0000` };
     execFileSync("git", ["init", "--quiet", "--initial-branch=main", folder], { env: this.#env() });
   }
 
@@ -117,6 +120,7 @@ export class GitRepository {
       GIT_AUTHOR_EMAIL: "a@example.invalid",
       GIT_COMMITTER_NAME: "a",
       GIT_COMMITTER_EMAIL: "a@example.invalid",
+      ...this.#date,
     };
   }
 }

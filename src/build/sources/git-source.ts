@@ -66,14 +66,15 @@ export class GitSource implements CacheHolder {
   async resolve(operation: GitOperation, options: GitClient): Promise<ResolvedSource> {
     checkGitOperation(operation);
     const { checksum, keepGitDir, ref, remote } = operation;
-    const wanted = isCommit(ref)
-      ? { commit: ref, name: "" }
-      : await this.#inside(operation, options, (run) => findCommit(run, ref));
-    if (checksum !== undefined && !wanted.commit.startsWith(checksum)) {
+    const wanted: Wanted =
+      commitOf(operation) ?? (await this.#inside(operation, options, (run) => findCommit(run, ref)));
+    if (checksum !== undefined && !wanted.commit.startsWith(checksum) && wanted.tag?.startsWith(checksum) !== true) {
       throw new GantryError("invalid", `expected checksum to match ${checksum}, got ${wanted.commit}`);
     }
     const subdir = cleanSubdir(operation.subdir);
-    const key = sha256Of(JSON.stringify(["git", wanted.commit, subdir, keepGitDir, keepGitDir ? remote : ""]));
+    const ways = [...(operation.skipSubmodules ? ["alone"] : []), ...(operation.commitTimes ? ["dated"] : [])];
+    const made = ["git", wanted.commit, subdir, keepGitDir, keepGitDir ? remote : "", ...ways];
+    const key = sha256Of(JSON.stringify(made));
     const digest = `${wanted.commit.length === 64 ? "sha256" : "sha1"}:${wanted.commit}`;
     return { key, digest, root: () => this.#root(operation, wanted, subdir, options) };
   }
@@ -116,13 +117,15 @@ export class GitSource implements CacheHolder {
 
   async #root(operation: GitOperation, wanted: Wanted, subdir: string, options: GitClient): Promise<Root> {
     const id = idOf(operation.remote);
-    const name = `checkout-${wanted.commit}${operation.keepGitDir ? "-git" : ""}`;
+    const { commitTimes, keepGitDir, skipSubmodules } = operation;
+    const ways = [keepGitDir ? "-git" : "", skipSubmodules ? "-alone" : "", commitTimes ? "-dated" : ""];
+    const name = `checkout-${wanted.commit}${ways.join("")}`;
     const checkout = join(this.#ports.root, id, name);
     this.#hold(id, 1);
     try {
       if (!existsSync(checkout)) {
         await this.#inside(operation, options, async (run) => {
-          if (!existsSync(checkout)) await makeCheckout(run, operation.keepGitDir, wanted, checkout);
+          if (!existsSync(checkout)) await makeCheckout(run, operation, wanted, checkout);
         });
       }
       return this.#ports.roots.folder(folderIn(checkout, subdir, operation), { onEnd: () => this.#hold(id, -1) });
@@ -180,6 +183,18 @@ export class GitSource implements CacheHolder {
       return undefined;
     }
   }
+}
+
+/** The commit, where it need not be asked for. Throws `invalid`. */
+function commitOf({ checksum, fetchByCommit, ref }: GitOperation): Wanted | undefined {
+  if (isCommit(ref)) return { commit: ref, name: "" };
+  if (!fetchByCommit) return undefined;
+  if (checksum === undefined) {
+    throw new GantryError("invalid", "fetch-by-commit requires a checksum or a commit SHA ref");
+  }
+  if (isCommit(checksum)) return { commit: checksum, name: "" };
+  const got = JSON.stringify(checksum);
+  throw new GantryError("invalid", `fetch-by-commit requires a full commit SHA checksum, got ${got}`);
 }
 
 function folderIn(checkout: string, subdir: string, { remote }: GitOperation): string {

@@ -25,10 +25,6 @@ export class Agents implements AsyncDisposable {
     }
   }
 
-  get isEmpty(): boolean {
-    return this.#sockets.size === 0;
-  }
-
   has(id: string): boolean {
     return this.#sockets.has(id);
   }

@@ -132,7 +132,8 @@ function serverOf(offer: SessionOffer): GrpcServer {
       return create(GetSecretResponseSchema, { data });
     });
   }
-  if (!offer.agents.isEmpty) addAgents(server, offer.agents);
+  // Also of none: who asks for one is told which isn't there, as by buildx.
+  addAgents(server, offer.agents);
   server.unary(AUTH.credentials, async ({ Host }) => {
     const auth = await offer.credentials.get(keyOf(Host));
     if (auth === undefined) return create(CredentialsResponseSchema);
