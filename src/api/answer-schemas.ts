@@ -310,6 +310,10 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       Mounts: { type: "array", items: { $ref: "#/components/schemas/MountPoint" } },
       Config: { $ref: "#/components/schemas/ContainerConfig" },
       NetworkSettings: { $ref: "#/components/schemas/NetworkSettings" },
+      ImageManifestDescriptor: {
+        description: "Of the image that it was made of, for its platform.",
+        $ref: "#/components/schemas/ImageDescriptor",
+      },
     },
     required: [
       "Id",
@@ -442,6 +446,7 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
         required: ["Networks"],
       },
       Mounts: { type: "array", items: { $ref: "#/components/schemas/MountPoint" } },
+      ImageManifestDescriptor: { $ref: "#/components/schemas/ImageDescriptor" },
     },
     required: [
       "Id",
@@ -754,8 +759,6 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     required: ["Status", "FailingStreak", "Log"],
   },
   HealthConfig: {
-    description:
-      "The Engine API's shapes for containers, in Docker's own spelling. Browser-safe: types only. Where Docker's Go encodes an empty map or slice as null, the type says `| null`.",
     type: "object",
     properties: {
       Test: { type: "array", items: { type: "string" } },

@@ -3,6 +3,8 @@
  * Where Docker's Go encodes an empty map or slice as null, the type says `| null`.
  */
 
+import type { ImageDescriptor } from "./image-descriptor.ts";
+
 export interface HealthConfig {
   Test?: string[];
   /** Nanoseconds, as all durations here. */
@@ -350,6 +352,8 @@ export interface ContainerInspect {
   Mounts: MountPoint[];
   Config: ContainerConfig;
   NetworkSettings: NetworkSettings;
+  /** Of the image that it was made of, for its platform. */
+  ImageManifestDescriptor?: ImageDescriptor;
 }
 
 export interface PortSummary {
@@ -377,6 +381,7 @@ export interface ContainerSummary {
   HostConfig: { NetworkMode: string; Annotations?: Record<string, string> };
   NetworkSettings: { Networks: Record<string, EndpointSettings> };
   Mounts: MountPoint[];
+  ImageManifestDescriptor?: ImageDescriptor;
 }
 
 /** Body of POST /containers/{id}/exec. */

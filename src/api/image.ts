@@ -1,4 +1,5 @@
 import type { ContainerConfig } from "./container.ts";
+import type { ImageDescriptor, ImagePlatform } from "./image-descriptor.ts";
 
 /** GET /images/{name}/json. */
 export interface ImageInspect {
@@ -29,23 +30,6 @@ export interface ImageInspect {
   /** Before API 1.45. */
   Container?: string;
   ContainerConfig?: ContainerConfig | null;
-}
-
-/** What a manifest is by content: OCI's descriptor. */
-export interface ImageDescriptor {
-  mediaType: string;
-  digest: string;
-  size: number;
-  platform?: ImagePlatform;
-  annotations?: Record<string, string>;
-}
-
-export interface ImagePlatform {
-  architecture: string;
-  os: string;
-  "os.version"?: string;
-  "os.features"?: string[];
-  variant?: string;
 }
 
 /** A manifest that an image has, since API 1.47. */

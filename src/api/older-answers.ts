@@ -68,10 +68,10 @@ const ROWS: readonly Row[] = [
     VirtualSize: image.Size,
   })),
 
-  row("containerList", "1.48", eachOf<ContainerSummary & { ImageManifestDescriptor?: unknown }>(withoutManifest)),
+  row("containerList", "1.48", eachOf<ContainerSummary>(withoutManifest)),
   row("containerList", "1.46", eachOf<ContainerSummary>(withoutAnnotations)),
 
-  row<ContainerInspect & { ImageManifestDescriptor?: unknown }>("containerInspect", "1.48", withoutManifest),
+  row<ContainerInspect>("containerInspect", "1.48", withoutManifest),
   row<ContainerInspect>("containerInspect", "1.45", withShortIdAlias),
   row<ContainerInspect>("containerInspect", "1.42", (container) => ({
     ...container,

@@ -107,6 +107,7 @@ export async function createContainer(
         created: timestamp(),
         imageId: image.id,
         image: request.Config.Image,
+        ...(image.manifest !== undefined && { imageManifest: image.manifest }),
         chainId: image.chainId,
         platform: "linux",
         config,

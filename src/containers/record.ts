@@ -1,4 +1,5 @@
 import type { ContainerConfig, EndpointSettings, HostConfig, Mount, MountPoint, PortMap } from "../api/container.ts";
+import type { ImageDescriptor } from "../api/image-descriptor.ts";
 import { realtimeNano } from "../kernel/clock.ts";
 import type { HealthRecord } from "./health.ts";
 
@@ -13,6 +14,8 @@ export interface ContainerRecord {
   readonly imageId: string;
   /** The image as the user named it. */
   readonly image: string;
+  /** Of what it was made; records of former engines don't say. */
+  readonly imageManifest?: ImageDescriptor;
   /** Chain id of the image's root filesystem; the container's snapshot has this as parent and `id` as key. */
   readonly chainId: string | undefined;
   readonly platform: string;

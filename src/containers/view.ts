@@ -111,6 +111,7 @@ export function inspectOf(record: ContainerRecord, transient: Transient, context
     Mounts: record.mounts.filter((mount) => mount.type !== "tmpfs" || mount.from !== undefined).map(toMountPoint),
     Config: record.config,
     NetworkSettings: networkSettings(record, context),
+    ...manifestOf(record),
   };
 }
 
@@ -186,7 +187,12 @@ export function summaryOf(record: ContainerRecord, transient: Transient, context
     },
     NetworkSettings: { Networks: networksOf(record, context) },
     Mounts: record.mounts.filter((mount) => mount.type !== "tmpfs" || mount.from !== undefined).map(toMountPoint),
+    ...manifestOf(record),
   };
+}
+
+function manifestOf({ imageManifest }: ContainerRecord): Pick<ContainerInspect, "ImageManifestDescriptor"> {
+  return imageManifest === undefined ? {} : { ImageManifestDescriptor: imageManifest };
 }
 
 function portsOf(ports: PortMap): PortSummary[] {

@@ -37,7 +37,7 @@ import { LayerFetcher } from "./layers/layer-fetcher.ts";
 import { Leases } from "./lease.ts";
 import { listImages } from "./list.ts";
 import { loadImages } from "./load.ts";
-import { manifestsOf } from "./manifests.ts";
+import { manifestIn, manifestsOf } from "./manifests.ts";
 import { PackedLayers } from "./packed-layers.ts";
 import { Packer } from "./packing/packer.ts";
 import type { ImageContext, ImagePorts } from "./ports.ts";
@@ -178,6 +178,7 @@ export class ImageStore implements ImageRegistry {
       config: image.config,
       chainId: image.layers.at(-1)?.chainId,
       name: familiarOf(nameOrId),
+      manifest: manifestIn(image, index),
       ...(index !== undefined && { others: imagesOf(index).filter((id) => id !== image.id) }),
     };
   }

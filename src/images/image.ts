@@ -1,6 +1,7 @@
 import type { Readable } from "node:stream";
 import type { Filters } from "../api/filters.ts";
 import type { ImageDeleteRow, ImageHistoryRow, ImageInspect, ImageSummary, ProgressMessage } from "../api/image.ts";
+import type { ImageDescriptor } from "../api/image-descriptor.ts";
 import type { ImageConfig, ImageProcess, Platform } from "../oci/image.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { Credentials } from "../remote/credentials.ts";
@@ -17,6 +18,8 @@ export interface ResolvedImage {
   readonly name: string;
   /** Ids of the images for other platforms that the name means, too. */
   readonly others?: readonly string[];
+  /** Its manifest, by the index that the name means if it means one, and its platform. */
+  readonly manifest?: ImageDescriptor;
 }
 
 export interface ImageListOptions {

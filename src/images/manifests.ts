@@ -1,4 +1,5 @@
-import type { ImageDescriptor, ImageManifestSummary } from "../api/image.ts";
+import type { ImageManifestSummary } from "../api/image.ts";
+import type { ImageDescriptor } from "../api/image-descriptor.ts";
 import type { ImageUse } from "./image.ts";
 import { type IndexEntry, type IndexRecord, imagesOf } from "./index-record.ts";
 import { type ImageRecord, type ImageRecords, sizeOf } from "./record.ts";
@@ -14,6 +15,15 @@ export function descriptorOf({ manifest, config }: ImageRecord, index?: IndexRec
   const { architecture, os, variant } = config;
   const { mediaType, digest, size } = manifest;
   return { mediaType, digest, size, platform: { architecture, os, ...(variant !== undefined && { variant }) } };
+}
+
+/** The manifest of an image as an index names it, if that has it. */
+export function manifestIn(image: ImageRecord, index: IndexRecord | undefined): ImageDescriptor {
+  const own = descriptorOf(image);
+  const entry = index?.entries.find((each) => each.kind === "image" && each.image === image.id);
+  if (entry === undefined) return own;
+  const { digest, mediaType, size } = entry.descriptor;
+  return { ...own, mediaType, digest, size };
 }
 
 /** What `manifests` asks for: an image that stands alone has one, and all of its content. */

@@ -132,6 +132,23 @@ describe("indexes of images", { skip: registryMissing() }, () => {
       shown.filter(({ Id }: { Id: string }) => Id === two).map(({ Image }: { Image: string }) => Image),
       [name],
     );
+    const manifests = await Promise.all([one, two].map((id) => get(`/containers/${id}/json`)));
+    const described = (member: TestIndex["members"][number] | undefined) => {
+      assert.ok(member?.kind === "image");
+      const { architecture, os } = member.platform;
+      return [member.manifest.digest, member.manifest.bytes.length, architecture, os];
+    };
+    const seen = ({ ImageManifestDescriptor: { digest, platform: own, size } }: (typeof manifests)[number]) => [
+      digest,
+      size,
+      own.architecture,
+      own.os,
+    ];
+    assert.deepEqual(manifests.map(seen), [described(own), described(arm)]);
+    for (const container of shown.filter(({ Id }: { Id: string }) => [one, two].includes(Id)))
+      assert.deepEqual(seen(container), container.Id === one ? described(own) : described(arm));
+    const older = await get(`/v1.47/containers/${one}/json`);
+    assert.equal(older.ImageManifestDescriptor, undefined);
     assert.deepEqual(
       (await rows(name)).slice(0, 2).map(({ ImageData }) => ImageData?.Containers),
       [[one], [two]],

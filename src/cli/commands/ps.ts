@@ -134,17 +134,10 @@ export function rowOf(container: ContainerSummary, full: boolean): Row {
 
 /** The platform of the image, where the engine says it. */
 function platformOf(container: ContainerSummary): Shown {
-  const { platform } =
-    (container as { ImageManifestDescriptor?: { platform?: Platform } }).ImageManifestDescriptor ?? {};
+  const { platform } = container.ImageManifestDescriptor ?? {};
   if (platform === undefined) return new Shown("<nil>", null);
   const parts = [platform.os, platform.architecture, platform.variant].filter(
     (part) => part !== undefined && part !== "",
   );
   return new Shown(parts.join("/"), platform);
-}
-
-interface Platform {
-  readonly os: string;
-  readonly architecture: string;
-  readonly variant?: string;
 }
