@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { sha256Of } from "../../oci/digest.ts";
 import type { BuildRequest } from "../builder.ts";
 import type { Operation } from "../graph.ts";
 
@@ -44,11 +45,30 @@ function seen({ kind }: Operation, { extraHosts, network }: Surroundings): reado
   return [{ network, hosts: extraHosts.map(({ address, name }) => `${name} ${address}`).sort() }];
 }
 
-/** The operation without what must not change its key, its fields in one order whoever made it. */
+/**
+ * The operation without what must not change its key, its fields in one order whoever made it. Of long files, such as
+ * heredocs of megabytes, it has the digests: it is serialized for each key, and kept with what it was made of.
+ */
 export function counted(operation: Operation): Operation {
-  if (operation.kind !== "exec") return inOrder(operation) as Operation;
-  const { proxyEnv: _proxies, ...rest } = operation;
-  return inOrder(rest) as Operation;
+  const known = COUNTED.get(operation);
+  if (known !== undefined) return known;
+  const { proxyEnv: _proxies, ...rest } = operation as Operation & { readonly proxyEnv?: unknown };
+  const made = inOrder(operation.kind === "files" ? withoutLong(operation) : rest) as Operation;
+  COUNTED.set(operation, made);
+  return made;
+}
+
+const COUNTED = new WeakMap<Operation, Operation>();
+/** Characters. */
+const LONG = 32 << 10;
+
+function withoutLong({ actions, ...rest }: Extract<Operation, { kind: "files" }>): unknown {
+  const short = actions.map((action) =>
+    action.type === "mkfile" && action.data.length > LONG
+      ? { ...action, data: { digest: sha256Of(action.data) } }
+      : action,
+  );
+  return { ...rest, actions: short };
 }
 
 function digestOf(value: unknown): string {
