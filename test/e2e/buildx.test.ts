@@ -120,8 +120,13 @@ describe("docker buildx of a newer release", { skip: NO_BUILDX }, () => {
     const bundle = join(out, "kept.dockerbuild");
     await ok("history", "export", "-o", bundle, id);
     const blobs = execFileSync("tar", ["-tzf", bundle], { encoding: "utf8" }).match(/sha256\/[0-9a-f]{64}/g);
-    // The manifest, the record, its logs, provenance and the image's config.
-    assert.equal(blobs?.length, 5);
+    // The manifest, the record, its logs and trace, provenance and the image's config.
+    assert.equal(blobs?.length, 6);
+    // The client has read it as a trace, and written it anew.
+    const held = execFileSync("tar", ["-xzOf", bundle], { encoding: "latin1" });
+    for (const name of ["build kept", "[base 2/4] WORKDIR /app", "exporting to image"]) {
+      assert.ok(held.includes(`"Name": "${name}`), `${name} is no span`);
+    }
     await ok("history", "rm", id);
     assert.notEqual((await buildx("history", "inspect", id)).code, 0);
   });

@@ -44,9 +44,9 @@ export async function listen(
   let room = MOST_READ;
   const send = async (record: BuildRecord, kind: keyof typeof EVENT) => {
     const isWhole = kind === "complete" && (Ref !== "" || room > 0);
-    const logs = isWhole ? await documents.logs(record.id) : undefined;
-    room -= logs?.events ?? 0;
-    await call.send(create(BuildHistoryEventSchema, { type: EVENT[kind], record: historyRecord(record, logs) }));
+    const told = isWhole ? await documents.told(record.id) : undefined;
+    room -= told?.logs.events ?? 0;
+    await call.send(create(BuildHistoryEventSchema, { type: EVENT[kind], record: historyRecord(record, told) }));
   };
   const known = history.list().filter((record) => isAsked(record) && !(ActiveOnly && record.completedAt !== undefined));
   known.sort((one, other) => other.createdAt - one.createdAt);
@@ -65,7 +65,10 @@ export async function listen(
   }
 }
 
-function historyRecord(record: BuildRecord, logs: DocumentDescriptor | undefined): BuildHistoryRecord {
+function historyRecord(
+  record: BuildRecord,
+  told: { readonly logs: DocumentDescriptor; readonly trace: DocumentDescriptor } | undefined,
+): BuildHistoryRecord {
   const { completedAt, createdAt, error, options, outputs = [] } = record;
   const platforms = record.platforms.join(",");
   const status = statusOf(record);
@@ -80,7 +83,7 @@ function historyRecord(record: BuildRecord, logs: DocumentDescriptor | undefined
     }),
     CreatedAt: timestampFromMs(Math.floor(createdAt)),
     ...(completedAt !== undefined && { CompletedAt: timestampFromMs(Math.floor(completedAt)) }),
-    ...(logs !== undefined && { logs: descriptorMessage(logs) }),
+    ...(told !== undefined && { logs: descriptorMessage(told.logs), trace: descriptorMessage(told.trace) }),
     ...(failure !== undefined && { externalError: descriptorMessage(failure) }),
     ...resultsOf(record),
     ExporterResponse: { ...record.metadata },
