@@ -317,9 +317,15 @@ function buildConfigOf(steps: readonly Vertex[]): BuildConfig {
 function shownOperation(vertex: Vertex): unknown {
   const { name } = vertex;
   const { proxyEnv: _, ...operation } = vertex.operation as Operation & { readonly proxyEnv?: unknown };
-  return JSON.parse(JSON.stringify({ ...operation, name }), (_key, value: unknown) =>
-    typeof value === "string" ? withoutPassword(value) : value,
-  );
+  return withoutPasswords({ ...operation, name });
+}
+
+/** Serialized once, at the end: an operation may have megabytes of a file. */
+function withoutPasswords(value: unknown): unknown {
+  if (typeof value === "string") return withoutPassword(value);
+  if (Array.isArray(value)) return value.map(withoutPasswords);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, withoutPasswords(each)]));
 }
 
 function sourceOf({ dockerfile }: ExportInput, steps: readonly Vertex[]): unknown {
