@@ -264,7 +264,7 @@ test("other Dockerfiles and ignore files come from named contexts that are folde
   ]);
   await using inputs = open({ session, namedContexts, dockerfile: { text: "" } });
   assert.equal(await inputs.ports.include("lib", "lib.Dockerfile"), "FROM lib\n");
-  assert.deepEqual(await inputs.ports.ignoreOf("lib"), ["tmp"]);
+  assert.deepEqual(await inputs.ports.ignoreOf("shared"), ["tmp"]);
   await assert.rejects(inputs.ports.include("lib", "none"), { kind: "invalid", message: /cannot include none of lib/ });
   await assert.rejects(inputs.ports.include("image", "x"), { kind: "invalid", message: /is no folder/ });
   await using local = await localOf(inputs, { name: "shared" });

@@ -342,8 +342,10 @@ export class Inputs implements BuildInputs {
     throw new GantryError("invalid", `cannot include ${path} of ${context}: no such file or directory`);
   }
 
-  async #ignoreOf(context: string): Promise<IgnorePatterns | undefined> {
-    const text = await (await this.#reader(this.#named(context), [IGNORE_FILE], () => {}))(IGNORE_FILE);
+  /** Of a folder of the client's, by the name that it has there. */
+  async #ignoreOf(name: string): Promise<IgnorePatterns | undefined> {
+    const source = this.#kept({ type: "session", name });
+    const text = await (await this.#reader(source, [IGNORE_FILE], () => {}))(IGNORE_FILE);
     return text === undefined ? undefined : readIgnoreFile(text);
   }
 

@@ -142,7 +142,7 @@ export class Sources {
   }
 
   async #local(name: string, local: string, platform: Platform): Promise<Origin> {
-    const ignore = (): Promise<IgnorePatterns | undefined> => this.#input.ports.ignoreOf(name);
+    const ignore = (): Promise<IgnorePatterns | undefined> => this.#input.ports.ignoreOf(local);
     return folderOrigin(await this.#folder(local, `[context ${name}] load from client`, ignore), platform);
   }
 

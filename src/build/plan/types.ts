@@ -28,8 +28,8 @@ export interface PlanPorts {
   resolveLayout(value: string, platform: Platform): Promise<ResolvedLayout>;
   /** The text of another Dockerfile: of a named context, `context` is the main one. */
   include(context: string, path: string): Promise<string>;
-  /** Of a named context that is a folder. */
-  ignoreOf(context: string): Promise<IgnorePatterns | undefined>;
+  /** Of a folder of the client's, by the name that it has there. */
+  ignoreOf(local: string): Promise<IgnorePatterns | undefined>;
 }
 
 export interface ResolvedBase {

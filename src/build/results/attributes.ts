@@ -225,7 +225,9 @@ class Attributes {
   refuseOthers(known: readonly string[], { annotations = false } = {}): void {
     for (const name of this.#values.keys()) {
       // Where the client puts it is for the client alone; some send it all the same.
-      if (name === "dest" || known.includes(name) || (annotations && name.startsWith("annotation"))) continue;
+      if (name === "dest" || known.includes(name)) continue;
+      // Those of `--annotation` come with outputs of every type, whatever has a use for them.
+      if (annotations ? name.startsWith("annotation") : ANNOTATION.test(name)) continue;
       const all = [...known, ...(annotations ? ["annotation.KEY"] : [])];
       const offered = all.length === 0 ? "it has none" : `it has ${all.sort().join(", ")}`;
       throw this.error(`unknown attribute ${JSON.stringify(name)} of output type ${this.#type}: ${offered}`);

@@ -451,6 +451,12 @@ test("refuses attributes that nobody knows and values that can't be, before anyt
     const request = requestOf({ outputs: [outputOf(type, attributes)] });
     assert.throws(() => results.check(request), { kind: "invalid", message: text });
   }
+  // Clients send them with every output.
+  for (const type of ["tar", "local", "cacheonly"] as const) {
+    results.check(
+      requestOf({ outputs: [outputOf(type, { "annotation.x": "y", "annotation-index[linux/amd64].x": "y" })] }),
+    );
+  }
 });
 
 function stepsOf(names: readonly string[], fixture: ResultsFixture): CachedStep[] {
