@@ -1,5 +1,6 @@
 import { statfsSync } from "node:fs";
 import { join } from "node:path";
+import { failpoint } from "../base/failpoint.ts";
 import type { Logger } from "../base/log.ts";
 import type { ContentStore } from "../content/content-store.ts";
 import type { EventBus } from "../events/bus.ts";
@@ -64,7 +65,9 @@ export interface OpenBuilder {
   keep(): Iterable<string>;
   /** Removes what a crash left. Before snapshots and images recover. */
   recover(): Promise<void>;
-  /** Ends what runs. */
+  /** Ends what runs; nothing begins any more. */
+  end(): Promise<void>;
+  /** The same, and brings to the disk what is kept, which takes as long as a busy disk does. */
   close(): Promise<void>;
 }
 
@@ -118,11 +121,20 @@ export function openBuilder(ports: BuilderPorts): OpenBuilder {
     provenance: recordedProvenance,
     openContainer: (request, signal) => steps.openContainer(request, signal),
   });
+  let ending: Promise<void> | undefined;
   let closing: Promise<void> | undefined;
-  const close = async () => {
+  const endAll = async () => {
     await builds.close();
     upkeep.close();
     await steps.close();
+  };
+  const end = () => {
+    ending ??= endAll();
+    return ending;
+  };
+  const close = async () => {
+    await end();
+    failpoint("build.close.ended");
     await cache.settle();
     await history.close();
     await files.close();
@@ -138,6 +150,7 @@ export function openBuilder(ports: BuilderPorts): OpenBuilder {
       await sources.recover();
       history.recover();
     },
+    end,
     close: () => {
       closing ??= close();
       return closing;

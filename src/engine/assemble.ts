@@ -179,8 +179,9 @@ export async function startEngine(
       events.publish({ type: "daemon", action: "reload", id: engineId, attributes: { name: engineId } });
     },
     stop: async () => {
-      // Builds end before what their steps stand on, and their clients are told before they lose the connection.
-      await closeAll(servers, () => quietly(log, "end builds", () => parts.build.close()));
+      // Builds end before what their steps stand on, and their clients are told before they lose the connection. What
+      // they leave is brought to the disk last: who loses patience then finds nothing of the engine in the kernel.
+      await closeAll(servers, () => quietly(log, "end builds", () => parts.build.end()));
       if (config.shutdownContainers) await containers.stopAll(config.shutdownTimeout);
       await containers.quiet();
       const unmount = isIdle(containers);

@@ -190,3 +190,14 @@ test("an engine that is stopped or killed in the middle of builds leaves nothing
   await settles(stopped, "stopped at last");
   await engine.start();
 });
+
+test("an engine that is killed while it brings its cache to the disk has left nothing in the kernel", async () => {
+  await engine.restart({ GANTRY_FAILPOINTS: "build.close.ended=kill" });
+  writeFileSync(join(context, "Dockerfile"), "FROM busybox\nRUN echo settled > /settled\n");
+  assert.equal((await engine.gantry("build", "-q", context)).code, 0);
+  await engine.stop();
+  const kept = inventory().filter((line) => !/^$|^link lo$/.test(line));
+  // What makes its roots shared goes with the engine itself.
+  assert.deepEqual(kept, [engine.dataRoot, engine.execRoot].map((path) => `mount ${path}`).sort());
+  await engine.start();
+});
