@@ -2,6 +2,7 @@ import { cancelled } from "../base/abort.ts";
 import { withoutErrno } from "../base/errno-words.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import { hostPlatform } from "../oci/platform.ts";
+import type { DescribedSource } from "./asked-source.ts";
 import type {
   BuildContainer,
   Builder,
@@ -17,7 +18,7 @@ import type {
 import type { GcRule } from "./cache/policy.ts";
 import type { Upkeep } from "./cache/upkeep.ts";
 import { planDefinition } from "./definition/plan-definition.ts";
-import { type DescribedSource, describeSource } from "./describe-source.ts";
+import { describeSource } from "./describe-source.ts";
 import { describeRequest } from "./history/describe-request.ts";
 import type { History } from "./history/history.ts";
 import type { BuildResults, BuildSources, ExportInput } from "./parts.ts";

@@ -1,25 +1,8 @@
-import type { ImageConfig, Platform } from "../oci/image.ts";
 import { formatReference, parseNormalized, tagNameOnly } from "../oci/reference.ts";
+import type { AskedSource, DescribedSource } from "./asked-source.ts";
 import type { BuildOptions, BuildRequest } from "./builder.ts";
-import type { GitOperation, HttpOperation, Vertex } from "./graph.ts";
+import type { Vertex } from "./graph.ts";
 import type { BuildSources } from "./parts.ts";
-
-/** A source that somebody asks about. */
-export type AskedSource =
-  | { readonly kind: "image"; readonly reference: string; readonly platform: Platform; readonly pull: boolean }
-  /** `<store>@<digest>`, of a layout of the client's. */
-  | { readonly kind: "layout"; readonly reference: string; readonly platform: Platform }
-  | GitOperation
-  | HttpOperation;
-
-/** What it is now. */
-export interface DescribedSource {
-  /** An image's as its registry has it, else its id; a commit as `sha1:…`; a file's. */
-  readonly digest: string;
-  /** An image in its normal form, with that digest where its registry has one. */
-  readonly reference?: string;
-  readonly config?: ImageConfig;
-}
 
 /** Asks the client, the image store or the network; nothing but what describes it is fetched, and a file. */
 export async function describeSource(

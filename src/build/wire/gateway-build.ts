@@ -4,9 +4,9 @@ import { type Result, ResultSchema, type ReturnRequest, type SolveRequest } from
 import { create } from "../../buildkit/message.ts";
 import { GrpcError, STATUS, statusCode } from "../../grpc/status.ts";
 import type { ImageProcess } from "../../oci/image.ts";
+import type { AskedSource, DescribedSource } from "../asked-source.ts";
 import type { BuildResult } from "../builder.ts";
 import { readDefinition } from "../definition/definition.ts";
-import type { AskedSource, DescribedSource } from "../describe-source.ts";
 import type { BuildInput } from "../made.ts";
 import type { OpenRoot } from "../root.ts";
 import { type Definitions, definitionOf } from "./definitions.ts";

@@ -2,6 +2,7 @@ import { CONTROL, ControlBytesSchema } from "../../buildkit/control.ts";
 import { create } from "../../buildkit/message.ts";
 import { SESSION_HEADERS } from "../../buildkit/session-headers.ts";
 import type { ServerCall } from "../../grpc/answered-call.ts";
+import type { AskedSource, DescribedSource } from "../asked-source.ts";
 import type {
   BuildContainer,
   Builder,
@@ -11,7 +12,6 @@ import type {
   ContainerRequest,
   PlannedBuild,
 } from "../builder.ts";
-import type { AskedSource, DescribedSource } from "../describe-source.ts";
 import type { BuildEvent } from "../progress.ts";
 import { sessionHello } from "../session-hello.ts";
 import { attachmentsOf } from "./attached.ts";

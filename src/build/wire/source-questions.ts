@@ -9,9 +9,9 @@ import { create } from "../../buildkit/message.ts";
 import type { Platform as AskedPlatform } from "../../buildkit/operations.ts";
 import type { ImageConfig, Platform } from "../../oci/image.ts";
 import { hostPlatform } from "../../oci/platform.ts";
+import type { AskedSource, DescribedSource } from "../asked-source.ts";
 import { platformOf } from "../definition/plan-definition.ts";
 import { folderOperation, pulls } from "../definition/source-root.ts";
-import type { AskedSource, DescribedSource } from "../describe-source.ts";
 
 type Describe = (asked: AskedSource) => Promise<DescribedSource>;
 
