@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import { throwIfAborted } from "../../base/abort.ts";
 import { GantryError, hasCode } from "../../base/errors.ts";
+import { failpoint } from "../../base/failpoint.ts";
 import { type Job, Threads } from "../../base/threads.ts";
 import type { Blob, BlobDraft, ContentStore } from "../../content/content-store.ts";
 import type { PackSource } from "../../snapshots/pack-source.ts";
@@ -77,6 +78,7 @@ export class Packer {
     try {
       return await this.#drafted(async (draft) => {
         const { extracted, packed } = await this.#packAndLay(key, draft, layer, onRead, signal);
+        failpoint("images.packing.laid");
         const [blob] = await Promise.all([draft.publish(packed.digest), this.#snapshots.sync()]);
         return this.#twin(blob, layer, parent, extracted);
       });
