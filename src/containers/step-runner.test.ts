@@ -15,9 +15,10 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { after, before, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import { isKind } from "../base/errors.ts";
+import { GantryError, isKind } from "../base/errors.ts";
 import { cgroupAt, cgroupProcesses } from "../kernel/cgroup.ts";
 import { listMounts } from "../kernel/mount.ts";
+import { SupervisorClient } from "../runtime/supervisor-client.ts";
 import { StepsFixture } from "./steps.fixture.ts";
 
 let fixture: StepsFixture;
@@ -261,4 +262,17 @@ test("names are looked up in the root's own passwd and group", async () => {
   writeFileSync(join(fixture.root, "etc/group"), "more:x:77:app\n");
   const { stdout } = await fixture.run("id; echo $HOME", { user: "app" });
   assert.match(stdout, /uid=1234\(app\) gid=99 groups=77\(more\),99\n\/home\/app/);
+});
+
+test("what can't be taken down at once goes when all has ended", async (t) => {
+  const { delete: really } = SupervisorClient.prototype;
+  let client: SupervisorClient | undefined;
+  t.mock.method(SupervisorClient.prototype, "delete", function (this: SupervisorClient, id: string) {
+    if (client !== undefined) return really.call(this, id);
+    client = this;
+    return Promise.reject(new GantryError("internal", "cannot remove cgroup: processes stay"));
+  });
+  assert.equal((await fixture.run("true")).code, 0);
+  await fixture.steps.quiet();
+  assert.deepEqual(await client?.list(), []);
 });

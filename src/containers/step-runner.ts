@@ -43,6 +43,8 @@ export class Steps implements StepRunner {
   #rest: NodeJS.Timeout | undefined;
   /** What is being taken down. */
   readonly #clearing = new Set<Promise<void>>();
+  /** What could not be taken down: a process of it is stuck in the kernel, or the machine is busy. */
+  readonly #stuck = new Set<string>();
   #isListening = false;
 
   constructor(ports: Pick<ContainerPorts, "log" | "networks" | "runtime" | "settings">) {
@@ -106,6 +108,20 @@ export class Steps implements StepRunner {
     await this.#networks.quiet();
     this.#clearLeft();
     while (this.#clearing.size > 0) await Promise.all(this.#clearing);
+    // By now it may go; as long as the supervisor has it, that doesn't end.
+    await Promise.all(
+      [...this.#stuck].map((id) =>
+        this.#delete(id).catch((error: unknown) =>
+          this.#ports.log.error(`cannot take a step down: ${messageOf(error)}`, { step: id }),
+        ),
+      ),
+    );
+  }
+
+  async #delete(id: string): Promise<void> {
+    this.#stuck.add(id);
+    await this.#ports.runtime.delete(id).catch(unlessGone);
+    this.#stuck.delete(id);
   }
 
   /** Cgroup, mounts, namespaces and folders go when nobody waits for the engine. */
@@ -148,7 +164,7 @@ export class Steps implements StepRunner {
       log: undefined,
     });
     // Whatever comes now: killed with all that it started, and its cgroup gone.
-    jail.defer(() => ports.runtime.delete(id).catch(unlessGone));
+    jail.defer(() => this.#delete(id));
     this.#seccomp.learn(spec, runtime, id);
     failpoint("containers.step.created");
     throwIfAborted(signal);
