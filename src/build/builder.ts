@@ -76,8 +76,11 @@ export interface BuildOptions {
   readonly onEvent: OnBuildEvent;
   /** Told once, before the first step, if there is anything to build. */
   readonly onPlan?: (plan: PlannedBuild) => void;
-  /** Told once, when all targets are made; nothing is made of them, and they are held, until this resolves. */
-  readonly onMade?: (made: readonly MadeTarget[]) => Promise<void>;
+  /**
+   * Told once, when all targets are made; nothing is made of them, and they are held, until this resolves, and nothing at
+   * all if that is with `unwanted`.
+   */
+  readonly onMade?: (made: readonly MadeTarget[]) => Promise<"unwanted" | "wanted">;
   /** Asked at its end: what the history is to keep beside the record. Never throws. */
   readonly attach?: (end: { readonly result: BuildResult } | { readonly error: unknown }) => readonly BuildAttachment[];
 }

@@ -170,7 +170,8 @@ export class Builds implements Builder {
       if (onMade !== undefined) {
         const { sources } = solving;
         const keys = await Promise.all(ids.map((id) => solving.keyOf(id)));
-        await onMade(targets.map((made, index) => ({ ...made, key: keys[index], sources })));
+        const made = targets.map((one, index) => ({ ...one, key: keys[index], sources }));
+        if ((await onMade(made)) === "unwanted") return { metadata: new Map(), imageId: undefined };
       }
       const made: ExportInput = {
         request,

@@ -164,6 +164,7 @@ function metadataForOthers({ imageId, metadata }: BuildResult, exporters: readon
   };
 }
 
+const INPUT = { cacheExports: [], exporters: [], isInternal: true };
 const NO_FRONTEND = {
   ...{ frontend: "", options: {}, inputs: new Map(), exporters: [] },
   definition: { operations: new Map(), result: undefined },
@@ -196,6 +197,7 @@ function gatewayPorts(
     run: (asked, onMade, signal) => {
       const either = AbortSignal.any([base.signal, signal]);
       const own = { id: takeId(), cacheImports: importsWith(asked), onMade, signal: either, failures };
+      if (asked.isInput) return solves.run({ ...base, ...asked, ...own, ...INPUT });
       return solves.run({ ...base, ...asked, ...own });
     },
   };

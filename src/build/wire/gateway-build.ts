@@ -45,6 +45,8 @@ export class GatewayBuild implements AsyncDisposable {
   readonly #looked = new LookedResults();
   readonly containers: GatewayContainers;
   #count = 0;
+  /** The client has returned what it wanted. */
+  #isDone = false;
 
   constructor(ports: GatewayPorts) {
     this.#ports = ports;
@@ -67,7 +69,7 @@ export class GatewayBuild implements AsyncDisposable {
     await this.containers[Symbol.asyncDispose]();
     for (const result of this.#results.values()) {
       this.#ports.definitions.remove(result);
-      result.end();
+      result.end(this.#isDone);
     }
     this.#results.clear();
     this.#used.dispose();
@@ -128,6 +130,7 @@ export class GatewayBuild implements AsyncDisposable {
       throw new GantryError("unsupported", "a build that returns several results at once is not supported");
     }
     const [one] = found;
+    this.#isDone = true;
     this.#returned.resolve(one);
   }
 
@@ -155,7 +158,7 @@ export class GatewayBuild implements AsyncDisposable {
       return known;
     }
     const nothing = { frontend: "", options: {}, cacheImports: [] };
-    return this.#hand({ ...nothing, ...this.#defined(definition) }).result;
+    return this.#hand({ ...nothing, ...this.#defined(definition), isInput: true }).result;
   }
 
   /** What a definition says, with what it stands on of other builds. */

@@ -44,8 +44,7 @@ function resultOf(root: Root): { readonly result: HandedResult; readonly steps: 
   const result = new HandedResult(ASKED, async (_asked, onMade, ending) => {
     steps.push("begun");
     ending.addEventListener("abort", () => steps.push("ended"));
-    await onMade([madeOf(root)]);
-    steps.push("exported");
+    steps.push((await onMade([madeOf(root)])) === "wanted" ? "exported" : "unwanted");
     return RESULT;
   });
   return { result, steps };
@@ -85,6 +84,14 @@ describe("a result that a client was given", () => {
     result.end();
     await finished;
     assert.deepEqual(steps, ["begun", "ended"]);
+  });
+
+  test("that its client only looked at was built well, and nothing comes of it", async () => {
+    const { result, steps } = resultOf(countedRoot().root);
+    await result.evaluate();
+    result.end(true);
+    await new Promise(setImmediate);
+    assert.deepEqual(steps, ["begun", "unwanted"]);
   });
 
   test("tells all who wait why it could not be built", async () => {

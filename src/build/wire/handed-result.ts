@@ -3,7 +3,7 @@ import { untilAborted } from "../../base/abort.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { Platform } from "../../oci/image.ts";
 import { formatPlatform } from "../../oci/platform.ts";
-import type { BuildResult } from "../builder.ts";
+import type { BuildOptions, BuildResult } from "../builder.ts";
 import type { LowLevelDefinition } from "../definition/definition.ts";
 import type { BuildInput, MadeTarget } from "../made.ts";
 import type { FrontendOptions } from "./options.ts";
@@ -17,12 +17,14 @@ export interface FrontendRequest {
   readonly inputs: ReadonlyMap<string, BuildInput>;
   /** What is wanted in the place of what a frontend would make. */
   readonly definition?: LowLevelDefinition;
+  /** It is only for another one to stand on: nothing else is made of it, and it has no record. */
+  readonly isInput?: boolean;
 }
 
 /** Builds what was asked for; makes nothing of it, and holds it, until `onMade` resolves. */
 export type RunPaused = (
   asked: FrontendRequest,
-  onMade: (made: readonly MadeTarget[]) => Promise<void>,
+  onMade: NonNullable<BuildOptions["onMade"]>,
   signal: AbortSignal,
 ) => Promise<BuildResult>;
 
@@ -36,7 +38,8 @@ export class HandedResult implements BuildInput {
   readonly asked: FrontendRequest;
   readonly #run: RunPaused;
   readonly #controller = new AbortController();
-  readonly #released = Promise.withResolvers<void>();
+  readonly #released = Promise.withResolvers<"unwanted" | "wanted">();
+  #isMade = false;
   readonly #made = Promise.withResolvers<readonly MadeTarget[]>();
   #result: Promise<BuildResult> | undefined;
   #users = 1;
@@ -56,7 +59,7 @@ export class HandedResult implements BuildInput {
 
   /** Lets the exporters go on. */
   finish(): Promise<BuildResult> {
-    this.#released.resolve();
+    this.#released.resolve("wanted");
     return this.#start();
   }
 
@@ -79,10 +82,14 @@ export class HandedResult implements BuildInput {
     return { [Symbol.dispose]: () => this.end() };
   }
 
-  /** One user less. What nobody uses and nobody returned isn't built any further. */
-  end(): void {
+  /**
+   * One user less. What nobody uses and nobody returned isn't built any further. Where its client is done with it, what
+   * is made was built well, though nothing comes of it.
+   */
+  end(isDone = false): void {
     if (--this.#users > 0) return;
-    this.#controller.abort();
+    if (isDone && this.#isMade) this.#released.resolve("unwanted");
+    else this.#controller.abort();
     void this.#made.promise.then(
       (made) => Promise.all(made.map(({ root }) => root?.[Symbol.asyncDispose]())),
       () => {},
@@ -92,9 +99,10 @@ export class HandedResult implements BuildInput {
   #start(): Promise<BuildResult> {
     if (this.#result !== undefined) return this.#result;
     const { signal } = this.#controller;
-    const keep = async (made: readonly MadeTarget[]): Promise<void> => {
+    const keep = (made: readonly MadeTarget[]): Promise<"unwanted" | "wanted"> => {
+      this.#isMade = true;
       this.#made.resolve(made.map((one) => ({ ...one, root: one.root?.share() })));
-      await untilAborted(this.#released.promise, signal);
+      return untilAborted(this.#released.promise, signal);
     };
     this.#result = this.#users === 0 ? Promise.reject(ended()) : this.#run(this.asked, keep, signal);
     this.#result.then(
