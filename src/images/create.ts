@@ -30,14 +30,17 @@ export async function storeImage(context: ImageContext, scope: ClaimScope, image
     ownManifest(describe(MEDIA_TYPE.ociConfig, image.configBytes), layerBlobs(image.layers), image.annotations);
   const bytes = image.manifestBytes ?? own();
   const manifest = describe(mediaTypeOf(bytes), bytes);
-  const config = await content.writeBytes(image.configBytes, { digest: sha256Of(image.configBytes) });
-  scope.noteBlob(config.digest);
-  await content.writeBytes(bytes, { digest: manifest.digest });
-  scope.noteBlob(manifest.digest);
+  const id = sha256Of(image.configBytes);
+  for (const digest of [id, manifest.digest]) scope.noteBlob(digest);
+  // Both at once: each is synced.
+  await Promise.all([
+    content.writeBytes(image.configBytes, { digest: id }),
+    content.writeBytes(bytes, { digest: manifest.digest }),
+  ]);
   return {
-    id: config.digest,
+    id,
     config: image.config,
-    configSize: config.size,
+    configSize: image.configBytes.length,
     manifest,
     layers: image.layers,
     ...(image.annotations !== undefined && { annotations: image.annotations }),
