@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -143,6 +144,41 @@ two
       assert.notEqual(code, 0, text);
       assert.match(stderr, message);
     }
+  });
+
+  test("that fails in a step says what was missing, as BuildKit with its own client", async () => {
+    const failed = async (line: string): Promise<string> => {
+      const context = mkdtempSync(join(engine.root, "context-"));
+      writeFileSync(join(context, "Dockerfile"), `FROM busybox\n${line}\n`);
+      const { code, stderr } = await engine.gantry("build", "--progress=plain", context);
+      assert.equal(code, 1, stderr);
+      return stderr;
+    };
+    const start = await failed('RUN ["nosuch", "x"]');
+    assert.match(
+      start,
+      / > \[2\/2\] RUN \["nosuch", "x"\]:\n[\d.]+ crun run failed: .*exec: "nosuch": executable file not found/,
+    );
+    assert.match(start, /process "nosuch x" did not complete successfully: exit code: 1\n$/);
+    assert.match(
+      await failed("RUN --mount=type=ssh,id=key,required true"),
+      /failed to solve: unset ssh forward key key\n$/,
+    );
+    assert.match(
+      await failed("RUN --security=insecure true"),
+      / {3}2 \| >>> RUN --security=insecure true\n[\s\S]*security.insecure is not allowed\n$/,
+    );
+  });
+
+  test("finds named contexts in any case, and is put into an archive whatever annotations come with it", async () => {
+    const [context, other] = [mkdtempSync(join(engine.root, "context-")), mkdtempSync(join(engine.root, "other-"))];
+    writeFileSync(join(other, "file"), "other\n");
+    writeFileSync(join(context, "Dockerfile"), "FROM scratch\nCOPY --from=OTHER file /copied\n");
+    const to = join(context, "out.tar");
+    const flags = ["--build-context", `other=${other}`, "--annotation", "a=b", "--output", `type=tar,dest=${to}`];
+    const { code, stderr } = await engine.gantry("build", ...flags, context);
+    assert.equal(code, 0, stderr);
+    assert.equal(execFileSync("tar", ["-xOf", to, "copied"], { encoding: "utf8" }), "other\n");
   });
 });
 

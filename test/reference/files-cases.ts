@@ -1,4 +1,5 @@
-import { built, planned } from "./case.ts";
+import { tarOf } from "../archive.ts";
+import { built, OLD, planned } from "./case.ts";
 
 /** COPY, ADD and WORKDIR: what they refuse, and what becomes of files. */
 export const FILES_CASES = [
@@ -287,6 +288,20 @@ export const FILES_CASES = [
     "an inline document": "ADD <<EOF /x\nhi\nEOF\n",
     "nothing that is there": "ADD nothing /x\n",
     "a link to an archive": ["ADD arclink /x/\n", { files: [{ name: "arclink", type: "symlink", link: "arc.tar" }] }],
+    "an archive with a link that has a look of its own": [
+      "ADD odd.tar /x/\nADD --chown=7 odd.tar /y/\n",
+      {
+        files: [
+          {
+            name: "odd.tar",
+            body: tarOf([
+              { name: "file", body: "f\n", mode: 0o640, uid: 1, gid: 2, mtime: OLD },
+              { name: "same", type: "hardlink", link: "file", mode: 0o751, uid: 3, gid: 4, mtime: OLD + 60 },
+            ]),
+          },
+        ],
+      },
+    ],
     "an empty file": ["ADD zero /x/\n", { files: [{ name: "zero", body: "" }] }],
   }),
   ...built("WORKDIR", {

@@ -97,6 +97,12 @@ export const MEANT: readonly MeantDifference[] = [
     in: ["error", "files", "config"],
   },
   {
+    why: "a hard link in an archive is its file, whose header counts",
+    by: "build",
+    of: /^ADD: an archive with a link that has a look of its own$/,
+    in: ["files"],
+  },
+  {
     why: "the times in a repository's address mean to ADD what they mean to a context; BuildKit's ADD has those of now",
     by: "build",
     of: /^ADD of a repository: of the commit's times/,

@@ -210,7 +210,7 @@ async function toStdout(bytes: AsyncIterable<Uint8Array>): Promise<void> {
 
 function addAgents(server: GrpcServer, agents: Agents): void {
   server.unary(SSH_AGENT.checkAgent, ({ ID }) => {
-    if (!agents.has(ID || "default")) throw new GrpcError(STATUS.notFound, `unset ssh forward key ${ID || "default"}`);
+    if (!agents.has(ID || "default")) throw new GrpcError(STATUS.unknown, `unset ssh forward key ${ID || "default"}`);
     return create(CheckAgentResponseSchema);
   });
   server.stream(SSH_AGENT.forwardAgent, async (call) => {
