@@ -53,7 +53,7 @@ function ports(): string[] {
 }
 
 test("a link is deleted whose namespace is kept by a connection that was cut off", async () => {
-  networks.create({ ...networkCreateRequest.zero(), Name: "left", Driver: "bridge" });
+  await networks.create({ ...networkCreateRequest.zero(), Name: "left", Driver: "bridge" });
   await cutOff("one", "left");
   assert.equal(ports().length, 1, "the kernel keeps the namespace, or there is nothing to be seen here");
   await networks.remove("left");
