@@ -1,3 +1,4 @@
+import { Breath } from "../../base/breath.ts";
 import { GantryError } from "../../base/errors.ts";
 import { decode } from "../../buildkit/message.ts";
 import { type Definition, type Op, OpSchema } from "../../buildkit/operations.ts";
@@ -30,16 +31,18 @@ const MOST_OPERATIONS = 10_000;
 const LONGEST_NAME = 1_000;
 
 /**
- * Reads a definition. Throws `invalid` for what is none: operations that don't say what they do, or that stand on others
+ * Reads a definition. Rejects with `invalid` for what is none: operations that don't say what they do, or that stand on others
  * which aren't there. By their digests no operation can stand on itself.
  */
-export function readDefinition({ def, metadata }: Definition): LowLevelDefinition {
+export async function readDefinition({ def, metadata }: Definition): Promise<LowLevelDefinition> {
   if (def.length > MOST_OPERATIONS) {
     throw invalid(`it has ${def.length} operations, more than ${MOST_OPERATIONS}`);
   }
   const operations = new Map<string, DefinedOperation>();
   let last: Op | undefined;
+  const breath = new Breath();
   for (const bytes of def) {
+    if (breath.isDue) await breath.take();
     const digest = sha256Of(bytes);
     const op = decode(OpSchema, bytes);
     const name = (metadata[digest]?.description["llb.customname"] ?? "").slice(0, LONGEST_NAME);
@@ -51,7 +54,10 @@ export function readDefinition({ def, metadata }: Definition): LowLevelDefinitio
   if (result === undefined || more.length > 0 || kindsOf(last).length > 0) {
     throw invalid("its last operation does not say what the result is");
   }
-  for (const { op } of operations.values()) check(op, operations, op === last);
+  for (const { op } of operations.values()) {
+    if (breath.isDue) await breath.take();
+    check(op, operations, op === last);
+  }
   return { operations, result: outputOf(result) };
 }
 

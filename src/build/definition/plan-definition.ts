@@ -1,3 +1,4 @@
+import { Breath } from "../../base/breath.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { ImageConfig, Platform } from "../../oci/image.ts";
 import { hostPlatform, parsePlatform } from "../../oci/platform.ts";
@@ -9,7 +10,7 @@ import type { Plan, PlanPorts } from "../plan/types.ts";
 import { type DefinedOperation, inputsOf, type LowLevelDefinition, type Output } from "./definition.ts";
 import { execRoots } from "./exec-root.ts";
 import { fileRoots } from "./file-roots.ts";
-import { emptyRoot, type PlannedRoot, standing } from "./planned-root.ts";
+import { emptyRoot, layersOf, type PlannedRoot, standing } from "./planned-root.ts";
 import { unsupported } from "./refuse.ts";
 import { sourceRoot } from "./source-root.ts";
 
@@ -27,7 +28,8 @@ export async function planDefinition(input: DefinitionInput): Promise<Plan> {
   const found = definition.result === undefined ? emptyRoot(hostPlatform()) : await planner.root(definition.result);
   // An image has layers; files for themselves are looked at where they are.
   const root = request.outputs.length > 0 ? standing(found) : found;
-  const drafts = [...root.layers, ...(root.vertex === undefined ? [] : [root.vertex])];
+  const layers = layersOf(root);
+  const drafts = [...layers, ...(root.vertex === undefined ? [] : [root.vertex])];
   const { graph, ids } = await finishGraph(drafts, signal);
   const target: PlannedTarget = {
     platform: root.platform,
@@ -35,7 +37,7 @@ export async function planDefinition(input: DefinitionInput): Promise<Plan> {
     config: configOf(root),
     history: [
       ...(root.image?.history ?? []).map(({ vertex: _, ...row }) => row),
-      ...root.layers.map((vertex) => ({
+      ...layers.map((vertex) => ({
         createdBy: vertex.name,
         comment: "buildkit.exporter.image.v0",
         vertex: ids.get(vertex)!,
@@ -66,9 +68,11 @@ class DefinitionPlanner {
 
   async root(output: Output): Promise<PlannedRoot> {
     const { definition, signal } = this.#input;
+    const breath = new Breath();
     const pending = [output.digest];
     for (let digest = pending.at(-1); digest !== undefined; digest = pending.at(-1)) {
       signal.throwIfAborted();
+      if (breath.isDue) await breath.take();
       const operation = definition.operations.get(digest)!;
       const missing = inputsOf(operation.op).filter((one) => !this.#made.has(one.digest));
       if (missing.length > 0 && !this.#made.has(digest)) {

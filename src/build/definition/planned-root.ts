@@ -12,17 +12,30 @@ export interface PlannedRoot {
   readonly isFolder: boolean;
   /** The image at its bottom. */
   readonly image?: OriginImage;
-  /** Of all that was made on that, in order, each a layer. */
-  readonly layers: readonly DraftVertex[];
+  /** The topmost of what was made on that, each a layer. */
+  readonly layer?: MadeLayer;
+}
+
+/** One on another: roots that share what is below share this, too. */
+interface MadeLayer {
+  readonly vertex: DraftVertex;
+  readonly below: MadeLayer | undefined;
+}
+
+/** What was made on the image, in order. */
+export function layersOf({ layer }: PlannedRoot): readonly DraftVertex[] {
+  const layers: DraftVertex[] = [];
+  for (let next = layer; next !== undefined; next = next.below) layers.push(next.vertex);
+  return layers.reverse();
 }
 
 export function emptyRoot(platform: Platform): PlannedRoot {
-  return { vertex: undefined, platform, isFolder: false, layers: [] };
+  return { vertex: undefined, platform, isFolder: false };
 }
 
 /** What a vertex makes of a root. */
 export function changedRoot(root: PlannedRoot, vertex: DraftVertex): PlannedRoot {
-  return { ...root, vertex, isFolder: false, layers: [...root.layers, vertex] };
+  return { ...root, vertex, isFolder: false, layer: { vertex, below: root.layer } };
 }
 
 /** A root that others can stand on: a folder is copied into a layer. */
@@ -59,5 +72,5 @@ export function standing(root: PlannedRoot): PlannedRoot {
     stage: "",
     site: `${site}/copy`,
   };
-  return changedRoot({ ...root, vertex: undefined, layers: [] }, vertex);
+  return changedRoot({ vertex: undefined, platform: root.platform, isFolder: false }, vertex);
 }

@@ -130,7 +130,7 @@ async function resultRoot(
 }
 
 function onImage(vertex: PlannedRoot["vertex"], image: OriginImage, isFolder = false): PlannedRoot {
-  return { vertex, platform: image.platform, isFolder, image, layers: [] };
+  return { vertex, platform: image.platform, isFolder, image };
 }
 
 function folderRoot(
@@ -141,7 +141,7 @@ function folderRoot(
 ): PlannedRoot {
   const shown = withoutPassword(identifier);
   const vertex = { operation, inputs: [], name: name || shown, stage: "", site: `definition/${shown}` };
-  return { vertex, platform, isFolder: true, layers: [] };
+  return { vertex, platform, isFolder: true };
 }
 
 /** What of it git could take for something else is refused where it is used. */

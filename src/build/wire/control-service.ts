@@ -122,7 +122,7 @@ async function solve({ jobs, solves }: ControlPorts, request: SolveRequest, sign
   };
   const job = new Job(request.Ref);
   const isDefined = request.Definition !== undefined && request.Definition.def.length > 0;
-  const definition = isDefined ? readDefinition(request.Definition!) : undefined;
+  const definition = isDefined ? await readDefinition(request.Definition!) : undefined;
   if (request.Frontend === "" && definition === undefined) {
     job.gateway = new GatewayBuild(gatewayPorts(solves, { ...base, exporters, job, signal }));
   }

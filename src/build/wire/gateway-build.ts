@@ -87,8 +87,8 @@ export class GatewayBuild implements AsyncDisposable {
       frontend: request.Frontend,
       options: request.FrontendOpt,
       cacheImports: request.CacheImports.map(({ Type, Attrs }) => ({ type: Type, attributes: Attrs })),
-      inputs: this.#inputs(request.FrontendInputs),
-      ...(request.Frontend === "" && this.#defined(request.Definition!)),
+      inputs: await this.#inputs(request.FrontendInputs),
+      ...(request.Frontend === "" && (await this.#defined(request.Definition!))),
     };
     const question = asked.options.requestid ?? "";
     if (question === DESCRIBE) return described();
@@ -142,28 +142,28 @@ export class GatewayBuild implements AsyncDisposable {
   }
 
   /** Kept for as long as this build goes on, whatever becomes of theirs. */
-  #inputs(definitions: SolveRequest["FrontendInputs"]): ReadonlyMap<string, BuildInput> {
+  async #inputs(definitions: SolveRequest["FrontendInputs"]): Promise<ReadonlyMap<string, BuildInput>> {
     const inputs = new Map<string, BuildInput>();
     for (const [name, definition] of Object.entries(definitions)) {
-      inputs.set(name, definition.def.length === 0 ? NOTHING : this.#input(definition));
+      inputs.set(name, definition.def.length === 0 ? NOTHING : await this.#input(definition));
     }
     return inputs;
   }
 
   /** Another build's result, or one that is built by what the client says of it. */
-  #input(definition: Definition): BuildInput {
+  async #input(definition: Definition): Promise<BuildInput> {
     const known = this.#ports.definitions.find(definition);
     if (known !== undefined) {
       this.#used.use(known.use());
       return known;
     }
     const nothing = { frontend: "", options: {}, cacheImports: [] };
-    return this.#hand({ ...nothing, ...this.#defined(definition), isInput: true }).result;
+    return this.#hand({ ...nothing, ...(await this.#defined(definition)), isInput: true }).result;
   }
 
   /** What a definition says, with what it stands on of other builds. */
-  #defined(definition: Definition): Pick<FrontendRequest, "definition" | "inputs"> {
-    const read = readDefinition(definition);
+  async #defined(definition: Definition): Promise<Pick<FrontendRequest, "definition" | "inputs">> {
+    const read = await readDefinition(definition);
     const inputs = this.#ports.definitions.usedBy(read);
     for (const result of inputs.values()) this.#used.use(result.use());
     return { definition: read, inputs };

@@ -126,7 +126,7 @@ describe("a definition", () => {
     assert.match(source!.source!.identifier, /^gantry-result:\/\/[0-9a-f]{32}$/);
   });
 
-  test("of what was not made here is none of ours, also where it stands on one", () => {
+  test("of what was not made here is none of ours, also where it stands on one", async () => {
     const other = (identifier: string) => encode(OpSchema, create(OpSchema, { source: { identifier } }));
     const [own] = definitionOf(result).def;
     for (const def of [[other("docker-image://x")], [own!, other("local://context")], Array(20).fill(own)]) {
@@ -137,7 +137,7 @@ describe("a definition", () => {
     const digest = sha256Of(own!);
     const copy = encode(OpSchema, create(OpSchema, { inputs: [{ digest }], file: { actions: [] } }));
     const last = encode(OpSchema, create(OpSchema, { inputs: [{ digest: sha256Of(copy) }] }));
-    const on = readDefinition(create(DefinitionSchema, { def: [own!, copy, last] }));
+    const on = await readDefinition(create(DefinitionSchema, { def: [own!, copy, last] }));
     assert.deepEqual([...definitions.usedBy(on).values()], [result]);
   });
 
