@@ -1,5 +1,5 @@
 import type { Logger } from "../base/log.ts";
-import type { ContentStore } from "../content/content-store.ts";
+import type { Blob, ContentStore } from "../content/content-store.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { LentLayer, WantedLayer } from "../lazy/lazy-layers.ts";
 import type { Descriptor } from "../oci/image.ts";
@@ -15,7 +15,6 @@ import type { ClaimScope, Claims } from "./claims.ts";
 import type { ImageUse } from "./image.ts";
 import type { Leases } from "./lease.ts";
 import type { PackedLayers } from "./packed-layers.ts";
-import type { Packer } from "./packing/packer.ts";
 import type { ImageRecord, ImageRecords, LayerRecord, UnderWay } from "./record.ts";
 import type { SnapshotLayers } from "./snapshot-layers.ts";
 
@@ -62,6 +61,29 @@ export interface LayerSource {
       readonly onProgress?: OnLayerProgress;
     },
   ): Promise<LayerRecord>;
+}
+
+/** Makes layers' blobs of snapshots. */
+export interface Packing {
+  /** The layer of a snapshot as a blob. */
+  pack(snapshot: string, signal: AbortSignal): Promise<Blob>;
+  /**
+   * The layer of a snapshot as a blob, and extracted over `parent`. `onRead` is called when the snapshot is needed no
+   * longer.
+   */
+  packTwin(
+    key: string,
+    parent: string | undefined,
+    options: { readonly signal: AbortSignal | undefined; readonly onRead: () => void },
+  ): Promise<Twin>;
+}
+
+/** A layer that was packed and extracted; its taker commits it, or discards it. */
+export interface Twin {
+  readonly blob: Blob;
+  /** Makes it the committed snapshot `name`, or nothing if there is one. Resolves with the bytes of its files. */
+  commit(name: string): Promise<number>;
+  discard(): Promise<void>;
 }
 
 /** Shows files of layers that are not here yet, by tables of contents and ranges of their blobs. */
@@ -158,6 +180,6 @@ export interface ImageContext extends ImagePorts {
   readonly packed: PackedLayers;
   readonly snapshotLayers: SnapshotLayers;
   readonly layers: LayerSource;
-  readonly packer: Packer;
+  readonly packer: Packing;
   readonly underWay: RestPulls;
 }

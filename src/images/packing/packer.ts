@@ -6,6 +6,7 @@ import { type Job, Threads } from "../../base/threads.ts";
 import type { Blob, BlobDraft, ContentStore } from "../../content/content-store.ts";
 import type { PackSource } from "../../snapshots/pack-source.ts";
 import type { Extracted, LayerDraft, Snapshotter } from "../../snapshots/snapshotter.ts";
+import type { Packing, Twin } from "../ports.ts";
 import { type Unpacked, unpackWhile } from "../unpack.ts";
 import type { Laid, Packed, PackingNews, PackingOrder, PackingWord } from "./messages.ts";
 
@@ -16,14 +17,6 @@ export interface PackerPorts {
   readonly workerScript: string;
 }
 
-/** A layer that was packed and extracted; its taker commits it, or discards it. */
-export interface Twin {
-  readonly blob: Blob;
-  /** Makes it the committed snapshot `name`, or nothing if there is one. Resolves with the bytes of its files. */
-  commit(name: string): Promise<number>;
-  discard(): Promise<void>;
-}
-
 /** What is packed sooner than a thread is started. */
 const LITTLE = { bytes: 1 << 20, ms: 20 } as const;
 
@@ -31,7 +24,7 @@ const LITTLE = { bytes: 1 << 20, ms: 20 } as const;
  * Packs snapshots into blobs. What is more than a little is packed by a thread, and extracted by another while it is
  * written: neither holds the event loop, and memory is bounded whatever the layer.
  */
-export class Packer {
+export class Packer implements Packing {
   readonly #content: ContentStore;
   readonly #snapshots: Snapshotter;
   readonly #threads: Threads<PackingOrder, Packed | Laid, PackingWord, PackingNews>;
@@ -48,7 +41,6 @@ export class Packer {
     return this.#threads.close();
   }
 
-  /** The layer of a snapshot as a blob. */
   async pack(snapshot: string, signal: AbortSignal): Promise<Blob> {
     const little = await this.#little(snapshot, signal);
     if (little !== undefined) return this.#content.write(Readable.from(little), { signal });
@@ -60,10 +52,6 @@ export class Packer {
     });
   }
 
-  /**
-   * The layer of a snapshot as a blob, and extracted over `parent`. `onRead` is called when the snapshot is needed no
-   * longer.
-   */
   async packTwin(
     key: string,
     parent: string | undefined,
