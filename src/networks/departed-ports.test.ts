@@ -62,7 +62,7 @@ test("a link is deleted whose namespace is kept by a connection that was cut off
 });
 
 test("an engine that stops leaves none of them", async () => {
-  networks.create({ ...networkCreateRequest.zero(), Name: "last", Driver: "bridge" });
+  await networks.create({ ...networkCreateRequest.zero(), Name: "last", Driver: "bridge" });
   await cutOff("two", "last");
   await networks.remove("last");
   assert.equal(ports().length, 1);
