@@ -11,6 +11,7 @@ import {
   readlinkSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -285,7 +286,9 @@ export function snapshotterSuite(name: string, open: (root: string) => Snapshott
       const secret = join(base, "secret");
       writeFileSync(secret, "untouched");
       mkdirSync(join(base, "outside"));
-      const refused: [string, readonly LayerRow[], RegExp][] = [
+      type Refused = [string, readonly LayerRow[], RegExp];
+      const tooLarge: Refused = ["a hole too large", [{ name: "x", size: 2 ** 52, sparse: [] }], /invalid tar header/];
+      const refused: Refused[] = [
         ["a way up", [{ name: "../../../secret", text: "x" }], /outside of the layer/],
         ["a way up inside", ["a/", { name: "a/../../secret", text: "x" }], /outside of the layer/],
         ["a hard link out", [{ name: "x", type: "hardlink", linkName: "../../../secret" }], /outside of the layer/],
@@ -312,7 +315,7 @@ export function snapshotterSuite(name: string, open: (root: string) => Snapshott
         ["a whiteout of nothing", [".wh."], /whites out no name/],
         ["a whiteout of the folder above", [".wh..."], /whites out no name/],
         ["an owner that can't be", [{ name: "x", uid: 2 ** 32 }], /owner/],
-        ["a hole too large", [{ name: "x", size: 2 ** 52, sparse: [] }], /invalid tar header/],
+        ...(takesSize(base, 2 ** 52) ? [] : [tooLarge]),
         [
           "folders deeper than any path, made through a link",
           [deep, { name: "link", type: "symlink", linkName: deep }, `link/${deep}file`],
@@ -681,4 +684,18 @@ export function snapshotterSuite(name: string, open: (root: string) => Snapshott
       assert.equal(await inside("laid", (root) => readFileSync(join(root, "etc/again"), "utf8")), "text");
     });
   });
+}
+
+/** Whether a file may be so long: on a tmpfs it may, as long as it is a hole. */
+function takesSize(folder: string, size: number): boolean {
+  const path = join(folder, "long");
+  writeFileSync(path, "");
+  try {
+    truncateSync(path, size);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    rmSync(path);
+  }
 }
