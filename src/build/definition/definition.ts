@@ -1,8 +1,8 @@
 import { Breath } from "../../base/breath.ts";
-import { GantryError } from "../../base/errors.ts";
 import { decode } from "../../buildkit/message.ts";
 import { type Definition, type Op, OpSchema } from "../../buildkit/operations.ts";
 import { sha256Of } from "../../oci/digest.ts";
+import { invalid } from "./refuse.ts";
 
 /** What is to be built as operations that a client gave, each with those it stands on (LLB). */
 export interface LowLevelDefinition {
@@ -83,8 +83,4 @@ function kindsOf({ build, diff, exec, file, merge, passthrough, source }: Op): r
 
 function outputOf({ digest, index }: { readonly digest: string; readonly index: bigint }): Output {
   return { digest, index: Number(index) };
-}
-
-function invalid(why: string): GantryError {
-  return new GantryError("invalid", `invalid definition: ${why}`);
 }

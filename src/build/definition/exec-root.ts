@@ -1,16 +1,12 @@
 import { posix } from "node:path";
-import { GantryError } from "../../base/errors.ts";
 import type { ExecOp, Mount } from "../../buildkit/operations.ts";
 import type { Platform } from "../../oci/image.ts";
 import type { ExecMount, ExecOperation } from "../graph.ts";
 import type { DraftVertex } from "../plan/draft-graph.ts";
+import { kindOf, MOUNT_TYPES, NETWORKS, SECURITIES, SHARINGS } from "./exec-kinds.ts";
 import { changedRoot, emptyRoot, type PlannedRoot, standing } from "./planned-root.ts";
-import { unsupported } from "./refuse.ts";
+import { invalid, unsupported } from "./refuse.ts";
 
-export const MOUNT_TYPES = ["bind", "secret", "ssh", "cache", "tmpfs"] as const;
-const NETWORKS = ["default", "host", "none"] as const;
-const SECURITIES = ["sandbox", "insecure"] as const;
-const SHARINGS = ["shared", "private", "locked"] as const;
 const NO_OUTPUT = -1n;
 
 export interface ExecSurroundings {
@@ -28,9 +24,8 @@ export function execRoots(
   refuseUnknown(op);
   const { args, cwd, env, hostname, user } = op.meta!;
   const top = op.mounts.find((mount) => isRoot(mount));
-  if (top === undefined) throw new GantryError("invalid", "invalid definition: a command has no root filesystem");
-  if (mountType(top) !== "bind")
-    throw new GantryError("invalid", "invalid definition: a command's root is no plain mount");
+  if (top === undefined) throw invalid("a command has no root filesystem");
+  if (mountType(top) !== "bind") throw invalid("a command's root is no plain mount");
   if (top.selector !== "" && posix.resolve("/", top.selector) !== "/")
     throw unsupported("a folder of a root as a root");
   if (top.readonly) throw unsupported("a command on a root that is read-only");
@@ -49,8 +44,8 @@ export function execRoots(
     cwd: cwd || "/",
     user,
     ...(hostname !== "" && { hostname }),
-    network: oneOf(NETWORKS, op.network, "network"),
-    security: oneOf(SECURITIES, op.security, "security mode"),
+    network: kindOf(NETWORKS, op.network, "network"),
+    security: kindOf(SECURITIES, op.security, "security mode"),
     mounts,
     ...proxies(op),
     secretEnv: op.secretenv.map(({ ID, name: variable, optional }) => ({
@@ -78,8 +73,7 @@ export function execRoots(
 
 /** What of a command's surroundings there is no means for. */
 function refuseUnknown({ cdiDevices, meta }: ExecOp): void {
-  if (meta === undefined || meta.args.length === 0)
-    throw new GantryError("invalid", "invalid definition: a command is empty");
+  if (meta === undefined || meta.args.length === 0) throw invalid("a command is empty");
   if (cdiDevices.length > 0) throw unsupported("CDI devices of a command");
   if (meta.ulimit.length > 0) throw unsupported("ulimits of a command");
   if (meta.cgroupParent !== "") throw unsupported("the cgroup of a command");
@@ -99,7 +93,7 @@ export function mountOf(mount: Mount, add: (mount: Mount) => number): ExecMount 
     case "cache":
       return {
         ...{ type: "cache", target, id: cacheOpt?.ID || target, readonly, input: add(mount), source },
-        ...{ sharing: oneOf(SHARINGS, cacheOpt?.sharing ?? 0, "way to share a cache"), mode: 0o755, uid: 0, gid: 0 },
+        ...{ sharing: kindOf(SHARINGS, cacheOpt?.sharing ?? 0, "way to share a cache"), mode: 0o755, uid: 0, gid: 0 },
       };
     case "secret":
       return { type: "secret", target, ...needed(secretOpt, 0o400) };
@@ -109,7 +103,7 @@ export function mountOf(mount: Mount, add: (mount: Mount) => number): ExecMount 
 }
 
 export function mountType({ mountType: type }: Mount): (typeof MOUNT_TYPES)[number] {
-  return oneOf(MOUNT_TYPES, type, "kind of mount");
+  return kindOf(MOUNT_TYPES, type, "kind of mount");
 }
 
 /** Whether a mount is the root itself. */
@@ -127,7 +121,7 @@ function needed(wish: Needed | undefined, ownMode: number) {
 function inputOf({ input }: Mount, inputs: readonly PlannedRoot[]): PlannedRoot | undefined {
   if (input < 0n) return undefined;
   const found = inputs[Number(input)];
-  if (found === undefined) throw new GantryError("invalid", `invalid definition: a command has no input ${input}`);
+  if (found === undefined) throw invalid(`a command has no input ${input}`);
   return found;
 }
 
@@ -144,10 +138,4 @@ function proxies({ meta }: ExecOp): Pick<ExecOperation, "proxyEnv"> {
     value === "" ? [] : [`${name.toUpperCase()}=${value}`, `${name}=${value}`],
   );
   return rows.length === 0 ? {} : { proxyEnv: rows };
-}
-
-export function oneOf<T>(known: readonly T[], number: number, what: string): T {
-  const found = known[number];
-  if (found === undefined) throw new GantryError("invalid", `invalid definition: there is no ${what} ${number}`);
-  return found;
 }

@@ -1,11 +1,10 @@
 import { posix } from "node:path";
-import { GantryError } from "../../base/errors.ts";
 import type { ChownOpt, FileAction as DefinedAction, FileOp, UserOpt } from "../../buildkit/operations.ts";
 import type { Platform } from "../../oci/image.ts";
 import type { FileAction, FilesOperation, Owner } from "../graph.ts";
 import type { DraftVertex } from "../plan/draft-graph.ts";
 import { changedRoot, emptyRoot, type PlannedRoot, standing } from "./planned-root.ts";
-import { unsupported } from "./refuse.ts";
+import { invalid, unsupported } from "./refuse.ts";
 
 export interface FileSurroundings {
   readonly name: string;
@@ -29,8 +28,7 @@ export function fileRoots(
   for (const [at, action] of actions.entries()) {
     const most = BigInt(inputs.length + at);
     for (const index of readBy(action)) {
-      if (index < -1n || index >= most)
-        throw new GantryError("invalid", `invalid definition: there is no input ${index}`);
+      if (index < -1n || index >= most) throw invalid(`there is no input ${index}`);
       use(index);
     }
   }
@@ -111,8 +109,7 @@ type OwnerOf = (wish: ChownOpt | undefined) => Owner | undefined;
 function actionOf(action: DefinedAction, owner: OwnerOf, add: (index: bigint) => number): FileAction {
   const { copy, mkdir, mkfile, rm, symlink } = action;
   const all = [copy, mkdir, mkfile, rm, symlink].filter((one) => one !== undefined);
-  if (all.length !== 1)
-    throw new GantryError("invalid", "invalid definition: a file operation does nothing, or several things");
+  if (all.length !== 1) throw invalid("a file operation does nothing, or several things");
   if (copy !== undefined) return copied(copy, owner, add(action.secondaryInput));
   if (mkfile !== undefined) {
     refuseTime(mkfile.timestamp);
@@ -133,7 +130,7 @@ function actionOf(action: DefinedAction, owner: OwnerOf, add: (index: bigint) =>
     return { type: "symlink", path: absolute(symlink.newpath), leads: symlink.oldpath, owner: owner(symlink.owner) };
   }
   const { allowNotFound, allowWildcard, path } = rm!;
-  if (absolute(path) === "/") throw new GantryError("invalid", "invalid definition: a root can't be removed");
+  if (absolute(path) === "/") throw invalid("a root can't be removed");
   return { type: "remove", path: absolute(path), wildcard: allowWildcard, allowMissing: allowNotFound };
 }
 

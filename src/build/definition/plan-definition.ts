@@ -1,5 +1,4 @@
 import { Breath } from "../../base/breath.ts";
-import { GantryError } from "../../base/errors.ts";
 import type { ImageConfig, Platform } from "../../oci/image.ts";
 import { hostPlatform, parsePlatform } from "../../oci/platform.ts";
 import type { BuildRequest } from "../builder.ts";
@@ -11,7 +10,7 @@ import { type DefinedOperation, inputsOf, type LowLevelDefinition, type Output }
 import { execRoots } from "./exec-root.ts";
 import { fileRoots } from "./file-roots.ts";
 import { emptyRoot, layersOf, type PlannedRoot, standing } from "./planned-root.ts";
-import { unsupported } from "./refuse.ts";
+import { invalid, unsupported } from "./refuse.ts";
 import { sourceRoot } from "./source-root.ts";
 
 export interface DefinitionInput {
@@ -106,7 +105,7 @@ class DefinitionPlanner {
     if (op.exec?.mounts.some(({ output }) => output === BigInt(index)) === true) {
       throw unsupported("what a command writes to another mount than its root, as a result");
     }
-    throw new GantryError("invalid", `invalid definition: an operation has no result ${index}`);
+    throw invalid(`an operation has no result ${index}`);
   }
 }
 

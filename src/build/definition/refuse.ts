@@ -4,3 +4,8 @@ import { GantryError } from "../../base/errors.ts";
 export function unsupported(what: string): GantryError {
   return new GantryError("unsupported", `low-level definitions (LLB): ${what}`);
 }
+
+/** Why what a client gave is no definition. */
+export function invalid(why: string): GantryError {
+  return new GantryError("invalid", `invalid definition: ${why}`);
+}

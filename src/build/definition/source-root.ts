@@ -105,13 +105,18 @@ async function layoutRoot(
   { platform, ports, request }: SourceSurroundings,
 ): Promise<PlannedRoot> {
   ownSession(given.take("oci.session"), request);
-  const at = text.lastIndexOf("@");
-  const store = given.take("oci.store") || (at < 0 ? text : text.slice(0, at)).split("/").at(-1)!;
-  const resolved = await ports.resolveLayout(at < 0 ? store : `${store}${text.slice(at)}`, platform);
+  const resolved = await ports.resolveLayout(layoutName(text, given.take("oci.store")), platform);
   const operation = { kind: "layout", store: resolved.store, digest: resolved.digest, platform } as const;
   const title = name || `oci-layout://${text}`;
   const { image, root } = imageOrigin(operation, title, resolved.config, platform, undefined);
   return onImage(root, image!);
+}
+
+/** A layout by the session's name of its store, where that isn't the layout's own. */
+export function layoutName(text: string, store: string | undefined): string {
+  const at = text.lastIndexOf("@");
+  const name = store || (at < 0 ? text : text.slice(0, at)).split("/").at(-1)!;
+  return at < 0 ? name : `${name}${text.slice(at)}`;
 }
 
 async function resultRoot(

@@ -1,6 +1,7 @@
 import { Socket } from "node:net";
 import { constants } from "node:os";
 import type { Writable } from "node:stream";
+import { drained } from "../../base/drained.ts";
 import { type ExecMessage, ExecMessageSchema, type InitMessage } from "../../buildkit/gateway.ts";
 import { create, type Init } from "../../buildkit/message.ts";
 import type { ServerCall } from "../../grpc/answered-call.ts";
@@ -162,7 +163,8 @@ class Process {
     }
     if (bytes.length > 0) input.write(bytes);
     if (isOver) this.#close(input);
-    if (input.writableLength > MOST_WAITING) await drained(input, this.#ending.signal);
+    // With the process it is destroyed, at the latest.
+    if (input.writableLength > MOST_WAITING) await drained(input);
   }
 
   /** The end of what is typed at a terminal is a character. */
@@ -226,19 +228,6 @@ function failed({ code, oomKilled }: StepEnd) {
     Code: code,
     Error: { code: STATUS.unknown, message: why },
   };
-}
-
-function drained(stream: Writable, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const done = () => {
-    stream.off("drain", done).off("close", done);
-    signal.removeEventListener("abort", done);
-    resolve();
-  };
-  stream.once("drain", done).once("close", done);
-  signal.addEventListener("abort", done, { once: true });
-  if (stream.destroyed || signal.aborted) done();
-  return promise;
 }
 
 function bounded(size: number): number {

@@ -1,4 +1,5 @@
 import { GantryError } from "../../base/errors.ts";
+import { Gate } from "../../base/gate.ts";
 import type { Definition } from "../../buildkit/control.ts";
 import { type Result, ResultSchema, type ReturnRequest, type SolveRequest } from "../../buildkit/gateway.ts";
 import { create } from "../../buildkit/message.ts";
@@ -15,6 +16,7 @@ import { type FrontendRequest, HandedResult, type RunPaused } from "./handed-res
 import type { HeldFailures } from "./held-failures.ts";
 import { LookedResults, platformIn } from "./looked-results.ts";
 import { QUESTIONS } from "./options.ts";
+import { refusePolicies } from "./source-questions.ts";
 
 export interface GatewayPorts {
   /** Answers a question about what is to be built. */
@@ -30,6 +32,8 @@ export interface GatewayPorts {
 
 /** More than any client of one build keeps. */
 const MOST_RESULTS = 1000;
+/** Of which each may have as much as a message. */
+const READS_AT_ONCE = 2;
 const DESCRIBE = "frontend.subrequests.describe";
 
 /**
@@ -44,9 +48,12 @@ export class GatewayBuild implements AsyncDisposable {
   readonly #used = new DisposableStack();
   readonly #looked = new LookedResults();
   readonly containers: GatewayContainers;
+  /** What is read of files is held until the client has taken it: it waits for its turn. */
+  readonly reads: Gate = new Gate(READS_AT_ONCE);
   #count = 0;
   /** The client has returned what it wanted. */
   #isDone = false;
+  #isEnded = false;
 
   constructor(ports: GatewayPorts) {
     this.#ports = ports;
@@ -66,6 +73,7 @@ export class GatewayBuild implements AsyncDisposable {
 
   /** The client has no results any more: those that nobody else uses end. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isEnded = true;
     await this.containers[Symbol.asyncDispose]();
     for (const result of this.#results.values()) {
       this.#ports.definitions.remove(result);
@@ -82,7 +90,7 @@ export class GatewayBuild implements AsyncDisposable {
       // An empty definition is an empty root.
       if ((request.Definition?.def.length ?? 0) === 0) return create(ResultSchema, { result: ref("") });
     }
-    if (request.SourcePolicies.length > 0) throw new GantryError("unsupported", "source policies are not supported");
+    refusePolicies(request);
     const asked: FrontendRequest = {
       frontend: request.Frontend,
       options: request.FrontendOpt,
@@ -154,7 +162,7 @@ export class GatewayBuild implements AsyncDisposable {
   async #input(definition: Definition): Promise<BuildInput> {
     const known = this.#ports.definitions.find(definition);
     if (known !== undefined) {
-      this.#used.use(known.use());
+      this.#use(known);
       return known;
     }
     const nothing = { frontend: "", options: {}, cacheImports: [] };
@@ -165,11 +173,23 @@ export class GatewayBuild implements AsyncDisposable {
   async #defined(definition: Definition): Promise<Pick<FrontendRequest, "definition" | "inputs">> {
     const read = await readDefinition(definition);
     const inputs = this.#ports.definitions.usedBy(read);
-    for (const result of inputs.values()) this.#used.use(result.use());
+    for (const result of inputs.values()) this.#use(result);
     return { definition: read, inputs };
   }
 
+  /** Another's result is kept until this build ends. */
+  #use(result: HandedResult): void {
+    this.#refuseEnded();
+    this.#used.use(result.use());
+  }
+
+  /** What takes its time, as long definitions do, may come to its end after the build did: nobody would end it. */
+  #refuseEnded(): void {
+    if (this.#isEnded) throw new GantryError("not-found", "the build has ended");
+  }
+
   #hand(asked: FrontendRequest): { readonly id: string; readonly result: HandedResult } {
+    this.#refuseEnded();
     if (this.#results.size >= MOST_RESULTS) throw new GantryError("invalid", "the build has too many results");
     const id = `result-${++this.#count}`;
     const result = new HandedResult(asked, this.#ports.run);

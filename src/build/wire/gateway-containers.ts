@@ -7,7 +7,8 @@ import type { ImageProcess } from "../../oci/image.ts";
 import { hostPlatform } from "../../oci/platform.ts";
 import type { StepEnd, StepOptions, StepResources } from "../../runtime/step.ts";
 import type { BuildContainer, ContainerRequest } from "../builder.ts";
-import { isRoot, mountOf, mountType, oneOf } from "../definition/exec-root.ts";
+import { kindOf, NETWORKS, SECURITIES } from "../definition/exec-kinds.ts";
+import { isRoot, mountOf, mountType } from "../definition/exec-root.ts";
 import { platformOf } from "../definition/plan-definition.ts";
 import type { Root } from "../root.ts";
 import type { Looked } from "./result-files.ts";
@@ -41,8 +42,6 @@ interface Open {
 
 /** More than people look into at a time. */
 const MOST_CONTAINERS = 64;
-const NETWORKS = ["default", "host", "none"] as const;
-const SECURITIES = ["sandbox", "insecure"] as const;
 const NO_LIMITS: StepResources = {
   ...{ memory: 0, memorySwap: 0, cpuShares: 0, cpuPeriod: 0, cpuQuota: 0, cpusetCpus: "", cpusetMems: "" },
   ...{ shmSize: 0, cgroupParent: "", ulimits: [] },
@@ -96,7 +95,7 @@ export class GatewayContainers implements AsyncDisposable {
         env: init.Tty && !hasTerm ? [...variables, "TERM=xterm"] : variables,
         cwd: cwd || (isBare ? image?.WorkingDir : "") || "/",
         user: user || (isBare ? (image?.User ?? "") : ""),
-        privileged: oneOf(SECURITIES, init.Security, "security mode") === "insecure",
+        privileged: kindOf(SECURITIES, init.Security, "security mode") === "insecure",
         secretEnv: init.secretenv.map(({ ID, name, optional }) => ({ id: ID, name, required: !optional })),
       },
       options,
@@ -142,7 +141,7 @@ export class GatewayContainers implements AsyncDisposable {
         root: top && found.get(top),
         mounts,
         inputs,
-        network: oneOf(NETWORKS, Network, "network"),
+        network: kindOf(NETWORKS, Network, "network"),
         security: "sandbox",
         hostname,
         extraHosts: extraHosts.map(({ Host, IP }) => ({ name: Host, address: IP })),
@@ -155,7 +154,7 @@ export class GatewayContainers implements AsyncDisposable {
     return { container, folders, image: top?.resultID ? await this.#ports.processOf(top.resultID) : undefined };
   }
 
-  async #find(id: string): Promise<Open> {
+  #find(id: string): Promise<Open> {
     const found = this.#open.get(id);
     if (found === undefined) {
       throw new GantryError(

@@ -1,5 +1,6 @@
 import { GantryError } from "../../base/errors.ts";
 import type { HeldFailure } from "../builder.ts";
+import { MOUNT_TYPES, NETWORKS, SECURITIES, SHARINGS } from "../definition/exec-kinds.ts";
 import type { ExecMount, ExecOperation } from "../graph.ts";
 import type { OpenRoot } from "../root.ts";
 
@@ -8,9 +9,6 @@ const MOST = 4;
 const PREFIX = "failed-";
 /** Details of errors travel as headers. */
 const LONGEST = 8 << 10;
-const KINDS = ["bind", "secret", "ssh", "cache", "tmpfs"];
-const NETWORKS = ["default", "host", "none"];
-const SHARINGS = ["shared", "private", "locked"];
 
 /** Commands of a client's build that failed, as they were then, for as long as that goes on: the client may look into them. */
 export class HeldFailures implements AsyncDisposable {
@@ -77,12 +75,12 @@ function execOf({ args, cwd, env, hostname, mounts, network, root, security, use
     meta: { args, env, cwd, user, ...(hostname !== undefined && { hostname }) },
     mounts: [{ input: String(root), dest: "/", output: "0" }, ...mounts.map(mountOf)],
     network: NETWORKS.indexOf(network),
-    security: security === "insecure" ? 1 : 0,
+    security: SECURITIES.indexOf(security),
   };
 }
 
 function mountOf(mount: ExecMount): unknown {
-  const common = { dest: mount.target, output: "-1", mountType: KINDS.indexOf(mount.type), input: "-1" };
+  const common = { dest: mount.target, output: "-1", mountType: MOUNT_TYPES.indexOf(mount.type), input: "-1" };
   switch (mount.type) {
     case "bind":
       return { ...common, input: String(mount.input), selector: mount.source, readonly: !mount.writable };

@@ -6,8 +6,8 @@ import { listRootFolder, type RootEntry, readRootFile, statRootFile } from "../f
 
 /** As much as a message may have, and room for the rest of it. */
 const MOST_BYTES = (16 << 20) - (64 << 10);
-/** Of which the message is not too long. */
-const MOST_ENTRIES = 50_000;
+/** Names and what links lead to, and the numbers of so many entries: less than a message may have. */
+const MOST_LISTED = { entries: 50_000, bytes: 10 << 20 } as const;
 const SOCKET = 2 ** 24;
 
 /** Where a client may look: a folder, whatever it is of. */
@@ -18,6 +18,11 @@ export interface Looked {
 export interface ReadRequest {
   readonly FilePath: string;
   readonly Range?: { readonly Offset: bigint; readonly Length: bigint } | undefined;
+}
+
+export interface ReadFolderRequest {
+  readonly DirPath: string;
+  readonly IncludePattern: string;
 }
 
 /** A file of a result. */
@@ -34,9 +39,9 @@ export function readFile({ path }: Looked, { FilePath, Range }: ReadRequest): Pr
 /** What is in a folder of a result. */
 export async function readFolder(
   { path }: Looked,
-  { DirPath, IncludePattern }: { readonly DirPath: string; readonly IncludePattern: string },
+  { DirPath, IncludePattern }: ReadFolderRequest,
 ): Promise<Stat[]> {
-  const entries = await listRootFolder(path, DirPath, IncludePattern, MOST_ENTRIES);
+  const entries = await listRootFolder(path, DirPath, IncludePattern, MOST_LISTED);
   return entries.map(statOf);
 }
 

@@ -11,7 +11,7 @@ import type { ImageConfig, Platform } from "../../oci/image.ts";
 import { hostPlatform } from "../../oci/platform.ts";
 import type { AskedSource, DescribedSource } from "../asked-source.ts";
 import { platformOf } from "../definition/plan-definition.ts";
-import { folderOperation, pulls } from "../definition/source-root.ts";
+import { folderOperation, layoutName, pulls } from "../definition/source-root.ts";
 
 type Describe = (asked: AskedSource) => Promise<DescribedSource>;
 
@@ -22,11 +22,11 @@ const OF_LAYOUT = 1;
 /** What an image's config is, by its name. */
 export async function imageConfig(request: ResolveImageConfigRequest, describe: Describe) {
   const { Platform, Ref, ResolveMode, ResolverType, StoreID } = request;
-  if (request.SourcePolicies.length > 0) throw new GantryError("unsupported", "source policies are not supported");
+  refusePolicies(request);
   const platform = wantedPlatform(Platform);
   const asked: AskedSource =
     ResolverType === OF_LAYOUT
-      ? { kind: "layout", reference: layoutOf(Ref, StoreID), platform }
+      ? { kind: "layout", reference: layoutName(Ref, StoreID), platform }
       : { kind: "image", reference: Ref, platform, pull: pulls(ResolveMode) };
   const { config, digest, reference } = await describe(asked);
   return create(ResolveImageConfigResponseSchema, { Digest: digest, Config: bytesOf(config), Ref: reference ?? Ref });
@@ -35,7 +35,7 @@ export async function imageConfig(request: ResolveImageConfigRequest, describe: 
 /** What a source is now: an image's digest and config, a commit, the digest of a file. */
 export async function sourceMeta(request: ResolveSourceMetaRequest, describe: Describe) {
   const { Git, HTTP, Image, Platform, ResolveMode, Source } = request;
-  if (request.SourcePolicies.length > 0) throw new GantryError("unsupported", "source policies are not supported");
+  refusePolicies(request);
   if (Source === undefined) throw new GantryError("invalid", "a source is asked for that is not named");
   const { attrs, identifier } = Source;
   const platform = wantedPlatform(Platform);
@@ -48,7 +48,7 @@ export async function sourceMeta(request: ResolveSourceMetaRequest, describe: De
           ...{ kind: "image", reference: identifier.slice(IMAGE.length), platform },
           pull: pulls(ResolveMode || attrs["image.resolvemode"]),
         }
-      : { kind: "layout", reference: layoutOf(identifier.slice(LAYOUT.length), attrs["oci.store"]), platform };
+      : { kind: "layout", reference: layoutName(identifier.slice(LAYOUT.length), attrs["oci.store"]), platform };
     const { config, digest } = await describe(asked);
     return create(ResolveSourceMetaResponseSchema, {
       Source,
@@ -72,15 +72,13 @@ export async function sourceMeta(request: ResolveSourceMetaRequest, describe: De
   return create(ResolveSourceMetaResponseSchema, { Source, HTTP: { Checksum: digest, Filename } });
 }
 
-function wantedPlatform(asked: AskedPlatform | undefined): Platform {
-  return asked === undefined ? hostPlatform() : platformOf(asked);
+/** Rules of a client's by which sources would be replaced: there are no means for them. */
+export function refusePolicies({ SourcePolicies }: { readonly SourcePolicies: readonly unknown[] }): void {
+  if (SourcePolicies.length > 0) throw new GantryError("unsupported", "source policies are not supported");
 }
 
-/** By the session's name of its store, where that isn't the layout's own. */
-function layoutOf(text: string, store: string | undefined): string {
-  const at = text.lastIndexOf("@");
-  const name = store || (at < 0 ? text : text.slice(0, at)).split("/").at(-1)!;
-  return at < 0 ? name : `${name}${text.slice(at)}`;
+function wantedPlatform(asked: AskedPlatform | undefined): Platform {
+  return asked === undefined ? hostPlatform() : platformOf(asked);
 }
 
 function bytesOf(config: ImageConfig | undefined): Uint8Array {
