@@ -75,32 +75,46 @@ export function statRootFile(root: string | number, path: string, followLast = t
   }
 }
 
-/** What is in a folder, by name; with a pattern of .dockerignore's kind what that matches. `invalid` for more than `limit`. */
+export interface ListLimits {
+  readonly entries: number;
+  /** Of their names, and of what links say. */
+  readonly bytes: number;
+}
+
+/** What is in a folder, by name; with a pattern of .dockerignore's kind what that matches. `invalid` for more than `most`. */
 export async function listRootFolder(
   root: string | number,
   path: string,
   pattern: string,
-  limit: number,
+  most: ListLimits,
 ): Promise<readonly RootEntry[]> {
   const matcher = pattern === "" ? undefined : new PatternMatcher([pattern]);
   const fd = found(root, path, constants.O_RDONLY | constants.O_DIRECTORY, "open");
   try {
     const names: string[] = [];
     for await (const { name } of await opendir(`/proc/self/fd/${fd}`, { encoding: "buffer" as BufferEncoding })) {
-      if (names.length === limit) {
-        throw new GantryError("invalid", `cannot list ${shown(path)}: it has more than ${limit} entries`);
+      if (names.length === most.entries) {
+        throw new GantryError("invalid", `cannot list ${shown(path)}: it has more than ${most.entries} entries`);
       }
       names.push(bytesToName(name as unknown as Buffer));
     }
     names.sort((a, b) => (a < b ? -1 : 1));
     const entries: RootEntry[] = [];
+    let bytes = 0;
     const breath = new Breath();
     for (const name of names) {
       if (breath.isDue) await breath.take();
       if (matcher?.matches(name) === false) continue;
       // It may have gone since.
       const stat = statIfThere(fd, name);
-      if (stat !== undefined) entries.push({ name, stat, leads: leadsOf(fd, name, stat) });
+      if (stat === undefined) continue;
+      const leads = leadsOf(fd, name, stat);
+      bytes += Buffer.byteLength(name) + Buffer.byteLength(leads ?? "");
+      if (bytes > most.bytes) {
+        const why = `its names and what links lead to have more than ${most.bytes} bytes`;
+        throw new GantryError("invalid", `cannot list ${shown(path)}: ${why}`);
+      }
+      entries.push({ name, stat, leads });
     }
     return entries;
   } finally {

@@ -26,7 +26,14 @@ import { execProcesses } from "./exec-process.ts";
 import type { GatewayBuild } from "./gateway-build.ts";
 import type { GatewayContainers } from "./gateway-containers.ts";
 import type { Job, Jobs } from "./jobs.ts";
-import { type Looked, type ReadFolderRequest, type ReadRequest, readFile, readFolder, statFile } from "./result-files.ts";
+import {
+  type Looked,
+  type ReadFolderRequest,
+  type ReadRequest,
+  readFile,
+  readFolder,
+  statFile,
+} from "./result-files.ts";
 import { imageConfig, sourceMeta } from "./source-questions.ts";
 
 type Call = ServerCall<unknown, unknown>;
@@ -119,7 +126,12 @@ function addQuestions(server: GrpcServer, buildOf: BuildOf): void {
 function addLooks(server: GrpcServer, buildOf: BuildOf): void {
   const inResult: LookIn<Named> = (gateway, { Ref }) => gateway.look(Ref);
   const inContainer: LookIn<Mounted> = (gateway, { MountIndex, Ref }) => gateway.containers.look(Ref, MountIndex);
-  const told = async <I, O>(request: I, call: ServerCall<I, O>, look: LookIn<I>, read: (looked: Looked) => Promise<O>) => {
+  const told = async <I, O>(
+    request: I,
+    call: ServerCall<I, O>,
+    look: LookIn<I>,
+    read: (looked: Looked) => Promise<O>,
+  ) => {
     const { gateway } = await buildOf(call);
     const looked = await look(gateway, request);
     await gateway.reads.run(async () => {

@@ -37,10 +37,7 @@ export function readFile({ path }: Looked, { FilePath, Range }: ReadRequest): Pr
 }
 
 /** What is in a folder of a result. */
-export async function readFolder(
-  { path }: Looked,
-  { DirPath, IncludePattern }: ReadFolderRequest,
-): Promise<Stat[]> {
+export async function readFolder({ path }: Looked, { DirPath, IncludePattern }: ReadFolderRequest): Promise<Stat[]> {
   const entries = await listRootFolder(path, DirPath, IncludePattern, MOST_LISTED);
   return entries.map(statOf);
 }
