@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -6,23 +5,31 @@ import { setTimeout as after } from "node:timers/promises";
 import { throwIfAborted, untilAborted } from "../base/abort.ts";
 import { GantryError, isKind, messageOf } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
-import type { RuntimeSpec, SpecProcess } from "../oci/runtime-spec.ts";
+import type { RuntimeSpec } from "../oci/runtime-spec.ts";
 import { CompiledSeccomp } from "../runtime/compiled-seccomp.ts";
-import type { AttachRequest, OciRuntime, ProcessExit, ProcessRuntime } from "../runtime/process.ts";
+import type { OciRuntime } from "../runtime/process.ts";
 import type { RunningStep, Step, StepCommand, StepEnd, StepOptions, StepRunner } from "../runtime/step.ts";
 import { bundleFolder } from "./bundle.ts";
 import { etcFilesIn, writeEtcFiles } from "./files.ts";
 import { makeFolders } from "./mount-stubs.ts";
 import { sourcesFolder } from "./mounts.ts";
 import type { ContainerPorts } from "./ports.ts";
+import {
+  attachStep,
+  execInStep,
+  KILLED,
+  type RunningJail,
+  streamsClient,
+  takesInput,
+  terminalClient,
+} from "./step-exec.ts";
+import { type ExpectedExit, StepExits } from "./step-exits.ts";
 import { makeMountPoints, openStepMounts } from "./step-mounts.ts";
 import { StepNetworks } from "./step-networks.ts";
 import { TakenOutput } from "./step-output.ts";
 import { stepShape, stepSpec } from "./step-spec.ts";
 
 const SIGKILL = 9;
-const KILLED = 128 + SIGKILL;
-const NOTHING = { head: new Uint8Array() };
 const KILL_RETRY_MS = 200;
 /** So many are taken down at a time; then a step waits for one of them. */
 const MOST_CLEARING = 16;
@@ -37,7 +44,7 @@ export class Steps implements StepRunner {
   readonly #ports: Pick<ContainerPorts, "log" | "networks" | "runtime" | "settings">;
   readonly #seccomp: CompiledSeccomp;
   readonly #networks: StepNetworks;
-  readonly #running = new Map<string, (exit: ProcessExit) => void>();
+  readonly #exits: StepExits;
   /** What is left of steps that went well, to be taken down while the next one's command runs. */
   readonly #left: (() => void)[] = [];
   #rest: NodeJS.Timeout | undefined;
@@ -45,10 +52,10 @@ export class Steps implements StepRunner {
   readonly #clearing = new Set<Promise<void>>();
   /** What could not be taken down: a process of it is stuck in the kernel, or the machine is busy. */
   readonly #stuck = new Set<string>();
-  #isListening = false;
 
   constructor(ports: Pick<ContainerPorts, "log" | "networks" | "runtime" | "settings">) {
     this.#ports = ports;
+    this.#exits = new StepExits(ports.runtime);
     this.#seccomp = new CompiledSeccomp(ports.settings().execRoot);
     this.#networks = new StepNetworks(ports, (error) =>
       ports.log.error(`cannot take the network of a step down: ${messageOf(error)}`, {}),
@@ -58,7 +65,6 @@ export class Steps implements StepRunner {
   async run(step: Step, options: StepOptions): Promise<StepEnd> {
     const { signal, output } = options;
     throwIfAborted(signal);
-    this.#listen();
     const settings = this.#ports.settings();
     await using undo = new AsyncDisposableStack();
     const shape = stepShape(step, shapeOf(output), settings);
@@ -145,16 +151,14 @@ export class Steps implements StepRunner {
   }
 
   async #jailed(bundled: Bundled, jail: AsyncDisposableStack): Promise<StepEnd> {
-    const { id, bundle, spec, runtime, options, began } = bundled;
+    const { id, bundle, spec, runtime, options, began, processOf } = bundled;
     const { signal, output } = options;
     const ports = this.#ports;
     using undo = new DisposableStack();
-    const exited = Promise.withResolvers<ProcessExit>();
-    this.#running.set(id, exited.resolve);
-    undo.defer(() => void this.#running.delete(id));
+    const expected = undo.use(this.#exits.expect(id));
     const taken = output.kind === "streams" ? undo.use(new TakenOutput(output)) : undefined;
-    const hasInput = output.kind === "terminal" || output.input !== undefined;
-    const streams = taken && this.#attach({ id }, hasInput, { ...NOTHING, socket: taken.socket, multiplexed: true });
+    const hasInput = takesInput(output);
+    const streams = taken && attachStep(ports.runtime, { id }, hasInput, streamsClient(taken));
     streams?.ready.catch(() => taken?.[Symbol.dispose]());
     const terminal = output.kind === "terminal";
     await ports.runtime.create({
@@ -171,12 +175,13 @@ export class Steps implements StepRunner {
     const resize = (rows: number, columns: number) => ports.runtime.resize(id, undefined, rows, columns);
     if (terminal && output.rows > 0) await resize(output.rows, output.columns);
     const attached =
-      output.kind === "terminal" ? this.#attach({ id }, true, { ...output.connect(), multiplexed: false }) : streams!;
-    const execs = new Set<(exit: ProcessExit) => void>();
+      output.kind === "terminal" ? attachStep(ports.runtime, { id }, true, terminalClient(output)) : streams!;
+    const execs = new Set<ExpectedExit>();
+    const execPorts = { runtime: ports.runtime, exits: this.#exits };
     const running: RunningStep = {
       resize,
       signal: (number) => ports.runtime.kill(id, number),
-      exec: (command, other) => this.#exec(bundled, command, other, execs),
+      exec: (command, other) => execInStep(execPorts, { id, processOf, execs }, command, other),
     };
     if (output.kind === "terminal") output.opened?.(running);
     else if (taken !== undefined) output.input?.(taken.input);
@@ -195,9 +200,9 @@ export class Steps implements StepRunner {
         // A shell goes with who typed in it, a command with who took its output.
         if (isLost) kill();
       });
-      const exit = await exited.promise;
+      const exit = await expected.exit;
       // What else ran in the jail has ended with it, whether that was told or not.
-      for (const end of execs) end({ ...exit, code: KILLED, oomKilled: false });
+      for (const exec of execs) exec.end({ ...exit, code: KILLED, oomKilled: false });
       await untilAborted(Promise.all([sent, taken?.ended]), signal);
       if (isLost && taken !== undefined) {
         throw new GantryError("unavailable", "the output of the step was lost: the supervisor has gone");
@@ -209,60 +214,9 @@ export class Steps implements StepRunner {
     }
   }
 
-  /** Another command in the jail of one that runs. */
-  async #exec(
-    { id, processOf }: Pick<Bundled, "id" | "processOf">,
-    command: StepCommand,
-    { output, signal }: StepOptions,
-    execs: Set<(exit: ProcessExit) => void>,
-  ): Promise<StepEnd> {
-    throwIfAborted(signal);
-    const { runtime } = this.#ports;
-    const execId = randomBytes(32).toString("hex");
-    using undo = new DisposableStack();
-    const exited = Promise.withResolvers<ProcessExit>();
-    const name = nameOf(id, execId);
-    this.#running.set(name, exited.resolve);
-    execs.add(exited.resolve);
-    undo.defer(() => {
-      this.#running.delete(name);
-      execs.delete(exited.resolve);
-    });
-    const terminal = output.kind === "terminal";
-    const hasInput = output.kind === "terminal" || output.input !== undefined;
-    const process = processOf(command, output);
-    const taken = output.kind === "streams" ? undo.use(new TakenOutput(output)) : undefined;
-    const client =
-      output.kind === "terminal"
-        ? { ...output.connect(), multiplexed: false }
-        : { ...NOTHING, socket: taken!.socket, multiplexed: true };
-    const attached = this.#attach({ id, execId }, hasInput, client);
-    attached.done.catch(() => {});
-    const kill = () => void runtime.killExecTree(id, execId).catch(() => {});
-    signal.addEventListener("abort", kill, { once: true });
-    try {
-      await runtime.exec({ id, execId, process, terminal, openStdin: hasInput });
-      if (output.kind === "streams" && taken !== undefined) output.input?.(taken.input);
-      output.opened?.({
-        resize: (rows, columns) => runtime.resize(id, execId, rows, columns),
-        signal: (number) => runtime.killExec(id, execId, number),
-        exec: (other, options) => this.#exec({ id, processOf }, other, options, execs),
-      });
-      if (signal.aborted) kill();
-      void attached.done.then((end) => {
-        if (end !== "exited") kill();
-      });
-      const exit = await untilAborted(exited.promise, signal);
-      await untilAborted(Promise.all([attached.done, taken?.ended]), signal);
-      return { code: exit.code ?? KILLED, oomKilled: exit.oomKilled };
-    } finally {
-      signal.removeEventListener("abort", kill);
-    }
-  }
-
   /** Also when the supervisor is just being started again. */
   async #kill(id: string): Promise<void> {
-    while (this.#running.has(id)) {
+    while (this.#exits.isExpected(id)) {
       try {
         await this.#ports.runtime.kill(id, SIGKILL, { all: true });
         return;
@@ -272,42 +226,16 @@ export class Steps implements StepRunner {
       }
     }
   }
-
-  #attach(
-    { execId, id }: { readonly id: string; readonly execId?: string },
-    stdin: boolean,
-    client: Pick<AttachRequest, "socket" | "head" | "preamble" | "multiplexed">,
-  ): Attached {
-    const wanted = { id, execId, stdin, stdout: true, stderr: true, detachKeys: new Uint8Array() };
-    const attached = this.#ports.runtime.attach({ ...wanted, ...client });
-    attached.ready.catch(() => {});
-    return attached;
-  }
-
-  /** Only when there is one to listen for: exits that nobody heard of yet are first of all the containers'. */
-  #listen(): void {
-    if (this.#isListening) return;
-    this.#isListening = true;
-    this.#ports.runtime.onExit((exit) => {
-      this.#running.get(nameOf(exit.id, exit.execId))?.(exit);
-    });
-  }
-}
-
-function nameOf(id: string, execId: string | undefined): string {
-  return execId === undefined ? id : `${id} ${execId}`;
 }
 
 function shapeOf(output: StepOptions["output"]): Parameters<typeof stepShape>[1] {
   const terminal = output.kind === "terminal" ? output : undefined;
-  return { terminal, hasInput: output.kind === "terminal" || output.input !== undefined };
+  return { terminal, hasInput: takesInput(output) };
 }
 
 function unlessGone(error: unknown): void {
   if (!isKind(error, "not-found")) throw error;
 }
-
-type Attached = ReturnType<ProcessRuntime["attach"]>;
 
 interface Bundled {
   readonly id: string;
@@ -316,6 +244,5 @@ interface Bundled {
   readonly runtime: OciRuntime;
   readonly options: StepOptions;
   readonly began: () => Disposable;
-  /** Another command of the same jail. */
-  readonly processOf: (command: StepCommand, output: StepOptions["output"]) => SpecProcess;
+  readonly processOf: RunningJail["processOf"];
 }
