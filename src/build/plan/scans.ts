@@ -1,3 +1,4 @@
+import { parseBool } from "../../base/parse-bool.ts";
 import type { DraftVertex } from "./draft-graph.ts";
 import { type Origin, type PlannedStage, stagesFrom } from "./stage-state.ts";
 
@@ -33,7 +34,5 @@ export async function scansOf(target: PlannedStage, context: () => Promise<Origi
 function asksFor({ declared, state }: PlannedStage, name: string): boolean {
   const own = declared.findLast((row) => row.name === name && row.value !== undefined)?.value;
   const value = own ?? state.scope.globals.get(name) ?? "";
-  if (/^(?:1|t|T|TRUE|true|True)$/.test(value)) return true;
-  if (/^(?:0|f|F|FALSE|false|False)$/.test(value)) return false;
-  return value !== "" && value.split(",").includes(state.label);
+  return parseBool(value) ?? (value !== "" && value.split(",").includes(state.label));
 }
