@@ -150,17 +150,20 @@ export class Builds implements Builder {
     for (const warning of plan.warnings) await onEvent({ type: "warning", warning });
     if (plan.answer !== undefined) return { metadata: new Map(), imageId: undefined, answer: plan.answer };
     onPlan?.({ text, file, graph: plan.graph });
+    await using ahead = results.ahead(request, plan.targets);
     await using solving = new Solving(solver, {
       graph: plan.graph,
       request,
       signal,
       onEvent,
       imports: () => results.imports(request, { signal, onEvent }),
+      onRun: (vertex, root) => ahead.made(vertex, root),
     });
     const ids = plan.targets.map(({ root }) => root);
     try {
       const scanned = plan.targets.flatMap(({ scans = [] }) => scans.map(({ root }) => root));
       const roots = await solving.roots([...ids, ...scanned]);
+      ahead.end();
       let next = ids.length;
       const targets = plan.targets.map((target, index) => ({
         target,

@@ -1,5 +1,5 @@
 import type { Builder, BuildOptions, BuildRequest, CacheUsage, FailedSteps } from "./builder.ts";
-import type { ExecOperation, FilesOperation, Graph, PlannedTarget } from "./graph.ts";
+import type { ExecOperation, FilesOperation, Graph, PlannedTarget, VertexId } from "./graph.ts";
 import type { UsedSource } from "./made.ts";
 import type { Operator, Operators, SelectionDigest } from "./operator.ts";
 import type { IgnorePatterns, PlanPorts } from "./plan/types.ts";
@@ -64,8 +64,18 @@ export interface BuildResults {
   /** Throws `invalid` for outputs and caches that can't be: before anything is built. */
   check(request: BuildRequest): void;
   export(input: ExportInput): Promise<Exported>;
+  /** Begins with what the results of these targets will need, while their steps run. */
+  ahead(request: BuildRequest, targets: readonly PlannedTarget[]): AheadResults;
   /** The caches that the request names in `cacheFrom`. What can't be read is a warning. */
   imports(request: BuildRequest, options: BuildOptions): Promise<readonly CacheImport[]>;
+}
+
+/** What was begun before all is solved. Disposal ends what isn't done and lets go of what nobody has made use of. */
+export interface AheadResults extends AsyncDisposable {
+  /** A step has run. */
+  made(vertex: VertexId, root: Root): void;
+  /** All is solved: nothing is begun any more. */
+  end(): void;
 }
 
 export interface SolvedTarget {

@@ -19,6 +19,7 @@ import type { BuildSession } from "../session.ts";
 import { type ImageFields, type ImageOutput, type Output, readOutputs, type TreeOutput } from "./attributes.ts";
 import { type BuiltImage, buildImage, type InlineCache } from "./built-image.ts";
 import { configType, type ImagePackage, manifestFor, packageImages } from "./image-package.ts";
+import { LayersAhead } from "./layers-ahead.ts";
 import { layoutTar, sendLayout } from "./layout.ts";
 import { ResultProgress } from "./result-progress.ts";
 import { squash } from "./squash.ts";
@@ -54,6 +55,12 @@ export function createResults(ports: ResultsPorts): BuildResults {
       ports.attestor?.check(request);
     },
     export: (input) => exportResults(ports, input),
+    ahead: (request, targets) => {
+      const wanted = readOutputs(request).some(({ type }) => type === "image" || type === "layout");
+      const rows = wanted ? targets.flatMap(({ history }) => history) : [];
+      const vertices = new Set(rows.flatMap(({ vertex }) => vertex ?? []));
+      return new LayersAhead(vertices, () => ports.images.assemble());
+    },
     imports: (request, options) => importsOf(ports, request, options),
   };
 }

@@ -22,6 +22,8 @@ export interface SolvingOptions {
   readonly onEvent: OnBuildEvent;
   /** Caches from elsewhere: asked for when the first step is not here. */
   readonly imports: () => Promise<readonly CacheImport[]>;
+  /** A step has run; the root is held until the end of this. */
+  readonly onRun?: (vertex: VertexId, root: Root) => void;
 }
 
 /**
@@ -289,6 +291,7 @@ export class Solving implements AsyncDisposable {
     });
     this.#roots.push(root);
     this.#telling.tell(node, { completed: Date.now() });
+    this.#options.onRun?.(node.vertex.id, root);
     return root;
   }
 
