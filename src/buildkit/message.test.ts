@@ -96,3 +96,10 @@ test("what is newer than the schema is passed over, and a name of every object i
   const read = decode(ours, more);
   assert.deepEqual([read.Type, Object.entries(read.Attrs)], ["image", [["__proto__", "x"]]]);
 });
+
+test("a message of more fields than are wanted is refused, wherever they are", () => {
+  const ours = OURS.get("moby.buildkit.v1.SolveRequest") as Schema<{ Entitlements: string[] }>;
+  const bytes = encode(ours, create(ours, { Entitlements: ["a", "b", "c"] }));
+  assert.deepEqual(decode(ours, bytes, 3).Entitlements, ["a", "b", "c"]);
+  assert.throws(() => decode(ours, bytes, 2), { message: "a message has more than 2 fields" });
+});

@@ -159,16 +159,38 @@ function isZero(kind: Field["kind"], value: unknown): boolean {
   return kind === "bytes" ? (value as Uint8Array).length === 0 : value === ZERO[kind];
 }
 
-/** Throws for bytes that are no message. What this schema doesn't know is passed over. */
-export function decode<T>(of: Schema<T>, bytes: Uint8Array): T {
-  const reader = new BinaryReader(bytes);
+/**
+ * Throws for bytes that are no message, and for one of more than `mostFields` fields, its messages' among them: each takes
+ * its time. What this schema doesn't know is passed over.
+ */
+export function decode<T>(of: Schema<T>, bytes: Uint8Array, mostFields: number = Number.POSITIVE_INFINITY): T {
+  const reader = new FieldReader(bytes, mostFields);
   return read(of, reader, reader.len, 0) as T;
+}
+
+class FieldReader extends BinaryReader {
+  readonly #most: number;
+  #count = 0;
+
+  constructor(bytes: Uint8Array, most: number) {
+    super(bytes);
+    this.#most = most;
+  }
+
+  override tag(): [number, WireType] {
+    this.count();
+    return super.tag();
+  }
+
+  count(): void {
+    if (++this.#count > this.#most) throw new Error(`a message has more than ${this.#most} fields`);
+  }
 }
 
 /** Deeper than any message of ours. */
 const MAX_DEPTH = 100;
 
-function read(of: Schema<unknown>, reader: BinaryReader, end: number, depth: number): Values {
+function read(of: Schema<unknown>, reader: FieldReader, end: number, depth: number): Values {
   if (depth > MAX_DEPTH) throw new Error("a message is nested too deep");
   const message = create(of) as Values;
   while (reader.pos < end) {
@@ -181,12 +203,15 @@ function read(of: Schema<unknown>, reader: BinaryReader, end: number, depth: num
   return message;
 }
 
-function readField(field: Field, type: WireType, message: Values, reader: BinaryReader, depth: number): void {
+function readField(field: Field, type: WireType, message: Values, reader: FieldReader, depth: number): void {
   const { key, kind, name, number, oneof, repeated } = field;
   const isPacked = repeated && typeof kind === "string" && wireType(kind) === WireType.Varint;
   if (isPacked && type === WireType.LengthDelimited) {
     const end = endOf(reader);
-    while (reader.pos < end) (message[name] as unknown[]).push(readScalar(kind, reader));
+    while (reader.pos < end) {
+      reader.count();
+      (message[name] as unknown[]).push(readScalar(kind, reader));
+    }
     return;
   }
   const expected = typeof kind === "function" || key !== undefined ? WireType.LengthDelimited : wireType(kind);
@@ -203,7 +228,7 @@ function readField(field: Field, type: WireType, message: Values, reader: Binary
   }
 }
 
-function readEntry(field: Field, key: Scalar, reader: BinaryReader, depth: number): [name: string, value: unknown] {
+function readEntry(field: Field, key: Scalar, reader: FieldReader, depth: number): [name: string, value: unknown] {
   const { kind } = field;
   const end = endOf(reader);
   let name = key === "string" ? "" : "0";
@@ -217,20 +242,20 @@ function readEntry(field: Field, key: Scalar, reader: BinaryReader, depth: numbe
   return [name, value];
 }
 
-function readOne(kind: Field["kind"], reader: BinaryReader, depth: number): unknown {
+function readOne(kind: Field["kind"], reader: FieldReader, depth: number): unknown {
   if (typeof kind === "string") return readScalar(kind, reader);
   const end = endOf(reader);
   return read(kind(), reader, end, depth + 1);
 }
 
-function endOf(reader: BinaryReader): number {
+function endOf(reader: FieldReader): number {
   const length = reader.uint32();
   const end = reader.pos + length;
   if (end > reader.len) throw new Error("a field is longer than its message");
   return end;
 }
 
-function readScalar(kind: Scalar, reader: BinaryReader): unknown {
+function readScalar(kind: Scalar, reader: FieldReader): unknown {
   if (kind === "string") return reader.string();
   if (kind === "bytes") return reader.bytes();
   if (kind === "bool") return reader.bool();

@@ -1,4 +1,5 @@
 import { Breath } from "../../base/breath.ts";
+import { messageOf } from "../../base/errors.ts";
 import { decode } from "../../buildkit/message.ts";
 import { type Definition, type Op, OpSchema } from "../../buildkit/operations.ts";
 import { sha256Of } from "../../oci/digest.ts";
@@ -29,6 +30,8 @@ export interface Output {
 /** More than any client's. */
 const MOST_OPERATIONS = 10_000;
 const LONGEST_NAME = 1_000;
+/** Of one operation, with all that it is made of: reading each takes its time. */
+const MOST_FIELDS = 20_000;
 
 /**
  * Reads a definition. Rejects with `invalid` for what is none: operations that don't say what they do, or that stand on others
@@ -44,7 +47,7 @@ export async function readDefinition({ def, metadata }: Definition): Promise<Low
   for (const bytes of def) {
     if (breath.isDue) await breath.take();
     const digest = sha256Of(bytes);
-    const op = decode(OpSchema, bytes);
+    const op = readOperation(bytes);
     const name = (metadata[digest]?.description["llb.customname"] ?? "").slice(0, LONGEST_NAME);
     operations.set(digest, { digest, op, name, ignoreCache: metadata[digest]?.ignoreCache === true });
     last = op;
@@ -59,6 +62,15 @@ export async function readDefinition({ def, metadata }: Definition): Promise<Low
     check(op, operations, op === last);
   }
   return { operations, result: outputOf(result) };
+}
+
+/** An operation of a client's. Throws `invalid` for bytes that are none, or that would hold up everybody else. */
+export function readOperation(bytes: Uint8Array): Op {
+  try {
+    return decode(OpSchema, bytes, MOST_FIELDS);
+  } catch (error) {
+    throw invalid(messageOf(error));
+  }
 }
 
 /** What an operation stands on, in order. */

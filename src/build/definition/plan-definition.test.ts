@@ -132,3 +132,15 @@ test("a definition as deep as any is planned without a deep stack", async () => 
   const { graph } = await planOf(deep);
   assert.equal(graph.vertices.length, 9_001);
 });
+
+test("an operation of more parts than anybody needs is refused before it is read", async () => {
+  const [source] = definitionOf([image]).def;
+  const actions = Array.from({ length: 100_000 }, () => ({ input: 0n, output: 0n, mkdir: { path: "/x", ...at } }));
+  for (const more of [{ file: { actions } }, { exec: { meta: { env: Array(100_000).fill("") } } }]) {
+    const inputs = [{ digest: sha256Of(source!) }];
+    const large = encode(OpSchema, create<Op>(OpSchema, { inputs, ...more }));
+    const last = encode(OpSchema, create<Op>(OpSchema, { inputs: [{ digest: sha256Of(large) }] }));
+    const definition = create(DefinitionSchema, { def: [source!, large, last] });
+    await assert.rejects(readDefinition(definition), { kind: "invalid", message: /more than 20000 fields/ });
+  }
+});

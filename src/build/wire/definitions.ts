@@ -1,13 +1,14 @@
 import { GantryError } from "../../base/errors.ts";
 import { type Definition, DefinitionSchema, OpSchema } from "../../buildkit/control.ts";
-import { create, decode, encode } from "../../buildkit/message.ts";
+import { create, encode } from "../../buildkit/message.ts";
 import { sha256Of } from "../../oci/digest.ts";
-import type { LowLevelDefinition } from "../definition/definition.ts";
+import { type LowLevelDefinition, readOperation } from "../definition/definition.ts";
 import { RESULT_SCHEME } from "../definition/source-root.ts";
 import type { HandedResult } from "./handed-result.ts";
 
 /** A definition of ours has two operations; clients may add to it, but not much. */
 const MOST_OPERATIONS = 16;
+const LONGEST_OPERATION = 4096;
 
 /**
  * Results as clients pass them on. BuildKit's clients do so by a definition of how a result is made; one of ours says
@@ -58,10 +59,10 @@ export function definitionOf({ token }: HandedResult): Definition {
 /** Of a definition that is one source of ours and what names it as the result. */
 function tokenOf({ def }: Definition): string | undefined {
   const tokens = new Set<string>();
-  if (def.length > MOST_OPERATIONS) return undefined;
+  if (def.length > MOST_OPERATIONS || def.some(({ length }) => length > LONGEST_OPERATION)) return undefined;
   for (const bytes of def) {
-    const { diff, exec, file, inputs, merge, source } = decode(OpSchema, bytes);
-    const isOther = [diff, exec, file, merge].some((one) => one !== undefined);
+    const { build, diff, exec, file, inputs, merge, passthrough, source } = readOperation(bytes);
+    const isOther = [build, diff, exec, file, merge, passthrough].some((one) => one !== undefined);
     if (source?.identifier.startsWith(RESULT_SCHEME)) tokens.add(source.identifier.slice(RESULT_SCHEME.length));
     else if (source !== undefined || isOther || inputs.length !== 1) return undefined;
   }

@@ -145,7 +145,8 @@ export class GatewayBuild implements AsyncDisposable {
   /** A result by what the client calls it: of several platforms each has a name of its own. */
   find(id: string): HandedResult {
     const found = this.#results.get(id.split("/", 1)[0]!);
-    if (found === undefined) throw new GantryError("not-found", `no such ref: ${id.slice(0, 200)}`);
+    const isNamed = !id.includes("/") || platformsOf(found).includes(platformIn(id));
+    if (found === undefined || !isNamed) throw new GantryError("not-found", `no such ref: ${id.slice(0, 200)}`);
     return found;
   }
 
@@ -217,11 +218,16 @@ const NOTHING: BuildInput = {
 /** One result, or one for each platform that was asked for where it may be several. */
 function resultOf(id: string, result: HandedResult): Result {
   const def = definitionOf(result);
-  const { options } = result.asked;
-  const platforms = [...new Set((options.platform ?? "").split(",").filter((name) => name !== ""))];
+  const platforms = platformsOf(result);
   if (platforms.length < 2) return create(ResultSchema, { result: ref(id, def) });
   const refs = Object.fromEntries(platforms.map((name) => [name, { id: `${id}/${name}`, def }]));
   return create(ResultSchema, { result: { case: "refs", value: { refs } } });
+}
+
+/** That it was asked for, by the names that the client has for them. */
+function platformsOf(result: HandedResult | undefined): readonly string[] {
+  const names = result?.asked.options.platform ?? "";
+  return [...new Set(names.split(",").filter((name) => name !== ""))];
 }
 
 function ref(id: string, def?: Definition) {

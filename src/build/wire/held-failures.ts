@@ -42,7 +42,7 @@ export class HeldFailures implements AsyncDisposable {
     const failure = this.#held.get(id);
     if (failure === undefined) throw new GantryError("not-found", `no such ref: ${name.slice(0, 200)}`);
     if (input === undefined) return Promise.resolve({ path: failure.root, [Symbol.asyncDispose]: async () => {} });
-    const root = failure.inputs[Number(input)];
+    const root = String(Number(input)) === input ? failure.inputs[Number(input)] : undefined;
     if (root === undefined) throw new GantryError("not-found", `no such ref: ${name.slice(0, 200)}`);
     const open = this.#open.get(name) ?? root.open();
     this.#open.set(name, open);
@@ -61,7 +61,10 @@ export class HeldFailures implements AsyncDisposable {
     const open = [...this.#open].filter(([name]) => name.startsWith(`${id}/`));
     for (const [name] of open) this.#open.delete(name);
     const ended = (async () => {
-      for (const [, root] of open) await (await root)[Symbol.asyncDispose]();
+      // What could not be opened needs no end; what holds it does.
+      for (const one of await Promise.allSettled(open.map(([, root]) => root))) {
+        if (one.status === "fulfilled") await one.value[Symbol.asyncDispose]();
+      }
       await failure?.[Symbol.asyncDispose]();
     })();
     this.#ended.push(ended);
