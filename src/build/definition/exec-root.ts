@@ -1,34 +1,22 @@
 import { posix } from "node:path";
 import type { ExecOp, Mount } from "../../buildkit/operations.ts";
-import type { Platform } from "../../oci/image.ts";
 import type { ExecMount, ExecOperation } from "../graph.ts";
 import type { DraftVertex } from "../plan/draft-graph.ts";
 import { kindOf, MOUNT_TYPES, NETWORKS, SECURITIES, SHARINGS } from "./exec-kinds.ts";
-import { changedRoot, emptyRoot, type PlannedRoot, standing } from "./planned-root.ts";
+import { changedRoot, emptyRoot, type PlannedRoot, type Surroundings, standing } from "./planned-root.ts";
 import { invalid, unsupported } from "./refuse.ts";
 
 const NO_OUTPUT = -1n;
-
-export interface ExecSurroundings {
-  readonly name: string;
-  readonly ignoreCache: boolean;
-  readonly platform: Platform;
-}
 
 /** What a command makes: its root, and what it only mounts, by the numbers that others know them by. */
 export function execRoots(
   op: ExecOp,
   inputs: readonly PlannedRoot[],
-  { ignoreCache, name, platform }: ExecSurroundings,
+  { ignoreCache, name, platform }: Surroundings,
 ): ReadonlyMap<number, PlannedRoot> {
   refuseUnknown(op);
   const { args, cwd, env, hostname, user } = op.meta!;
-  const top = op.mounts.find((mount) => isRoot(mount));
-  if (top === undefined) throw invalid("a command has no root filesystem");
-  if (mountType(top) !== "bind") throw invalid("a command's root is no plain mount");
-  if (top.selector !== "" && posix.resolve("/", top.selector) !== "/")
-    throw unsupported("a folder of a root as a root");
-  if (top.readonly) throw unsupported("a command on a root that is read-only");
+  const top = rootMount(op.mounts);
   const base = standing(inputOf(top, inputs) ?? emptyRoot(platform));
   const drafts: DraftVertex[] = [];
   const add = (vertex: DraftVertex | undefined) => (vertex === undefined ? -1 : drafts.push(vertex) - 1);
@@ -69,6 +57,16 @@ export function execRoots(
     else if (mount.readonly && mountType(mount) === "bind") made.set(Number(mount.output), input);
   }
   return made;
+}
+
+/** The mount that a command's root is. */
+function rootMount(mounts: readonly Mount[]): Mount {
+  const top = mounts.find((mount) => isRoot(mount));
+  if (top === undefined) throw invalid("a command has no root filesystem");
+  if (mountType(top) !== "bind") throw invalid("a command's root is no plain mount");
+  if (posix.resolve("/", top.selector) !== "/") throw unsupported("a folder of a root as a root");
+  if (top.readonly) throw unsupported("a command on a root that is read-only");
+  return top;
 }
 
 /** What of a command's surroundings there is no means for. */

@@ -1,16 +1,9 @@
 import { posix } from "node:path";
 import type { ChownOpt, FileAction as DefinedAction, FileOp, UserOpt } from "../../buildkit/operations.ts";
-import type { Platform } from "../../oci/image.ts";
 import type { FileAction, FilesOperation, Owner } from "../graph.ts";
 import type { DraftVertex } from "../plan/draft-graph.ts";
-import { changedRoot, emptyRoot, type PlannedRoot, standing } from "./planned-root.ts";
+import { changedRoot, emptyRoot, type PlannedRoot, type Surroundings, standing } from "./planned-root.ts";
 import { invalid, unsupported } from "./refuse.ts";
-
-export interface FileSurroundings {
-  readonly name: string;
-  readonly ignoreCache: boolean;
-  readonly platform: Platform;
-}
 
 const EMPTY = -1;
 
@@ -21,7 +14,7 @@ const EMPTY = -1;
 export function fileRoots(
   { actions }: FileOp,
   inputs: readonly PlannedRoot[],
-  surroundings: FileSurroundings,
+  surroundings: Surroundings,
 ): ReadonlyMap<number, PlannedRoot> {
   const users = new Map<number, number>();
   const use = (index: bigint) => users.set(Number(index), (users.get(Number(index)) ?? 0) + 1);
@@ -59,12 +52,12 @@ class Line {
   readonly #base: PlannedRoot;
   /** The number of what it stands on. */
   readonly #on: number;
-  readonly #surroundings: FileSurroundings;
+  readonly #surroundings: Surroundings;
   readonly #actions: FileAction[] = [];
   readonly #inputs: DraftVertex[];
   #made: PlannedRoot | undefined;
 
-  constructor(base: PlannedRoot, on: number, surroundings: FileSurroundings) {
+  constructor(base: PlannedRoot, on: number, surroundings: Surroundings) {
     this.#base = base;
     this.#on = on;
     this.#surroundings = surroundings;

@@ -1,3 +1,4 @@
+import { throwIfAborted } from "../../base/abort.ts";
 import { Breath } from "../../base/breath.ts";
 import type { ImageConfig, Platform } from "../../oci/image.ts";
 import { hostPlatform, parsePlatform } from "../../oci/platform.ts";
@@ -70,7 +71,7 @@ class DefinitionPlanner {
     const breath = new Breath();
     const pending = [output.digest];
     for (let digest = pending.at(-1); digest !== undefined; digest = pending.at(-1)) {
-      signal.throwIfAborted();
+      throwIfAborted(signal);
       if (breath.isDue) await breath.take();
       const operation = definition.operations.get(digest)!;
       const missing = inputsOf(operation.op).filter((one) => !this.#made.has(one.digest));

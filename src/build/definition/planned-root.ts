@@ -22,6 +22,14 @@ interface MadeLayer {
   readonly below: MadeLayer | undefined;
 }
 
+/** What a client says beside what an operation does. */
+export interface Surroundings {
+  /** As the client calls it; empty where it doesn't. */
+  readonly name: string;
+  readonly ignoreCache: boolean;
+  readonly platform: Platform;
+}
+
 /** What was made on the image, in order. */
 export function layersOf({ layer }: PlannedRoot): readonly DraftVertex[] {
   const layers: DraftVertex[] = [];
