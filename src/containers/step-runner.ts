@@ -35,6 +35,7 @@ const KILL_RETRY_MS = 200;
 const MOST_CLEARING = 16;
 /** What nothing comes after is taken down then: what the build still has to do goes first. */
 const REST_MS = 100;
+const OWN_NETWORKS: ReadonlySet<string> = new Set(["bridge", "host", "none"]);
 
 /**
  * Steps of builds: processes in the same jails as containers, with ids, bundles, networks and cgroups of the same kind
@@ -105,7 +106,9 @@ export class Steps implements StepRunner {
     const end = await this.#jailed({ id, bundle, spec, runtime, options, began, processOf }, undo);
     // All its processes ended with the first one: the root is the caller's again.
     stubs[Symbol.dispose]();
-    this.#clear(id, undo.move());
+    // Of a network that is not the engine's own it would be seen that somebody is on it.
+    if (OWN_NETWORKS.has(hostConfig.NetworkMode)) this.#clearLater(id, undo.move());
+    else this.#clear(id, undo.move());
     if (this.#clearing.size > MOST_CLEARING) await Promise.race(this.#clearing);
     return end;
   }
@@ -131,8 +134,8 @@ export class Steps implements StepRunner {
   }
 
   /** Cgroup, mounts, namespaces and folders go when nobody waits for the engine. */
-  #clear(id: string, undo: AsyncDisposableStack): void {
-    this.#left.push(() => this.#clearNow(id, undo));
+  #clearLater(id: string, undo: AsyncDisposableStack): void {
+    this.#left.push(() => this.#clear(id, undo));
     this.#rest ??= setTimeout(() => this.#clearLeft(), REST_MS).unref();
   }
 
@@ -142,7 +145,7 @@ export class Steps implements StepRunner {
     for (const clear of this.#left.splice(0)) clear();
   }
 
-  #clearNow(id: string, undo: AsyncDisposableStack): void {
+  #clear(id: string, undo: AsyncDisposableStack): void {
     const cleared = undo
       .disposeAsync()
       .catch((error: unknown) => this.#ports.log.error(`cannot take a step down: ${messageOf(error)}`, { step: id }));
