@@ -177,6 +177,44 @@ describe("files of results", () => {
   });
 });
 
+describe("what clients read of large results", () => {
+  const large = {
+    folders: {
+      context: {},
+      dockerfile: {
+        Dockerfile: [
+          "FROM busybox",
+          "RUN --network=none head -c 16000000 /dev/zero > /large",
+          "RUN --network=none mkdir /links && to=$(head -c 4000 /dev/zero | tr '\\0' x) && \\",
+          "  i=0; while [ $i -lt 2700 ]; do ln -s $to /links/$i; i=$((i+1)); done",
+        ].join("\n"),
+      },
+    },
+  };
+
+  test("is not held in memory until they take it, and a list that no message holds is refused", async () => {
+    await inBuild(large, async (part) => {
+      const Ref = await solved(part, { Frontend: "dockerfile.v0" });
+      assert.equal(await text(part, Ref, "/large", { Offset: 0n, Length: 1n }), "\0");
+      const before = residentMegabytes(engine.pid);
+      let most = 0;
+      const reads = Array.from({ length: 60 }, async () => {
+        const { Data } = await part.call(BRIDGE.readFile, create(ReadFileRequestSchema, { Ref, FilePath: "/large" }));
+        most = Math.max(most, residentMegabytes(engine.pid));
+        return Data.length;
+      });
+      assert.ok((await Promise.all(reads)).every((length) => length === 16_000_000));
+      assert.ok(most - before < 600, `${before} MB before, ${most} MB at most`);
+      const listed = part.call(BRIDGE.readDir, create(ReadDirRequestSchema, { Ref, DirPath: "/links" }));
+      assert.match(await failure(listed), /cannot list \/links: its names and what links lead to have more than/);
+    });
+  });
+});
+
+function residentMegabytes(pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]) / 1024;
+}
+
 describe("what clients define themselves", () => {
   test("is built: images, commands, files of all kinds", async () => {
     const files = definition(
