@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Say } from "./threads.fixture.ts";
+import type { Word } from "./threads.fixture.ts";
 import { Threads } from "./threads.ts";
 
 const SCRIPT = new URL("./threads.fixture.ts", import.meta.url).pathname;
-const open = () => new Threads<string, string, Say, string>({ script: SCRIPT, failure: "cannot speak" });
+const open = () => new Threads<string, string, Word, string>({ script: SCRIPT, failure: "cannot speak" });
 
 test("each job hears its own words and ends by itself, many at once", async () => {
   const threads = open();
@@ -34,6 +34,17 @@ test("a failure comes with its code; a thread's death fails its jobs, and the ne
   const next = threads.begin("c", () => {});
   next.tell({ do: "say", text: "still here" });
   assert.equal(await next.done, "c: still here");
+  await threads.close();
+});
+
+test("an abort ends its job and no other; what is said to one that has ended is passed over", async () => {
+  const threads = open();
+  const [first, second] = ["a", "b"].map((name) => threads.begin(name, () => {}));
+  first!.tell({ do: "abort" });
+  await assert.rejects(first!.done, { kind: "cancelled" });
+  first!.tell({ do: "say", text: "late" });
+  second!.tell({ do: "say", text: "hello" });
+  assert.equal(await second!.done, "b: hello");
   await threads.close();
 });
 

@@ -1,4 +1,3 @@
-import type { FromThread, ToThread } from "../../base/threads.ts";
 import type { FilesOperation } from "../graph.ts";
 import type { Reading } from "./digest.ts";
 
@@ -27,6 +26,3 @@ export interface FilesWord {
 export interface FilesNews {
   readonly warning: string;
 }
-
-export type ToFilesWorker = ToThread<FilesOrder, FilesWord>;
-export type FromFilesWorker = FromThread<FilesOutcome, FilesNews>;

@@ -1,4 +1,3 @@
-import type { FromThread, ToThread } from "../../base/threads.ts";
 import type { PackSource } from "../../snapshots/pack-source.ts";
 import type { Extracted, WhiteoutKind } from "../../snapshots/snapshotter.ts";
 
@@ -10,7 +9,7 @@ export interface PackOrder {
   readonly to: string;
 }
 
-/** A layer is extracted from a file that grows. */
+/** A layer is extracted from a file that grows; one that does not come to its end leaves nothing in its folder. */
 export interface LayOrder {
   readonly job: "lay";
   readonly from: string;
@@ -42,7 +41,3 @@ export type PackingWord =
 export interface PackingNews {
   readonly written: number;
 }
-
-export type ToWorker = ToThread<PackingOrder, PackingWord>;
-/** A layer that was not laid to its end leaves nothing in its folder. */
-export type FromWorker = FromThread<Packed | Laid, PackingNews>;
