@@ -21,7 +21,7 @@ import { planDefinition } from "./definition/plan-definition.ts";
 import { describeSource } from "./describe-source.ts";
 import { describeRequest } from "./history/describe-request.ts";
 import type { History } from "./history/history.ts";
-import type { BuildResults, BuildSources, ExportInput } from "./parts.ts";
+import type { BuildInputs, BuildResults, BuildSources, ExportInput, LoadedDockerfile, SolvedTarget } from "./parts.ts";
 import type { Plan, PlanInput } from "./plan/types.ts";
 import type { OnBuildEvent } from "./progress.ts";
 import type { Solver } from "./solver/solver.ts";
@@ -136,16 +136,10 @@ export class Builds implements Builder {
     { onEvent, onMade, onPlan, signal }: BuildOptions,
     counts: { steps: number; cachedSteps: number },
   ): Promise<Omit<BuildResult, "warnings">> {
-    const { plan: makePlan, results, solver, sources } = this.#ports;
+    const { results, solver, sources } = this.#ports;
     const startedAt = Date.now();
     await using inputs = sources.open(request, { signal, onEvent });
-    const { definition } = request;
-    const dockerfile = definition === undefined ? await inputs.dockerfile() : undefined;
-    const planned = { request, signal, ports: inputs.ports };
-    const plan =
-      definition === undefined
-        ? await makePlan({ ...planned, ...dockerfile!, hostPlatform: hostPlatform() })
-        : await planDefinition({ ...planned, definition });
+    const { dockerfile, plan } = await this.#plan(request, inputs, signal);
     const { file, text } = dockerfile ?? { text: "", file: "" };
     for (const warning of plan.warnings) await onEvent({ type: "warning", warning });
     if (plan.answer !== undefined) return { metadata: new Map(), imageId: undefined, answer: plan.answer };
@@ -161,15 +155,8 @@ export class Builds implements Builder {
     });
     const ids = plan.targets.map(({ root }) => root);
     try {
-      const scanned = plan.targets.flatMap(({ scans = [] }) => scans.map(({ root }) => root));
-      const roots = await solving.roots([...ids, ...scanned]);
+      const targets = await solved(plan, solving);
       ahead.end();
-      let next = ids.length;
-      const targets = plan.targets.map((target, index) => ({
-        target,
-        root: roots[index],
-        ...(target.scans && { scans: target.scans.map(({ name }) => ({ name, root: roots[next++] })) }),
-      }));
       if (onMade !== undefined) {
         const { sources } = solving;
         const keys = await Promise.all(ids.map((id) => solving.keyOf(id)));
@@ -193,6 +180,32 @@ export class Builds implements Builder {
       counts.cachedSteps = solving.counts.cached;
     }
   }
+
+  /** What is to be done, of a Dockerfile or of what a client says in the place of one. */
+  async #plan(
+    request: BuildRequest,
+    inputs: BuildInputs,
+    signal: AbortSignal,
+  ): Promise<{ readonly plan: Plan; readonly dockerfile?: LoadedDockerfile }> {
+    const { definition } = request;
+    const { ports } = inputs;
+    if (definition !== undefined) return { plan: await planDefinition({ request, signal, ports, definition }) };
+    const dockerfile = await inputs.dockerfile();
+    const plan = await this.#ports.plan({ ...dockerfile, request, signal, ports, hostPlatform: hostPlatform() });
+    return { plan, dockerfile };
+  }
+}
+
+/** All roots that a plan wants: of its targets, and of what is scanned for them. */
+async function solved({ targets }: Plan, solving: Solving): Promise<readonly SolvedTarget[]> {
+  const scanned = targets.flatMap(({ scans = [] }) => scans.map(({ root }) => root));
+  const roots = await solving.roots([...targets.map(({ root }) => root), ...scanned]);
+  let next = targets.length;
+  return targets.map((target, index) => ({
+    target,
+    root: roots[index],
+    ...(target.scans && { scans: target.scans.map(({ name }) => ({ name, root: roots[next++] })) }),
+  }));
 }
 
 function both(one: void | Promise<void>, other: void | Promise<void>): void | Promise<void> {
