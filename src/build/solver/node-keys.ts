@@ -36,6 +36,8 @@ export class NodeKeys {
       const { key } = await this.#ports.sourceOf(node);
       return key === undefined ? undefined : sourceKey(operation.kind, key);
     }
+    // A graph may be deeper than the stack: what is below goes on after this has returned.
+    await Promise.resolve();
     const inputs = await this.#ports.underWay.all(node.inputs.map((input) => this.definitionOf(input)));
     const known = inputs.filter((key) => key !== undefined);
     return known.length < inputs.length ? undefined : definitionKey(operation, known, this.#ports.request);

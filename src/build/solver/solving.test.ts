@@ -44,6 +44,13 @@ describe("solving a graph", () => {
     assert.deepEqual(test.ran, ["one", "two", "three"]);
   });
 
+  it("solves a graph that is deeper than the stack", async () => {
+    await using test = new TestSolver();
+    test.commands.set("0", () => Promise.reject(new Error("the lowest")));
+    const graph = chain(...Array.from({ length: 10_000 }, (_, n) => String(n))).graph();
+    await assert.rejects(test.solve(graph), (error) => error instanceof StepError && error.vertex.name === "RUN 0");
+  });
+
   it("never runs what nobody asks for", async () => {
     await using test = new TestSolver();
     const maker = new GraphMaker();

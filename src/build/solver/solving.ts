@@ -113,18 +113,18 @@ export class Solving implements AsyncDisposable {
     const { cache } = this.#solver.ports;
     const steps = new Map<string, CachedStep>();
     const seen = new Set<string>();
-    const add = (key: string): void => {
-      if (seen.has(key)) return;
-      seen.add(key);
-      const record = cache.get(key);
-      if (record === undefined) return;
-      for (const input of record.inputs) add(input);
+    const pending = ids.flatMap((id) => (id === undefined ? [] : (this.#node(id).knownKey ?? []))).toReversed();
+    for (let key = pending.at(-1); key !== undefined; key = pending.at(-1)) {
+      const record = steps.has(key) ? undefined : cache.get(key);
+      if (record !== undefined && !seen.has(key)) {
+        seen.add(key);
+        pending.push(...record.inputs.filter((input) => !seen.has(input)).toReversed());
+        continue;
+      }
+      pending.pop();
+      if (record === undefined) continue;
       const { createdAt, definitions, description, inputs, snapshot } = record;
       steps.set(key, { key, inputs, definitions, snapshot, description, createdAt });
-    };
-    for (const id of ids) {
-      const key = id === undefined ? undefined : this.#node(id).knownKey;
-      if (key !== undefined) add(key);
     }
     return [...steps.values()];
   }
