@@ -373,6 +373,7 @@ class Exec {
   readonly told: ExecMessage["Input"][] = [];
   readonly #call: ReturnType<Part["exec"]>;
   readonly #waiting = new Set<() => void>();
+  #isOver = false;
   readonly ended: Promise<void>;
 
   constructor(part: Part) {
@@ -402,6 +403,7 @@ class Exec {
   /** Waits until what was told is so. */
   async until(isSo: () => boolean): Promise<void> {
     while (!isSo()) {
+      assert.ok(!this.#isOver, "the call ended before that was told");
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#waiting.add(resolve);
       await Promise.race([promise, this.ended]);
@@ -426,6 +428,7 @@ class Exec {
       for (const wake of this.#waiting) wake();
       this.#waiting.clear();
     }
+    this.#isOver = true;
   }
 }
 

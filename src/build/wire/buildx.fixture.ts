@@ -222,9 +222,17 @@ export class Buildx implements AsyncDisposable {
   }
 
   #server(): GrpcServer {
-    const { agent, credentials, folders = {}, secrets, upload } = this.#offer;
     const server = new GrpcServer();
     addHealth(server);
+    this.#addFolders(server);
+    this.#addResults(server);
+    this.#addProofs(server);
+    this.#addAids(server);
+    return server;
+  }
+
+  #addFolders(server: GrpcServer): void {
+    const { folders = {} } = this.#offer;
     server.stream(FILE_SYNC, async (call) => {
       const name = call.metadata.get(SESSION_METADATA.dirName)?.[0] ?? "";
       const files = folders[name];
@@ -236,6 +244,10 @@ export class Buildx implements AsyncDisposable {
         },
       });
     });
+  }
+
+  /** Takes what is made. */
+  #addResults(server: GrpcServer): void {
     // One method takes packets for folders, and pieces for files.
     const raw = { encode: (bytes: Uint8Array) => bytes, decode: (bytes: Buffer): Uint8Array => bytes };
     server.stream({ path: FILE_SEND.diffCopy.path, request: raw, response: raw }, async (call) => {
@@ -262,13 +274,11 @@ export class Buildx implements AsyncDisposable {
         into(had),
       );
     });
-    if (secrets !== undefined) {
-      server.unary(SECRETS.getSecret, ({ ID }) => {
-        const value = secrets[ID];
-        if (value === undefined) throw new GrpcError(STATUS.notFound, `secret ${ID}: not found`);
-        return create(GetSecretResponseSchema, { data: Buffer.from(value) });
-      });
-    }
+  }
+
+  /** How it proves itself to registries. */
+  #addProofs(server: GrpcServer): void {
+    const { credentials } = this.#offer;
     if (credentials !== undefined) {
       const { password, username } = credentials;
       server.unary(AUTH.credentials, () => create(CredentialsResponseSchema, { Username: username, Secret: password }));
@@ -287,6 +297,18 @@ export class Buildx implements AsyncDisposable {
         create(FetchTokenResponseSchema, { Token: tokens!(wish), ExpiresIn: 300n }),
       );
     }
+  }
+
+  /** What steps may ask for. */
+  #addAids(server: GrpcServer): void {
+    const { agent, secrets, upload } = this.#offer;
+    if (secrets !== undefined) {
+      server.unary(SECRETS.getSecret, ({ ID }) => {
+        const value = secrets[ID];
+        if (value === undefined) throw new GrpcError(STATUS.notFound, `secret ${ID}: not found`);
+        return create(GetSecretResponseSchema, { data: Buffer.from(value) });
+      });
+    }
     if (agent !== undefined) {
       server.unary(SSH_AGENT.checkAgent, ({ ID }) => {
         if (ID !== "default") throw new GrpcError(STATUS.unknown, `unset ssh forward key ${ID}`);
@@ -301,7 +323,6 @@ export class Buildx implements AsyncDisposable {
         await call.send(create(UploadBytesSchema, { data: upload }));
       });
     }
-    return server;
   }
 
   /** What comes is one file, not a folder. */
