@@ -144,3 +144,12 @@ test("an operation of more parts than anybody needs is refused before it is read
     await assert.rejects(readDefinition(definition), { kind: "invalid", message: /more than 20000 fields/ });
   }
 });
+
+test("operations that are more steps than anybody builds are refused", async () => {
+  const actions = Array.from({ length: 2000 }, (_, n) => ({
+    ...{ input: BigInt(n), output: BigInt(n === 1999 ? 0 : n + 1) },
+    mkdir: { path: `/${n}`, mode: 0o755, ...at },
+  }));
+  const operations = Array.from({ length: 11 }, (_, n) => ({ file: { actions }, on: [n] }));
+  await assert.rejects(planOf([image, ...operations]), { kind: "invalid", message: /it has 22001 steps/ });
+});

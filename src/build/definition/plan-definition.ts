@@ -21,6 +21,9 @@ export interface DefinitionInput {
   readonly signal: AbortSignal;
 }
 
+/** One operation on files may be many, where others stand on what it makes on its way. */
+const MOST_STEPS = 20_000;
+
 /** A definition as a graph, with one target. What there is no means for is refused by its name, before anything is built. */
 export async function planDefinition(input: DefinitionInput): Promise<Plan> {
   const { definition, request, signal } = input;
@@ -31,6 +34,8 @@ export async function planDefinition(input: DefinitionInput): Promise<Plan> {
   const layers = layersOf(root);
   const drafts = [...layers, ...(root.vertex === undefined ? [] : [root.vertex])];
   const { graph, ids } = await finishGraph(drafts, signal);
+  if (graph.vertices.length > MOST_STEPS)
+    throw invalid(`it has ${graph.vertices.length} steps, more than ${MOST_STEPS}`);
   const target: PlannedTarget = {
     platform: root.platform,
     root: root.vertex === undefined ? undefined : ids.get(root.vertex)!,

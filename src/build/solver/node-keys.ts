@@ -1,3 +1,4 @@
+import { Breath } from "../../base/breath.ts";
 import type { BuildRequest } from "../builder.ts";
 import type { InputIngredients } from "../cache/record.ts";
 import type { OperatorContext, ResolvedSource, SelectionDigest } from "../operator.ts";
@@ -19,6 +20,7 @@ export interface NodeKeysPorts extends Pick<SolverPorts, "cache" | "digest" | "o
 /** By which keys the nodes of one build are found. Asking for a key solves no more than what is read for it. */
 export class NodeKeys {
   readonly #ports: NodeKeysPorts;
+  readonly #breath = new Breath();
 
   constructor(ports: NodeKeysPorts) {
     this.#ports = ports;
@@ -37,7 +39,7 @@ export class NodeKeys {
       return key === undefined ? undefined : sourceKey(operation.kind, key);
     }
     // A graph may be deeper than the stack: what is below goes on after this has returned.
-    await Promise.resolve();
+    await this.#breath.take();
     const inputs = await this.#ports.underWay.all(node.inputs.map((input) => this.definitionOf(input)));
     const known = inputs.filter((key) => key !== undefined);
     return known.length < inputs.length ? undefined : definitionKey(operation, known, this.#ports.request);
