@@ -5,6 +5,7 @@ import { hostPlatform } from "../../oci/platform.ts";
 import { reasonOfStartFailure } from "../../runtime/runtime-error.ts";
 import type { Step, StepEnd, StepOptions, StepRunner } from "../../runtime/step.ts";
 import type { BuildRequest, HeldFailure } from "../builder.ts";
+import { demandEntitlement } from "../entitlement.ts";
 import type { ExecOperation, Vertex } from "../graph.ts";
 import type { Operator, OperatorContext, Selection, Work } from "../operator.ts";
 import { ProcessFailure, StartFailure } from "../process-failure.ts";
@@ -169,8 +170,5 @@ export function checkEntitlements(
 ): void {
   const isHost = network === "host" || (network === "default" && request.network === "host");
   const needed = [...(isHost ? ["network.host"] : []), ...(security === "insecure" ? ["security.insecure"] : [])];
-  for (const name of needed) {
-    if (request.entitlements.includes(name)) continue;
-    throw new GantryError("forbidden", `${name} is not allowed`);
-  }
+  for (const name of needed) demandEntitlement(name, request.entitlements);
 }

@@ -1,4 +1,3 @@
-import { GantryError } from "../../base/errors.ts";
 import type { Instruction } from "../../dockerfile/instruction.ts";
 import { RULES } from "../../dockerfile/lint-rules.ts";
 import type { Linter } from "../../dockerfile/linter.ts";
@@ -7,6 +6,7 @@ import { invalid } from "../../dockerfile/source.ts";
 import { suggestion } from "../../dockerfile/suggest.ts";
 import { type Expansion, ExpansionError, expandText, expandTextInSteps, expandWords } from "../../dockerfile/words.ts";
 import { formatPlatform } from "../../oci/platform.ts";
+import { demandEntitlement } from "../entitlement.ts";
 import { withoutPassword } from "../shown-address.ts";
 import { readSourceDate } from "../source-date.ts";
 import { NO_VARIABLES, proxyEnv } from "./build-args.ts";
@@ -107,8 +107,7 @@ export class StepMaker {
       commit: (createdBy, vertex) => commit(stage, showable(instruction, createdBy), vertex),
       demand: (entitlement) => {
         const { call, entitlements } = input.request;
-        if (call !== "build" || entitlements.includes(entitlement)) return;
-        throw new GantryError("forbidden", `${entitlement} is not allowed`);
+        if (call === "build") demandEntitlement(entitlement, entitlements);
       },
       needs: (kind, name, required) => {
         const needs = state.outline[kind];
