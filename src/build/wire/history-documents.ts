@@ -97,7 +97,7 @@ export class HistoryDocuments {
       size += bytes.length;
       events++;
     }
-    const trace = this.#documentOf(id, spans);
+    const trace = await this.#documentOf(id, spans);
     return {
       logs: { mediaType: LOGS, digest: `sha256:${hash.digest("hex")}`, size, annotations: {}, events },
       trace: { mediaType: TRACE, digest: sha256Of(trace), size: trace.length, annotations: {} },
@@ -110,7 +110,7 @@ export class HistoryDocuments {
     return this.#documentOf(id, spans);
   }
 
-  #documentOf(id: string, spans: HistoryTrace): Buffer {
+  async #documentOf(id: string, spans: HistoryTrace): Promise<Buffer> {
     const record = this.#history.get(id);
     if (record === undefined) throw new GantryError("not-found", `no build ${id} in the history`);
     return spans.document(record);

@@ -10,19 +10,19 @@ function vertex(digest: string, times: { started?: number; completed?: number; e
   return { type: "vertex", vertex: { digest, inputs: [], name: `step ${digest}`, cached: false, ...times } };
 }
 
-function spansOf(events: readonly BuildEvent[]) {
+async function spansOf(events: readonly BuildEvent[]) {
   const trace = new HistoryTrace();
   for (const event of events) trace.add(event);
-  const text = trace.document(RECORD).toString();
+  const text = (await trace.document(RECORD)).toString();
   return text
     .trimEnd()
     .split("\n")
     .map((line) => JSON.parse(line));
 }
 
-test("a build's steps are spans below its own, with what happened in them below these", () => {
+test("a build's steps are spans below its own, with what happened in them below these", async () => {
   const row = { vertex: "a", id: "layer", name: "sending", current: 1, total: 1, timestamp: 5 };
-  const [top, a, b, sent] = spansOf([
+  const [top, a, b, sent] = await spansOf([
     vertex("a", {}),
     vertex("a", { started: 2_000 }),
     vertex("a", { started: 2_000, completed: 3_000 }),
@@ -45,8 +45,21 @@ test("a build's steps are spans below its own, with what happened in them below 
   assert.equal(new Set([top, a, b, sent].map(({ SpanContext }) => SpanContext.TraceID)).size, 1);
 });
 
-test("equal events are equal bytes, of which there are not too many", () => {
+test("equal events are equal bytes, of which there are not too many", async () => {
   const many = Array.from({ length: 30_000 }, (_, at) => vertex(`${at}`, { started: at, completed: at }));
-  assert.deepEqual(spansOf(many), spansOf(many));
-  assert.equal(spansOf(many).length, 10_000);
+  const spans = await spansOf(many);
+  assert.deepEqual(await spansOf(many), spans);
+  assert.equal(spans.length, 10_000);
+});
+
+test("a long one is written in turns", async () => {
+  const trace = new HistoryTrace();
+  for (let at = 0; at < 10_000; at++) trace.add(vertex(`${at}`, { started: at, completed: at }));
+  let isWritten = false;
+  const writing = trace.document(RECORD).then(() => {
+    isWritten = true;
+  });
+  await new Promise(setImmediate);
+  assert.equal(isWritten, false);
+  await writing;
 });

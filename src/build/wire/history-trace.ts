@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { Breath } from "../../base/breath.ts";
 import type { BuildRecord } from "../builder.ts";
 import type { BuildEvent, VertexState, VertexStatus } from "../progress.ts";
 
@@ -41,41 +42,44 @@ export class HistoryTrace {
     }
   }
 
-  /** All of it, for a build that has ended. */
-  document({ completedAt = 0, createdAt, error, id, name }: BuildRecord): Buffer {
+  /** All of it, for a build that has ended, in turns: some have thousands of steps. */
+  async document(record: BuildRecord): Promise<Buffer> {
+    const { createdAt, id } = record;
     const trace = digest(`${id} ${createdAt}`, 16);
+    const count = 1 + this.#vertices.size + this.#statuses.size;
+    const lines: Buffer[] = [];
+    const breath = new Breath();
+    for (const span of this.#spans(record, trace)) {
+      if (lines.length === MOST_SPANS) break;
+      if (breath.isDue) await breath.take();
+      lines.push(Buffer.from(lineOf(trace, span, count)));
+    }
+    return Buffer.concat(lines);
+  }
+
+  *#spans({ completedAt = 0, createdAt, error, id, name }: BuildRecord, trace: string): Generator<Span> {
     const top: Span = {
       ...{ id: digest(trace, 8), parent: undefined, name: `build ${name}`.trim(), error },
       ...{ start: createdAt, end: completedAt, attributes: [text("ref", id)] },
     };
-    const spans = [top];
+    yield top;
     const last = new Map<string, string>();
     for (const [key, vertex] of this.#vertices) {
       const span = digest(key, 8);
       last.set(vertex.digest, span);
-      spans.push({
+      yield {
         ...{ id: span, parent: top.id, name: vertex.name, error: vertex.error },
         ...{ start: vertex.started!, end: vertex.completed ?? completedAt },
         attributes: [text("vertex", vertex.digest), { Key: "cached", Value: { Type: "BOOL", Value: vertex.cached } }],
-      });
+      };
     }
     for (const [key, status] of this.#statuses) {
-      spans.push({
-        ...{
-          id: digest(key, 8),
-          parent: last.get(status.vertex) ?? top.id,
-          name: status.name || status.id,
-          error: undefined,
-        },
+      const parent = last.get(status.vertex) ?? top.id;
+      yield {
+        ...{ id: digest(key, 8), parent, name: status.name || status.id, error: undefined },
         ...{ start: status.started!, end: status.completed!, attributes: [] },
-      });
+      };
     }
-    return Buffer.from(
-      spans
-        .slice(0, MOST_SPANS)
-        .map((span) => lineOf(trace, span, spans.length))
-        .join(""),
-    );
   }
 }
 
