@@ -1,3 +1,4 @@
+import { allOrFirst } from "../base/all-or-first.ts";
 import { sha256Of } from "../oci/digest.ts";
 import { type Descriptor, type ImageConfig, type Manifest, MEDIA_TYPE } from "../oci/image.ts";
 import { describe } from "../oci/image-config.ts";
@@ -33,7 +34,7 @@ export async function storeImage(context: ImageContext, scope: ClaimScope, image
   const id = sha256Of(image.configBytes);
   for (const digest of [id, manifest.digest]) scope.noteBlob(digest);
   // Both at once: each is synced.
-  await Promise.all([
+  await allOrFirst([
     content.writeBytes(image.configBytes, { digest: id }),
     content.writeBytes(bytes, { digest: manifest.digest }),
   ]);

@@ -1,3 +1,4 @@
+import { allOrFirst } from "../../base/all-or-first.ts";
 import { GantryError } from "../../base/errors.ts";
 import { Gate } from "../../base/gate.ts";
 import type { AssembledLayer, ImageAssembly, PackOptions } from "../../images/assemble.ts";
@@ -96,12 +97,6 @@ async function layersOf(
       : (await pack(0, baseCount, undefined)).map((layer) => ({ ...layer, isEmpty: false, created: 0 }));
   const added = await pack(baseCount, baseCount + steps, rewriteTimestamps ? epoch : undefined);
   return { base, added };
-}
-
-/** Waits for all, so that nothing goes on after a failure. */
-async function allOrFirst<T>(tasks: readonly Promise<T>[]): Promise<T[]> {
-  for (const one of await Promise.allSettled(tasks)) if (one.status === "rejected") throw one.reason;
-  return Promise.all(tasks);
 }
 
 /** As Docker's: the steps' rows stay without layers, and a last one has all of them. */
