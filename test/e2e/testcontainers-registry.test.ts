@@ -66,11 +66,14 @@ describe("testcontainers for Node with images of a registry", { skip: registryMi
     const name = await put("2", "old");
     const outputOf = async (policy: InstanceType<typeof GenericContainer>): Promise<string> => {
       const lines: string[] = [];
+      const whole = Promise.withResolvers<void>();
       await using _ = await policy
         .withCommand(ONCE)
         .withWaitStrategy(Wait.forOneShotStartup())
-        .withLogConsumer((stream) => stream.on("data", (line) => lines.push(String(line))))
+        .withLogConsumer((stream) => stream.on("data", (line) => lines.push(String(line))).on("end", whole.resolve))
         .start();
+      // It is started when it has ended, which may be before its log is read.
+      await whole.promise;
       return lines.join("").trim();
     };
     const container = (): InstanceType<typeof GenericContainer> => new GenericContainer(name);
