@@ -92,6 +92,12 @@ export class TestEngine implements AsyncDisposable {
     return pid;
   }
 
+  /** Bytes of the engine's process that are in memory now. */
+  get residentBytes(): number {
+    const [, kib] = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${this.pid}/status`, "utf8")) ?? [];
+    return Number(kib) * 1024;
+  }
+
   /** What the engine logged so far. */
   get log(): string {
     return existsSync(join(this.root, "engine.log")) ? readFileSync(join(this.root, "engine.log"), "utf8") : "";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
 import type { Socket } from "node:net";
 import { join } from "node:path";
@@ -23,19 +23,14 @@ before(async () => {
 });
 after(() => engine?.[Symbol.asyncDispose]());
 
-function memory(): number {
-  const kib = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${engine.pid}/status`, "utf8"))?.[1];
-  return Number(kib) * 1024;
-}
-
 /** The most memory that the engine has while this is done, beyond what it had; others must go on being served. */
 async function costOf(act: () => Promise<void>): Promise<number> {
-  const before = memory();
+  const before = engine.residentBytes;
   let most = 0;
   let isDone = false;
   const watching = (async () => {
     while (!isDone) {
-      most = Math.max(most, memory() - before);
+      most = Math.max(most, engine.residentBytes - before);
       assert.equal((await engine.request("GET", "/_ping")).status, 200);
       await delay(20);
     }

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { after, before, test } from "node:test";
@@ -23,11 +22,6 @@ before(async () => {
   engine = await startEngine();
 });
 after(() => engine?.[Symbol.asyncDispose]());
-
-function memory(): number {
-  const kib = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${engine.pid}/status`, "utf8"))?.[1];
-  return Number(kib) * 1024;
-}
 
 /** A link's connection, and the name of its session. */
 async function linked(): Promise<{ readonly socket: Socket; readonly session: string }> {
@@ -54,12 +48,12 @@ function frame(kind: FrameKind, call: number, text = ""): Buffer {
 /** Writes what `next` gives, for so many bytes or until the engine has had enough; reads nothing. */
 async function flood(socket: Socket, next: () => Buffer, bytes: number): Promise<number> {
   const gone = new Promise<"gone">((resolve) => socket.once("close", () => resolve("gone")));
-  const before = memory();
+  const before = engine.residentBytes;
   let most = 0;
   for (let sent = 0; sent < bytes && !socket.destroyed; ) {
     const piece = next();
     sent += piece.length;
-    most = Math.max(most, memory() - before);
+    most = Math.max(most, engine.residentBytes - before);
     if (socket.write(piece)) continue;
     const drained = once(socket, "drain").then(
       () => "on",
