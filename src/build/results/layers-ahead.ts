@@ -30,14 +30,10 @@ export class LayersAhead implements AheadResults {
 
   made(vertex: VertexId, root: Root): void {
     if (!this.#vertices.has(vertex) || root.snapshot === undefined || this.#late.signal.aborted) return;
-    const held = root.share();
     // What fails here is met, and told, by who makes the image.
-    const task = this.#pack(held)
+    const task = this.#pack(root)
       .catch(() => {})
-      .finally(async () => {
-        await held[Symbol.asyncDispose]();
-        this.#tasks.delete(task);
-      });
+      .finally(() => void this.#tasks.delete(task));
     this.#tasks.add(task);
   }
 
@@ -54,12 +50,13 @@ export class LayersAhead implements AheadResults {
   }
 
   async #pack(root: Root): Promise<void> {
+    await using held = root.share();
     await after(BEGINS_MS, undefined, { signal: this.#late.signal });
     await this.#gate.run(async () => {
       throwIfAborted(this.#late.signal);
       this.#assembly ??= this.#open();
       const assembly = await this.#assembly;
-      await assembly.layer(() => root.layers.at(-1)!.snapshot, { signal: this.#ending.signal });
+      await assembly.layer(() => held.layers.at(-1)!.snapshot, { signal: this.#ending.signal });
     });
   }
 }
