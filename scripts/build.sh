@@ -39,7 +39,7 @@ bundle() {
   "$bun" build "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "the build of $what failed: see above."; }
 }
 what="the CLI"
-bundle --compile --bytecode --minify --format=esm --splitting src/cli/main.ts --outfile "$work/gantry"
+bundle --compile --no-compile-autoload-dotenv --no-compile-autoload-bunfig --bytecode --minify --format=esm --splitting src/cli/main.ts --outfile "$work/gantry"
 what="the engine"
 bundle --target=node --external koffi --root src --outdir "$work/js" src/engine/main.ts src/runtime/supervisor/main.ts src/runtime/shipper/main.ts src/lazy/helper/main.ts src/images/layers/worker.ts src/images/packing/worker.ts src/build/files/worker.ts src/build/attest/scan/worker.ts
 
