@@ -242,6 +242,28 @@ for (const [what, script, expected] of FAULTS) {
   });
 }
 
+test("a helper that fails to erase what it hasn't fails nothing, and one that still has it does", async () => {
+  const script = (found: string): string => `
+    read key
+    case $1 in
+      erase) echo "$key is not in the store"; exit 1 ;;
+      get) ${found} ;;
+    esac`;
+  for (const answer of [
+    'echo "credentials not found in native keychain"; exit 1',
+    `echo '{"Username":"","Secret":""}'`,
+  ]) {
+    helper("odd", script(answer));
+    await credentials({ auths: { [HOST]: {} }, credsStore: "odd" }).erase(HOST);
+    assert.deepEqual(file(), { auths: {}, credsStore: "odd" });
+  }
+  helper("odd", script(`echo '{"Username":"joe","Secret":"hidden"}'`));
+  await assert.rejects(credentials({ auths: { [HOST]: {} }, credsStore: "odd" }).erase(HOST), {
+    message: `error erasing credentials - err: exit status 1, out: \`${HOST} is not in the store\``,
+  });
+  assert.deepEqual(file(), { auths: { [HOST]: {} }, credsStore: "odd" });
+});
+
 test("the name of a helper is no path", async () => {
   await assert.rejects(credentials({ credsStore: "../../bin/sh" }).get(HOST), {
     message: 'credential helper "../../bin/sh" is no name of a program',

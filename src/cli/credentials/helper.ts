@@ -67,10 +67,16 @@ export class CredentialHelper {
     if (fault !== undefined) throw failed("store", fault, output);
   }
 
-  /** What the helper hasn't is no failure. */
+  /** What the helper hasn't is no failure; some say so only when they are asked for it, as that of `pass`. */
   async erase(key: string): Promise<void> {
     const { output, fault } = await this.#run("erase", key);
-    if (fault !== undefined && output !== NOT_FOUND) throw failed("erase", fault, output);
+    if (fault === undefined || output === NOT_FOUND) return;
+    const failure = failed("erase", fault, output);
+    const isKept = await this.get(key).then(
+      (kept) => kept !== undefined,
+      () => true,
+    );
+    if (isKept) throw failure;
   }
 
   /** The keys of all that it keeps. */
