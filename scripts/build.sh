@@ -39,7 +39,21 @@ bundle() {
   "$bun" build "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "the build of $what failed: see above."; }
 }
 what="the CLI"
-bundle --compile --no-compile-autoload-dotenv --no-compile-autoload-bunfig --bytecode --minify --format=esm --splitting src/cli/main.ts --outfile "$work/gantry"
+# No .env or bunfig.toml of the folder that somebody works in is read: they would run code of that folder's choice. Most
+# commands have ended before compiled machine code would pay.
+cli() {
+  bundle --compile --no-compile-autoload-dotenv --no-compile-autoload-bunfig --compile-jit-policy=10 \
+    --bytecode --minify --format=esm --splitting "$@" src/cli/main.ts --outfile "$work/gantry"
+}
+cli
+# What commands need to get going is laid out side by side: without an engine they get as far as asking for it.
+for command in "ps" "run --rm image" "exec container true" "pull image" "images" "inspect container" "logs container"; do
+  # shellcheck disable=SC2086 # words of a command
+  env -u DOCKER_CONTEXT -u GANTRY_CONTEXT DOCKER_CONFIG="$work" GANTRY_HOST="unix://$work/none.sock" \
+    BUN_BYTECODE_ORDER_OUT="$work/order-${command%% *}" "$work/gantry" $command >"$work/log" 2>&1 || :
+done
+orders=$(find "$work" -name 'order-*' | sort | paste -sd,)
+[ -z "$orders" ] || cli --bytecode-order="$orders"
 what="the engine"
 bundle --target=node --external koffi --root src --outdir "$work/js" src/engine/main.ts src/runtime/supervisor/main.ts src/runtime/shipper/main.ts src/lazy/helper/main.ts src/images/layers/worker.ts src/images/packing/worker.ts src/build/files/worker.ts src/build/attest/scan/worker.ts
 

@@ -1,4 +1,4 @@
-import type { Digest } from "../oci/digest.ts";
+import type { Digest } from "../oci/digest-format.ts";
 
 export interface Blob {
   readonly digest: Digest;

@@ -2,7 +2,7 @@ import { GantryError, messageOf } from "../base/errors.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { ImageRegistry, ResolvedImage } from "../images/image.ts";
 import type { Admission } from "../images/ports.ts";
-import { isDigest } from "../oci/digest.ts";
+import { isDigest } from "../oci/digest-format.ts";
 import {
   familiarString,
   isIdentifier,

@@ -1,5 +1,5 @@
 import { GantryError } from "../base/errors.ts";
-import { isDigest, validateDigest } from "../oci/digest.ts";
+import { isDigest, validateDigest } from "../oci/digest-format.ts";
 import { familiarName, parseNormalized, type Reference, withTag } from "../oci/reference.ts";
 
 /**

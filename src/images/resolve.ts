@@ -1,5 +1,5 @@
 import { GantryError } from "../base/errors.ts";
-import { isDigest } from "../oci/digest.ts";
+import { isDigest } from "../oci/digest-format.ts";
 import type { Platform } from "../oci/image.ts";
 import { choosePlatform, formatPlatform } from "../oci/platform.ts";
 import { familiarString, isIdentifier, parseNormalized, tagNameOnly } from "../oci/reference.ts";

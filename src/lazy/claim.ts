@@ -1,4 +1,4 @@
-import { isDigest } from "../oci/digest.ts";
+import { isDigest } from "../oci/digest-format.ts";
 import type { Descriptor } from "../oci/image.ts";
 
 /** What a layer's annotations say of its table of contents; nothing of it is believed but the digest. */

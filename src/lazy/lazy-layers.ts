@@ -9,7 +9,7 @@ import { GantryError, messageOf } from "../base/errors.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import type { Logger } from "../base/log.ts";
 import { detachMount, listMounts, MS, mount } from "../kernel/mount.ts";
-import { parseDigest } from "../oci/digest.ts";
+import { parseDigest } from "../oci/digest-format.ts";
 import type { Descriptor } from "../oci/image.ts";
 import type { Credentials } from "../remote/credentials.ts";
 import type { RemoteSettings } from "../remote/settings.ts";

@@ -3,7 +3,8 @@ import { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { it } from "node:test";
 import { isKind, messageOf } from "../base/errors.ts";
-import { chainId, DigestStream, isDigest, parseDigest, sha256Of } from "./digest.ts";
+import { chainId, DigestStream, sha256Of } from "./digest.ts";
+import { isDigest, parseDigest } from "./digest-format.ts";
 
 const HELLO = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 

@@ -1,5 +1,5 @@
 import { GantryError } from "../base/errors.ts";
-import { validateDigest } from "./digest.ts";
+import { validateDigest } from "./digest-format.ts";
 
 /**
  * A named reference in its normal form, as the distribution project's `reference` package has it: `busybox` is

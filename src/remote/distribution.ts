@@ -1,5 +1,5 @@
 import { GantryError, isKind } from "../base/errors.ts";
-import { isDigest } from "../oci/digest.ts";
+import { isDigest } from "../oci/digest-format.ts";
 import type { Descriptor, Platform } from "../oci/image.ts";
 import { parseImageConfig } from "../oci/image-config.ts";
 import { isIdentifier, parseNormalized, tagNameOnly } from "../oci/reference.ts";

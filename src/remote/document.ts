@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { GantryError } from "../base/errors.ts";
-import { Digester, isDigest, parseDigest } from "../oci/digest.ts";
+import { Digester } from "../oci/digest.ts";
+import { isDigest, parseDigest } from "../oci/digest-format.ts";
 import { type Descriptor, type Index, type Manifest, MEDIA_TYPE } from "../oci/image.ts";
 import { checked, indexOf, manifestOf, parseDocument } from "../oci/image-config.ts";
 

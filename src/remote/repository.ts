@@ -1,5 +1,6 @@
 import { GantryError, isKind } from "../base/errors.ts";
-import { Digester, parseDigest, sha256Of } from "../oci/digest.ts";
+import { Digester, sha256Of } from "../oci/digest.ts";
+import { parseDigest } from "../oci/digest-format.ts";
 import type { Descriptor } from "../oci/image.ts";
 import { MAX_DOCUMENT } from "../oci/image-config.ts";
 import { familiarString, type Reference } from "../oci/reference.ts";

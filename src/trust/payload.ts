@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { isDigest } from "../oci/digest.ts";
+import { isDigest } from "../oci/digest-format.ts";
 import { readStrictJson } from "./strict-json.ts";
 
 /** What a signature is made over: a manifest's digest and the name that it was signed under. */

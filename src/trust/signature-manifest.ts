@@ -1,4 +1,5 @@
-import { parseDigest, sha256Of } from "../oci/digest.ts";
+import { sha256Of } from "../oci/digest.ts";
+import { parseDigest } from "../oci/digest-format.ts";
 import { type Descriptor, type Manifest, MEDIA_TYPE } from "../oci/image.ts";
 import { describe } from "../oci/image-config.ts";
 import { MOST_PAYLOAD } from "./payload.ts";

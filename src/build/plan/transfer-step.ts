@@ -3,7 +3,7 @@ import type { AddInstruction, CopyInstruction } from "../../dockerfile/instructi
 import { RULES } from "../../dockerfile/lint-rules.ts";
 import { invalid } from "../../dockerfile/source.ts";
 import { expandText } from "../../dockerfile/words.ts";
-import { validateDigest } from "../../oci/digest.ts";
+import { validateDigest } from "../../oci/digest-format.ts";
 import { isGlob } from "../files/glob.ts";
 import { modeChange } from "../files/mode.ts";
 import { type GitUrl, parseGitUrl } from "../git-url.ts";

@@ -1,6 +1,7 @@
 import { GantryError } from "../../base/errors.ts";
 import type { ImageSource } from "../../images/pull-manifest.ts";
-import { Digester, isDigest, parseDigest } from "../../oci/digest.ts";
+import { Digester } from "../../oci/digest.ts";
+import { isDigest, parseDigest } from "../../oci/digest-format.ts";
 import type { Descriptor } from "../../oci/image.ts";
 import { MAX_DOCUMENT } from "../../oci/image-config.ts";
 import { readManifest } from "../../remote/document.ts";

@@ -1,6 +1,6 @@
 import type { AttachedSignature, ImageSignatures, SignaturesPutResponse, SignedManifest } from "../../api/signature.ts";
 import { GantryError } from "../../base/errors.ts";
-import { isDigest } from "../../oci/digest.ts";
+import { isDigest } from "../../oci/digest-format.ts";
 import { formatReference, isIdentifier, type Reference, tagNameOnly } from "../../oci/reference.ts";
 import { MOST_PAYLOAD } from "../../trust/payload.ts";
 import type { FoundSignature } from "../../trust/signature.ts";

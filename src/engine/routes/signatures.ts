@@ -8,7 +8,7 @@ import {
 import { GantryError, isKind } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import { missingError } from "../../images/pull-error.ts";
-import { isDigest } from "../../oci/digest.ts";
+import { isDigest } from "../../oci/digest-format.ts";
 import type { Descriptor } from "../../oci/image.ts";
 import { formatPlatform } from "../../oci/platform.ts";
 import {

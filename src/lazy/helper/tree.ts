@@ -1,5 +1,5 @@
 import { GantryError } from "../../base/errors.ts";
-import { isDigest } from "../../oci/digest.ts";
+import { isDigest } from "../../oci/digest-format.ts";
 
 /** A piece of a file, compressed on its own at [offset, end) of the blob, and there `inner` bytes in. */
 export interface Chunk {
