@@ -8,6 +8,7 @@ import { parseArgs } from "node:util";
 import { finish } from "../test/command.ts";
 import { IMAGE, type Measure } from "./benchmark/measure.ts";
 import { MEASURES } from "./benchmark/measures.ts";
+import { partsTable } from "./benchmark/parts.ts";
 import { dockerKind, gantryKind, Peer } from "./benchmark/peer.ts";
 import { load, median, page, type Row, tableOf, withTable } from "./benchmark/report.ts";
 import { machineAtRest } from "./benchmark/rest.ts";
@@ -51,6 +52,7 @@ for (const measure of MEASURES.filter(isWanted)) {
   rows.push(row);
   const figures = Object.entries(row.medians).map(([name, value]) => `${name} ${value.toFixed(2)} ${row.unit}`);
   console.log(`bench: ${measure.name}: ${figures.join(", ")}`);
+  if (row.parts !== undefined) console.log(`\n${partsTable(row.parts)}\n`);
 }
 
 const names = peers.map(({ name }) => name);
@@ -66,6 +68,9 @@ if (!values["no-write"] && chosen.length > 0) {
     const notes = /^## [\s\S]*/m.exec(text)?.[0] ?? "";
     const ungrouped = rows.filter(({ group }) => group === undefined);
     text = `${page(ungrouped, names, await versions(), loadBefore)}\n${notes}`;
+  }
+  for (const { name, parts } of rows) {
+    if (parts !== undefined) text = withTable(text, `Where the time of a ${name} goes`, partsTable(parts));
   }
   for (const [group, heading] of Object.entries(SECTIONS)) {
     if (chosen.includes(group))
@@ -100,7 +105,7 @@ async function measured(measure: Measure): Promise<Row> {
   }
   for (const peer of peers) await measure.after?.(peer);
   const medians = Object.fromEntries([...samples].map(([name, list]) => [name, median(list)]));
-  return { name: measure.name, unit: measure.unit, group: measure.group, medians };
+  return { name: measure.name, unit: measure.unit, group: measure.group, medians, parts: measure.parts?.() };
 }
 
 /** Gantry makes the image of the machine's own busybox, the other loads the very same archive. */

@@ -6,6 +6,7 @@ import { setTimeout as after } from "node:timers/promises";
 import { finish } from "../../test/command.ts";
 import { pushTo, type TestImage } from "../../test/oci-image.ts";
 import { startRegistry, type TestRegistry } from "../../test/registry.ts";
+import { processorTimeOf } from "./memory.ts";
 import type { Peer } from "./peer.ts";
 
 const PORT = 5000;
@@ -20,7 +21,7 @@ export const REGISTRY = `127.0.0.1:${PORT}`;
  */
 export class BenchRegistry {
   readonly #filled = new Set<string>();
-  readonly #serving = new Set<Peer>();
+  readonly #serving = new Map<Peer, ChildProcess>();
   #store: Promise<TestRegistry> | undefined;
 
   /** Serves the storage to a peer and makes sure that it has an image of this name. */
@@ -30,8 +31,8 @@ export class BenchRegistry {
     if (!this.#filled.has(name)) await pushTo(store, name, make());
     this.#filled.add(name);
     if (this.#serving.has(peer)) return;
-    this.#serving.add(peer);
     const child = await serve(peer, store);
+    this.#serving.set(peer, child);
     peer.defer(async () => {
       this.#serving.delete(peer);
       const exit = new Promise((resolve) => child.once("exit", resolve));
@@ -40,6 +41,12 @@ export class BenchRegistry {
       this.#store = undefined;
       await store[Symbol.asyncDispose]();
     });
+  }
+
+  /** What serving a peer has taken of the processors so far. */
+  processorTimeMs(peer: Peer): number {
+    const pid = this.#serving.get(peer)?.pid;
+    return pid === undefined ? 0 : processorTimeOf(pid);
   }
 
   /** Takes a repository away; what of it lies in others stays there. */

@@ -1,3 +1,4 @@
+import type { PartRow } from "./parts.ts";
 import type { Peer } from "./peer.ts";
 
 /** What every container of the bench is made of. */
@@ -17,4 +18,6 @@ export interface Measure {
   readonly before?: (peer: Peer) => Promise<unknown>;
   readonly once: (peer: Peer) => Promise<number>;
   readonly after?: (peer: Peer) => Promise<unknown>;
+  /** What the first peer's time went to. */
+  readonly parts?: () => readonly PartRow[];
 }

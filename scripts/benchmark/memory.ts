@@ -26,11 +26,14 @@ export function pssOf(peer: Peer): number {
 /** User and system time of what runs for a peer, in milliseconds: exact to ten of them. */
 export function processorTimeMs(peer: Peer): number {
   return enginePids(peer)
-    .map((pid) => {
-      const fields = statOf(String(pid));
-      return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) * MS_PER_TICK;
-    })
+    .map(processorTimeOf)
     .reduce((total, ms) => total + ms, 0);
+}
+
+/** The same of one process. */
+export function processorTimeOf(pid: number): number {
+  const fields = statOf(String(pid));
+  return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) * MS_PER_TICK;
 }
 
 const MS_PER_TICK = 10;

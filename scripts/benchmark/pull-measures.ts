@@ -9,6 +9,7 @@ import { registryMissing } from "../../test/registry.ts";
 import { BenchRegistry, REGISTRY } from "./bench-registry.ts";
 import type { Measure } from "./measure.ts";
 import { pssOf } from "./memory.ts";
+import { PartsOfPulls } from "./parts.ts";
 import type { Peer } from "./peer.ts";
 
 const MEGABYTE = 1_000_000;
@@ -20,6 +21,7 @@ const LOOK_MS = 50;
 
 /** One for all measures: each peer has one place for it. */
 export const registry: BenchRegistry = new BenchRegistry();
+const partsOfPulls = new PartsOfPulls();
 const referenceOf = (name: string): string => `${REGISTRY}/bench/${name}`;
 
 /** Pulls from Debian's registry, which serves both from the same storage, each in its own network namespace. */
@@ -32,10 +34,13 @@ export const PULL_MEASURES: readonly Measure[] = [
     skip: registryMissing(),
     before: offerMixed,
     once: async (peer) => {
-      const ms = peer.time(["pull", "-q", referenceOf("mixed")]);
+      const pull = async () => peer.time(["pull", "-q", referenceOf("mixed")]);
+      const registryMs = () => registry.processorTimeMs(peer);
+      const ms = peer.name === "gantry" ? await partsOfPulls.watch(peer, registryMs, pull) : await pull();
       await peer.output("rmi", referenceOf("mixed"));
       return ms;
     },
+    parts: () => partsOfPulls.rows(),
   },
   {
     name: "`pull` with nothing to do",

@@ -1,12 +1,15 @@
 import { readFileSync } from "node:fs";
 import { cpus, loadavg, release, totalmem } from "node:os";
 
+import type { PartRow } from "./parts.ts";
+
 export interface Row {
   readonly name: string;
   readonly unit: string;
   readonly group: string | undefined;
   /** Median by peer. */
   readonly medians: Readonly<Record<string, number>>;
+  readonly parts?: readonly PartRow[] | undefined;
 }
 
 /** Garbage collections of the measured processes move their memory by more than this a container. */

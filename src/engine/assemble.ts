@@ -266,6 +266,7 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
       const { maxConcurrentDownloads, maxUnpackRatio } = standing.config();
       return { maxDownloads: maxConcurrentDownloads, maxUnpackRatio };
     },
+    layerTimes: metrics.layers,
     layerWorker: LAYER_WORKER,
     packWorker: PACK_WORKER,
   });

@@ -7,6 +7,7 @@ import { type Counter, type Histogram, Metrics } from "../base/metrics.ts";
 import type { ContainerController } from "../containers/controller.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { ImageRegistry } from "../images/image.ts";
+import { LAYER_PARTS, type LayerTimes } from "../images/layer-time.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
 import { type Host, openDescriptors } from "./host.ts";
 
@@ -28,6 +29,7 @@ export interface EngineMetrics {
   readonly pulls: Counter;
   /** By `result`: `done` or `failed`. */
   readonly pushes: Counter;
+  readonly layers: LayerTimes;
 }
 
 const ACTIONS = "changes commit create delete kill pause restart start stop unpause update".split(" ");
@@ -77,6 +79,28 @@ export function engineMetrics(): EngineMetrics {
       "The number of ended pushes of images",
       rows("result", ["done", "failed"]),
     ),
+    layers: layerTimes(registry),
+  };
+}
+
+function layerTimes(registry: Metrics): LayerTimes {
+  const seconds = registry.counter(
+    "gantry_image_layer_seconds_total",
+    "What the time of layers that were pulled went to, summed over layers",
+    LAYER_PARTS.map((part) => ({ part })),
+  );
+  const cpu = registry.counter(
+    "gantry_image_layer_threads_cpu_seconds_total",
+    "The CPU time of the threads that unpack layers of pulls",
+  );
+  const bytes = registry.counter("gantry_image_layer_bytes_total", "The bytes of layers that were pulled", [
+    { what: "received" },
+    { what: "unpacked" },
+  ]);
+  return {
+    spent: (part, ms) => seconds.add({ part }, ms / 1000),
+    usedByThreads: (ms) => cpu.add({}, ms / 1000),
+    moved: (what, count) => bytes.add({ what }, count),
   };
 }
 
@@ -140,6 +164,10 @@ function describeProcess(metrics: Metrics): void {
   const gauge = (name: string, help: string, read: () => number) => metrics.read("gauge", name, help, read);
   metrics.read("counter", "process_cpu_seconds_total", "The CPU time of the engine in seconds", () => {
     const { user, system } = process.cpuUsage();
+    return seconds(user + system);
+  });
+  metrics.read("counter", "gantry_engine_thread_cpu_seconds_total", "The CPU time of the engine's own thread", () => {
+    const { user, system } = process.threadCpuUsage();
     return seconds(user + system);
   });
   gauge("process_resident_memory_bytes", "The resident memory of the engine", () => process.memoryUsage.rss());

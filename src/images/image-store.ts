@@ -88,6 +88,7 @@ export class ImageStore implements ImageRegistry {
       sizeOf: (chainId) => ports.snapshots.usage(chainId),
       isRecorded: (digest, diffId) => own.records.hasLayer(digest, diffId) || own.bases.hasLayer(digest, diffId),
       settings: ports.layerSettings,
+      times: ports.layerTimes,
       workerScript: ports.layerWorker,
     });
     this.#packer = new Packer({ content, snapshots: ports.snapshots, workerScript: ports.packWorker });

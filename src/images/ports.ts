@@ -13,6 +13,7 @@ import type { Bases } from "./bases.ts";
 import type { BlobSources } from "./blob-sources.ts";
 import type { ClaimScope, Claims } from "./claims.ts";
 import type { ImageUse } from "./image.ts";
+import type { LayerTimes } from "./layer-time.ts";
 import type { Leases } from "./lease.ts";
 import type { PackedLayers } from "./packed-layers.ts";
 import type { ImageRecord, ImageRecords, LayerRecord, UnderWay } from "./record.ts";
@@ -157,6 +158,7 @@ export interface ImagePorts {
   /** True for a registry that foreign layers may be pushed to. */
   readonly takesForeignLayers: (domain: string) => Promise<boolean>;
   readonly layerSettings: () => LayerSettings;
+  readonly layerTimes?: LayerTimes;
   /** Path of layers/worker.ts, or of what it was bundled to. */
   readonly layerWorker: string;
   /** Path of packing/worker.ts, or of what it was bundled to. */

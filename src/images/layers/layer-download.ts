@@ -4,6 +4,7 @@ import { GantryError, isKind } from "../../base/errors.ts";
 import { giveBackSlab } from "../../base/slabs.ts";
 import type { PartialBlob } from "../../content/partial-blob.ts";
 import type { LayerDraft, Snapshotter } from "../../snapshots/snapshotter.ts";
+import { type LayerTimes, timed } from "../layer-time.ts";
 import type { LayerWish, OpenBlob } from "../ports.ts";
 import type { LayerRecord } from "../record.ts";
 import type { Slots } from "../slots.ts";
@@ -24,6 +25,7 @@ export interface LayerDownloadPorts {
   readonly snapshots: Snapshotter;
   readonly unpacker: LayerUnpacker;
   readonly slots: Slots;
+  readonly times: LayerTimes | undefined;
 }
 
 /** One flight's download: from sockets into a partial blob, which a thread reads, verifies and extracts as it grows. */
@@ -48,7 +50,7 @@ export class LayerDownload {
     const { digest, size } = this.#wish.descriptor;
     const partial = this.#partial;
     if (this.#ports.slots.isFull) this.#flight.tell("waiting", 0, size);
-    using _slot = await this.#ports.slots.take(this.#flight.signal);
+    using _slot = await timed(this.#ports.times, "slot", () => this.#ports.slots.take(this.#flight.signal));
     if (partial.size > size) await partial.restart();
     const isResumed = partial.size > 0;
     try {
@@ -135,16 +137,19 @@ export class LayerDownload {
     const partial = this.#partial;
     const { digest, size } = this.#wish.descriptor;
     const what = `cannot download layer ${digest}`;
+    const { times } = this.#ports;
+    let waitingSince = performance.now();
     let batch: Buffer[] = [];
     let batched = 0;
     let looked = 0;
     let told = 0;
-    const flush = async (): Promise<void> => {
+    const store = async (): Promise<void> => {
       if (partial.size >= looked) {
         await requireSpace(dirname(partial.path), what);
         looked = partial.size + LOOK;
       }
       const pieces = batch;
+      times?.moved("received", batched);
       batch = [];
       batched = 0;
       await partial.append(pieces);
@@ -154,6 +159,11 @@ export class LayerDownload {
       if (now - told < TELL_MS) return;
       told = now;
       this.#flight.tell("downloading", partial.size, size);
+    };
+    const flush = async (): Promise<void> => {
+      times?.spent("network", performance.now() - waitingSince);
+      await timed(times, "store", store);
+      waitingSince = performance.now();
     };
     this.#flight.tell("downloading", partial.size, size);
     try {

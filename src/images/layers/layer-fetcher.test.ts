@@ -59,9 +59,15 @@ for (const driver of ["overlay2", "vfs"] as const) {
     let claims: Claims;
     let layers: LayerFetcher;
     let settings: LayerSettings;
+    const spent = new Map<string, number>();
+    const moved = new Map<string, number>();
+    let cpuMs = 0;
     beforeEach(() => {
       root = mkdtempSync(join(tmpdir(), "gantry-layers-"));
       settings = { maxDownloads: 3, maxUnpackRatio: 200 };
+      spent.clear();
+      moved.clear();
+      cpuMs = 0;
       reopen();
     });
     afterEach(async () => {
@@ -81,6 +87,13 @@ for (const driver of ["overlay2", "vfs"] as const) {
         claims,
         sizeOf: (chainId) => snapshots.usage(chainId),
         settings: () => settings,
+        times: {
+          spent: (part, ms) => spent.set(part, (spent.get(part) ?? 0) + ms),
+          usedByThreads: (ms) => {
+            cpuMs += ms;
+          },
+          moved: (what, bytes) => moved.set(what, (moved.get(what) ?? 0) + bytes),
+        },
         workerScript: fileURLToPath(new URL("worker.ts", import.meta.url)),
       });
     }
@@ -125,6 +138,23 @@ for (const driver of ["overlay2", "vfs"] as const) {
       assert.equal(content.has(layer.wish.descriptor.digest), false);
       assert.deepEqual([partials(), folders()], [[], []]);
     }
+
+    it("says what a layer's time went to, and no more than there was", async () => {
+      const layer = await made({ "etc/one": randomBytes(3_000_000), "etc/two": "two" });
+      const began = performance.now();
+      await bring(layer);
+      const ms = performance.now() - began;
+      for (const part of ["read", "digest", "expand", "tar-digest", "extract", "network", "store", "sync"] as const) {
+        assert.ok((spent.get(part) ?? 0) > 0, part);
+      }
+      // The engine's thread fetches and stores beside the parts of the layer's thread.
+      const beside = (spent.get("network") ?? 0) + (spent.get("store") ?? 0);
+      const sum = [...spent.values()].reduce((all, one) => all + one, 0) - beside;
+      assert.ok(beside < ms && sum < ms && sum > 0, `${beside} and ${sum} of ${ms} ms`);
+      assert.ok(cpuMs > 0);
+      assert.equal(moved.get("received"), layer.bytes.length);
+      assert.ok((moved.get("unpacked") ?? 0) > 3_000_000);
+    });
 
     it("verifies, extracts and commits, whatever it is packed by", async () => {
       const random = randomBytes(3_000_000);

@@ -4,6 +4,7 @@ import { failpoint } from "../../base/failpoint.ts";
 import type { ContentStore } from "../../content/content-store.ts";
 import type { Snapshotter } from "../../snapshots/snapshotter.ts";
 import type { ClaimScope, Claims } from "../claims.ts";
+import { timed } from "../layer-time.ts";
 import type { LayerSource, LayerStep, LayerWish, OpenBlob } from "../ports.ts";
 import type { LayerRecord } from "../record.ts";
 import { Slots } from "../slots.ts";
@@ -183,7 +184,7 @@ export class LayerFetcher implements LayerSource {
     // Another flight, with the same blob for another chain, may have brought it meanwhile.
     if (this.#has(wish)) return undefined;
     const download = new LayerDownload(
-      { snapshots, unpacker: this.#unpacker, slots: this.#slots },
+      { snapshots, unpacker: this.#unpacker, slots: this.#slots, times: this.#ports.times },
       flight,
       wish,
       partial,
@@ -191,9 +192,9 @@ export class LayerFetcher implements LayerSource {
     const extraction = await download.run({ extracts });
     try {
       // One sync brings all that layers have written meanwhile to the disk, this blob among it.
-      await snapshots.sync();
+      await this.#sync();
       failpoint("layers.synced");
-      await partial.publish({ synced: true });
+      await timed(this.#ports.times, "commit", () => partial.publish({ synced: true }));
     } catch (error) {
       await extraction?.draft.discard();
       throw error;
@@ -211,7 +212,7 @@ export class LayerFetcher implements LayerSource {
       const { digest, size } = wish.descriptor;
       flight.tell("extracting", 0, size);
       const unpacked = await this.#unpacker.unpackStored(flight, wish, content.locate(digest), draft);
-      await snapshots.sync();
+      await this.#sync();
       await this.#commit(flight, wish, { draft, unpacked });
     } finally {
       await draft.discard();
@@ -219,15 +220,20 @@ export class LayerFetcher implements LayerSource {
   }
 
   async #commit(flight: Work, wish: LayerWish, { draft, unpacked }: Extraction): Promise<void> {
-    const { claims } = this.#ports;
+    const { claims, times } = this.#ports;
     try {
-      await untilAborted(flight.parentReady, flight.signal);
+      await timed(times, "parent", () => untilAborted(flight.parentReady, flight.signal));
       throwIfAborted(flight.signal);
-      await claims.exclusively(wish.chainId, () => draft.commit(wish.chainId, wish.parent, unpacked));
+      const commit = () => draft.commit(wish.chainId, wish.parent, unpacked);
+      await timed(times, "commit", () => claims.exclusively(wish.chainId, commit));
       failpoint("layers.committed");
     } finally {
       await draft.discard();
     }
+  }
+
+  #sync(): Promise<void> {
+    return timed(this.#ports.times, "sync", () => this.#ports.snapshots.sync());
   }
 
   async #record({ chainId, descriptor, diffId }: LayerWish): Promise<LayerRecord> {

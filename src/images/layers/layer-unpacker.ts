@@ -1,6 +1,7 @@
 import { GantryError } from "../../base/errors.ts";
 import { errorOf } from "../../base/failure.ts";
 import type { LayerDraft } from "../../snapshots/snapshotter.ts";
+import { type LayerTimes, THREAD_PARTS } from "../layer-time.ts";
 import type { LayerSettings, LayerWish } from "../ports.ts";
 import type { LayerRecord } from "../record.ts";
 import type { Flight } from "./flight.ts";
@@ -13,6 +14,7 @@ export interface LayerUnpackerPorts {
   readonly settings: () => LayerSettings;
   /** Whether an image's record says that a blob unpacks to this diff id. */
   readonly isRecorded?: (digest: string, diffId: string) => boolean;
+  readonly times?: LayerTimes | undefined;
 }
 
 /** A file with a layer's blob, and where the layer goes. */
@@ -67,13 +69,34 @@ export class LayerUnpacker {
       maxRatio: this.#ports.settings().maxUnpackRatio,
     };
     let isWhole = isVerified;
-    return this.#threads.begin(order, (read) => {
-      // While bytes arrive it is their number that is told.
-      isWhole ||= flight.step === "verifying";
-      if (!isWhole) return;
-      if (flight.step === "verifying") flight.tell("downloaded", size, size);
-      flight.tell("extracting", read, size);
-    });
+    const began = performance.now();
+    const unpacking = this.#threads.begin(
+      order,
+      (read) => {
+        // While bytes arrive it is their number that is told.
+        isWhole ||= flight.step === "verifying";
+        if (!isWhole) return;
+        if (flight.step === "verifying") flight.tell("downloaded", size, size);
+        flight.tell("extracting", read, size);
+      },
+      (cpuMs) => this.#ports.times?.usedByThreads(cpuMs),
+    );
+    unpacking.done.then(
+      (unpacked) => this.#count(unpacked, performance.now() - began),
+      () => {
+        // Whoever waits for it is told.
+      },
+    );
+    return unpacking;
+  }
+
+  #count({ expanded, time }: Unpacked, ms: number): void {
+    const { times } = this.#ports;
+    if (times === undefined) return;
+    times.moved("unpacked", expanded);
+    for (const part of THREAD_PARTS) times.spent(part, time[part]);
+    // The thread's start, and the way to it and back.
+    times.spent("queued", Math.max(0, ms - THREAD_PARTS.reduce((sum, part) => sum + time[part], 0)));
   }
 
   /** A blob of the content store, which is at `path`: verifies its diff id, and with a draft extracts it. */

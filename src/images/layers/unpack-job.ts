@@ -7,6 +7,7 @@ import { Digester } from "../../oci/digest.ts";
 import { parseDigest } from "../../oci/digest-format.ts";
 import { type Expander, expander } from "../../oci/expander.ts";
 import { LayerWriter } from "../../snapshots/layer-writer.ts";
+import { PartClock } from "../layer-time.ts";
 import { isDiskError } from "./disk-error.ts";
 import { requireSpaceSync } from "./space.ts";
 import type { Unpacked, UnpackOrder } from "./unpack-messages.ts";
@@ -20,6 +21,7 @@ const LOOK = 16 << 20;
 /** Takes one layer's blob from a growing file, a step at a time. Synchronous: for a thread of its own. */
 export class UnpackJob {
   readonly #order: UnpackOrder;
+  readonly #clock = new PartClock("starved");
   readonly #fd: number;
   readonly #input = Buffer.allocUnsafeSlow(INPUT);
   readonly #blob: Digester | undefined;
@@ -60,17 +62,27 @@ export class UnpackJob {
 
   offer(available: number): void {
     this.#available = Math.min(available, this.#order.size);
+    if (this.#clock.part === "starved" && !this.isWaiting) this.#clock.enter("queued");
+  }
+
+  /** To be called when others have their turn. */
+  pause(): void {
+    this.#clock.enter(this.isWaiting ? "starved" : "queued");
   }
 
   /** Takes the next piece. */
   step(): void {
+    const clock = this.#clock;
+    clock.enter("read");
     const wanted = Math.min(INPUT, this.#available - this.#read);
     const count = readSync(this.#fd, this.#input, 0, wanted, this.#read);
     if (count === 0)
       throw new GantryError("internal", `cannot read ${this.#order.digest}: its file has been cut short`);
     const bytes = this.#input.subarray(0, count);
     this.#read += count;
+    clock.enter("digest");
     this.#blob?.update(bytes);
+    clock.enter("expand");
     this.#compression ??= compressionOf(bytes.subarray(0, MAGIC));
     const compression = this.#compression;
     // Others are undone when all of it is there, by their own programs.
@@ -84,9 +96,11 @@ export class UnpackJob {
   /** To be called when it is whole. */
   async finish(): Promise<Unpacked> {
     const compression = this.#compression;
+    this.#clock.enter("expand");
     if (compression === "xz" || compression === "bzip2") await this.#runProgram();
     this.#guarded(() => {
       this.#expander?.finish(this.#take);
+      this.#clock.enter("extract");
       this.#writer?.finish();
     });
     failpoint("layers.unpacked");
@@ -98,6 +112,8 @@ export class UnpackJob {
       refusal: refusal === undefined ? undefined : failureOf(refusal),
       size: this.#writer?.size ?? 0,
       hasRoot: this.#writer?.hasRoot ?? false,
+      expanded: this.#unpacked,
+      time: this.#clock.read(),
     };
   }
 
@@ -112,9 +128,20 @@ export class UnpackJob {
     }
   }
 
+  /** Called by what expands, which goes on afterwards. */
   readonly #take = (bytes: Buffer): void => {
+    try {
+      this.#takeIn(bytes);
+    } finally {
+      this.#clock.enter("expand");
+    }
+  };
+
+  #takeIn(bytes: Buffer): void {
     this.#unpacked += bytes.length;
+    this.#clock.enter("tar-digest");
     if (!this.#isOneDigest()) this.#tar.update(bytes);
+    this.#clock.enter("extract");
     const { digest, size, maxRatio } = this.#order;
     if (this.#unpacked > this.#limit) {
       throw new GantryError(
@@ -129,7 +156,7 @@ export class UnpackJob {
     if (this.#unpacked - this.#looked < LOOK) return;
     this.#looked = this.#unpacked;
     requireSpaceSync(this.#order.target!.folder, `cannot extract layer ${digest}`);
-  };
+  }
 
   /** What isn't compressed has the same digest as the blob. */
   #isOneDigest(): boolean {

@@ -22,8 +22,11 @@ export class UnpackThreads {
     this.#threads = new Threads({ script, failure: "cannot unpack the layer", limits });
   }
 
-  begin(order: UnpackOrder, onRead: (bytes: number) => void): Unpacking {
-    const { done, tell } = this.#threads.begin(order, ({ read }) => onRead(read));
+  begin(order: UnpackOrder, onRead: (bytes: number) => void, onUsed: (cpuMs: number) => void): Unpacking {
+    const { done, tell } = this.#threads.begin(order, (news) => {
+      if ("read" in news) onRead(news.read);
+      else onUsed(news.cpuMs);
+    });
     return {
       offer: (available) => tell({ do: "read", available }),
       done,

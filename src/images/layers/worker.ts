@@ -19,6 +19,8 @@ if (port === null) throw new Error("this is a thread of the engine's, not a prog
 const tell = (message: FromWorker): void => port.postMessage(message);
 const running = new Map<number, Running>();
 let isBusy = false;
+/** Processor time that was told; the thread's start is the first layer's. */
+let toldCpu: NodeJS.CpuUsage | undefined;
 
 port.on("message", (message: ToWorker) => {
   if (message.do === "begin") begin(message.id, message.order);
@@ -75,11 +77,19 @@ async function advance(id: number, job: UnpackJob): Promise<void> {
     // It may have been aborted meanwhile.
     if (!running.delete(id)) return;
     job.close({ empty: false });
+    tellCpu(id);
     tell({ did: "end", id, result: unpacked });
     return;
   }
+  job.pause();
   const own = running.get(id);
   if (own === undefined || until - own.told < TELL_MS) return;
   own.told = until;
   tell({ did: "news", id, news: { read: job.read } });
+}
+
+function tellCpu(id: number): void {
+  const { user, system } = process.threadCpuUsage(toldCpu);
+  toldCpu = process.threadCpuUsage();
+  tell({ did: "news", id, news: { cpuMs: (user + system) / 1000 } });
 }
