@@ -7,10 +7,16 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     description: "Nothing of it was checked but that it could be read.",
     type: "object",
     properties: {
-      Payload: { description: "The bytes that were signed, in base64.", type: "string" },
+      Form: {
+        description:
+          "What the payload is: `simple`, a simple-signing document; `statement`, an in-toto statement, signed in a DSSE envelope; `manifest`, the very manifest; `certificate`, nothing, as a signature by a certificate is not read.",
+        type: "string",
+        enum: ["simple", "statement", "manifest", "certificate"],
+      },
+      Payload: { description: "In base64.", type: "string" },
       Signature: { description: "In base64.", type: "string" },
     },
-    required: ["Payload", "Signature"],
+    required: ["Form", "Payload", "Signature"],
   },
   AuthResponse: {
     type: "object",
@@ -1394,6 +1400,15 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       },
     },
   },
+  PlannedLayer: {
+    type: "object",
+    properties: {
+      Digest: { type: "string" },
+      Size: { description: "Bytes.", type: "integer", format: "int64" },
+      Missing: { type: "integer", format: "int64" },
+    },
+    required: ["Digest", "Size", "Missing"],
+  },
   Plugin: {
     description: "A row of GET /plugins: managed plugins, which this engine has none of.",
     type: "object",
@@ -1444,6 +1459,40 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       aux: {},
     },
   },
+  PullPlan: {
+    description: "GET /gantry/images/pull.",
+    type: "object",
+    properties: {
+      Name: { type: "string" },
+      Digest: { description: "Of what the name points to.", type: "string" },
+      ImageID: { type: "string" },
+      Platform: { description: "`linux/arm64/v8`.", type: "string" },
+      Here: { description: "Whether the image is here.", type: "boolean" },
+      Size: {
+        description: "Bytes of its layers as the registry has them, each counted once.",
+        type: "integer",
+        format: "int64",
+      },
+      Missing: { description: "How many of these are not here yet.", type: "integer", format: "int64" },
+      Layers: { description: "Bottom first.", type: "array", items: { $ref: "#/components/schemas/PlannedLayer" } },
+      RateLimit: { description: "Where the registry tells it.", $ref: "#/components/schemas/RateLimit" },
+    },
+    required: ["Name", "Digest", "ImageID", "Platform", "Here", "Size", "Missing", "Layers"],
+  },
+  RateLimit: {
+    description: "How many pulls a registry lets its client have.",
+    type: "object",
+    properties: {
+      Limit: { type: "integer", format: "int64" },
+      Remaining: { type: "integer", format: "int64" },
+      Seconds: {
+        description: "Of the time that they are counted in; 0 where it isn't told.",
+        type: "integer",
+        format: "int64",
+      },
+    },
+    required: ["Limit", "Remaining", "Seconds"],
+  },
   RegistryIndex: {
     type: "object",
     properties: {
@@ -1453,6 +1502,15 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
       Official: { type: "boolean" },
     },
     required: ["Name", "Mirrors", "Secure", "Official"],
+  },
+  RepositoryTags: {
+    description: "GET /gantry/distribution/{name}/tags.",
+    type: "object",
+    properties: {
+      Name: { description: "As it is written in commands.", type: "string" },
+      Tags: { description: "In the registry's order.", type: "array", items: { type: "string" } },
+    },
+    required: ["Name", "Tags"],
   },
   RestartPolicy: {
     type: "object",
@@ -1480,7 +1538,7 @@ export const ANSWER_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     required: ["star_count", "is_official", "name", "is_automated", "description"],
   },
   SignaturesPutResponse: {
-    description: "The signature manifests that were written, or had all of it already.",
+    description: "The manifests that were written, or had all of it already; of simple signatures one for each digest.",
     type: "object",
     properties: {
       Attached: {

@@ -20,7 +20,12 @@ export interface SignedManifest {
 
 /** Nothing of it was checked but that it could be read. */
 export interface AttachedSignature {
-  /** The bytes that were signed, in base64. */
+  /**
+   * What the payload is: `simple`, a simple-signing document; `statement`, an in-toto statement, signed in a DSSE
+   * envelope; `manifest`, the very manifest; `certificate`, nothing, as a signature by a certificate is not read.
+   */
+  Form: "simple" | "statement" | "manifest" | "certificate";
+  /** In base64. */
   Payload: string;
   /** In base64. */
   Signature: string;
@@ -28,20 +33,32 @@ export interface AttachedSignature {
 
 /** Body of PUT /gantry/distribution/{name}/signatures. */
 export interface SignaturesPutRequest {
-  Signatures: { Digest: string; Payload: string; Signature: string }[] | null;
+  Signatures: SignaturePut[] | null;
+}
+
+export interface SignaturePut {
+  Digest: string;
+  /** `simple` or `statement`; empty is `simple`. */
+  Form: string;
+  /** Of a statement: what says by which key it is signed, the base64 of the SHA-256 of its DER. */
+  Hint: string;
+  Payload: string;
+  Signature: string;
 }
 
 export const signaturesPutRequest = go.struct<SignaturesPutRequest>("signature.PutRequest", {
   Signatures: go.list(
-    go.struct<{ Digest: string; Payload: string; Signature: string }>("signature.Signature", {
+    go.struct<SignaturePut>("signature.Signature", {
       Digest: go.text,
+      Form: go.text,
+      Hint: go.text,
       Payload: go.text,
       Signature: go.text,
     }),
   ),
 });
 
-/** The signature manifests that were written, or had all of it already. */
+/** The manifests that were written, or had all of it already; of simple signatures one for each digest. */
 export interface SignaturesPutResponse {
   Attached: { Digest: string; SignatureManifest: string }[];
 }

@@ -1,5 +1,6 @@
 import { GantryError } from "../base/errors.ts";
 import { RefusedError, UnreachableError } from "../remote/failure.ts";
+import { addReferrers } from "../remote/referrer-index.ts";
 import type { Repository } from "../remote/repository.ts";
 import type { Waiting } from "../remote/settings.ts";
 import { uploadBlob } from "../remote/upload.ts";
@@ -18,8 +19,10 @@ export function attachmentSource(repository: Repository, waiting: Waiting): Atta
         throw error;
       }
     },
+    bytes: async (digest) => (await sound(() => repository.manifest(digest, waiting))).bytes,
     document: (descriptor) => sound(() => repository.document(descriptor, waiting)),
-    referrers: (digest, artifactType) => repository.referrers(digest, { artifactType }, waiting),
+    // All kinds: lists at tags often call what cosign puts there by another type than its own.
+    referrers: (digest) => repository.referrers(digest, {}, waiting),
   };
 }
 
@@ -40,6 +43,11 @@ export function attachmentTarget(repository: Repository, waiting: Waiting): Atta
     },
     putManifest: async (tag, { descriptor, bytes }) => {
       await repository.putManifest(tag, descriptor.mediaType, bytes, waiting);
+    },
+    putReferrer: async (subject, { bytes, descriptor }, entry) => {
+      const { digest, mediaType } = descriptor;
+      const { heedsSubject } = await repository.putManifest(digest, mediaType, bytes, waiting);
+      if (!heedsSubject) await addReferrers(repository, subject, [entry], waiting);
     },
   };
 }

@@ -1,6 +1,6 @@
 import { formatReference, parseNormalized, type Reference } from "../oci/reference.ts";
 import type { Collection, Store } from "../state/store.ts";
-import type { FoundSignature } from "../trust/signature.ts";
+import type { FoundSignature, SignatureForm } from "../trust/signature.ts";
 
 /** A name at a registry that an image was pulled by. */
 export interface Origin {
@@ -14,8 +14,16 @@ export interface Origin {
 interface OriginRecord {
   readonly name: string;
   readonly digests: readonly string[];
-  /** Payload and signature in base64. */
-  readonly signatures: readonly { readonly digest: string; readonly payload: string; readonly signature: string }[];
+  readonly signatures: readonly SignatureRecord[];
+}
+
+/** Payload and signature in base64. */
+interface SignatureRecord {
+  readonly digest: string;
+  /** Absent for `simple`. */
+  readonly form?: SignatureForm;
+  readonly payload: string;
+  readonly signature: string;
 }
 
 const MOST_ORIGINS = 16;
@@ -34,8 +42,9 @@ export class ImageOrigins {
     return (this.#records.get(id)?.origins ?? []).map(({ name, digests, signatures }) => ({
       reference: parseNormalized(name),
       digests,
-      signatures: signatures.map(({ digest, payload, signature }) => ({
+      signatures: signatures.map(({ digest, form = "simple", payload, signature }) => ({
         digest,
+        form,
         payload: Buffer.from(payload, "base64"),
         signature: Buffer.from(signature, "base64"),
       })),
@@ -71,8 +80,9 @@ function recordOf({ reference, digests, signatures }: Origin): OriginRecord {
   return {
     name: formatReference(reference),
     digests,
-    signatures: kept.map(({ digest, payload, signature }) => ({
+    signatures: kept.map(({ digest, form, payload, signature }) => ({
       digest,
+      ...(form !== "simple" && { form }),
       payload: Buffer.from(payload).toString("base64"),
       signature: Buffer.from(signature).toString("base64"),
     })),

@@ -21,6 +21,8 @@ import { demandsSignatures, judge, type Ruling, rulingFor, type Verdict } from "
 import { attachmentSource } from "./attachments.ts";
 import { ImageOrigins } from "./image-origins.ts";
 
+type Accepted = Extract<Verdict, { accepted: true }>;
+
 /** All signatures of an image are read within this time, or it is not let in. */
 const READING_MS = 60_000;
 
@@ -76,7 +78,7 @@ export class ImageTrust {
       const ruling = rulingFor(policy, "docker", reference);
       const image = { reference, name: familiarString(reference) };
       const kept = await judge(ruling, image, known);
-      if (kept.accepted) signatures = inOrder(kept.by, known);
+      if (kept.accepted) signatures = inOrder(kept, known);
       else if (!demandsSignatures(ruling)) insist(kept);
       else {
         signatures = await this.#reading(image.name, repository, signal, (source) =>
@@ -163,8 +165,8 @@ async function acceptedSignatures(
   return inOrder(insist(verdict!), found);
 }
 
-function inOrder(first: readonly FoundSignature[], all: readonly FoundSignature[]): FoundSignature[] {
-  return [...new Set([...first, ...all])];
+function inOrder({ by }: Accepted, all: readonly FoundSignature[]): FoundSignature[] {
+  return [...new Set([...by.map(({ signature }) => signature), ...all])];
 }
 
 function isSameRepository(one: Reference, other: Reference): boolean {
@@ -181,9 +183,9 @@ async function anyOf(judgements: readonly (() => Promise<Verdict>)[]): Promise<V
   return last;
 }
 
-/** The signatures that an image was accepted for; throws `forbidden` if it wasn't. */
-function insist(verdict: Verdict, hint = ""): readonly FoundSignature[] {
-  if (verdict.accepted) return verdict.by;
+/** The verdict if the image was accepted; throws `forbidden` if it wasn't. */
+function insist(verdict: Verdict, hint = ""): Accepted {
+  if (verdict.accepted) return verdict;
   throw new GantryError("forbidden", `${verdict.sentence}${hint}`);
 }
 

@@ -43,6 +43,18 @@ class Shelf implements AttachmentTarget {
     return this.referring;
   }
 
+  async bytes(digest: string): Promise<Buffer> {
+    this.asked.push(digest);
+    const bytes = this.tags.get(digest);
+    if (bytes === undefined) throw new GantryError("not-found", "manifest unknown");
+    return bytes;
+  }
+
+  async putReferrer(_subject: string, { bytes, descriptor }: Document, entry: Descriptor): Promise<void> {
+    this.tags.set(descriptor.digest, bytes);
+    this.referring = [...this.referring, entry];
+  }
+
   async putDocument({ descriptor, bytes }: Document): Promise<void> {
     this.blobs.set(descriptor.digest, bytes);
   }

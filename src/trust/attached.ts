@@ -3,12 +3,16 @@ import { cancelled } from "../base/abort.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import { sha256Of } from "../oci/digest.ts";
 import type { Descriptor, Manifest } from "../oci/image.ts";
+import { type Bundle, readBundle } from "./bundle.ts";
+import { MOST_PAYLOAD } from "./payload.ts";
 import type { FoundSignature } from "./signature.ts";
 import {
+  bundleManifest,
+  bundleRows,
   type Document,
+  isCalledAttestation,
   MOST_SIGNATURES,
-  SIGNATURE_ARTIFACT,
-  type SignatureRow,
+  mayBeSignature,
   signatureRows,
   signatureTag,
   withSignatures,
@@ -18,16 +22,20 @@ import {
 export interface AttachmentSource {
   /** The manifest of a tag or digest, and its digest; undefined where there is none. */
   manifest(tagOrDigest: string): Promise<{ readonly digest: string; readonly manifest: Manifest } | undefined>;
+  /** The bytes of a manifest or an index. */
+  bytes(digest: string): Promise<Uint8Array>;
   /** A small blob, checked against its digest. */
   document(descriptor: Descriptor): Promise<Uint8Array>;
   /** Manifests that say they belong to this one. */
-  referrers(digest: string, artifactType: string): Promise<readonly Descriptor[]>;
+  referrers(digest: string): Promise<readonly Descriptor[]>;
 }
 
 /** What signatures are put to. */
 export interface AttachmentTarget extends AttachmentSource {
   putDocument(document: Document): Promise<void>;
   putManifest(tag: string, document: Document): Promise<void>;
+  /** Puts a manifest that names its subject, and sees to it that the subject's referrers have this entry. */
+  putReferrer(subject: string, document: Document, entry: Descriptor): Promise<void>;
 }
 
 export interface FoundSignatures {
@@ -36,11 +44,11 @@ export interface FoundSignatures {
   readonly problem?: string | undefined;
 }
 
-const MOST_REFERRERS = 32;
+const MOST_REFERRERS = 64;
 const MOST_PAYLOADS = 256;
 const AT_ONCE = 8;
 
-/** The signatures at a manifest's own tag, where cosign, podman and skopeo put them. */
+/** The signatures at a manifest's own tag, where podman, skopeo and cosign before its third version put them. */
 export async function signaturesByTag(source: AttachmentSource, digest: string): Promise<FoundSignatures> {
   return readable(async () => {
     const found = await source.manifest(signatureTag(digest));
@@ -48,31 +56,38 @@ export async function signaturesByTag(source: AttachmentSource, digest: string):
   });
 }
 
-/** The signatures that name the manifest as their subject, as cosign writes them to registries of OCI 1.1. */
+/** The signatures that name the manifest as their subject, as cosign writes them since its third version. */
 export async function signaturesByReferrers(source: AttachmentSource, digest: string): Promise<FoundSignatures> {
-  const all = await source.referrers(digest, SIGNATURE_ARTIFACT);
-  // A registry, and the fallback tag, may list more than what was asked for.
-  const named = all.filter(({ artifactType }) => artifactType === undefined || artifactType === SIGNATURE_ARTIFACT);
+  const all = await source.referrers(digest);
+  const possible = all.filter(mayBeSignature);
+  const [attested, named] = [possible.filter(isCalledAttestation), possible.filter((one) => !isCalledAttestation(one))];
+  const taken = [...named, ...attested].slice(0, MOST_REFERRERS);
   const manifests: Manifest[] = [];
   let unread: string | undefined;
-  for (const descriptor of named.slice(0, MOST_REFERRERS)) {
+  await inTurns(taken, async (descriptor) => {
     const { problem } = await readable(async () => {
       const found = await source.manifest(descriptor.digest);
       if (found !== undefined) manifests.push(found.manifest);
       return { signatures: [] };
     });
     unread ??= problem;
-  }
-  const { signatures, problem = unread } = await read(source, digest, manifests);
-  const isCut = named.length > MOST_REFERRERS;
-  return { signatures, problem: isCut ? `only ${MOST_REFERRERS} of its ${named.length} referrers were read` : problem };
+  });
+  const simple = await read(source, digest, manifests);
+  const bundled = await readBundles(source, digest, manifests.flatMap(bundleRows).slice(0, MOST_REFERRERS));
+  const isCut = possible.length > taken.length;
+  return {
+    signatures: [...simple.signatures, ...bundled.signatures],
+    problem: isCut
+      ? `only ${MOST_REFERRERS} of its ${possible.length} referrers were read`
+      : (simple.problem ?? bundled.problem ?? unread),
+  };
 }
 
 /** Both kinds, each signature once. */
 export async function allSignatures(source: AttachmentSource, digest: string): Promise<FoundSignatures> {
   const byTag = await signaturesByTag(source, digest);
   const byReferrers = await signaturesByReferrers(source, digest);
-  const keyOf = ({ payload, signature }: FoundSignature) => `${sha256Of(payload)} ${sha256Of(signature)}`;
+  const keyOf = ({ form, payload, signature }: FoundSignature) => `${form} ${sha256Of(payload)} ${sha256Of(signature)}`;
   const all = new Map([...byTag.signatures, ...byReferrers.signatures].map((one) => [keyOf(one), one]));
   return { signatures: [...all.values()], problem: byTag.problem ?? byReferrers.problem };
 }
@@ -109,32 +124,93 @@ async function read(
   let problem: string | undefined;
   if (rows.length > taken.length) problem = `only ${taken.length} of its ${rows.length} signatures were read`;
   if (groups.length > MOST_PAYLOADS) problem = `only ${MOST_PAYLOADS} of ${groups.length} different payloads were read`;
-  const queue = groups.slice(0, MOST_PAYLOADS).values();
-  const worker = async () => {
-    for (const group of queue) {
-      const payload = await fetchPayload(source, group);
-      if (payload instanceof Uint8Array) {
-        for (const { signature } of group) signatures.push({ digest, payload, signature });
-      } else problem ??= payload;
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  await inTurns(groups.slice(0, MOST_PAYLOADS), async (group) => {
+    const payload = await fetchDocument(source, group[0]?.payload, "payload");
+    if (payload instanceof Uint8Array) {
+      for (const { signature } of group) signatures.push({ digest, form: "simple", payload, signature });
+    } else problem ??= payload;
+  });
   return { signatures, problem };
 }
 
-/** The payload's bytes, or why there are none. */
-async function fetchPayload(
+/** Fetches bundles and takes them apart; one that can't be read takes nothing else away. */
+async function readBundles(
   source: AttachmentSource,
-  group: readonly SignatureRow[],
+  digest: string,
+  rows: readonly Descriptor[],
+): Promise<FoundSignatures> {
+  const signatures: FoundSignature[] = [];
+  let problem: string | undefined;
+  await inTurns(rows, async (row) => {
+    const bytes = await fetchDocument(source, row, "bundle");
+    try {
+      if (bytes instanceof Uint8Array) signatures.push(...(await signaturesOf(source, digest, readBundle(bytes))));
+      else problem ??= bytes;
+    } catch (error) {
+      if (error instanceof GantryError) throw error;
+      problem ??= `a bundle can't be read: ${messageOf(error)}`;
+    }
+  });
+  return { signatures, problem };
+}
+
+async function signaturesOf(source: AttachmentSource, digest: string, bundle: Bundle): Promise<FoundSignature[]> {
+  const payload = new Uint8Array();
+  if (bundle.signer === "certificate") return [{ digest, form: "certificate", payload, signature: payload }];
+  if (bundle.kind === "statement") {
+    return bundle.signatures.map((signature) => ({ digest, form: "statement", payload: bundle.payload, signature }));
+  }
+  const { signature } = bundle;
+  // Of something else, which need not be fetched to know it.
+  if (bundle.digest !== digest) return [{ digest, form: "manifest", payload, signature }];
+  const bytes = await source.bytes(digest);
+  if (bytes.length > MOST_PAYLOAD) throw new Error(`it signs a manifest of more than ${MOST_PAYLOAD} bytes`);
+  return [{ digest, form: "manifest", payload: bytes, signature }];
+}
+
+/** The document's bytes, or why there are none. */
+async function fetchDocument(
+  source: AttachmentSource,
+  descriptor: Descriptor | undefined,
+  what: string,
 ): Promise<Uint8Array | string | undefined> {
-  const [row] = group;
-  if (row === undefined) return undefined;
+  if (descriptor === undefined) return undefined;
   try {
-    return await source.document(row.payload);
+    return await source.document(descriptor);
   } catch (error) {
     if (!isDamage(error)) throw error;
-    return `a payload can't be read: ${messageOf(error)}`;
+    return `a ${what} can't be read: ${messageOf(error)}`;
   }
+}
+
+async function inTurns<T>(all: readonly T[], act: (one: T) => Promise<void>): Promise<void> {
+  const queue = all.values();
+  const worker = async () => {
+    for (const one of queue) await act(one);
+  };
+  await Promise.all(Array.from({ length: Math.min(AT_ONCE, all.length) }, worker));
+}
+
+/**
+ * Puts a statement with the signature over it beside those that refer to the manifest. Resolves with the digest of the
+ * manifest that carries it. Throws `conflict` if no more are read, or other signers were faster at every try.
+ */
+export async function attachStatement(
+  target: AttachmentTarget,
+  subject: Descriptor,
+  signed: { readonly payload: Uint8Array; readonly signature: Uint8Array; readonly hint: string },
+): Promise<string> {
+  const there = (await target.referrers(subject.digest)).filter(mayBeSignature);
+  if (there.filter((one) => !isCalledAttestation(one)).length >= MOST_REFERRERS) {
+    throw new GantryError(
+      "conflict",
+      `cannot sign ${subject.digest}: it has ${MOST_REFERRERS} signatures that refer to it, no more are read`,
+    );
+  }
+  const { documents, entry, manifest } = bundleManifest(subject, signed);
+  for (const document of documents) await target.putDocument(document);
+  await target.putReferrer(subject.digest, manifest, entry);
+  return manifest.descriptor.digest;
 }
 
 const TRIES = 8;

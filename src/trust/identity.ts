@@ -1,7 +1,11 @@
 import { formatReference, parseNormalized, type Reference, repositoryOf, tagNameOnly } from "../oci/reference.ts";
 
-/** How the name in a signature has to fit the name that an image is asked for by (containers-policy.json(5)). */
+/**
+ * How the name in a signature has to fit the name that an image is asked for by (containers-policy.json(5)).
+ * `matchDigestOnly` is this engine's own: whatever the name, or none.
+ */
 export type SignedIdentity =
+  | { readonly type: "matchDigestOnly" }
   | { readonly type: "matchExact" }
   | { readonly type: "matchRepoDigestOrExact" }
   | { readonly type: "matchRepository" }
@@ -9,9 +13,10 @@ export type SignedIdentity =
   | { readonly type: "exactRepository"; readonly dockerRepository: string }
   | { readonly type: "remapIdentity"; readonly prefix: string; readonly signedPrefix: string };
 
-/** `signed` is the name as the signer wrote it: what is no name fits nothing. */
-export function identityFits(rule: SignedIdentity, signed: string, wanted: Reference): boolean {
-  const claimed = parse(signed);
+/** `signed` is the name as the signer wrote it, undefined for none: what is no name fits no rule that wants one. */
+export function identityFits(rule: SignedIdentity, signed: string | undefined, wanted: Reference): boolean {
+  if (rule.type === "matchDigestOnly") return true;
+  const claimed = signed === undefined ? undefined : parse(signed);
   if (claimed === undefined) return false;
   switch (rule.type) {
     case "matchExact":

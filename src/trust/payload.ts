@@ -2,12 +2,12 @@ import * as v from "valibot";
 import { isDigest } from "../oci/digest-format.ts";
 import { readStrictJson } from "./strict-json.ts";
 
-/** What a signature is made over: a manifest's digest and the name that it was signed under. */
+/** What a signature says: a manifest's digest and the name that it was signed under. */
 export interface SignedClaim {
   /** Of the manifest, `sha256:…`. */
   readonly digest: string;
-  /** The name as the signer wrote it: `registry.example/team/app`, with or without a tag. */
-  readonly identity: string;
+  /** The name as the signer wrote it: `registry.example/team/app`, with or without a tag; some sign none. */
+  readonly identity?: string;
   /** What the signer added. */
   readonly annotations: Readonly<Record<string, unknown>>;
 }
@@ -15,13 +15,14 @@ export interface SignedClaim {
 /** The longest payload that is read, in bytes; real ones have some hundred. */
 export const MOST_PAYLOAD = 64 << 10;
 
-const TYPE = "cosign container image signature";
+/** What it calls itself. */
+export const SIMPLE_TYPE = "cosign container image signature";
 
 const shape = v.strictObject({
   critical: v.strictObject({
     identity: v.strictObject({ "docker-reference": v.string() }),
     image: v.strictObject({ "docker-manifest-digest": v.pipe(v.string(), v.check(isDigest)) }),
-    type: v.literal(TYPE),
+    type: v.literal(SIMPLE_TYPE),
   }),
   optional: v.nullable(v.record(v.string(), v.unknown())),
 });
@@ -41,7 +42,7 @@ export function makePayload(claim: {
       critical: {
         identity: { "docker-reference": claim.identity },
         image: { "docker-manifest-digest": claim.digest },
-        type: TYPE,
+        type: SIMPLE_TYPE,
       },
       optional: annotations.length === 0 ? null : Object.fromEntries(annotations),
     }),

@@ -41,7 +41,7 @@ async function signed(
 ): Promise<FoundSignature> {
   const { digest = DIGEST, attachedTo = DIGEST } = claim;
   const payload = makePayload({ digest, identity, annotations: {} });
-  return { digest: attachedTo, payload, signature: await key.sign(payload) };
+  return { digest: attachedTo, form: "simple", payload, signature: await key.sign(payload) };
 }
 
 const ACCEPT = [{ type: "insecureAcceptAnything" }];

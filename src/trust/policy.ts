@@ -33,6 +33,7 @@ const signedIdentity = v.variant("type", [
   v.strictObject({ type: v.literal("matchExact") }),
   v.strictObject({ type: v.literal("matchRepoDigestOrExact") }),
   v.strictObject({ type: v.literal("matchRepository") }),
+  v.strictObject({ type: v.literal("matchDigestOnly") }),
   v.strictObject({ type: v.literal("exactReference"), dockerReference: name }),
   v.strictObject({ type: v.literal("exactRepository"), dockerRepository: name }),
   v.strictObject({ type: v.literal("remapIdentity"), prefix: name, signedPrefix: name }),

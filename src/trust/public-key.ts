@@ -4,6 +4,10 @@ import { GantryError } from "../base/errors.ts";
 /** The longest file of a key that is read, in bytes. */
 export const MOST_KEY = 64 << 10;
 const LEAST_RSA_BITS = 2048;
+const OWN_HASH: ReadonlyMap<string, string> = new Map([
+  ["secp384r1", "sha384"],
+  ["secp521r1", "sha512"],
+]);
 const CURVES: readonly string[] = ["prime256v1", "secp384r1", "secp521r1"];
 
 /** A key that signatures are checked with. */
@@ -12,13 +16,15 @@ export interface PublicKey {
   readonly name: string;
   /** `SHA256:` and the base64 of the hash of the key's DER, to tell two keys apart. */
   readonly fingerprint: string;
+  /** The same as bundles name a key by it. */
+  readonly hint: string;
   /** Whether the signature is one of this key over these bytes. It does not hold up the event loop. */
   verify(payload: Uint8Array, signature: Uint8Array): Promise<boolean>;
 }
 
 /**
- * Reads a public key in PEM: ECDSA (P-256, P-384, P-521) and RSA of at least 2048 bits with SHA-256, Ed25519. Throws
- * `invalid`: "the key x cannot be used: why".
+ * Reads a public key in PEM: ECDSA (P-256, P-384, P-521) with SHA-256 or the hash of the curve's length, RSA of at least
+ * 2048 bits with SHA-256, Ed25519. Throws `invalid`: "the key x cannot be used: why".
  */
 export function readPublicKey(pem: string, name: string): PublicKey {
   const refuse = (why: string): never => {
@@ -43,19 +49,25 @@ export function readPublicKey(pem: string, name: string): PublicKey {
 /** The other half of a private key that was read already. */
 export function publicKeyOf(key: KeyObject, name: string): PublicKey {
   const der = key.export({ type: "spki", format: "der" });
-  const fingerprint = `SHA256:${createHash("sha256").update(der).digest("base64").replace(/=+$/, "")}`;
-  const hash = hashOf(key);
+  const hint = createHash("sha256").update(der).digest("base64");
+  const hashes = hashesOf(key);
   return {
     name,
-    fingerprint,
-    verify: (payload, signature) => {
-      const { promise, resolve } = Promise.withResolvers<boolean>();
-      // What is no signature at all (a wrong length, no DER) is an error to some libraries and false to others. Where
-      // there is none, Node says null and Bun undefined.
-      verify(hash, payload, key, signature, (error, isGood) => resolve(!error && isGood));
-      return promise;
+    fingerprint: `SHA256:${hint.replace(/=+$/, "")}`,
+    hint,
+    verify: async (payload, signature) => {
+      for (const hash of hashes) if (await isGood(hash, payload, key, signature)) return true;
+      return false;
     },
   };
+}
+
+function isGood(hash: string | null, payload: Uint8Array, key: KeyObject, signature: Uint8Array): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  // What is no signature at all (a wrong length, no DER) is an error to some libraries and false to others. Where there
+  // is none, Node says null and Bun undefined.
+  verify(hash, payload, key, signature, (error, answer) => resolve(!error && answer));
+  return promise;
 }
 
 /** Why a key is none to be trusted; undefined for a sound one. */
@@ -73,7 +85,13 @@ export function weakness(key: KeyObject): string | undefined {
   return `it is of the kind ${type ?? "unknown"}: ECDSA, RSA and Ed25519 are read`;
 }
 
-/** Ed25519 has its hash within. */
+/** What a key signs with: what every reader of signatures takes of it. Ed25519 has its hash within. */
 export function hashOf(key: KeyObject): "sha256" | null {
   return key.asymmetricKeyType === "ed25519" ? null : "sha256";
+}
+
+/** What others sign with, too: cosign takes a hash of the curve's own length since its third version. */
+function hashesOf(key: KeyObject): readonly (string | null)[] {
+  const own = OWN_HASH.get(key.asymmetricKeyDetails?.namedCurve ?? "");
+  return own === undefined ? [hashOf(key)] : [hashOf(key), own];
 }

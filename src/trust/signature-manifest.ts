@@ -2,11 +2,16 @@ import { sha256Of } from "../oci/digest.ts";
 import { parseDigest } from "../oci/digest-format.ts";
 import { type Descriptor, type Manifest, MEDIA_TYPE } from "../oci/image.ts";
 import { describe } from "../oci/image-config.ts";
+import { BUNDLE_TYPE, isBundleType, MOST_BUNDLE, makeBundle } from "./bundle.ts";
 import { MOST_PAYLOAD } from "./payload.ts";
+import { SIGN_PREDICATE } from "./statement.ts";
 
 /** cosign's names (SIGNATURE_SPEC.md). */
 export const PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json";
 export const SIGNATURE_ARTIFACT = "application/vnd.dev.cosign.artifact.sig.v1+json";
+/** The type of an empty config. Lists that cosign keeps at tags have it in the place of the artifact's own. */
+const EMPTY_TYPE = "application/vnd.oci.empty.v1+json";
+const PREDICATE_KEY = "dev.sigstore.bundle.predicateType";
 const SIGNATURE_KEY = "dev.cosignproject.cosign/signature";
 
 /** As many signatures of one manifest are looked at. */
@@ -34,6 +39,22 @@ export function signatureRows(manifest: Manifest): SignatureRow[] {
     const signature = decodeBase64(text);
     return signature === undefined ? [] : [{ payload, signature }];
   });
+}
+
+/** Where the bundles of a manifest lie that carries them. */
+export function bundleRows(manifest: Manifest): Descriptor[] {
+  return manifest.layers.filter(({ mediaType, size }) => isBundleType(mediaType) && size <= MOST_BUNDLE);
+}
+
+/** Whether something that refers to a manifest may have a signature of it, by what a list says of it. */
+export function mayBeSignature({ artifactType }: Descriptor): boolean {
+  if (artifactType === undefined || artifactType === "" || artifactType === EMPTY_TYPE) return true;
+  return artifactType === SIGNATURE_ARTIFACT || isBundleType(artifactType);
+}
+
+/** Whether a list calls it an attestation of something else. Nobody signed that: it only says what to look at last. */
+export function isCalledAttestation({ annotations }: Descriptor): boolean {
+  return (annotations?.[PREDICATE_KEY] ?? SIGN_PREDICATE) !== SIGN_PREDICATE;
 }
 
 /** A document with its bytes, to be put where its descriptor is named. */
@@ -68,6 +89,35 @@ export function withSignatures(
     JSON.stringify({ ...before, schemaVersion: 2, mediaType, config: config.descriptor, layers }),
   );
   return { config, payloads, manifest: { descriptor: describe(mediaType, bytes), bytes } };
+}
+
+/** A statement with the signature over it, as a manifest that names the signed one its subject. */
+export function bundleManifest(
+  subject: Descriptor,
+  signed: { readonly payload: Uint8Array; readonly signature: Uint8Array; readonly hint: string },
+): { readonly documents: readonly Document[]; readonly manifest: Document; readonly entry: Descriptor } {
+  const empty = Buffer.from("{}");
+  const config = { descriptor: describe(EMPTY_TYPE, empty), bytes: empty };
+  const bytes = makeBundle(signed.payload, signed.signature, signed.hint);
+  const bundle = { descriptor: describe(BUNDLE_TYPE, bytes), bytes };
+  const { digest, mediaType, size } = subject;
+  const annotations = { "dev.sigstore.bundle.content": "dsse-envelope", [PREDICATE_KEY]: SIGN_PREDICATE };
+  const document: Manifest = {
+    schemaVersion: 2,
+    mediaType: MEDIA_TYPE.ociManifest,
+    artifactType: BUNDLE_TYPE,
+    config: config.descriptor,
+    layers: [bundle.descriptor],
+    subject: { mediaType, digest, size },
+    annotations,
+  };
+  const text = Buffer.from(JSON.stringify(document));
+  const descriptor = describe(MEDIA_TYPE.ociManifest, text);
+  return {
+    documents: [config, bundle],
+    manifest: { descriptor, bytes: text },
+    entry: { ...descriptor, artifactType: BUNDLE_TYPE, annotations },
+  };
 }
 
 /** To registries that look into configs, signatures are images of no platform; the tools write them the same. */

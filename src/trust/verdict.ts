@@ -1,8 +1,11 @@
 import { familiarString, formatReference, type Reference } from "../oci/reference.ts";
 import { identityFits, type SignedIdentity } from "./identity.ts";
+import type { SignedClaim } from "./payload.ts";
 import type { Policy, Requirement } from "./policy.ts";
 import { scopesOf } from "./scope.ts";
 import { type FoundSignature, type SearchResult, search } from "./signature.ts";
+
+const NAMELESS = "; the signedIdentity matchDigestOnly accepts such signatures, which cosign writes since version 3";
 
 /** Where an image came from, by podman's words: `docker` is a registry, `docker-daemon` this engine's own store. */
 export type Transport = "docker" | "docker-daemon";
@@ -17,8 +20,14 @@ export interface Ruling {
 }
 
 export type Verdict =
-  | { readonly accepted: true; readonly place: string; readonly by: readonly FoundSignature[] }
+  | { readonly accepted: true; readonly place: string; readonly by: readonly AcceptedSignature[] }
   | { readonly accepted: false; readonly place: string; readonly sentence: string };
+
+/** A signature that was found good, and what of it was. */
+export interface AcceptedSignature {
+  readonly signature: FoundSignature;
+  readonly claim: SignedClaim;
+}
 
 /** The narrowest requirements for a name; `undefined` is an image that has none. */
 export function rulingFor(policy: Policy, transport: Transport, reference: Reference | undefined): Ruling {
@@ -54,7 +63,7 @@ export async function judge(
     place,
     sentence: `the signature policy does not accept ${image.name}: ${place} ${required}`,
   });
-  const by: FoundSignature[] = [];
+  const by: AcceptedSignature[] = [];
   for (const requirement of ruling.requirements) {
     if (requirement.type === "insecureAcceptAnything") continue;
     if (requirement.type === "reject") return refuse("rejects every image");
@@ -68,36 +77,49 @@ export async function judge(
       fits: (identity) => identityFits(signedIdentity, identity, reference),
     });
     if (!result.found) {
-      const found = foundInstead(result, signatures.length, wantedName(signedIdentity, reference));
-      return refuse(`${demand}, and ${found}${image.problem === undefined ? "" : ` (${image.problem})`}`);
+      const found = foundInstead(result, wantedName(signedIdentity, reference));
+      const hint = result.nearest === "other-identity" && result.identities.includes(undefined) ? NAMELESS : "";
+      return refuse(`${demand}, and ${found}${hint}${image.problem === undefined ? "" : ` (${image.problem})`}`);
     }
-    by.push(result.signature);
+    by.push({ signature: result.signature, claim: result.claim });
   }
   return { accepted: true, place, by };
 }
 
 /** What there was in the place of what was looked for; completes "…, and ". */
 export function foundInstead(
-  { nearest, identities }: Extract<SearchResult, { found: false }>,
-  count: number,
+  { count, identities, nearest }: Extract<SearchResult, { found: false }>,
   wanted: string,
 ): string {
+  const isOne = count === 1;
   switch (nearest) {
     case "none":
       return "it has no signature";
     case "unreadable":
-      return count === 1 ? "its only signature can't be read" : `none of its ${count} signatures can be read`;
+      return isOne ? "its only signature can't be read" : `none of its ${count} signatures can be read`;
+    case "attestation":
+      return isOne ? "it has an attestation, which is no signature" : `it has ${count} attestations, but no signature`;
+    case "certificate":
+      return isOne
+        ? "its only signature is by a certificate (keyless)"
+        : `none of its ${count} signatures is by a key: certificates (keyless) are not checked here`;
     case "other-digest":
-      return count === 1 ? "its only signature is of another image" : `its ${count} signatures are of other images`;
+      return isOne ? "its only signature is of another image" : `its ${count} signatures are of other images`;
     case "other-key":
-      return count === 1 ? "its only signature is by another key" : `its ${count} signatures are by other keys`;
+      return isOne ? "its only signature is by another key" : `its ${count} signatures are by other keys`;
     case "other-identity":
-      return `the name signed by it is ${identities.map((name) => JSON.stringify(name.slice(0, 300))).join(", ")}, not ${wanted}`;
+      return nameInstead(identities, wanted);
     case "other-annotations":
-      return count === 1
+      return isOne
         ? "its only signature has other annotations"
         : `none of its ${count} signatures has these annotations`;
   }
+}
+
+function nameInstead(identities: readonly (string | undefined)[], wanted: string): string {
+  const names = identities.filter((name) => name !== undefined);
+  if (names.length === 0) return `what is signed by it is the digest alone, not ${wanted}`;
+  return `the name signed by it is ${names.map((name) => JSON.stringify(name.slice(0, 300))).join(", ")}, not ${wanted}`;
 }
 
 function wantedName(rule: SignedIdentity, reference: Reference): string {

@@ -2,10 +2,12 @@ import type { SignedManifest } from "../../api/signature.ts";
 import { formatPlatform, hostPlatform, parsePlatform } from "../../oci/platform.ts";
 import { familiarName, familiarString, parseNormalized, type Reference } from "../../oci/reference.ts";
 import { identityFits } from "../../trust/identity.ts";
+import { SIMPLE_TYPE, type SignedClaim } from "../../trust/payload.ts";
 import type { Policy } from "../../trust/policy.ts";
 import { loadPolicy } from "../../trust/policy-file.ts";
 import type { PublicKey } from "../../trust/public-key.ts";
-import { type SearchResult, search } from "../../trust/signature.ts";
+import { type SearchResult, type SignatureForm, search } from "../../trust/signature.ts";
+import { SIGN_PREDICATE } from "../../trust/statement.ts";
 import { foundInstead, judge, rulingFor } from "../../trust/verdict.ts";
 import { type Call, type Command, ExitError } from "../command.ts";
 import { boolFlag, textFlag } from "../flags/spec.ts";
@@ -72,31 +74,47 @@ function byKey(call: Call, key: PublicKey): Check {
   return async (reference) => {
     const manifests = await fetchSignatures(call, reference, { isRecursive: flags.bool("recursive") });
     const [lines, complaints, signed]: [string[], string[], unknown[]] = [[], [], []];
-    const fits = (identity: string): boolean =>
+    // A signature without a name is good for every one, unless a certain one is asked for: cosign writes no other.
+    const fits = (identity: string | undefined): boolean =>
       other === ""
-        ? identityFits({ type: "matchRepository" }, identity, reference)
+        ? identity === undefined || identityFits({ type: "matchRepository" }, identity, reference)
         : identityFits({ type: "exactRepository", dockerRepository: other }, identity, reference);
     for (const manifest of manifests) {
       const result = await search(foundSignatures(manifest), { keys: [key], fits, annotations });
       const name = `${familiarName(reference)}@${manifest.Digest}`;
       if (result.found) {
-        lines.push(`${name}: signed as ${result.claim.identity} by ${key.name} (${key.fingerprint})`);
-        signed.push(JSON.parse(Buffer.from(result.signature.payload).toString("utf8")));
+        const { identity } = result.claim;
+        const as = identity === undefined ? "without a name" : `as ${identity}`;
+        lines.push(`${name}: signed ${as} by ${key.name} (${key.fingerprint})`);
+        signed.push(shownClaim(result.claim, result.signature.form));
       } else complaints.push(refusal(name, key, manifest, result, other || familiarName(reference)));
     }
     return { lines, complaints, signed };
   };
 }
 
+/** As cosign prints it, whichever way it was signed. */
+function shownClaim({ annotations, digest, identity }: SignedClaim, form: SignatureForm): unknown {
+  return {
+    critical: {
+      identity: { "docker-reference": identity ?? "" },
+      image: { "docker-manifest-digest": digest },
+      type: form === "simple" ? SIMPLE_TYPE : SIGN_PREDICATE,
+    },
+    optional: Object.keys(annotations).length === 0 ? null : annotations,
+  };
+}
+
 function refusal(
   name: string,
   key: PublicKey,
-  { Problem, Signatures }: SignedManifest,
+  { Problem }: SignedManifest,
   result: Extract<SearchResult, { found: false }>,
   wanted: string,
 ): string {
-  const found = foundInstead(result, Signatures.length, wanted);
-  const hint = result.nearest === "other-identity" ? "; give --identity to accept another name" : "";
+  const found = foundInstead(result, wanted);
+  const isNamed = result.identities.some((identity) => identity !== undefined);
+  const hint = result.nearest === "other-identity" && isNamed ? "; give --identity to accept another name" : "";
   return `${name} is not signed by ${key.name}: ${found}${hint}${Problem === "" ? "" : ` (${Problem})`}`;
 }
 
@@ -116,7 +134,7 @@ function byPolicy(call: Call, policy: Policy): Check {
     return {
       lines: [`${name}: accepted by ${verdict.place} of ${policy.path}`],
       complaints: [],
-      signed: verdict.by.map(({ payload }) => JSON.parse(Buffer.from(payload).toString("utf8"))),
+      signed: verdict.by.map(({ claim, signature }) => shownClaim(claim, signature.form)),
     };
   };
 }

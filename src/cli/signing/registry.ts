@@ -9,6 +9,8 @@ import type { Call } from "../command.ts";
 import { registryAuth } from "../credentials/headers.ts";
 import { registryReference } from "../run/registry-name.ts";
 
+const NOTHING = new Uint8Array();
+
 /** A name of an image at a registry as the engine understands it, `latest` filled in; an image's id is none. */
 export async function registryName(call: Call, text: string): Promise<Reference> {
   if (isIdentifier(text) || isDigest(text)) {
@@ -45,17 +47,29 @@ export async function fetchSignatures(
   return Manifests;
 }
 
+export interface MadeSignature {
+  /** Of the manifest that is signed. */
+  readonly digest: string;
+  readonly form: "simple" | "statement";
+  /** Says by which key it is, to who has several. */
+  readonly hint: string;
+  readonly payload: Uint8Array;
+  readonly signature: Uint8Array;
+}
+
 /** Adds signatures to those at the registry, by way of the engine. */
 export async function putSignatures(
   call: Call,
   reference: Reference,
-  signatures: readonly { readonly digest: string; readonly payload: Uint8Array; readonly signature: Uint8Array }[],
+  signatures: readonly MadeSignature[],
 ): Promise<SignaturesPutResponse> {
   const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString("base64");
   return call.client.json<SignaturesPutResponse>("PUT", pathOf(reference), {
     json: {
-      Signatures: signatures.map(({ digest, payload, signature }) => ({
+      Signatures: signatures.map(({ digest, form, hint, payload, signature }) => ({
         Digest: digest,
+        Form: form,
+        Hint: hint,
         Payload: base64(payload),
         Signature: base64(signature),
       })),
@@ -66,10 +80,11 @@ export async function putSignatures(
 
 /** The signatures of a manifest as they are judged. */
 export function foundSignatures({ Digest, Signatures }: SignedManifest): FoundSignature[] {
-  return Signatures.flatMap(({ Payload, Signature }: AttachedSignature) => {
+  return Signatures.flatMap(({ Form: form, Payload, Signature }: AttachedSignature): FoundSignature[] => {
+    if (form === "certificate") return [{ digest: Digest, form, payload: NOTHING, signature: NOTHING }];
     const payload = decodeBase64(Payload, 2 * MOST_PAYLOAD);
     const signature = decodeBase64(Signature);
-    return payload === undefined || signature === undefined ? [] : [{ digest: Digest, payload, signature }];
+    return payload === undefined || signature === undefined ? [] : [{ digest: Digest, form, payload, signature }];
   });
 }
 

@@ -1,6 +1,7 @@
 import { decodeJson } from "../../api/decode.ts";
 import {
   type ImageSignatures,
+  type SignaturePut,
   type SignaturesPutResponse,
   type SignedManifest,
   signaturesPutRequest,
@@ -24,9 +25,10 @@ import type { ManifestDocument } from "../../remote/document.ts";
 import type { Registries } from "../../remote/registry.ts";
 import type { Repository } from "../../remote/repository.ts";
 import type { Waiting } from "../../remote/settings.ts";
-import { allSignatures, attachSignatures } from "../../trust/attached.ts";
+import { type AttachmentTarget, allSignatures, attachSignatures, attachStatement } from "../../trust/attached.ts";
 import { MOST_PAYLOAD, readPayload } from "../../trust/payload.ts";
 import { decodeBase64 } from "../../trust/signature-manifest.ts";
+import { readStatement } from "../../trust/statement.ts";
 import { json } from "../answer.ts";
 import { attachmentSource, attachmentTarget } from "../attachments.ts";
 import type { Handlers } from "../route-request.ts";
@@ -36,7 +38,8 @@ type SignatureRoutes = Pick<Handlers, "signatureList" | "signaturePut">;
 /** Images of an index that are looked at one by one. */
 const MOST_IMAGES = 128;
 const AT_ONCE = 4;
-const MOST_ADDED = 2 * MOST_IMAGES;
+const MOST_ADDED = 4 * MOST_IMAGES;
+const MOST_HINT = 256;
 
 /** Signatures as they lie in registries: nothing is checked by a key here, and no private key comes here. */
 export function signatureRoutes(registries: Registries): SignatureRoutes {
@@ -88,7 +91,8 @@ async function signedManifests(
         Digest: digest,
         MediaType: mediaType,
         Platform: platform == null ? "" : formatPlatform(platform),
-        Signatures: signatures.map(({ payload, signature }) => ({
+        Signatures: signatures.map(({ form, payload, signature }) => ({
+          Form: form,
           Payload: Buffer.from(payload).toString("base64"),
           Signature: Buffer.from(signature).toString("base64"),
         })),
@@ -110,32 +114,44 @@ async function documentOf(repository: Repository, reference: Reference, waiting:
 
 interface Added {
   readonly digest: string;
+  readonly form: "simple" | "statement";
+  readonly hint: string;
   readonly payload: Buffer;
   readonly signature: Buffer;
 }
 
 /** Refuses what no reader would take, so that nobody's slip lies in a registry for ever. */
-function checked(
-  given: readonly { readonly Digest: string; readonly Payload: string; readonly Signature: string }[],
-): Added[] {
+function checked(given: readonly SignaturePut[]): Added[] {
   if (given.length === 0) throw new GantryError("invalid", "no signature was given");
   if (given.length > MOST_ADDED) {
     throw new GantryError("invalid", `more than ${MOST_ADDED} signatures were given at once`);
   }
-  return given.map(({ Digest, Payload, Signature }) => {
+  return given.map(({ Digest, Form, Hint, Payload, Signature }) => {
     if (!isDigest(Digest)) throw new GantryError("invalid", `invalid digest ${JSON.stringify(Digest.slice(0, 200))}`);
+    const refuse = (why: string): never => {
+      throw new GantryError("invalid", `invalid signature of ${Digest}: ${why}`);
+    };
+    const form = Form === "" ? "simple" : Form;
+    if (form !== "simple" && form !== "statement") return refuse("its form must be simple or statement");
+    if (Hint.length > MOST_HINT) return refuse("its hint is too long");
     const payload = decodeBase64(Payload, 2 * MOST_PAYLOAD);
     const signature = decodeBase64(Signature);
-    if (payload === undefined || signature === undefined) {
-      throw new GantryError("invalid", `invalid signature of ${Digest}: payload and signature must be base64`);
-    }
-    const claim = readPayload(payload);
-    if (claim === undefined) throw new GantryError("invalid", `invalid signature of ${Digest}: its payload is none`);
-    if (claim.digest !== Digest) {
-      throw new GantryError("invalid", `invalid signature of ${Digest}: its payload is of ${claim.digest}`);
-    }
-    return { digest: Digest, payload, signature };
+    if (payload === undefined || signature === undefined) return refuse("payload and signature must be base64");
+    const digests = form === "simple" ? simpleDigests(payload) : statementDigests(payload);
+    if (digests.length === 0) return refuse("its payload is none");
+    if (!digests.includes(Digest)) return refuse(`its payload is of ${digests[0]}`);
+    return { digest: Digest, form, hint: Hint, payload, signature };
   });
+}
+
+function simpleDigests(payload: Buffer): string[] {
+  const claim = readPayload(payload);
+  return claim === undefined ? [] : [claim.digest];
+}
+
+function statementDigests(payload: Buffer): string[] {
+  const statement = readStatement(payload);
+  return statement?.kind === "signature" ? statement.claims.map(({ digest }) => digest) : [];
 }
 
 async function putSignatures(
@@ -150,14 +166,34 @@ async function putSignatures(
     const target = attachmentTarget(repository, waiting);
     const attached: SignaturesPutResponse["Attached"] = [];
     for (const [digest, signatures] of byDigest) {
-      await insistOnManifest(repository, reference, digest, waiting);
-      attached.push({
-        Digest: digest,
-        SignatureManifest: await attachSignatures(target, digest, signatures, waiting.signal),
-      });
+      const subject = await insistOnManifest(repository, reference, digest, waiting);
+      const manifests = await attach(target, subject, signatures, waiting.signal);
+      attached.push(...manifests.map((SignatureManifest) => ({ Digest: digest, SignatureManifest })));
     }
     return { Attached: attached };
   });
+}
+
+/** Both forms at once: each waits a little to see that what it wrote lasts. */
+async function attach(
+  target: AttachmentTarget,
+  subject: Descriptor,
+  added: readonly Added[],
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
+  const simple = added.filter(({ form }) => form === "simple");
+  const statements = added.filter(({ form }) => form === "statement");
+  const attachStatements = async () => {
+    const manifests: string[] = [];
+    for (const statement of statements) manifests.push(await attachStatement(target, subject, statement));
+    return manifests;
+  };
+  const attachSimple = async () =>
+    simple.length === 0 ? [] : [await attachSignatures(target, subject.digest, simple, signal)];
+  const done = await Promise.allSettled([attachSimple(), attachStatements()]);
+  const failed = done.find((one) => one.status === "rejected");
+  if (failed !== undefined) throw failed.reason;
+  return done.flatMap((one) => (one.status === "fulfilled" ? one.value : []));
 }
 
 async function insistOnManifest(
@@ -165,9 +201,9 @@ async function insistOnManifest(
   { domain, path }: Reference,
   digest: string,
   waiting: Waiting,
-): Promise<void> {
+): Promise<Descriptor> {
   try {
-    await repository.resolve(digest, waiting);
+    return await repository.resolve(digest, waiting);
   } catch (error) {
     if (!isKind(error, "not-found")) throw error;
     const name = familiarString({ domain, path, digest });

@@ -1,0 +1,76 @@
+import { setTimeout as after } from "node:timers/promises";
+import { cancelled } from "../base/abort.ts";
+import { GantryError } from "../base/errors.ts";
+import { KeyedLock } from "../base/keyed-lock.ts";
+import { type Descriptor, type Index, MEDIA_TYPE } from "../oci/image.ts";
+import { RefusedError } from "./failure.ts";
+import type { Repository } from "./repository.ts";
+import type { Waiting } from "./settings.ts";
+
+const TRIES = 8;
+const PAUSE_MS = 150;
+/** No reader takes an index of more. */
+const MOST_ENTRIES = 4000;
+
+/** Those of this process wait for each other: only other machines have to be raced. */
+const writing = new KeyedLock();
+
+/**
+ * Adds entries to the index of what refers to a manifest, which a registry without the referrers API has at the tag
+ * `sha256-<hex>` (distribution spec, "Referrers Tag Schema"). Registries have no "write if nobody wrote": it looks right
+ * before it writes, looks again a little later, and begins anew where another's writing has taken its own away. Throws
+ * `conflict` if it never got through, or if something else lies at the tag.
+ */
+export async function addReferrers(
+  repository: Repository,
+  subject: string,
+  entries: readonly Descriptor[],
+  waiting: Waiting,
+): Promise<void> {
+  if (entries.length === 0) return;
+  const tag = subject.replace(":", "-");
+  const { endpoint, reference } = repository;
+  await writing.run(`${endpoint.base} ${reference.path} ${tag}`, async () => {
+    for (let tries = 0; ; tries++) {
+      const before = await indexAt(repository, tag, waiting);
+      const known = before?.index.manifests ?? [];
+      const missing = entries.filter((entry) => !known.some(({ digest }) => digest === entry.digest));
+      // Written by the round before this one, or there already.
+      if (missing.length === 0) return;
+      if (tries === TRIES) {
+        throw new GantryError("conflict", `cannot refer to ${subject}: others wrote its referrers at every try`);
+      }
+      if (known.length + missing.length > MOST_ENTRIES) {
+        throw new GantryError("conflict", `cannot refer to ${subject}: ${known.length} manifests do so already`);
+      }
+      const index: Index = {
+        ...before?.index,
+        schemaVersion: 2,
+        mediaType: MEDIA_TYPE.ociIndex,
+        manifests: [...known, ...missing],
+      };
+      await repository.putManifest(tag, MEDIA_TYPE.ociIndex, Buffer.from(JSON.stringify(index)), waiting);
+      // Who read before this was written writes within this time; two who wait for each other must not do so in step.
+      await pause(PAUSE_MS * (1 + Math.random()), waiting.signal);
+    }
+  });
+}
+
+async function indexAt(repository: Repository, tag: string, waiting: Waiting): Promise<{ index: Index } | undefined> {
+  try {
+    const found = await repository.manifest(tag, waiting);
+    if (found.kind === "index") return found;
+  } catch (error) {
+    if (error instanceof RefusedError && error.status === 404) return undefined;
+    throw error;
+  }
+  throw new GantryError("conflict", `the tag ${tag}, at which the index of what refers to it belongs, is an image's`);
+}
+
+async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await after(milliseconds, undefined, signal === undefined ? {} : { signal });
+  } catch {
+    throw cancelled();
+  }
+}
