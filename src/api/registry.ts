@@ -32,6 +32,49 @@ export interface ManifestPutResponse {
   MediaType: string;
 }
 
+/** GET /gantry/distribution/{name}/tags. */
+export interface RepositoryTags {
+  /** As it is written in commands. */
+  Name: string;
+  /** In the registry's order. */
+  Tags: string[];
+}
+
+/** GET /gantry/images/pull. */
+export interface PullPlan {
+  Name: string;
+  /** Of what the name points to. */
+  Digest: string;
+  ImageID: string;
+  /** `linux/arm64/v8`. */
+  Platform: string;
+  /** Whether the image is here. */
+  Here: boolean;
+  /** Bytes of its layers as the registry has them, each counted once. */
+  Size: number;
+  /** How many of these are not here yet. */
+  Missing: number;
+  /** Bottom first. */
+  Layers: PlannedLayer[];
+  /** Where the registry tells it. */
+  RateLimit?: RateLimit;
+}
+
+export interface PlannedLayer {
+  Digest: string;
+  /** Bytes. */
+  Size: number;
+  Missing: number;
+}
+
+/** How many pulls a registry lets its client have. */
+export interface RateLimit {
+  Limit: number;
+  Remaining: number;
+  /** Of the time that they are counted in; 0 where it isn't told. */
+  Seconds: number;
+}
+
 /** GET /distribution/{name}/json. */
 export interface DistributionInspect {
   Descriptor: { mediaType: string; digest: string; size: number };

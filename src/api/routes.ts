@@ -823,6 +823,16 @@ export const ROUTES = {
     answer: { lines: "ProgressMessage" },
     errors: [401, 403, 404],
   },
+  imagePullPlan: {
+    method: "GET",
+    path: "/gantry/images/pull",
+    summary: "Show what a pull would download",
+    // As with `distributionInspect`.
+    access: "write",
+    query: { fromImage: "text", tag: "text", platform: "text" },
+    answer: { json: "PullPlan" },
+    errors: [401, 403, 404],
+  },
   imageBootstrap: {
     method: "POST",
     path: "/gantry/images/bootstrap",
@@ -882,6 +892,25 @@ export const ROUTES = {
     query: { insecure: "bool", from: "texts" },
     body: { media: "application/vnd.oci.image.manifest.v1+json" },
     answer: { status: 201, json: "ManifestPutResponse" },
+    errors: [401, 403, 404],
+  },
+  distributionManifestDelete: {
+    method: "DELETE",
+    path: "/gantry/distribution/*name/manifest",
+    summary: "Remove a tag from a registry, or what a digest names with all tags of it",
+    access: "write",
+    query: { insecure: "bool" },
+    answer: { json: "ImageDeleteRow[]" },
+    errors: [401, 403, 404, 409],
+  },
+  distributionTags: {
+    method: "GET",
+    path: "/gantry/distribution/*name/tags",
+    summary: "List the tags of a repository at its registry",
+    // As with `distributionInspect`.
+    access: "write",
+    query: { insecure: "bool" },
+    answer: { json: "RepositoryTags" },
     errors: [401, 403, 404],
   },
   signatureList: {

@@ -225,6 +225,12 @@ export const COMMANDS: readonly CommandRow[] = [
   row("image sign", "Sign images at their registries", async () => (await import("./commands/image-sign.ts")).sign),
   row("image tag =tag", "Give an image another name", async () => (await import("./commands/image-names.ts")).tag),
   row(
+    "image tags",
+    "List the tags that a repository has at its registry",
+    async () => (await import("./commands/image-tags.ts")).tags,
+  ),
+  row("image unpush", "Remove tags from their registry", async () => (await import("./commands/image-tags.ts")).unpush),
+  row(
     "image verify",
     "Check the signatures of images at their registries",
     async () => (await import("./commands/image-verify.ts")).verify,

@@ -55,6 +55,8 @@ test("flags are read in all of their forms", () => {
       "--registry=*=https://all.example/v2/all/",
       "--default-registry=registry.example:5000",
       "--min-transfer-rate=64k",
+      "--max-download-rate=5m",
+      "--max-upload-rate=0",
       "--log-opt",
       "max-size=10m",
     ]),
@@ -76,6 +78,7 @@ test("flags are read in all of their forms", () => {
   });
   assert.equal(config.defaultRegistry, "registry.example:5000");
   assert.equal(config.minTransferRate, 65_536);
+  assert.deepEqual([config.maxDownloadRate, config.maxUploadRate], [5 << 20, 0]);
   assert.deepEqual(config.logOpts, { "max-size": "10m" });
 });
 

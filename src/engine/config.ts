@@ -184,6 +184,8 @@ const RELOADABLE: readonly Name[] = [
   "registryMirrors",
   "registries",
   "minTransferRate",
+  "maxDownloadRate",
+  "maxUploadRate",
   "certsDir",
   "registryTimeout",
   "signaturePolicy",

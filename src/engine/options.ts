@@ -79,6 +79,9 @@ export interface EngineConfig {
   readonly defaultRegistry: string;
   /** Bytes a second; 0 for none. */
   readonly minTransferRate: number;
+  /** Bytes a second of all downloads together, and of all uploads; 0 for no bound. */
+  readonly maxDownloadRate: number;
+  readonly maxUploadRate: number;
   /** Where certificates of registries are looked for before the usual places; empty for nowhere. */
   readonly certsDir: string;
   /** Seconds. */
@@ -240,6 +243,12 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
   registries: registriesOption("name=url of a mirror of any registry"),
   minTransferRate: bytesOrNoneOption("min-transfer-rate", 1024, {
     help: "Bytes a second that a download must bring",
+  }),
+  maxDownloadRate: bytesOrNoneOption("max-download-rate", 0, {
+    help: "Bytes a second that all downloads of layers together bring at most",
+  }),
+  maxUploadRate: bytesOrNoneOption("max-upload-rate", 0, {
+    help: "Bytes a second that all uploads of layers together send at most",
   }),
   registryTimeout: intOption("registry-timeout", 60, [1, 3600], { help: "Seconds that a registry may say nothing" }),
   certsDir: textOption("certs-dir", "", { help: "Folder with one of certificates for each registry" }, absolute),

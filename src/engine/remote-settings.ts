@@ -11,6 +11,8 @@ type Wanted = Pick<
   | "registryMirrors"
   | "registries"
   | "minTransferRate"
+  | "maxDownloadRate"
+  | "maxUploadRate"
   | "certsDir"
   | "registryTimeout"
   | "httpProxy"
@@ -30,6 +32,8 @@ export function remoteSettings(config: Wanted, environment: NodeJS.ProcessEnv): 
     mirrors: config.registryMirrors,
     registries: config.registries,
     minTransferRate: config.minTransferRate,
+    maxDownloadRate: config.maxDownloadRate,
+    maxUploadRate: config.maxUploadRate,
     silence: config.registryTimeout * 1000,
     certificateFolders: config.certsDir === "" ? CERTIFICATE_FOLDERS : [config.certsDir, ...CERTIFICATE_FOLDERS],
     proxies: {

@@ -2,6 +2,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import type { Readable } from "node:stream";
 import type { Filters } from "../api/filters.ts";
 import type { ImageDeleteRow, ImageHistoryRow, ImageInspect, ImageSummary } from "../api/image.ts";
+import type { PullPlan } from "../api/registry.ts";
 import { GantryError } from "../base/errors.ts";
 import type { Platform } from "../oci/image.ts";
 import { familiarString, parseNormalized, type Reference, tagNameOnly, withTag } from "../oci/reference.ts";
@@ -44,6 +45,7 @@ import type { ImageContext, ImagePorts } from "./ports.ts";
 import { type Pruned, pruneImages } from "./prune.ts";
 import { pullImages, pullKey } from "./pull.ts";
 import type { ImageSource } from "./pull-manifest.ts";
+import { planPull } from "./pull-plan.ts";
 import { pushImages } from "./push.ts";
 import { BlobPusher } from "./push-blob.ts";
 import { type ImageRecord, ImageRecords } from "./record.ts";
@@ -313,6 +315,14 @@ export class ImageStore implements ImageRegistry {
     await this.#pulls.run(pullKey(reference, options), progress, (shared) =>
       pullImages(this.#context, reference, options, shared),
     );
+  }
+
+  planPull(
+    name: string,
+    options: Pick<PullOptions, "credentials" | "platform">,
+    signal: AbortSignal,
+  ): Promise<PullPlan> {
+    return planPull(this.#context, parseNormalized(name), options, signal);
   }
 
   async push(name: string, options: PushOptions, progress: Progress): Promise<void> {

@@ -2,6 +2,7 @@ import type { Readable } from "node:stream";
 import type { Filters } from "../api/filters.ts";
 import type { ImageDeleteRow, ImageHistoryRow, ImageInspect, ImageSummary, ProgressMessage } from "../api/image.ts";
 import type { ImageDescriptor } from "../api/image-descriptor.ts";
+import type { PullPlan } from "../api/registry.ts";
 import type { ImageConfig, ImageProcess, Platform } from "../oci/image.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { Credentials } from "../remote/credentials.ts";
@@ -146,6 +147,12 @@ export interface ImageRegistry {
    * pull; what a failed one got whole is kept for a day.
    */
   pull(name: string, options: PullOptions, progress: Progress): Promise<void>;
+  /** What a pull of one name would download. */
+  planPull(
+    name: string,
+    options: Pick<PullOptions, "credentials" | "platform">,
+    signal: AbortSignal,
+  ): Promise<PullPlan>;
   /**
    * Pushes the image, or the index with all that it has, of a name with a tag, or those of all tags of a repository. It
    * has a name by the digest that it has there afterwards.

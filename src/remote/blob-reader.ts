@@ -2,6 +2,7 @@ import { GantryError, isKind } from "../base/errors.ts";
 import type { Descriptor } from "../oci/image.ts";
 import { readPieces } from "./body.ts";
 import { RefusedError, UnreachableError } from "./failure.ts";
+import type { RateCeiling } from "./rate-ceiling.ts";
 import { RateFloor, TooSlowError } from "./rate-floor.ts";
 import { Retries } from "./retry.ts";
 import type { TimeLimits, Waiting } from "./settings.ts";
@@ -38,6 +39,7 @@ export async function* readBlob(
     readonly attempts: number;
     /** Bytes a second; 0 for none. */
     readonly leastRate: number;
+    readonly ceiling?: RateCeiling;
     readonly limits: TimeLimits;
     /** Called with the source that bytes come from. */
     readonly onServed: (source: BlobSource) => void;
@@ -80,6 +82,7 @@ export async function* readBlob(
         at += fresh.length;
         if (at > size) throw failedVerification(digest, `more than ${size} bytes came`);
         rate.pause();
+        await from.ceiling?.pass(piece.length, waiting.signal);
         yield at > end ? fresh.subarray(0, fresh.length - (at - end)) : fresh;
         rate.resume();
       }

@@ -92,5 +92,7 @@ export const NO_SETTINGS: RemoteSettings = {
   maxConcurrentUploads: 5,
   maxDownloadAttempts: 5,
   minTransferRate: 1024,
+  maxDownloadRate: 0,
+  maxUploadRate: 0,
   silence: 30_000,
 };

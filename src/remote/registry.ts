@@ -8,6 +8,7 @@ import { type Endpoint, endpointsOf } from "./endpoint.ts";
 import { UnreachableError } from "./failure.ts";
 import { isAmong } from "./insecure.ts";
 import { type LoginResult, login } from "./login.ts";
+import { RateCeiling } from "./rate-ceiling.ts";
 import { Reachability } from "./reachability.ts";
 import { Repository } from "./repository.ts";
 import type { RemotePorts, Waiting } from "./settings.ts";
@@ -20,9 +21,11 @@ export class Registries {
   readonly #transport: Transport;
   readonly #tokens: Tokens;
   readonly #reachability: Reachability;
+  readonly #downloads: RateCeiling;
 
   constructor(ports: RemotePorts) {
     this.#ports = ports;
+    this.#downloads = new RateCeiling(() => ports.settings().maxDownloadRate);
     this.#reachability = new Reachability(ports);
     this.#transport = new Transport(ports);
     this.#tokens = new Tokens(this.#transport, ports);
@@ -53,16 +56,18 @@ export class Registries {
 
   /**
    * Like `reading`, without mirrors, with the right to push; and to pull from the repositories of the same registry
-   * whose paths `alsoFrom` names, so that their blobs can be mounted. The repository has one endpoint.
+   * whose paths `alsoFrom` names, so that their blobs can be mounted; with `removes` with the right to remove instead.
+   * The repository has one endpoint.
    */
   async writing<T>(
     reference: Reference,
     credentials: Credentials,
-    options: { readonly alsoFrom?: readonly string[]; readonly insecure?: boolean },
+    options: { readonly alsoFrom?: readonly string[]; readonly insecure?: boolean; readonly removes?: boolean },
     act: (repository: Repository) => Promise<T>,
   ): Promise<T> {
     const others = [...new Set(options.alsoFrom)].filter((path) => path !== reference.path);
-    const scopes = [`repository:${reference.path}:pull,push`, ...others.map((path) => `repository:${path}:pull`)];
+    const rights = options.removes === true ? "pull,delete" : "pull,push";
+    const scopes = [`repository:${reference.path}:${rights}`, ...others.map((path) => `repository:${path}:pull`)];
     const caller = await this.#reachable(reference, credentials, scopes, options.insecure);
     return act(this.#repository(reference, [caller]));
   }
@@ -143,6 +148,7 @@ export class Registries {
       reference,
       callers: [first, ...rest],
       reachability: this.#reachability,
+      downloads: this.#downloads,
       settings: this.#ports.settings(),
     });
   }

@@ -11,6 +11,7 @@ import { ACCEPTED_MANIFESTS, checkDigest, type ManifestDocument, readManifest, t
 import type { Endpoint } from "./endpoint.ts";
 import { RefusedError, UnreachableError } from "./failure.ts";
 import { listReferrers, listTags } from "./listing.ts";
+import type { RateCeiling } from "./rate-ceiling.ts";
 import type { Reachability } from "./reachability.ts";
 import type { RemoteSettings, Waiting } from "./settings.ts";
 
@@ -26,6 +27,7 @@ export class Repository {
   readonly reference: Reference;
   #callers: readonly Caller[];
   readonly #reachability: Reachability;
+  readonly #downloads: RateCeiling;
   readonly #settings: Pick<RemoteSettings, "maxDownloadAttempts" | "minTransferRate">;
   readonly #served = new Map<string, string>();
   readonly #distrusted = new Map<string, Set<string>>();
@@ -35,11 +37,13 @@ export class Repository {
     /** In the order to ask them; one alone for writing. */
     readonly callers: readonly [Caller, ...Caller[]];
     readonly reachability: Reachability;
+    readonly downloads: RateCeiling;
     readonly settings: Pick<RemoteSettings, "maxDownloadAttempts" | "minTransferRate">;
   }) {
     this.reference = parts.reference;
     this.#callers = parts.callers;
     this.#reachability = parts.reachability;
+    this.#downloads = parts.downloads;
     this.#settings = parts.settings;
   }
 
@@ -138,6 +142,7 @@ export class Repository {
       sources: trusted.length > 0 ? trusted : all,
       attempts: this.#settings.maxDownloadAttempts,
       leastRate: this.#settings.minTransferRate,
+      ceiling: this.#downloads,
       limits: this.caller.limits,
       onServed: ({ name }: BlobSource) => void this.#served.set(digest, name),
     };
@@ -227,12 +232,23 @@ export class Repository {
     throw new GantryError("internal", `cannot trust ${caller.endpoint.host}: it took a manifest as another, ${digest}`);
   }
 
+  /** Removes a tag, or what a digest names with all tags of it; what refuses that says so in the registry's words. */
+  async removeManifest(tagOrDigest: string, waiting: Waiting): Promise<void> {
+    const { caller } = this;
+    const { body } = await caller.call(
+      { method: "DELETE", url: this.#path(caller, `manifests/${tagOrDigest}`) },
+      waiting,
+    );
+    discard(body);
+  }
+
   async #manifestAt(caller: Caller, tagOrDigest: string, waiting: Waiting): Promise<ManifestDocument> {
     const url = this.#path(caller, `manifests/${tagOrDigest}`);
     const name = familiarString(this.reference);
     const wish = { method: "GET", url, headers: ACCEPT } as const;
     const { answer, bytes } = await caller.fetch(wish, `the manifest of ${name}`, waiting);
     const { headers } = answer;
+    waiting.onManifest?.(headers);
     const expected = tagOrDigest.includes(":") ? tagOrDigest : toldDigest(headers["docker-content-digest"]);
     if (expected !== undefined) checkDigest(bytes, expected);
     return readManifest(bytes, headers["content-type"] ?? "", name);

@@ -1,13 +1,23 @@
 import type { ClientRequest } from "node:http";
+import type { RateCeiling } from "./rate-ceiling.ts";
+
+/** Sent at once where there is a ceiling, so that it is no burst and its time no silence. */
+const PORTION = 16 << 10;
 
 /** Opened anew at each try: after a new token, a redirect or a connection that had ended. */
 export type BodySource = () => AsyncIterable<Uint8Array>;
 
 /**
  * Writes a body as fast as the other side takes it, and ends the request. Stops, and ends its source, when the answer
- * comes before or the request has failed. Rejects with what the source throws. `onTaken` is called as bytes leave.
+ * comes before or the request has failed. Rejects with what the source throws. `onTaken` is called as bytes leave,
+ * also where a ceiling holds them back.
  */
-export async function sendBody(request: ClientRequest, open: BodySource, onTaken: () => void): Promise<void> {
+export async function sendBody(
+  request: ClientRequest,
+  open: BodySource,
+  onTaken: () => void,
+  ceiling?: Pick<RateCeiling, "delay">,
+): Promise<void> {
   let isOver = false;
   let wake = (): void => {};
   const over = (): void => {
@@ -20,7 +30,20 @@ export async function sendBody(request: ClientRequest, open: BodySource, onTaken
   };
   request.once("response", over).once("close", over).on("drain", taken);
   try {
-    for await (const piece of open()) {
+    for await (const piece of ceiling === undefined ? open() : portions(open())) {
+      const delay = ceiling?.delay(piece.length) ?? 0;
+      if (delay > 0) {
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, delay);
+          wake = () => {
+            if (!isOver) return;
+            clearTimeout(timer);
+            resolve();
+          };
+          wake();
+        });
+        onTaken();
+      }
       if (isOver) return;
       if (piece.length === 0 || request.write(piece)) continue;
       await new Promise<void>((resolve) => {
@@ -31,5 +54,11 @@ export async function sendBody(request: ClientRequest, open: BodySource, onTaken
     if (!isOver) request.end();
   } finally {
     request.off("response", over).off("close", over).off("drain", taken);
+  }
+}
+
+async function* portions(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const piece of source) {
+    for (let at = 0; at < piece.length; at += PORTION) yield piece.subarray(at, at + PORTION);
   }
 }

@@ -1,4 +1,5 @@
 import type { LookupAddress } from "node:dns";
+import type { IncomingHttpHeaders } from "node:http";
 import type { RegistryRules } from "./registry-rules.ts";
 
 /** Proxies as the environment or the configuration names them; empty texts for none. */
@@ -24,6 +25,9 @@ export interface RemoteSettings {
   readonly maxConcurrentUploads: number;
   /** Bytes a second that a download must bring; 0 for none. */
   readonly minTransferRate: number;
+  /** Bytes a second that all downloads together, or all uploads, move at most; 0 for no bound. */
+  readonly maxDownloadRate: number;
+  readonly maxUploadRate: number;
   /** Milliseconds that a registry may say nothing; an upload's end has longer. */
   readonly silence: number;
   /** Tries in a row of a blob that bring no new byte. */
@@ -72,4 +76,6 @@ export interface Waiting {
   readonly signal?: AbortSignal | undefined;
   /** Called before a wait for another try, with its milliseconds and what failed: for people who watch. */
   readonly onWait?: ((milliseconds: number, failure: unknown) => void) | undefined;
+  /** Called with the headers of manifests as they come: some tell how many more may be asked for. */
+  readonly onManifest?: ((headers: IncomingHttpHeaders) => void) | undefined;
 }

@@ -9,6 +9,7 @@ import { Certificates } from "./certificates.ts";
 import { titleOf, UnreachableError, unreachable } from "./failure.ts";
 import { isInsecure } from "./insecure.ts";
 import { proxyOf } from "./proxy.ts";
+import { RateCeiling } from "./rate-ceiling.ts";
 import { type BodySource, sendBody } from "./send-body.ts";
 import { type RemotePorts, TIME_LIMITS, type TimeLimits, type Waiting } from "./settings.ts";
 import { Tap } from "./tap.ts";
@@ -49,9 +50,11 @@ export class Transport {
   readonly #ports: RemotePorts;
   readonly #certificates = new Certificates();
   readonly #agents = new Map<string, Agent>();
+  readonly #uploads: RateCeiling;
 
   constructor(ports: RemotePorts) {
     this.#ports = ports;
+    this.#uploads = new RateCeiling(() => ports.settings().maxUploadRate);
   }
 
   get limits(): TimeLimits {
@@ -153,10 +156,11 @@ export class Transport {
     });
     if (typeof body !== "function") request.end(body);
     else {
-      sendPieces(request, body, () => {
+      const taken = (): void => {
         hasMoved = true;
         timer?.refresh();
-      });
+      };
+      sendPieces(request, body, taken, this.#ports.settings().maxUploadRate > 0 ? this.#uploads : undefined);
     }
     return promise;
   }
@@ -198,10 +202,15 @@ export class Transport {
 }
 
 /** A failure of the source ends the request with it. */
-function sendPieces(request: ClientRequest, body: BodySource, taken: () => void): void {
+function sendPieces(
+  request: ClientRequest,
+  body: BodySource,
+  taken: () => void,
+  ceiling: RateCeiling | undefined,
+): void {
   // Known to Node, not to its types: fails where the source gives another count than the headers told.
   Object.assign(request, { strictContentLength: true });
-  sendBody(request, body, taken).catch((error: unknown) => {
+  sendBody(request, body, taken, ceiling).catch((error: unknown) => {
     const own = error instanceof GantryError ? error : new GantryError("internal", messageOf(error), { cause: error });
     request.destroy(own);
   });

@@ -4,11 +4,14 @@ import { EngineError } from "../../client/client.ts";
 import { type Call, type Command, ExitError } from "../command.ts";
 import { HUB_KEY, keyOf } from "../credentials/address.ts";
 import { Credentials } from "../credentials/credentials.ts";
+import { authVariable, environmentAuths } from "../credentials/environment.ts";
 import { askForLogin } from "../credentials/prompt.ts";
 import { errorLine, printable } from "../error-line.ts";
 import { boolFlag, textFlag } from "../flags/spec.ts";
-import { note } from "../output/note.ts";
+import { printListing } from "../output/format.ts";
+import { note, warning } from "../output/note.ts";
 import { complain, printLine } from "../output/print.ts";
+import { FORMAT_USAGE } from "../output/text.ts";
 import { defaultRegistry } from "../run/registry-name.ts";
 
 const MOST_PASSWORD = 1 << 20;
@@ -18,12 +21,17 @@ export const login: Command = {
   args: { rule: "at-most", count: 1 },
   long: "Authenticate to a registry.\nWithout a server it is the engine's default registry, as a rule Docker Hub.",
   flags: [
+    textFlag("format", `With --list: ${FORMAT_USAGE[0]?.toLowerCase()}${FORMAT_USAGE.slice(1)}`),
+    boolFlag("l,list", "List the registries that there are credentials for, and where these are kept"),
     textFlag("p,password", "Password or access token"),
     boolFlag("password-stdin", "Read the password or access token from standard input"),
     textFlag("u,username", "User name"),
   ],
   async run(call) {
+    if (call.flags.bool("list")) return await listLogins(call);
+    if (call.flags.changed("format")) throw new ExitError(1, "--format goes with --list");
     const given = await givenLogin(call);
+    tellOfEnvironment();
     const key = await keyOfServer(call);
     const credentials = new Credentials(call.settings);
     let known: AuthConfig | undefined;
@@ -47,6 +55,7 @@ export const logout: Command = {
   long: "Log out from a registry.\nWithout a server it is the engine's default registry, as a rule Docker Hub.",
   flags: [],
   async run(call) {
+    tellOfEnvironment();
     const key = await keyOfServer(call);
     printLine(`Removing login credentials for ${printable(key)}`);
     try {
@@ -57,6 +66,40 @@ export const logout: Command = {
     return 0;
   },
 };
+
+/** What `login` and `logout` change is not what is used as long as the environment gives something else. */
+function tellOfEnvironment(): void {
+  const name = authVariable();
+  if (name === undefined) return;
+  const rest = `Unset ${name} to restore the CLI auth behaviour.`;
+  warning(2, `${name} is set and takes precedence.`, rest, "");
+}
+
+/** Without a question to the engine or a registry, and without a secret. */
+async function listLogins(call: Call): Promise<number> {
+  const { args, flags, settings } = call;
+  const other = ["password", "password-stdin", "username"].find((flag) => flags.changed(flag));
+  if (other !== undefined || args.length > 0) {
+    throw new ExitError(1, `--list takes no ${other === undefined ? "server" : `--${other}`}`);
+  }
+  let code = 0;
+  const kept = await new Credentials(settings).list((fault) => {
+    complain(`WARNING: ${printable(messageOf(fault))}`);
+    code = 1;
+  });
+  await printListing({
+    format: flags.text("format"),
+    columns: ["Registry", "Username", "KeptIn"],
+    headings: { Registry: "REGISTRY", Username: "USERNAME", KeptIn: "KEPT IN" },
+    type: "*formatter.loginContext",
+    rows: kept.map(({ key, username, place }) => ({
+      Registry: printable(key === HUB_KEY ? "docker.io" : key),
+      Username: printable(username),
+      KeptIn: printable(place),
+    })),
+  });
+  return code;
+}
 
 /** The key of the server that is named, else of the engine's default registry. */
 async function keyOfServer({ args, client }: Call): Promise<string> {
@@ -116,6 +159,7 @@ async function prove(call: Call, credentials: Credentials, auth: AuthConfig): Pr
   const { Status, IdentityToken } = await call.client.json<AuthResponse>("POST", "/auth", { json: auth });
   // The token stands for the password from now on, which then is kept nowhere.
   const proven = IdentityToken ? { ...auth, password: "", identitytoken: IdentityToken } : auth;
+  if (environmentAuths().get(auth.serveraddress) === auth) return printLine(Status || "Login Succeeded");
   let isReadable: boolean;
   try {
     isReadable = await credentials.store(auth.serveraddress, proven);

@@ -1,48 +1,84 @@
 import { formatReference, type Reference, repositoryOf, tagNameOnly } from "../../oci/reference.ts";
 import { type Call, type Command, ExitError } from "../command.ts";
 import { withLogin } from "../credentials/ask-again.ts";
+import { errorLine, printable } from "../error-line.ts";
 import { boolFlag, textFlag } from "../flags/spec.ts";
-import { printLine } from "../output/print.ts";
+import { complain, printLine } from "../output/print.ts";
 import { showProgress } from "../output/progress.ts";
 import { contentTrustFlag, refuseContentTrust } from "../run/content-trust.ts";
 import { defaultPlatform } from "../run/platform.ts";
 import { registryReference } from "../run/registry-name.ts";
 
 export const pull: Command = {
-  usage: "[OPTIONS] NAME[:TAG|@DIGEST]",
-  args: { rule: "exactly", count: 1 },
+  usage: "[OPTIONS] NAME[:TAG|@DIGEST] [NAME[:TAG|@DIGEST]...]",
+  args: { rule: "at-least", count: 1 },
   flags: [
     boolFlag("a,all-tags", "Download all tagged images of the repository"),
     contentTrustFlag("Skip image verification"),
+    boolFlag("dry-run", "Say what would be downloaded, and download nothing"),
     textFlag("platform", "Pull this platform of the image, os[/arch[/variant]]", { since: "1.32" }),
     boolFlag("q,quiet", "Only print the image's name"),
   ],
   async run(call) {
-    const quiet = call.flags.bool("quiet");
-    const all = call.flags.bool("all-tags");
-    const reference = await namedImage(call, all);
-    if (reference.digest === undefined) refuseContentTrust(call.flags);
-    const query = {
-      fromImage: repositoryOf(reference),
-      tag: reference.digest ?? reference.tag,
-      platform: call.flags.changed("platform") ? call.flags.text("platform") : defaultPlatform(),
-    };
-    await withLogin(call, reference.domain, "pull", async (headers) => {
-      const { body } = await call.client.stream("POST", "/images/create", { query, headers });
-      await showProgress(body, 1, { quiet, sums: true });
+    const { flags } = call;
+    const all = flags.bool("all-tags");
+    if (all && flags.bool("dry-run"))
+      throw new ExitError(1, "--dry-run is for images, not for all tags of a repository");
+    const images = await namedImages(call, all);
+    if (images.some(({ digest }) => digest === undefined)) refuseContentTrust(flags);
+    const platform = flags.changed("platform") ? flags.text("platform") : defaultPlatform();
+    return await eachImage(call, images, all, async (reference) => {
+      const { digest, domain, tag } = reference;
+      const query = { fromImage: repositoryOf(reference), tag: digest ?? tag, platform };
+      if (flags.bool("dry-run")) {
+        const { showPlan } = await import("../output/pull-plan.ts");
+        return showPlan(call, domain, query);
+      }
+      await withLogin(call, domain, "pull", async (headers) => {
+        const { body } = await call.client.stream("POST", "/images/create", { query, headers });
+        await showProgress(body, 1, { quiet: flags.bool("quiet"), sums: true });
+      });
+      printLine(formatReference(reference));
     });
-    printLine(formatReference(reference));
-    return 0;
   },
 };
 
-/** The image of the first argument; without a tag it is the latest, which is said, unless all are meant. */
-export async function namedImage(call: Call, allTags: boolean): Promise<Reference> {
-  const reference = await registryReference(call.client, call.args[0] ?? "");
-  const isNameOnly = reference.tag === undefined && reference.digest === undefined;
-  if (allTags && !isNameOnly) throw new ExitError(1, "tag can't be used with --all-tags/-a");
-  if (allTags || !isNameOnly) return reference;
-  const tagged = tagNameOnly(reference);
-  if (!call.flags.bool("quiet")) printLine(`Using default tag: ${tagged.tag}`);
-  return tagged;
+/** The images of the arguments. All of them are names, before anything is asked for. */
+export async function namedImages(call: Call, allTags: boolean): Promise<readonly Reference[]> {
+  const images: Reference[] = [];
+  for (const text of call.args) {
+    const reference = await registryReference(call.client, text);
+    if (allTags && !isNameOnly(reference)) throw new ExitError(1, "tag can't be used with --all-tags/-a");
+    images.push(reference);
+  }
+  return images;
+}
+
+/**
+ * Does something with one image after the other; without a tag it is the latest, which is said, unless all are meant.
+ * Of several, one that fails leaves the others be. Resolves to the exit code.
+ */
+export async function eachImage(
+  call: Call,
+  images: readonly Reference[],
+  allTags: boolean,
+  act: (reference: Reference) => Promise<void>,
+): Promise<number> {
+  let code = 0;
+  for (const [index, named] of images.entries()) {
+    const reference = allTags ? named : tagNameOnly(named);
+    if (!allTags && isNameOnly(named) && !call.flags.bool("quiet")) printLine(`Using default tag: ${reference.tag}`);
+    try {
+      await act(reference);
+    } catch (error) {
+      if (images.length === 1) throw error;
+      complain(`${printable(call.args[index] ?? "")}: ${errorLine(error)}`);
+      code = 1;
+    }
+  }
+  return code;
+}
+
+function isNameOnly({ digest, tag }: Reference): boolean {
+  return tag === undefined && digest === undefined;
 }

@@ -8,11 +8,11 @@ import { showProgress } from "../output/progress.ts";
 import { contentTrustFlag, refuseContentTrust } from "../run/content-trust.ts";
 import { platformJson } from "../run/platform.ts";
 import { segment } from "./lifecycle.ts";
-import { namedImage } from "./pull.ts";
+import { eachImage, namedImages } from "./pull.ts";
 
 export const push: Command = {
-  usage: "[OPTIONS] NAME[:TAG]",
-  args: { rule: "exactly", count: 1 },
+  usage: "[OPTIONS] NAME[:TAG] [NAME[:TAG]...]",
+  args: { rule: "at-least", count: 1 },
   flags: [
     boolFlag("a,all-tags", "Push all tags of the image's repository"),
     contentTrustFlag("Skip image signing"),
@@ -31,18 +31,20 @@ export const push: Command = {
         "",
       );
     }
-    const reference = await namedImage(call, call.flags.bool("all-tags"));
-    if (reference.digest !== undefined) throw new ExitError(1, "cannot push a digest reference");
+    const all = call.flags.bool("all-tags");
+    const images = await namedImages(call, all);
+    if (images.some(({ digest }) => digest !== undefined)) throw new ExitError(1, "cannot push a digest reference");
     refuseContentTrust(call.flags);
-    const path = `/images/${segment(repositoryOf(reference), "image")}/push`;
-    const after: (() => void)[] = [];
-    await withLogin(call, reference.domain, "push", async (headers) => {
-      const { body } = await call.client.stream("POST", path, { query: { tag: reference.tag, platform }, headers });
-      await showProgress(body, 1, { quiet, sums: true, onAux: (aux) => after.push(() => tellOfRest(aux)) });
+    return await eachImage(call, images, all, async (reference) => {
+      const path = `/images/${segment(repositoryOf(reference), "image")}/push`;
+      const after: (() => void)[] = [];
+      await withLogin(call, reference.domain, "push", async (headers) => {
+        const { body } = await call.client.stream("POST", path, { query: { tag: reference.tag, platform }, headers });
+        await showProgress(body, 1, { quiet, sums: true, onAux: (aux) => after.push(() => tellOfRest(aux)) });
+      });
+      if (quiet) printLine(formatReference(reference));
+      for (const tell of after) tell();
     });
-    if (quiet) printLine(formatReference(reference));
-    for (const tell of after) tell();
-    return 0;
   },
 };
 

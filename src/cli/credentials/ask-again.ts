@@ -13,7 +13,7 @@ import { askForLogin } from "./prompt.ts";
 export async function withLogin(
   call: Call,
   domain: string,
-  doing: "pull" | "push" | "search",
+  doing: "list" | "pull" | "push" | "remove" | "search",
   act: (headers: Readonly<Record<string, string>>) => Promise<void>,
 ): Promise<void> {
   try {

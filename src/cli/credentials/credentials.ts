@@ -5,11 +5,21 @@ import { changeConfigFile } from "../config-file.ts";
 import type { Settings } from "../settings.ts";
 import { keyOf, spellingsOf } from "./address.ts";
 import { readAuthEntry, writeAuthEntry } from "./auth-entry.ts";
+import { authVariable, environmentAuths } from "./environment.ts";
 import { CredentialHelper } from "./helper.ts";
+
+/** That there are credentials for a key; none of what is secret. */
+export interface KeptCredentials {
+  readonly key: string;
+  /** Empty where only a token is kept, or the keeper doesn't tell. */
+  readonly username: string;
+  /** A file, a program, or a variable of the environment. */
+  readonly place: string;
+}
 
 /**
  * What the user's `config.json` keeps to prove oneself to registries, in itself or in the keeping of credential helpers,
- * as Docker has it. A key (`keyOf`) gets its own credentials and no other's.
+ * as Docker has it; what the environment gives comes before. A key (`keyOf`) gets its own credentials and no other's.
  */
 export class Credentials {
   readonly #settings: Pick<Settings, "configFolder" | "config">;
@@ -20,6 +30,8 @@ export class Credentials {
 
   /** Undefined if there are none. Throws where they are and can't be had. */
   async get(key: string): Promise<AuthConfig | undefined> {
+    const given = environmentAuths().get(key);
+    if (given !== undefined) return given;
     const helper = this.#helperOf(key);
     if (helper !== undefined) return helper.get(key);
     const { auths = {} } = this.#settings.config();
@@ -32,10 +44,11 @@ export class Credentials {
   async all(): Promise<ReadonlyMap<string, AuthConfig>> {
     const { auths = {}, credHelpers = {} } = this.#settings.config();
     const keys = new Set([...Object.keys(auths), ...Object.keys(credHelpers)].map(keyOf));
+    for (const key of environmentAuths().keys()) keys.add(key);
     const store = this.#storeName();
     if (store !== "") {
-      const listed = await new CredentialHelper(store).list().catch(() => []);
-      for (const name of listed) keys.add(keyOf(name));
+      const listed = await new CredentialHelper(store).list().catch(() => new Map());
+      for (const name of listed.keys()) keys.add(keyOf(name));
     }
     const found = new Map<string, AuthConfig>();
     for (const key of keys) {
@@ -43,6 +56,52 @@ export class Credentials {
       if (auth !== undefined) found.set(key, auth);
     }
     return found;
+  }
+
+  /**
+   * For which keys there are credentials, and where; no secret is asked for. `onFault` is called for what can't be
+   * told.
+   */
+  async list(onFault: (fault: unknown) => void): Promise<readonly KeptCredentials[]> {
+    const { auths = {}, credHelpers = {} } = this.#settings.config();
+    const found = new Map<string, KeptCredentials>();
+    const add = (key: string, username: string, place: string): void => {
+      if (!found.has(key)) found.set(key, { key, username, place });
+    };
+    for (const [key, { username }] of environmentAuths()) add(key, username, authVariable() ?? "");
+    for (const [address, name] of Object.entries(credHelpers)) {
+      if (name === "") continue;
+      const users = await this.#listed(name, onFault);
+      const user = [...users].find(([one]) => keyOf(one) === keyOf(address))?.[1];
+      add(keyOf(address), user ?? "", `docker-credential-${name}`);
+    }
+    const store = this.#storeName();
+    if (store !== "") {
+      for (const [address, user] of await this.#listed(store, onFault)) {
+        if (this.#helperOf(keyOf(address))?.program === `docker-credential-${store}`)
+          add(keyOf(address), user, `docker-credential-${store}`);
+      }
+    }
+    for (const [address, entry] of Object.entries(auths)) {
+      const key = keyOf(address);
+      if (this.#helperOf(key) !== undefined) continue;
+      try {
+        const auth = readAuthEntry(address, entry);
+        if (auth !== undefined) add(key, auth.username, join(this.#settings.configFolder, "config.json"));
+      } catch (error) {
+        onFault(error);
+      }
+    }
+    return [...found.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
+  }
+
+  async #listed(name: string, onFault: (fault: unknown) => void): Promise<ReadonlyMap<string, string>> {
+    try {
+      return await new CredentialHelper(name).list();
+    } catch (error) {
+      onFault(error);
+      return new Map();
+    }
   }
 
   /** Keeps credentials. Resolves to true if a password lies readable in the file now that didn't before. */

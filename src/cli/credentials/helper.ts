@@ -79,11 +79,12 @@ export class CredentialHelper {
     if (isKept) throw failure;
   }
 
-  /** The keys of all that it keeps. */
-  async list(): Promise<readonly string[]> {
+  /** The names of users by the addresses of all that it keeps; a token has none. */
+  async list(): Promise<ReadonlyMap<string, string>> {
     const { output, fault } = await this.#run("list", "unused");
     if (fault !== undefined) throw failed("list", fault, output);
-    return Object.keys(this.#fields("list", output));
+    const rows = Object.entries(this.#fields("list", output));
+    return new Map(rows.map(([address, user]) => [address, user === TOKEN_USER ? "" : String(user)]));
   }
 
   /** What was printed is never shown: half a secret is one still. */

@@ -74,6 +74,14 @@ export function imageRoutes(images: ImageRegistry, registries: Pick<Registries, 
       return json(await images.remove(params.name!, { force: query.force, prune: !query.noprune, platforms }));
     },
     imageCopy: (request) => copy(images, request),
+    imagePullPlan: async ({ header, query, signal }) => {
+      if (!query.fromImage) throw new GantryError("invalid", "no image was named: give one by fromImage=");
+      const name = formatReference(pullName(query.fromImage, query.tag ?? ""));
+      const platform = query.platform ? parsePlatform(query.platform) : undefined;
+      return json(
+        await images.planPull(name, { platform, credentials: credentialsOrNobody(header("x-registry-auth")) }, signal),
+      );
+    },
     imageBootstrap: ({ query, signal }) =>
       progressAnswer(async (onProgress) => {
         await images.bootstrap(query.name ?? "", { signal, onProgress });
@@ -109,7 +117,7 @@ function create(
 }
 
 function pull(images: ImageRegistry, request: RouteRequest<"imageCreate">, fromImage: string): Promise<Answer> {
-  const { header, query, signal } = request;
+  const { header, query, signal, version } = request;
   const reference = pullName(fromImage, query.tag ?? "");
   const options = {
     platform: query.platform ? parsePlatform(query.platform) : undefined,
@@ -117,7 +125,18 @@ function pull(images: ImageRegistry, request: RouteRequest<"imageCreate">, fromI
     credentials: credentialsOrNobody(header("x-registry-auth")),
     lazy: query.lazy,
   };
-  return progressAnswer((onProgress) => images.pull(formatReference(reference), options, { signal, onProgress }));
+  return progressAnswer(async (onProgress) => {
+    try {
+      await images.pull(formatReference(reference), options, { signal, onProgress });
+    } catch (error) {
+      throw isKind(error, "unauthenticated") && compareVersions(version, "1.51") < 0 ? withoutPrompt(error) : error;
+    }
+  });
+}
+
+/** Older docker CLIs answer a 401 by asking for the password of Docker Hub, and wait for it where nobody is. */
+function withoutPrompt(error: GantryError): GantryError {
+  return new GantryError("internal", error.message, { cause: error });
 }
 
 function copy(images: ImageRegistry, { header, query, signal }: RouteRequest<"imageCopy">): Promise<Answer> {

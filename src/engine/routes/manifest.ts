@@ -1,15 +1,21 @@
-import type { ManifestPutResponse } from "../../api/registry.ts";
+import type { ManifestPutResponse, RepositoryTags } from "../../api/registry.ts";
 import { GantryError } from "../../base/errors.ts";
 import type { ImageRegistry } from "../../images/image.ts";
-import { familiarString, parseNormalized, tagNameOnly } from "../../oci/reference.ts";
+import { missingError } from "../../images/pull-error.ts";
+import { familiarName, familiarString, parseNormalized, type Reference, tagNameOnly } from "../../oci/reference.ts";
 import { decodeRegistryConfig } from "../../remote/credentials.ts";
 import { readManifest } from "../../remote/document.ts";
 import type { Registries } from "../../remote/registry.ts";
+import { removeFromRegistry } from "../../remote/removal.ts";
+import type { Repository } from "../../remote/repository.ts";
 import { json, stream } from "../answer.ts";
 import type { Handlers, RouteRequest } from "../route-request.ts";
 import { credentialsOrNobody } from "./registry.ts";
 
-type ManifestRoutes = Pick<Handlers, "distributionManifest" | "distributionManifestPut">;
+type ManifestRoutes = Pick<
+  Handlers,
+  "distributionManifest" | "distributionManifestDelete" | "distributionManifestPut" | "distributionTags"
+>;
 
 /** Registries take none that are longer. */
 const MOST_BYTES = 4 << 20;
@@ -30,6 +36,26 @@ export function manifestRoutes(images: Pick<ImageRegistry, "putManifest">, regis
       const headers = { "Docker-Content-Digest": descriptor.digest, "Content-Length": String(bytes.length) };
       return stream(descriptor.mediaType, once(bytes), headers);
     },
+    distributionManifestDelete: async ({ header, params, query: { insecure }, signal }) => {
+      const reference = parseNormalized(params.name!);
+      if (isNameOnly(reference)) {
+        throw new GantryError("invalid", "cannot remove a whole repository: name a tag or a digest of it");
+      }
+      const credentials = credentialsOrNobody(header("x-registry-auth"));
+      await removeFromRegistry(registries, reference, credentials, { insecure }, { signal });
+      const name = familiarString(reference);
+      return json(reference.digest === undefined ? [{ Untagged: name }] : [{ Deleted: name }]);
+    },
+    distributionTags: async ({ header, params, query: { insecure }, signal }) => {
+      const reference = parseNormalized(params.name!);
+      if (!isNameOnly(reference)) throw new GantryError("invalid", "cannot list the tags of a tag: name a repository");
+      const credentials = credentialsOrNobody(header("x-registry-auth"));
+      const list = (repository: Repository): Promise<string[]> => Array.fromAsync(repository.tags({ signal }));
+      const tags = await registries.reading(reference, credentials, list, { insecure }).catch((error: unknown) => {
+        throw missingError(error, reference);
+      });
+      return json({ Name: familiarName(reference), Tags: tags } satisfies RepositoryTags);
+    },
     distributionManifestPut: async (request) => {
       const { header, params, query, signal } = request;
       const reference = tagNameOnly(parseNormalized(params.name!));
@@ -46,6 +72,10 @@ export function manifestRoutes(images: Pick<ImageRegistry, "putManifest">, regis
       return json({ Digest: digest, Size: size, MediaType: mediaType } satisfies ManifestPutResponse, 201);
     },
   };
+}
+
+function isNameOnly({ digest, tag }: Reference): boolean {
+  return digest === undefined && tag === undefined;
 }
 
 async function bytesOf({ body, contentLength }: RouteRequest<"distributionManifestPut">): Promise<Buffer> {

@@ -1,0 +1,78 @@
+import { statSync } from "node:fs";
+import type { IncomingHttpHeaders } from "node:http";
+import type { PullPlan, RateLimit } from "../api/registry.ts";
+import { formatPlatform, hostPlatform } from "../oci/platform.ts";
+import { familiarString, type Reference, tagNameOnly } from "../oci/reference.ts";
+import type { PullOptions } from "./image.ts";
+import type { ImageContext } from "./ports.ts";
+import { pullError } from "./pull-error.ts";
+import { describeImage } from "./pull-image.ts";
+import { chooseManifest, refuseArtifact } from "./pull-manifest.ts";
+
+/**
+ * What a pull of the image would download, and what of it is here. It asks for the image's documents as the pull does
+ * and refuses what that would; nothing is kept.
+ */
+export async function planPull(
+  context: ImageContext,
+  name: Reference,
+  { credentials, platform }: Pick<PullOptions, "credentials" | "platform">,
+  signal: AbortSignal,
+): Promise<PullPlan> {
+  const reference = tagNameOnly(name);
+  let rateLimit: RateLimit | undefined;
+  const onManifest = (headers: IncomingHttpHeaders): void => {
+    rateLimit = rateLimitOf(headers) ?? rateLimit;
+  };
+  const waiting = { signal, onProgress: () => {}, onManifest };
+  return context.registries.reading(reference, credentials, async (repository) => {
+    const document = await repository.manifest(reference.digest ?? reference.tag ?? "", waiting).catch((error) => {
+      throw pullError(error, reference);
+    });
+    const { digest } = document.descriptor;
+    const chosen = await chooseManifest(repository, document, platform ?? hostPlatform(), waiting);
+    refuseArtifact(chosen.manifest, reference);
+    const { digest: id } = chosen.manifest.config;
+    const digests = [...new Set([digest, chosen.descriptor.digest])];
+    await context.admit?.({ reference, digests, id, repository, signal });
+    const { config, wishes } = await describeImage(repository, chosen, waiting);
+    const layers = new Map(wishes.map(({ descriptor }) => [descriptor.digest, descriptor.size]));
+    const rows = [...layers].map(([layer, size]) => ({
+      Digest: layer,
+      Size: size,
+      Missing: context.content.has(layer) ? 0 : Math.max(0, size - partialSize(context, layer)),
+    }));
+    return {
+      Name: familiarString(reference),
+      Digest: digest,
+      ImageID: id,
+      Platform: formatPlatform(config),
+      Here: context.records.whole(id) !== undefined,
+      Size: sum(rows.map(({ Size }) => Size)),
+      Missing: sum(rows.map(({ Missing }) => Missing)),
+      Layers: rows,
+      ...(rateLimit !== undefined && { RateLimit: rateLimit }),
+    };
+  });
+}
+
+/** What a pull that failed has left of a layer: the next goes on from there. */
+function partialSize({ content }: ImageContext, digest: string): number {
+  return statSync(content.locatePartial(digest), { throwIfNoEntry: false })?.size ?? 0;
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}
+
+/** `ratelimit-remaining: 76;w=21600`, as Docker Hub says how many manifests may still be asked for. */
+export function rateLimitOf(headers: IncomingHttpHeaders): RateLimit | undefined {
+  const read = (name: string): readonly [count: number, seconds: number] | undefined => {
+    const [, count, seconds] = /^(\d{1,9})(?:\s*;\s*w=(\d{1,9}))?/.exec(String(headers[name] ?? "")) ?? [];
+    return count === undefined ? undefined : [Number(count), Number(seconds ?? 0)];
+  };
+  const limit = read("ratelimit-limit");
+  const remaining = read("ratelimit-remaining");
+  if (limit === undefined || remaining === undefined) return undefined;
+  return { Limit: limit[0], Remaining: remaining[0], Seconds: remaining[1] || limit[1] };
+}
