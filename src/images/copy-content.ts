@@ -1,10 +1,10 @@
 import { GantryError } from "../base/errors.ts";
-import { KeyedLock } from "../base/keyed-lock.ts";
-import { type Descriptor, type Index, MEDIA_TYPE } from "../oci/image.ts";
+import type { Descriptor } from "../oci/image.ts";
 import { describe } from "../oci/image-config.ts";
 import { isForeign } from "../oci/layer-type.ts";
 import type { ManifestDocument } from "../remote/document.ts";
 import { RefusedError } from "../remote/failure.ts";
+import { addReferrers } from "../remote/referrer-index.ts";
 import type { Repository } from "../remote/repository.ts";
 import { all } from "./all.ts";
 import type { FlightProgress } from "./flights.ts";
@@ -17,9 +17,6 @@ const MAX_DEPTH = 6;
 const MOST_REFERRERS = 1000;
 /** Under these names cosign keeps what belongs to a manifest. */
 const COSIGN = ["sig", "att", "sbom"];
-
-/** Registries of before OCI 1.1 list what refers to a manifest in an index at a tag: one change of it at a time. */
-const fallbacks = new KeyedLock();
 
 export interface ContentCopy {
   readonly blobs: BlobPusher;
@@ -41,16 +38,26 @@ export async function copyDocument(
   tagOrDigest: string,
   depth = 0,
 ): Promise<void> {
+  const { heedsSubject } = await putDocument(copy, document, tagOrDigest, depth);
+  const subject = document.kind === "image" ? document.manifest.subject : undefined;
+  if (subject === undefined || heedsSubject) return;
+  const { signal } = copy.progress;
+  await addReferrers(copy.target.repository, subject.digest, [referrerOf(document)], { signal });
+}
+
+async function putDocument(
+  copy: ContentCopy,
+  document: ManifestDocument,
+  tagOrDigest: string,
+  depth: number,
+): Promise<{ readonly heedsSubject: boolean }> {
   if (depth > MAX_DEPTH) throw new GantryError("invalid", "cannot copy the index: it is nested too deeply");
   if (document.kind === "index") {
     for (const child of document.index.manifests) await copyManifest(copy, child, depth + 1);
   } else await copyBlobs(copy, [document.manifest.config, ...document.manifest.layers]);
   const { bytes, descriptor } = document;
-  const { repository } = copy.target;
   const { signal } = copy.progress;
-  const { heedsSubject } = await repository.putManifest(tagOrDigest, descriptor.mediaType, bytes, { signal });
-  const subject = document.kind === "image" ? document.manifest.subject : undefined;
-  if (subject !== undefined && !heedsSubject) await addReferrer(copy, subject, document);
+  return copy.target.repository.putManifest(tagOrDigest, descriptor.mediaType, bytes, { signal });
 }
 
 /** What refers to a manifest: by the referrers API or its fallback, and by cosign's tags. */
@@ -62,10 +69,13 @@ export async function copyReferrers(copy: ContentCopy, digest: string, depth = 0
     if (referrers.length > MOST_REFERRERS) {
       throw new GantryError("invalid", `cannot copy what refers to ${digest}: there are more than ${MOST_REFERRERS}`);
     }
+    const entries: Descriptor[] = [];
     for (const referrer of referrers) {
-      await copyManifest(copy, referrer, depth + 1);
+      const document = await putManifest(copy, referrer, depth + 1);
+      entries.push(document === undefined ? referrer : referrerOf(document));
       await copyReferrers(copy, referrer.digest, depth + 1);
     }
+    await listReferrers(copy, digest, entries);
     for (const kind of COSIGN) {
       const tag = `${digest.replace(":", "-")}.${kind}`;
       const found = await orUndefined(source.manifest(tag, waiting));
@@ -76,6 +86,18 @@ export async function copyReferrers(copy: ContentCopy, digest: string, depth = 0
   }
 }
 
+/**
+ * Sees to it that the target says what refers to a manifest, also where it had that already and was never told so: what
+ * it doesn't list itself goes into the index at the subject's tag, all at once.
+ */
+async function listReferrers({ progress, target }: ContentCopy, subject: string, entries: readonly Descriptor[]) {
+  if (entries.length === 0) return;
+  const waiting = { signal: progress.signal };
+  const listed = new Set((await target.repository.referrers(subject, {}, waiting)).map(({ digest }) => digest));
+  const missing = entries.filter(({ digest }) => !listed.has(digest));
+  await addReferrers(target.repository, subject, missing, waiting);
+}
+
 /** True if a tag or digest of the target is this very manifest. */
 export async function hasManifest({ progress, target }: ContentCopy, tagOrDigest: string, digest: string) {
   const found = await orUndefined(target.repository.resolve(tagOrDigest, { signal: progress.signal }));
@@ -83,10 +105,22 @@ export async function hasManifest({ progress, target }: ContentCopy, tagOrDigest
 }
 
 async function copyManifest(copy: ContentCopy, { digest }: Descriptor, depth: number): Promise<void> {
-  if (await hasManifest(copy, digest, digest)) return;
+  if (!(await hasManifest(copy, digest, digest)))
+    await copyDocument(copy, await findManifest(copy, digest), digest, depth);
+}
+
+/** The same of what refers to another, which whoever calls sees listed; undefined if the target has it. */
+async function putManifest(copy: ContentCopy, { digest }: Descriptor, depth: number) {
+  if (await hasManifest(copy, digest, digest)) return undefined;
+  const document = await findManifest(copy, digest);
+  await putDocument(copy, document, digest, depth);
+  return document;
+}
+
+async function findManifest(copy: ContentCopy, digest: string): Promise<ManifestDocument> {
   for (const source of copy.sources) {
     const found = await orUndefined(source.manifest(digest, { signal: copy.progress.signal }));
-    if (found !== undefined) return copyDocument(copy, found, digest, depth);
+    if (found !== undefined) return found;
   }
   throw nowhere(copy, digest);
 }
@@ -116,23 +150,6 @@ async function ownerOf(
   if (sources.length === 1) return sources[0];
   for (const source of sources) if ((await source.hasBlob(digest, { signal })) !== undefined) return source;
   return undefined;
-}
-
-async function addReferrer(copy: ContentCopy, subject: Descriptor, document: ManifestDocument): Promise<void> {
-  const { repository } = copy.target;
-  const waiting = { signal: copy.progress.signal };
-  const tag = subject.digest.replace(":", "-");
-  await fallbacks.run(`${repository.endpoint.base} ${repository.reference.path} ${tag}`, async () => {
-    const known = await orUndefined(repository.manifest(tag, waiting));
-    const manifests = known?.kind === "index" ? known.index.manifests : [];
-    if (manifests.some(({ digest }) => digest === document.descriptor.digest)) return;
-    const index: Index = {
-      schemaVersion: 2,
-      mediaType: MEDIA_TYPE.ociIndex,
-      manifests: [...manifests, referrerOf(document)],
-    };
-    await repository.putManifest(tag, MEDIA_TYPE.ociIndex, Buffer.from(JSON.stringify(index)), waiting);
-  });
 }
 
 /** How an index of referrers names one (distribution spec, "Referrers Tag Schema"). */

@@ -232,7 +232,7 @@ describe("signatures", { skip: registryMissing() }, () => {
     const json = await verify("team/app:1", ...byAlice(), "-o", "json");
     assert.deepEqual(JSON.parse(json.stdout)[0].optional, { by: "ci", stage: "test" });
     const misses: [readonly string[], RegExp][] = [
-      [["--key", join(keys, "bob.pub")], /its only signature is by another key$/m],
+      [["--key", join(keys, "bob.pub")], /its 2 signatures are by other keys$/m],
       [[...byAlice(), "-a", "stage=live"], /its only signature has other annotations$/m],
       [[...byAlice(), "--identity", "quay.io/other"], /the name signed by it is ".*team\/app:1", not quay.io\/other/],
     ];
@@ -315,9 +315,9 @@ describe("signatures", { skip: registryMissing() }, () => {
     assert.equal((await engine.request("GET", `/images/${name}/json`)).status, 404);
     assert.equal(registry.asked("GET", "blobs").length, 0);
     await sign("unsigned:1", "bob");
-    assert.equal((await pulled("unsigned")).error, `${demand} its only signature is by another key`);
+    assert.equal((await pulled("unsigned")).error, `${demand} its 2 signatures are by other keys`);
     const dry = await verify("unsigned:1", "--policy", policy);
-    assert.deepEqual([dry.code, dry.stderr], [1, `${demand} its only signature is by another key\n`]);
+    assert.deepEqual([dry.code, dry.stderr], [1, `${demand} its 2 signatures are by other keys\n`]);
     await sign("unsigned:1");
     const accepted = await verify("unsigned:1", "--policy", policy);
     assert.equal(accepted.stdout, `${name}: accepted by ${scope} of ${policy}\n`);
