@@ -100,7 +100,8 @@ export class Caller {
 
   /** What another server serves, such as a foreign layer: without credentials, and without a word about who asks. */
   async callElsewhere(url: URL, headers: Readonly<Record<string, string>>, waiting: Waiting): Promise<Answer> {
-    const answer = await this.#transport.send({ method: "GET", url, headers, verify: true }, waiting);
+    const givenBy = this.endpoint.host;
+    const answer = await this.#transport.send({ method: "GET", url, headers, verify: true, givenBy }, waiting);
     if (answer.status >= 200 && answer.status < 300) return answer;
     throw await this.#refusal(answer, { method: "GET" }, url, waiting);
   }
@@ -162,10 +163,8 @@ export class Caller {
 
   #send(wish: Wish, url: URL, proof: Proof | undefined, waiting: Waiting): Promise<Answer> {
     const headers = { ...wish.headers, ...(proof !== undefined && { Authorization: proof.header }) };
-    return this.#transport.send(
-      { method: wish.method, url, headers, body: wish.body, verify: this.endpoint.verify },
-      waiting,
-    );
+    const { host, verify } = this.endpoint;
+    return this.#transport.send({ method: wish.method, url, headers, body: wish.body, verify, givenBy: host }, waiting);
   }
 
   async #refusal(answer: Answer, wish: Pick<Wish, "method">, url: URL, waiting: Waiting): Promise<RefusedError> {

@@ -73,6 +73,7 @@ export function unreachable(
     valid: validNames(error),
     folder,
     verify,
+    reason: messageOf(error),
   };
   const why = WORDS.find(({ codes }) => codes.test(code))?.words(where) ?? messageOf(error);
   const isPassing = code === "EAI_AGAIN" || (error as { isPassing?: boolean }).isPassing === true;
@@ -88,6 +89,8 @@ interface Where {
   readonly valid: string;
   readonly folder: string;
   readonly verify: boolean;
+  /** As the system said it. */
+  readonly reason: string;
 }
 
 const WORDS: readonly { readonly codes: RegExp; readonly words: (where: Where) => string }[] = [
@@ -98,6 +101,8 @@ const WORDS: readonly { readonly codes: RegExp; readonly words: (where: Where) =
   { codes: /^ENOTFOUND$/, words: ({ name }) => `dial tcp: lookup ${name}: no such host` },
   { codes: /^EAI_AGAIN$/, words: ({ name }) => `dial tcp: lookup ${name}: server misbehaving` },
   { codes: /^(ECONNRESET|EPIPE)$/, words: () => "EOF" },
+  { codes: /^HPE_HEADER_OVERFLOW$/, words: () => "net/http: server response headers exceeded 16384 bytes; aborted" },
+  { codes: /^HPE_/, words: ({ reason }) => `malformed HTTP response: ${reason.replace(/^Parse Error: /, "")}` },
   {
     codes: /^(ERR_SSL_WRONG_VERSION_NUMBER|ERR_SSL_PACKET_LENGTH_TOO_LONG|EPROTO)$/,
     words: ({ host, verify }) =>
@@ -152,7 +157,7 @@ const KINDS: Readonly<Record<number, ErrorKind>> = {
   404: "not-found",
   405: "unsupported",
   416: "invalid",
-  429: "unavailable",
+  429: "too-many-requests",
   503: "unavailable",
 };
 const CODES: Readonly<Record<string, number>> = {
@@ -215,8 +220,10 @@ function wordsOf(
   const named = { 401: "unauthorized", 403: "denied", 404: "not found", 429: "toomanyrequests" }[status];
   if (details && named !== undefined) return `${named}: ${details}`;
   if (named !== undefined && text.trim() === "") return `${named}: ${DEFAULTS[status]}`;
-  // Clients know it by that word; what stands before registries answers in plain text.
-  if (status === 429) return `${named}: ${text.trim().split("\n", 1)[0]?.slice(0, 200)}`;
+  // What stands before registries answers in plain text, or with a page.
+  const isPlain = !/^\s*([<{[]|$)/.test(text);
+  const word = status === 404 || named === undefined ? "unknown" : named;
+  if (isPlain || status === 429) return `${word}: ${text.trim().split("\n", 1)[0]?.slice(0, 200)}`;
   return `error parsing HTTP ${status} response body: ${JSON.stringify(text.slice(0, 200))}`;
 }
 

@@ -11,16 +11,20 @@ const PAGE = 1000;
 const MOST_PAGES = 1000;
 const MOST_TAGS = 100_000;
 const MOST_REFERRERS = 10_000;
+/** Of all pages of one list. */
+const MOST_BYTES = 64 << 20;
 
 const tagsPage = v.object({ tags: v.nullish(v.array(v.string())) });
 
 /** All tags below `v2/<repository>/tags/list`, page by page; what is no tag is left out. */
 export async function listTags(caller: Caller, path: string, name: string, waiting: Waiting): Promise<string[]> {
   const tags = new Set<string>();
+  let length = 0;
   let next: string | URL | undefined = withQuery(path, { n: String(PAGE) });
   for (let pages = 0; next !== undefined; pages++) {
     if (pages === MOST_PAGES || tags.size > MOST_TAGS) throw tooMany(`the tags of ${name}`, MOST_TAGS);
     const { answer, bytes } = await fetchPage(caller, next, `the tags of ${name}`, waiting);
+    length = bounded(`the tags of ${name}`, length + bytes.length);
     const page = v.safeParse(tagsPage, parseDocument(bytes, `list of the tags of ${name}`), { abortEarly: true });
     if (!page.success) throw new GantryError("internal", `cannot read the tags of ${name}: the answer is no list`);
     const found = page.output.tags ?? [];
@@ -46,16 +50,18 @@ export async function listReferrers(
   waiting: Waiting,
 ): Promise<Descriptor[]> {
   const { artifactType } = options;
-  const found: Descriptor[] = [];
+  const found = new Map<string, Descriptor>();
+  let length = 0;
   let next: string | URL | undefined = withQuery(path, artifactType === undefined ? {} : { artifactType });
   for (let pages = 0; next !== undefined; pages++) {
-    if (pages === MOST_PAGES || found.length > MOST_REFERRERS) throw tooMany("referrers", MOST_REFERRERS);
+    if (pages === MOST_PAGES || found.size > MOST_REFERRERS) throw tooMany("referrers", MOST_REFERRERS);
     const { answer, bytes } = await fetchPage(caller, next, "the referrers", waiting);
-    const page = parseIndex(bytes).manifests;
-    found.push(...page);
-    next = page.length === 0 ? undefined : nextOf(answer, caller);
+    length = bounded("the referrers", length + bytes.length);
+    const known = found.size;
+    for (const one of parseIndex(bytes).manifests) found.set(one.digest, one);
+    next = found.size === known ? undefined : nextOf(answer, caller);
   }
-  return found;
+  return [...found.values()];
 }
 
 const repositoriesPage = v.object({ repositories: v.nullish(v.array(v.string())) });
@@ -104,6 +110,12 @@ function withQuery(path: string, query: Readonly<Record<string, string>>): strin
   const text = new URLSearchParams(query).toString();
   if (text === "") return path;
   return `${path}${path.includes("?") ? "&" : "?"}${text}`;
+}
+
+/** The bytes that came of a list; throws where they are too many. */
+function bounded(what: string, length: number): number {
+  if (length <= MOST_BYTES) return length;
+  throw new GantryError("invalid", `cannot read ${what}: the list is longer than ${MOST_BYTES} bytes`);
 }
 
 function tooMany(what: string, limit: number): GantryError {

@@ -14,7 +14,8 @@ import type { Exchange, Transport } from "./transport.ts";
 
 const CLIENT_ID = "gantry";
 const MAX_ANSWER = 1 << 20;
-const TOKEN = /^[\x21-\x7e]+$/;
+/** What fits into a header of a request; those that are in use have some kilobytes. */
+const TOKEN = /^[\x21-\x7e]{1,65536}$/;
 const MOST_TRIES = 3;
 const MOST_TOKENS = 256;
 /** A token lives at least so long, and is not used in the last seconds of its life. */
@@ -135,10 +136,11 @@ export class Tokens {
     const verify = wish.endpoint.verify || !(await isInsecure(realm.host, this.#ports));
     const { credentials } = wish;
     if (credentials.tokens !== undefined) return this.#askService(credentials.tokens, realm, service, scopes, waiting);
-    if (credentials.identityToken !== "") {
-      return this.#ask(byRefreshToken(realm, service, scopes, credentials, verify), waiting);
-    }
-    return this.#ask(byPassword(realm, service, scopes, wish, verify), waiting);
+    const exchange =
+      credentials.identityToken !== ""
+        ? byRefreshToken(realm, service, scopes, credentials, verify)
+        : byPassword(realm, service, scopes, wish, verify);
+    return this.#ask({ ...exchange, givenBy: wish.endpoint.host }, waiting);
   }
 
   async #askService(

@@ -8,6 +8,7 @@ import { discard } from "./body.ts";
 import { Certificates } from "./certificates.ts";
 import { titleOf, UnreachableError, unreachable } from "./failure.ts";
 import { isInsecure } from "./insecure.ts";
+import { type Given, lookupOutward, refuseInward } from "./inward.ts";
 import { proxyOf } from "./proxy.ts";
 import { RateCeiling } from "./rate-ceiling.ts";
 import { type BodySource, sendBody } from "./send-body.ts";
@@ -32,6 +33,8 @@ export interface Exchange {
   readonly isSecret?: boolean;
   /** False accepts any certificate. */
   readonly verify: boolean;
+  /** `host[:port]` of the registry that gave the URL; undefined where a client or the configuration did. */
+  readonly givenBy?: string;
 }
 
 /** An answer at its head: who gets it reads the body to its end or destroys it. */
@@ -77,7 +80,7 @@ export class Transport {
       }
       const isElsewhere = target.host !== current.url.host;
       const verify = current.verify || (isElsewhere && !(await isInsecure(target.host, this.#ports)));
-      current = { ...redirected(current, target), verify };
+      current = { ...redirected(current, target), verify, givenBy: exchange.givenBy ?? exchange.url.host };
     }
   }
 
@@ -89,6 +92,8 @@ export class Transport {
 
   async #once(exchange: Exchange, waiting: Waiting): Promise<Answer> {
     const agent = await this.#agentOf(exchange);
+    const given = givenOf(exchange);
+    if (given !== undefined) await refuseInward(given, this.#ports);
     for (let again = false; ; again = true) {
       throwIfAborted(waiting.signal);
       try {
@@ -104,11 +109,15 @@ export class Transport {
 
   #attempt(exchange: Exchange, agent: HttpAgent, { signal }: Waiting): Promise<Answer> {
     const { method, url, body } = exchange;
+    const given = givenOf(exchange);
+    // A proxy looks names up for itself.
+    const isDirect = proxyOf(url, this.#ports.settings().proxies) === undefined;
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const send = url.protocol === "https:" ? https().request : httpRequest;
     const request = send(url, {
       method,
       agent,
+      ...(given !== undefined && isDirect && { lookup: lookupOutward(given, this.#ports) }),
       headers: {
         "User-Agent": this.#ports.settings().userAgent,
         "Accept-Encoding": "identity",
@@ -145,6 +154,12 @@ export class Transport {
         if (status < 300) request.destroy(new Error("the answer came before the whole body was sent"));
       }
       resolve({ status, headers: response.headers, body: response, url });
+    });
+    // Such an exchange is over for Node: it tells of no error.
+    request.once("upgrade", (_response, socket) => {
+      settle();
+      socket.destroy();
+      reject(new Error("another protocol was answered, unasked"));
     });
     request.on("error", (error) => {
       settle();
@@ -240,19 +255,29 @@ function lengthOf(method: Method, body: Exchange["body"]): Readonly<Record<strin
   return { "Content-Length": String(Buffer.byteLength(body)) };
 }
 
+/** A URL on another host than the one that gave it. */
+function givenOf({ givenBy, url }: Exchange): Given | undefined {
+  const isElsewhere = givenBy !== undefined && givenBy.replace(/:\d+$/, "") !== url.hostname;
+  return isElsewhere ? { url, by: givenBy } : undefined;
+}
+
 /** GET and HEAD follow every redirect; what sends something only those that let it be sent again. */
 function redirectOf({ method, url, verify, isSecret }: Exchange, { status, headers }: Answer): URL | undefined {
   const isReading = method === "GET" || method === "HEAD";
   if (!(isReading ? [301, 302, 303, 307, 308] : [307, 308]).includes(status) || isSecret) return undefined;
   const location = headers.location ?? "";
+  const title = titleOf(method, url);
+  if (location === "") throw new UnreachableError(`${title}: ${status} response missing Location header`);
   const target = URL.canParse(location, url.href) ? new URL(location, url) : undefined;
-  if (target === undefined || !/^https?:$/.test(target.protocol)) {
-    throw new UnreachableError(`${titleOf(method, url)}: ${status} response with a location that is no URL`);
+  if (target === undefined) throw new UnreachableError(`${title}: ${status} response with a location that is no URL`);
+  if (!/^https?:$/.test(target.protocol)) {
+    const scheme = target.protocol.slice(0, -1).slice(0, 40);
+    throw new UnreachableError(`${title}: ${status} response to an unsupported protocol scheme "${scheme}"`);
   }
   if (url.protocol === "https:" && target.protocol === "http:" && verify) {
     throw new GantryError(
       "forbidden",
-      `${titleOf(method, url)}: the registry redirects from https to http (${target.host}), which anybody on the way could change`,
+      `${title}: the registry redirects from https to http (${target.host}), which anybody on the way could change`,
     );
   }
   return target;
