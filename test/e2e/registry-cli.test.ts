@@ -145,8 +145,6 @@ describe("the commands that talk to registries", { skip: registryMissing() }, ()
         ["pull", "UPPER"],
         ["pull", "a".repeat(64)],
         ["pull", "--platform", "a/b/c/d", `${app}:1`],
-        ["pull"],
-        ["image", "pull", "a", "b"],
         ["pull", `${locked.host}/secret/app:1`],
         ["pull", "127.0.0.1:1/x:1"],
         ["push", `${app}:1`],
@@ -160,7 +158,6 @@ describe("the commands that talk to registries", { skip: registryMissing() }, ()
         ["push", `${open.host}/none:1`],
         ["push", "-q", `${open.host}/none:1`],
         ["image", "push", "UPPER"],
-        ["push"],
       ];
       await both(["pull", "-q", `${app}:1`], users);
       await both(["pull", "-q", `${app}:2`], users);

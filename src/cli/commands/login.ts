@@ -92,11 +92,13 @@ async function listLogins(call: Call): Promise<number> {
     columns: ["Registry", "Username", "KeptIn"],
     headings: { Registry: "REGISTRY", Username: "USERNAME", KeptIn: "KEPT IN" },
     type: "*formatter.loginContext",
-    rows: kept.map(({ key, username, place }) => ({
-      Registry: printable(key === HUB_KEY ? "docker.io" : key),
-      Username: printable(username),
-      KeptIn: printable(place),
-    })),
+    rows: kept
+      .map(({ key, username, place }) => ({
+        Registry: printable(key === HUB_KEY ? "docker.io" : key),
+        Username: printable(username),
+        KeptIn: printable(place),
+      }))
+      .sort((a, b) => (a.Registry < b.Registry ? -1 : 1)),
   });
   return code;
 }

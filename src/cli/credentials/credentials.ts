@@ -92,7 +92,7 @@ export class Credentials {
         onFault(error);
       }
     }
-    return [...found.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
+    return [...found.values()];
   }
 
   async #listed(name: string, onFault: (fault: unknown) => void): Promise<ReadonlyMap<string, string>> {

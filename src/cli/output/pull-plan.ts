@@ -6,6 +6,13 @@ import { printLine } from "./print.ts";
 import { clean } from "./screen.ts";
 import { shortId } from "./text.ts";
 
+const UNITS = [
+  [86_400, "day"],
+  [3600, "hour"],
+  [60, "minute"],
+  [1, "second"],
+] as const;
+
 /** Asks what a pull would download, and says it in the words of a pull. */
 export async function showPlan(
   call: Call,
@@ -33,17 +40,13 @@ function layerText({ Missing, Size }: PullPlan["Layers"][number]): string {
 }
 
 function limitText({ Limit, Remaining, Seconds }: RateLimit): string {
-  return `${Remaining} of ${Limit} pulls are left${Seconds === 0 ? "" : `, in any ${period(Seconds)}`}`;
+  return `${Remaining} of ${Limit} pulls${Seconds === 0 ? "" : ` in ${period(Seconds)}`} are left`;
 }
 
 function period(seconds: number): string {
-  const [count, unit] =
-    seconds % 3600 === 0
-      ? [seconds / 3600, "hour"]
-      : seconds % 60 === 0
-        ? [seconds / 60, "minute"]
-        : [seconds, "second"];
-  return count === 1 ? String(unit) : `${count} ${unit}s`;
+  const [size = 1, unit] = UNITS.find(([size]) => seconds % size === 0) ?? [];
+  const count = seconds / size;
+  return `${count} ${unit}${count === 1 ? "" : "s"}`;
 }
 
 function size(bytes: number): string {
