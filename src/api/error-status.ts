@@ -9,6 +9,7 @@ export const ERROR_STATUS = {
   conflict: 409,
   "not-modified": 304,
   unavailable: 503,
+  "too-many-requests": 429,
   unsupported: 501,
   cancelled: 499,
   internal: 500,

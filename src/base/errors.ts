@@ -7,6 +7,7 @@ export type ErrorKind =
   | "conflict"
   | "not-modified"
   | "unavailable"
+  | "too-many-requests"
   | "unsupported"
   | "cancelled"
   | "internal";

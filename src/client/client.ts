@@ -25,6 +25,7 @@ const KINDS: Readonly<Record<number, ErrorKind>> = {
   403: "forbidden",
   404: "not-found",
   409: "conflict",
+  429: "too-many-requests",
   501: "unsupported",
   503: "unavailable",
 };

@@ -58,6 +58,7 @@ const OF_KIND = {
   conflict: STATUS.alreadyExists,
   "not-modified": STATUS.alreadyExists,
   unavailable: STATUS.unavailable,
+  "too-many-requests": STATUS.resourceExhausted,
   unsupported: STATUS.unimplemented,
   cancelled: STATUS.cancelled,
   internal: STATUS.unknown,

@@ -189,14 +189,13 @@ export class ImageStore implements ImageRegistry {
   inspect(nameOrId: string, options: ImageInspectOptions = {}): ImageInspect {
     const { inUse, records, snapshots } = this.#context;
     const target = this.#find(nameOrId, options.platform);
-    const { image, index } = target;
-    const inspected = inspectImage(image, target, records, snapshots);
+    const inspected = inspectImage(target, records, snapshots, { isChosen: options.platform !== undefined });
     if (options.manifests !== true) return inspected;
-    return { ...inspected, Manifests: manifestsOf(records, image, index, inUse()) };
+    return { ...inspected, Manifests: manifestsOf(records, target.image, target.index, inUse()) };
   }
 
   history(nameOrId: string, options: { platform?: Platform | undefined } = {}): ImageHistoryRow[] {
-    return imageHistory(this.#find(nameOrId, options.platform).image, this.#context.records);
+    return imageHistory(this.#find(nameOrId, options.platform), this.#context.records);
   }
 
   async list(options: ImageListOptions): Promise<ImageSummary[]> {

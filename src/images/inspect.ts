@@ -3,23 +3,22 @@ import type { ImageHistoryRow, ImageInspect } from "../api/image.ts";
 import { GantryError } from "../base/errors.ts";
 import type { ImageConfig, ImageProcess } from "../oci/image.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
-import { descriptorOf } from "./manifests.ts";
+import { descriptorOf, manifestIn } from "./manifests.ts";
 import { type ImageRecord, type ImageRecords, sizeOf } from "./record.ts";
 import type { Target } from "./resolve.ts";
 
 const NO_TIME = "0001-01-01T00:00:00Z";
 
-/** GET /images/{name}/json of an image, which may be one of an index. */
+/** GET /images/{name}/json of an image, which may be one of an index; `isChosen` where a platform was asked for. */
 export function inspectImage(
-  image: ImageRecord,
-  { by, index }: Pick<Target, "by" | "index">,
+  target: Target,
   records: ImageRecords,
   snapshots: Snapshotter,
+  { isChosen }: { readonly isChosen: boolean },
 ): ImageInspect {
+  const { image, index } = target;
   const { config } = image;
-  // Other platforms' images of an index have its names. By its id an image is told of with all that it has.
-  const own = index === undefined ? records.ownNamesOf(image.id) : records.namesOfIndex(index);
-  const { tags, digests } = records.familiarNames(image.id, by === "id" && index?.image === image.id ? undefined : own);
+  const { tags, digests } = namesOf(target, records);
   const size = sizeOf(image);
   return {
     Id: image.id,
@@ -41,8 +40,19 @@ export function inspectImage(
       ...(config.rootfs.diff_ids.length > 0 && { Layers: config.rootfs.diff_ids }),
     },
     Metadata: { LastTagTime: image.lastTagged ?? NO_TIME },
-    Descriptor: descriptorOf(image, index?.image === image.id ? index : undefined),
+    Descriptor: isChosen
+      ? manifestIn(image, index)
+      : descriptorOf(image, index?.image === image.id ? index : undefined),
   };
+}
+
+/** Other platforms' images of an index have its names. By its id an image is told of with all that it has. */
+function namesOf(
+  { by, image: { id }, index }: Target,
+  records: ImageRecords,
+): ReturnType<ImageRecords["familiarNames"]> {
+  const own = index === undefined ? records.ownNamesOf(id) : records.namesOfIndex(index);
+  return records.familiarNames(id, by === "id" && index?.image === id ? undefined : own);
 }
 
 /** Where its files are; of one whose layers are still pulled, that it is so. */
@@ -64,7 +74,8 @@ function shortest(time: string): string {
 }
 
 /** GET /images/{name}/history of an image, youngest first. */
-export function imageHistory(image: ImageRecord, records: ImageRecords): ImageHistoryRow[] {
+export function imageHistory(target: Target, records: ImageRecords): ImageHistoryRow[] {
+  const { image } = target;
   let layer = 0;
   const rows = (image.config.history ?? []).map((row): ImageHistoryRow => {
     let size = 0;
@@ -86,7 +97,7 @@ export function imageHistory(image: ImageRecord, records: ImageRecords): ImageHi
   let step: ImageRecord | undefined = image;
   for (const row of rows) {
     if (step === undefined) break;
-    const { tags } = records.familiarNames(step.id);
+    const { tags } = step === image ? namesOf(target, records) : records.familiarNames(step.id);
     row.Id = step.id;
     row.Tags = tags.length === 0 ? null : tags;
     step = step.parent === undefined ? undefined : records.get(step.parent);

@@ -5,19 +5,18 @@ import { RefusedError } from "../remote/failure.ts";
 /** What a registry refused when it was asked for a name, in Docker's words and with its statuses. */
 export function pullError(error: unknown, reference: Reference): unknown {
   if (!(error instanceof RefusedError)) return error;
-  const { cause, code, kind, message, reason } = error;
-  if (code === "DENIED") {
+  const { cause, code, kind, message, reason, status } = error;
+  if (code === "DENIED" || (code === "" && status === 403)) {
     const name = familiarName(reference);
     const words = `pull access denied for ${name}, repository does not exist or may require 'docker login'`;
     return new GantryError("not-found", `${words}: ${reason}`, { cause });
   }
   const named = missingError(error, reference);
   if (named !== error) return named;
-  // Not the client's request was refused, but the engine's.
-  if (kind === "unauthenticated" || kind === "forbidden") {
-    return new GantryError("internal", message.startsWith("errors:") ? reason : message, { cause });
-  }
-  return error;
+  if (kind !== "unauthenticated" && kind !== "forbidden") return error;
+  // That the registry forbids it is no word about the engine's own client.
+  const own = kind === "forbidden" ? "internal" : kind;
+  return new GantryError(own, message.startsWith("errors:") ? reason : message, { cause });
 }
 
 /** A registry's word that it lacks something says not what: of several names that are asked for, here is which. */

@@ -10,6 +10,7 @@ import type { Repository } from "../remote/repository.ts";
 import type { FlightProgress } from "./flights.ts";
 import type { PushOptions } from "./image.ts";
 import { contentOf, type IndexRecord, imagesOf } from "./index-record.ts";
+import { descriptorOf } from "./manifests.ts";
 import { isFor } from "./platform.ts";
 import type { ImageContext } from "./ports.ts";
 import { retryText, SHOWN_MS } from "./progress-text.ts";
@@ -208,7 +209,8 @@ async function putManifest(
   progress.onProgress({ status: `${tag}: digest: ${digest} size: ${bytes.length}` });
   progress.onProgress({ progressDetail: {}, aux: { Tag: tag, Digest: digest, Size: bytes.length } });
   if (isInstead !== true || index === undefined) return;
-  const selectedManifest = { mediaType, digest, size: bytes.length };
+  const { platform } = descriptorOf(image);
+  const selectedManifest = { mediaType, digest, size: bytes.length, platform };
   const aux = { manifestPushedInsteadOfIndex: true, originalIndex: index.descriptor, selectedManifest };
   progress.onProgress({ progressDetail: {}, aux });
 }

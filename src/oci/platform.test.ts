@@ -15,14 +15,33 @@ test("platforms are read in every spelling", () => {
     ["arm64", "linux/arm64"],
     ["windows/amd64", "windows/amd64"],
     ["linux", formatPlatform(hostPlatform())],
+    ["windows(10.0.17763)/amd64", "windows/amd64"],
   ];
   for (const [text, expected] of table) assert.equal(formatPlatform(parsePlatform(text)), expected, text);
 });
 
-test("what is no platform is refused", () => {
-  for (const text of ["", "linux/", "linux/a/b/c", "linux/am d64", "nonsense", "constructor"]) {
-    assert.throws(() => parsePlatform(text), { name: "GantryError" }, text);
+test("what is no platform is refused in containerd's words", () => {
+  const system = String.raw`OSAndVersion specifier component must match "^([A-Za-z0-9_-]+)(?:\\(([A-Za-z0-9_.%-]*)((?:\\+[A-Za-z0-9_.%-]+)*)\\))?$"`;
+  const other = 'platform specifier component must match "^[A-Za-z0-9_.-]+$"';
+  const table: readonly (readonly [text: string, why: string])[] = [
+    ["", `"" is an invalid OS component of "": ${system}`],
+    ["/", `"" is an invalid OS component of "/": ${system}`],
+    ["win(1/amd64", `"win(1" is an invalid OS component of "win(1/amd64": ${system}`],
+    ["linux/", `"" is an invalid component of "linux/": ${other}`],
+    ["linux/am d64", `"am d64" is an invalid component of "linux/am d64": ${other}`],
+    ["linux/a/b/c", '"linux/a/b/c": cannot parse platform specifier'],
+    ["windows(%zz)/amd64", '"windows(%zz)/amd64" has an invalid OS version "%zz"'],
+    ["nonsense", '"nonsense": unknown operating system or architecture'],
+    ["constructor", '"constructor": unknown operating system or architecture'],
+  ];
+  for (const [text, why] of table) {
+    assert.throws(() => parsePlatform(text), { kind: "invalid", message: `${why}: invalid argument` }, text);
   }
+});
+
+test("the version and the features of an operating system are read", () => {
+  const read = { os: "windows", architecture: "amd64", "os.version": "10.0+1", "os.features": ["a", "win32k"] };
+  assert.deepEqual(parsePlatform("windows(10.0%2B1+win32k+a)/amd64"), read);
 });
 
 test("the best of an index's platforms is chosen, and none where none suits", () => {

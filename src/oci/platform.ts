@@ -20,6 +20,8 @@ const OPERATING_SYSTEMS: ReadonlySet<string> = new Set(
 const KNOWN_ARCHITECTURES: ReadonlySet<string> = new Set(
   "386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x wasm".split(" "),
 );
+/** The first part may say a version and features: `windows(10.0.17763+win32k)`. */
+const OS_PART = /^([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?$/;
 const PART = /^[A-Za-z0-9_.-]+$/;
 
 /** The platform that this machine runs. */
@@ -28,23 +30,52 @@ export function hostPlatform(): Platform {
   return normalizePlatform({ os: "linux", architecture: NODE_ARCHITECTURES[machine] ?? machine });
 }
 
-/** Reads `linux/arm64`, `linux/arm/v7`, `arm64` or `linux`; throws `invalid`. What is left out is the host's. */
+/**
+ * Reads `linux/arm64`, `linux/arm/v7`, `arm64`, `linux` or `windows(10.0.17763)/amd64`; throws `invalid` in containerd's
+ * words. What is left out is the host's.
+ */
 export function parsePlatform(text: string): Platform {
   const parts = text.split("/");
-  if (parts.length > 3 || !parts.every((part) => PART.test(part))) {
-    throw new GantryError(
-      "invalid",
-      `"${text}": invalid platform: cannot parse platform specifier: must be in the form os/architecture[/variant]`,
-    );
-  }
-  const [first = "", architecture, variant] = parts.map((part) => part.toLowerCase());
+  const [first = "", architecture, variant] = parts;
+  const [, name = "", version = "", features = ""] = OS_PART.exec(first) ?? [];
+  if (name === "") throw badPart(first, "OS component", text, "OSAndVersion specifier", OS_PART);
+  const bad = parts.slice(1, 4).find((part) => !PART.test(part));
+  if (bad !== undefined) throw badPart(bad, "component", text, "platform specifier", PART);
+  if (parts.length > 3) throw invalid(`${quoted(text)}: cannot parse platform specifier`);
+  const os = osOf(name.toLowerCase());
+  const more = {
+    ...(version !== "" && { "os.version": unescaped(version, text) }),
+    ...(features !== "" && { "os.features": features.slice(1).split("+").sort() }),
+  };
   if (architecture !== undefined) {
-    return normalizePlatform({ os: osOf(first), architecture, ...(variant !== undefined && { variant }) });
+    return normalizePlatform({ os, architecture, ...(variant !== undefined && { variant }), ...more });
   }
-  if (OPERATING_SYSTEMS.has(osOf(first))) return { ...hostPlatform(), os: osOf(first) };
+  if (OPERATING_SYSTEMS.has(os)) return { ...hostPlatform(), os, ...more };
   const guess = normalizePlatform({ os: "linux", architecture: first });
   if (KNOWN_ARCHITECTURES.has(guess.architecture)) return guess;
-  throw new GantryError("invalid", `"${text}": unknown operating system or architecture: invalid argument`);
+  throw invalid(`${quoted(text)}: unknown operating system or architecture`);
+}
+
+function badPart(part: string, kind: string, text: string, rule: string, pattern: RegExp): GantryError {
+  const words = `${rule} component must match ${quoted(pattern.source)}`;
+  return invalid(`${quoted(part)} is an invalid ${kind} of ${quoted(text)}: ${words}`);
+}
+
+function invalid(message: string): GantryError {
+  return new GantryError("invalid", `${message}: invalid argument`);
+}
+
+/** A client's word, in a message. */
+function quoted(text: string): string {
+  return JSON.stringify(text.slice(0, 200));
+}
+
+function unescaped(version: string, text: string): string {
+  try {
+    return decodeURIComponent(version);
+  } catch {
+    throw invalid(`${quoted(text)} has an invalid OS version ${quoted(version)}`);
+  }
 }
 
 /** One spelling for each platform: `aarch64` is arm64, `v8` of arm64 and `v1` of amd64 go without saying. */

@@ -135,14 +135,18 @@ test("words a registry's errors as Docker does", () => {
     text(401, { errors: [denied, unauthorized] }),
     "forbidden errors:\ndenied: requested access to the resource is denied\nunauthorized: authentication required\n",
   );
-  assert.equal(text(429, { details: "slow" }), "unavailable toomanyrequests: slow");
-  assert.equal(text(429, "slow\ndown"), "unavailable toomanyrequests: slow");
+  assert.equal(text(429, { details: "slow" }), "too-many-requests toomanyrequests: slow");
+  assert.equal(text(429, "slow\ndown"), "too-many-requests toomanyrequests: slow");
   assert.equal(
     text(500, { errors: [{ code: "UNKNOWN", message: "unknown error" }] }),
     "internal received unexpected HTTP status: 500 Internal Server Error",
   );
   assert.equal(text(502, "<html>"), "internal received unexpected HTTP status: 502 Bad Gateway");
-  assert.equal(text(400, "no"), 'invalid error parsing HTTP 400 response body: "no"');
+  assert.equal(text(400, "no"), "invalid unknown: no");
+  assert.equal(text(401, "go\naway"), "unauthenticated unauthorized: go");
+  assert.equal(text(403, "go away"), "forbidden denied: go away");
+  assert.equal(text(404, "nothing"), "not-found unknown: nothing");
+  assert.equal(text(404, "<html>"), 'not-found error parsing HTTP 404 response body: "<html>"');
   assert.equal(
     text(404, { errors: [{ code: "NAME_UNKNOWN", message: "\u001b[31mred" }] }),
     "not-found name unknown: [31mred",

@@ -319,7 +319,7 @@ test("waits as it is told by Retry-After, but not for long", async () => {
   refusals = 100;
   header = "3600";
   const began = server.requests.length;
-  await assert.rejects(inspect(all, `${server.host}/a/b:1`), refusal("unavailable", /too many requests$/));
+  await assert.rejects(inspect(all, `${server.host}/a/b:1`), refusal("too-many-requests", /too many requests$/));
   assert.equal(server.requests.length - began, 1);
 });
 

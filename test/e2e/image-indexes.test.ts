@@ -153,6 +153,17 @@ describe("indexes of images", { skip: registryMissing() }, () => {
       (await rows(name)).slice(0, 2).map(({ ImageData }) => ImageData?.Containers),
       [[one], [two]],
     );
+    // Who asks for a platform is told of its own manifest, who doesn't of the index; both by the name they asked for.
+    for (const [member, wanted] of [
+      [own, HOST_PLATFORM],
+      [arm, ARM],
+    ] as const) {
+      const { Descriptor, RepoTags } = await get(`/images/${name}/json?platform=${platform(wanted)}`);
+      const [youngest] = await get(`/images/${name}/history?platform=${platform(wanted)}`);
+      assert.deepEqual([Descriptor.digest, RepoTags], [member!.manifest.digest, [name]]);
+      assert.deepEqual([youngest.Id, youngest.Tags], [config(member!), [name]]);
+    }
+    assert.equal((await get(`/images/${name}/json`)).Descriptor.digest, index.manifest.digest);
     const gone = await engine.request("DELETE", `/images/${name}?force=1&platforms=${platform(ARM)}`);
     assert.equal(gone.status, 200, gone.text);
     assert.deepEqual(
@@ -163,11 +174,11 @@ describe("indexes of images", { skip: registryMissing() }, () => {
     const alone = await push(engine, `${registry.host}/made/platforms`, "1");
     const aux = alone.lines.map(({ aux: each }) => each as unknown as Record<string, unknown> | undefined);
     const note = aux.find((each) => each?.manifestPushedInsteadOfIndex === true) as
-      | { originalIndex: { digest: string }; selectedManifest: { digest: string } }
+      | { originalIndex: { digest: string }; selectedManifest: { digest: string; platform: unknown } }
       | undefined;
     assert.deepEqual(
-      [note?.originalIndex.digest, note?.selectedManifest.digest],
-      [index.manifest.digest, own!.manifest.digest],
+      [note?.originalIndex.digest, note?.selectedManifest.digest, note?.selectedManifest.platform],
+      [index.manifest.digest, own!.manifest.digest, { ...HOST_PLATFORM }],
     );
     assert.equal((await manifest("made/platforms", "1")).digest, own!.manifest.digest);
     await load(index, name);

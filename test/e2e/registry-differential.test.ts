@@ -30,6 +30,7 @@ const ARM = { os: "linux", architecture: process.arch === "arm64" ? "amd64" : "a
 const ZEROS = `sha256:${"0".repeat(64)}`;
 
 const CLIENTS_FAULT = "20.10 says 500 for what the client did wrong";
+const NEWER = "as newer Docker says it";
 const NAMES_PLATFORMS = "one sees what to ask for";
 
 /** In base64 with its padding, as Docker wants it. */
@@ -119,6 +120,9 @@ describe("registries asked by Gantry and by Docker", { skip: NO_DOCKERD || regis
     const name = `v${version.replace(".", "-")}`;
     const at = (registry: TestRegistry, rest: string): string => `${registry.host}/${name}/${rest}`;
     let stocked: Promise<Stock> | undefined;
+    /** Docker's own CLI asks for a password then, unless it is as new as this. */
+    const unproven = (step: Step): Step =>
+      version === "1.51" ? but(step, /^401 .*unauthorized: (authentication required|incorrect)/, NEWER) : step;
     const digests = (): Promise<Stock> => {
       stocked ??= stock(name);
       return stocked;
@@ -136,14 +140,14 @@ describe("registries asked by Gantry and by Docker", { skip: NO_DOCKERD || regis
           ? [pull(at(plain, "index"), "1", {}, "bogus//")]
           : [
               but(pull(at(plain, "index"), "1", {}, "linux/s390x"), /entries: there is one for /, NAMES_PLATFORMS),
-              but(pull(at(plain, "index"), "1", {}, "bogus//"), /^400 /, "a sentence of its own"),
+              but(pull(at(plain, "index"), "1", {}, "bogus//"), /^400 "" is an invalid component of "bogus/, NEWER),
             ]),
         pull(at(plain, "nobody"), "1"),
         pull(at(plain, "app"), "-"),
         pull(at(users, "app"), "1"),
-        pull(at(users, "app"), "1", WRONG),
+        unproven(pull(at(users, "app"), "1", WRONG)),
         pull(at(tokens, "app"), "1"),
-        pull(at(tokens, "app"), "1", WRONG),
+        unproven(pull(at(tokens, "app"), "1", WRONG)),
         pull(at(tokens, "app"), "1", JOE),
       ];
       const more: readonly Step[] = [
@@ -164,18 +168,18 @@ describe("registries asked by Gantry and by Docker", { skip: NO_DOCKERD || regis
         pull(at(plain, "app"), ZEROS),
         pull(at(plain, "app"), "sha256:00"),
         pull(":", "1"),
-        but(pull(at(plain, "UPPER"), "1"), /^400 .*\(v[-\d]+\/UPPER\) must be lowercase$/, "as newer Docker says it"),
+        but(pull(at(plain, "UPPER"), "1"), /^400 .*\(v[-\d]+\/UPPER\) must be lowercase$/, NEWER),
         but(pull("127.0.0.1:1/x", "1"), /^500 .*: dial tcp 127.0.0.1:1: connect: connection refused$/, "no ping first"),
         // Who asks.
-        pull(at(users, "app"), "", WRONG),
+        unproven(pull(at(users, "app"), "", WRONG)),
         pull(at(users, "app"), "1", { "X-Registry-Auth": "%%%" }),
         pull(at(users, "nobody"), "1", JOE),
         pull(at(users, "app"), "1", JOE),
         pull(at(users, "app"), "1"),
         pull(at(users, "app"), "", JOE),
         pull(at(tokens, "app")),
-        pull(at(tokens, "app"), "1", authOf({ identitytoken: "of nobody" })),
-        pull(at(tokens, "app"), "1", authOf({ registrytoken: "of-nobody" })),
+        unproven(pull(at(tokens, "app"), "1", authOf({ identitytoken: "of nobody" }))),
+        unproven(pull(at(tokens, "app"), "1", authOf({ registrytoken: "of-nobody" }))),
         pull(at(tokens, "nobody"), "1", JOE),
         pull(at(tokens, "nobody"), "", JOE),
         { line: `POST /containers/create`, body: { Image: at(plain, "absent:1") } },
@@ -265,7 +269,11 @@ describe("registries asked by Gantry and by Docker", { skip: NO_DOCKERD || regis
         but(search(`term=${plain.host}/app&limit=101`), /^400 limit 101 is outside the range of \[1, 100\]$/, capital),
         but(search(`term=${plain.host}/app&limit=y`), /^400 strconv.Atoi: parsing "y": invalid syntax$/, CLIENTS_FAULT),
         but(search(`term=x&filters={"bogus":["1"]}`), /^400 invalid filter 'bogus'$/, capital),
-        but(search(`term=x&filters={"stars":["y"]}`), /^400 invalid filter 'stars=y'$/, capital),
+        but(
+          search(`term=x&filters={"stars":["y"]}`),
+          /^400 invalid filter 'stars=y': strconv.Atoi: parsing "y": invalid syntax$/,
+          NEWER,
+        ),
       ];
       for (const step of steps) await both(step, version);
     });

@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import type { ProgressMessage } from "../../api/image.ts";
-import { GantryError } from "../../base/errors.ts";
+import { compareVersions } from "../../api/version.ts";
+import { GantryError, isKind } from "../../base/errors.ts";
 import type { ImageRegistry } from "../../images/image.ts";
 import { pullName } from "../../images/pull-name.ts";
 import type { Platform } from "../../oci/image.ts";

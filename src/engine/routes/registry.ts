@@ -54,7 +54,10 @@ function searchFilter(filters: Filters): (row: SearchResult) => boolean {
   const isAutomated = booleanFilter(filters, "is-automated");
   const isOfficial = booleanFilter(filters, "is-official");
   const stars = (filters.stars ?? []).map((text) => {
-    if (!/^[+-]?\d{1,9}$/.test(text)) throw new GantryError("invalid", `invalid filter 'stars=${text.slice(0, 100)}'`);
+    if (!/^[+-]?\d{1,9}$/.test(text)) {
+      const [shown, why] = [text.slice(0, 100), "invalid syntax"];
+      throw new GantryError("invalid", `invalid filter 'stars=${shown}': strconv.Atoi: parsing "${shown}": ${why}`);
+    }
     return Number(text);
   });
   const least = Math.max(0, ...stars);
