@@ -86,11 +86,16 @@ export class FaultyRegistry implements AsyncDisposable {
     return `${this.#options.tls === undefined ? "http" : "https"}://${this.host}`;
   }
 
+  /** Where it was before, if it was listening. */
   async listen(): Promise<void> {
     const address = this.#options.address ?? "127.0.0.1";
+    const port = Number(this.#host.split(":")[1] ?? 0);
     await new Promise<void>((resolve, reject) => {
       this.#server.once("error", reject);
-      this.#server.listen(0, address, resolve);
+      this.#server.listen(port, address, () => {
+        this.#server.off("error", reject);
+        resolve();
+      });
     });
     this.#host = `${address}:${(this.#server.address() as AddressInfo).port}`;
   }
@@ -148,9 +153,19 @@ export class FaultyRegistry implements AsyncDisposable {
     this.stock.tokens.clear();
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#server.closeAllConnections();
+  /** Ends all connections, and takes no others until `listen`; what it has stays. */
+  async stop(): Promise<void> {
+    this.cut();
     await new Promise<void>((resolve) => void this.#server.close(() => resolve()));
+  }
+
+  /** Ends all connections, whatever they are in the midst of. */
+  cut(): void {
+    this.#server.closeAllConnections();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
