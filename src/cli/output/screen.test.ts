@@ -145,6 +145,14 @@ test("sixty layers on a terminal of 24 lines touch nothing above them, and all a
   ]);
 });
 
+test("a line that is not drawn again is whole on a terminal however narrow", () => {
+  const written: string[] = [];
+  using screen = new Screen({ write: (text) => void written.push(text), size: () => ({ columns: 20, rows: 5 }) });
+  screen.show(downloading("layer", 1, 2));
+  screen.show({ status: `Digest: sha256:${"a".repeat(64)}` });
+  assert.equal(written.at(-1), `Digest: sha256:${"a".repeat(64)}\n`);
+});
+
 test("drawing is bounded however fast messages come", async () => {
   const terminal = new FakeTerminal(80, 24);
   const clock = new Clock();

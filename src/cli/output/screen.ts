@@ -40,7 +40,8 @@ export class Screen implements Disposable {
     }
     if (id === "" && !isMoving(message)) {
       this.finish();
-      this.#output.write(`${this.#line(message)}\n`);
+      // Never drawn again: it may go over the terminal's edge, so that a digest is all there.
+      this.#output.write(`${headOf(message)}\n`);
       return;
     }
     this.#sums?.add(message);
@@ -98,7 +99,7 @@ export class Screen implements Disposable {
   }
 
   #line(message: ProgressMessage): string {
-    const head = `${prefix(message)}${clean(message.status ?? "").replace(/[\r\n\t]/g, " ")}`;
+    const head = headOf(message);
     if (!isMoving(message)) return this.#cut(head);
     return this.#cut(`${head} ${bar(message.progressDetail ?? {}, this.#output.size().columns - head.length - 2)}`);
   }
@@ -114,6 +115,10 @@ export class Screen implements Disposable {
   #cut(text: string): string {
     return text.slice(0, Math.max(1, this.#output.size().columns - 1));
   }
+}
+
+function headOf(message: ProgressMessage): string {
+  return `${prefix(message)}${clean(message.status ?? "").replace(/[\r\n\t]/g, " ")}`;
 }
 
 export function isMoving({ progressDetail }: ProgressMessage): boolean {
