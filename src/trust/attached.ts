@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { setTimeout as after } from "node:timers/promises";
 import { cancelled } from "../base/abort.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
@@ -161,11 +162,12 @@ async function signaturesOf(source: AttachmentSource, digest: string, bundle: Bu
     return bundle.signatures.map((signature) => ({ digest, form: "statement", payload: bundle.payload, signature }));
   }
   const { signature } = bundle;
-  // Of something else, which need not be fetched to know it.
-  if (bundle.digest !== digest) return [{ digest, form: "manifest", payload, signature }];
+  const [algorithm = ""] = bundle.digest.split(":");
   const bytes = await source.bytes(digest);
   if (bytes.length > MOST_PAYLOAD) throw new Error(`it signs a manifest of more than ${MOST_PAYLOAD} bytes`);
-  return [{ digest, form: "manifest", payload: bytes, signature }];
+  // What is signed is something else: what that is need not be known.
+  const isThis = `${algorithm}:${createHash(algorithm).update(bytes).digest("hex")}` === bundle.digest;
+  return [{ digest, form: "manifest", payload: isThis ? bytes : payload, signature }];
 }
 
 /** The document's bytes, or why there are none. */

@@ -9,13 +9,18 @@ const ANY_BUNDLE = "application/vnd.dev.sigstore.bundle";
 
 /** The longest bundle that is read, in bytes: those of signatures have about a thousand. */
 export const MOST_BUNDLE = 256 << 10;
+const HASHES = [
+  { name: "SHA2_256", number: 1, digest: "sha256", bytes: 32 },
+  { name: "SHA2_384", number: 2, digest: "sha384", bytes: 48 },
+  { name: "SHA2_512", number: 3, digest: "sha512", bytes: 64 },
+] as const;
 /** Signatures of one envelope that are looked at. */
 const MOST_SIGNERS = 32;
 
 /** A sigstore bundle, of which nothing is believed yet. Where `signer` is a certificate, no key says that it is good. */
 export type Bundle = { readonly signer: "key" | "certificate" } & (
   | { readonly kind: "statement"; readonly payload: Buffer; readonly signatures: readonly Buffer[] }
-  /** A signature over the very bytes of what it is attached to. */
+  /** A signature over the very bytes of what it is attached to, which have this digest of whatever algorithm. */
   | { readonly kind: "message"; readonly digest: string; readonly signature: Buffer }
 );
 
@@ -104,10 +109,12 @@ function readMessageSignature(message: unknown) {
   const { messageDigest, signature } = readMessage(message, "messageSignature", ["messageDigest", "signature"]);
   const { algorithm, digest } = readMessage(messageDigest, "messageDigest", ["algorithm", "digest"]);
   // The name of the value or its number: both are JSON for an enumeration.
-  if (algorithm !== "SHA2_256" && algorithm !== 1) throw new Error("its messageDigest is not of SHA2_256");
+  const known = HASHES.find(({ name, number }) => algorithm === name || algorithm === number);
+  if (known === undefined) throw new Error("its messageDigest is none of SHA-2");
   const hash = readBytes(digest, "digest");
-  if (hash.length !== 32) throw new Error("its messageDigest is none of SHA2_256");
-  return { kind: "message", digest: `sha256:${hash.toString("hex")}`, signature: readSignature(signature) } as const;
+  if (hash.length !== known.bytes) throw new Error(`its messageDigest is none of ${known.name}`);
+  const text = `${known.digest}:${hash.toString("hex")}`;
+  return { kind: "message", digest: text, signature: readSignature(signature) } as const;
 }
 
 function readSignature(value: unknown): Buffer {

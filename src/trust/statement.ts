@@ -50,9 +50,10 @@ export function readStatement(bytes: Uint8Array): Statement | undefined {
   try {
     const fields = ["_type", "subject", "predicateType", "predicate"] as const;
     const { _type: version, predicateType, subject } = readMessage(readStrictJson(bytes), "the statement", fields);
-    if (version !== VERSION) return undefined;
     const type = readText(predicateType, "predicateType");
+    // Older versions of statements, too, say what they attest; that something is signed only this one says.
     if (type !== SIGN_PREDICATE) return { kind: "attestation", predicateType: type };
+    if (version !== VERSION) return undefined;
     return { kind: "signature", claims: readList(subject, "subject").flatMap(claimsOf) };
   } catch {
     return undefined;
