@@ -1,3 +1,4 @@
+import { closeSync, existsSync, fchmodSync, fstatSync, openSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { GantryError, messageOf } from "../base/errors.ts";
 import { Flusher } from "./flusher.ts";
@@ -122,8 +123,22 @@ function parsed(path: string, collection: string, key: string, value: string): u
   }
 }
 
+/** What containers are told in their environment stands in it. Files that come beside it get its mode. */
+function keepPrivate(path: string): void {
+  for (const file of [path, `${path}-wal`, `${path}-shm`]) {
+    if (file !== path && !existsSync(file)) continue;
+    const fd = openSync(file, "a", 0o600);
+    try {
+      if ((fstatSync(fd).mode & 0o077) !== 0) fchmodSync(fd, 0o600);
+    } finally {
+      closeSync(fd);
+    }
+  }
+}
+
 function open(path: string): DatabaseSync {
   try {
+    keepPrivate(path);
     const db = new DatabaseSync(path);
     db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000");
     return db;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -31,6 +31,18 @@ describe("the SQLite store", () => {
     assert.equal(child.signal, "SIGKILL");
     const store = openSqlite(path);
     assert.equal(store.collection("rows").list().length, 50);
+    store.close();
+  });
+
+  it("is read by nobody else, also what an earlier version left readable", () => {
+    const path = join(folder, "private.db");
+    const files = [path, `${path}-wal`, `${path}-shm`];
+    const store = openSqlite(path);
+    store.collection("rows").put("a", "secret");
+    for (const file of files) assert.equal(statSync(file).mode & 0o777, 0o600, file);
+    for (const file of files) chmodSync(file, 0o644);
+    openSqlite(path).close();
+    for (const file of files) assert.equal(statSync(file).mode & 0o777, 0o600, file);
     store.close();
   });
 

@@ -1,4 +1,5 @@
 import { GantryError, hasCode } from "../../base/errors.ts";
+import { userRows } from "../../base/user-rows.ts";
 import { readFileInRoot } from "../../kernel/path.ts";
 import type { Owner } from "../graph.ts";
 
@@ -56,7 +57,7 @@ function* rowsOf(root: number, path: string): Generator<string[]> {
     if (hasCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return;
     throw error;
   }
-  for (const line of text.split("\n")) yield line.trim().split(":");
+  yield* userRows(text, path);
 }
 
 function numberOf(text: string | undefined): number | undefined {

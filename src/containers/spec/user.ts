@@ -1,4 +1,5 @@
 import { GantryError, hasCode } from "../../base/errors.ts";
+import { userRows } from "../../base/user-rows.ts";
 import { type Root, readFileInRoot } from "../../kernel/path.ts";
 
 /** Who a process runs as. */
@@ -11,8 +12,10 @@ export interface ProcessUser {
 }
 
 /** Far above any real file, and small enough to be read whole. */
-const MAX_FILE = 16 * 1024 * 1024;
+const MAX_FILE = 4 << 20;
 const MAX_ID = 2 ** 31 - 1;
+/** The kernel's own bound (NGROUPS_MAX). */
+const MOST_GROUPS = 65_536;
 
 /**
  * Looks up `user[:group]` (names or numbers, empty is root) and the names of `groups` in the image's own /etc/passwd
@@ -41,14 +44,17 @@ export function lookUp(
   const memberOf =
     entry === undefined || groupName !== ""
       ? []
-      : group.filter((row) => (row[3] ?? "").split(",").includes(entry[0] ?? ""));
+      : group.filter((row) => `,${row[3] ?? ""},`.includes(`,${entry[0] ?? ""},`));
   const gid = groupName === "" ? (parseEntryId(entry?.[3]) ?? 0) : findGroup(groupName, group);
-  const additional = [
+  const additional = new Set([
     gid,
     ...memberOf.flatMap((row) => parseEntryId(row[2]) ?? []),
     ...groups.map((name) => findGroup(name, group)),
-  ];
-  return { uid, gid, additionalGids: [...new Set(additional)], home: entry?.[5] || "/" };
+  ]);
+  if (additional.size > MOST_GROUPS) {
+    throw new GantryError("invalid", `user ${userName} is in more than ${MOST_GROUPS} groups`);
+  }
+  return { uid, gid, additionalGids: [...additional], home: entry?.[5] || "/" };
 }
 
 function findGroup(name: string, group: readonly (readonly string[])[]): number {
@@ -75,12 +81,7 @@ function parseEntryId(text: string | undefined): number | undefined {
 
 function readTable(rootfs: Root, path: string): string[][] {
   try {
-    return readFileInRoot(rootfs, path, MAX_FILE)
-      .toString("utf8")
-      .split("\n")
-      .map((row) => row.trim())
-      .filter((row) => row !== "" && !row.startsWith("#"))
-      .map((row) => row.split(":"));
+    return [...userRows(readFileInRoot(rootfs, path, MAX_FILE).toString("utf8"), path)];
   } catch (error) {
     if (hasCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return [];
     throw error;
