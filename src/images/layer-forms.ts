@@ -5,7 +5,7 @@ import { decompress } from "../oci/compression.ts";
 import { type Descriptor, MEDIA_TYPE } from "../oci/image.ts";
 import { isForeign } from "../oci/layer-type.ts";
 import type { ClaimScope } from "./claims.ts";
-import { LayerPacker } from "./layer-packer.ts";
+import { LayerPacker, MOST_MEMORY } from "./layer-packer.ts";
 import type { PackedLayer } from "./packed-layers.ts";
 import type { ImageContext } from "./ports.ts";
 import type { LayerRecord } from "./record.ts";
@@ -115,7 +115,7 @@ async function makeForm(
 function compressorOf({ compression, level }: LayerForm) {
   if (compression === "uncompressed") return undefined;
   if (compression === "gzip") {
-    return createGzip({ chunkSize: OUTPUT_CHUNK, ...(level !== undefined && { level }) });
+    return createGzip({ chunkSize: OUTPUT_CHUNK, memLevel: MOST_MEMORY, ...(level !== undefined && { level }) });
   }
   const params = level === undefined ? {} : { params: { [constants.ZSTD_c_compressionLevel]: level } };
   return createZstdCompress({ chunkSize: OUTPUT_CHUNK, ...params });
