@@ -39,8 +39,8 @@ export async function copyDocument(
   depth = 0,
 ): Promise<void> {
   const { heedsSubject } = await putDocument(copy, document, tagOrDigest, depth);
-  const subject = document.kind === "image" ? document.manifest.subject : undefined;
-  if (subject === undefined || heedsSubject) return;
+  const { subject } = document.kind === "image" ? document.manifest : document.index;
+  if (subject == null || heedsSubject) return;
   const { signal } = copy.progress;
   await addReferrers(copy.target.repository, subject.digest, [referrerOf(document)], { signal });
 }
@@ -155,12 +155,12 @@ async function ownerOf(
 /** How an index of referrers names one (distribution spec, "Referrers Tag Schema"). */
 function referrerOf(document: ManifestDocument): Descriptor {
   const { bytes, descriptor } = document;
-  if (document.kind === "index") return describe(descriptor.mediaType, bytes);
-  const { annotations, artifactType, config } = document.manifest;
+  const { annotations, artifactType } = document.kind === "image" ? document.manifest : document.index;
+  const type = artifactType || (document.kind === "image" ? document.manifest.config.mediaType : undefined);
   return {
     ...describe(descriptor.mediaType, bytes),
-    artifactType: artifactType ?? config.mediaType,
-    ...(annotations !== undefined && { annotations }),
+    ...(type !== undefined && { artifactType: type }),
+    ...(annotations != null && { annotations }),
   };
 }
 

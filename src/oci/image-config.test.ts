@@ -61,6 +61,19 @@ test("a manifest's sizes are no less than nothing, and its layers no more than c
   assert.throws(() => parseManifest(of({ layers: Array(40_000).fill(descriptor) })), /max depth exceeded/);
 });
 
+test("what a manifest refers to has a digest that can become a tag, and its annotations are texts", () => {
+  const descriptor = { mediaType: "x", digest: DIGEST, size: 1 };
+  const of = (more: object) =>
+    Buffer.from(JSON.stringify({ schemaVersion: 2, config: descriptor, layers: [], ...more }));
+  assert.throws(() => parseManifest(of({ subject: {} })), { kind: "invalid" });
+  assert.throws(() => parseManifest(of({ subject: { ...descriptor, digest: "sha256:../../x" } })), { kind: "invalid" });
+  assert.throws(() => parseManifest(of({ annotations: { a: 1 } })), { kind: "invalid" });
+  for (const digest of [descriptor.digest, `sha512:${"ab".repeat(64)}`]) {
+    assert.equal(parseManifest(of({ subject: { ...descriptor, digest } })).subject?.digest, digest);
+  }
+  assert.equal(parseManifest(of({ subject: null, annotations: null })).layers.length, 0);
+});
+
 test("a document that is all numbers, names or objects is refused before a parser holds the thread for seconds", () => {
   const open = '{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]},"config":{"Env":[';
   const names = Array.from({ length: 500_000 }, (_, at) => `"${at}":""`).join(",");

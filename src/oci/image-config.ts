@@ -52,6 +52,20 @@ const descriptor = v.looseObject({
   platform: v.nullish(platform),
   annotations: v.nullish(v.record(v.string(), v.string())),
 });
+/** What a manifest may refer to; its digest becomes part of a tag. */
+const subject = v.looseObject({
+  digest: v.pipe(
+    v.string(),
+    v.maxLength(256),
+    v.regex(/^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[A-Za-z0-9=_-]+$/, "not a digest"),
+  ),
+});
+/** What manifests and indexes have in common as artifacts. */
+const artifact = {
+  artifactType: v.optional(v.string()),
+  subject: v.nullish(subject),
+  annotations: v.nullish(v.record(v.string(), v.string())),
+};
 const imageProcess = v.looseObject({
   Hostname: v.optional(plain),
   Domainname: v.optional(plain),
@@ -97,12 +111,14 @@ const imageConfig = v.looseObject({
 const manifest = v.looseObject({
   schemaVersion: v.literal(2),
   mediaType: v.optional(v.string()),
+  ...artifact,
   config: descriptor,
   layers: v.pipe(fewerThan(MOST_ENTRIES, TOO_DEEP), v.array(descriptor)),
 });
 const index = v.looseObject({
   schemaVersion: v.literal(2),
   mediaType: v.optional(v.string()),
+  ...artifact,
   manifests: v.pipe(fewerThan(MOST_ENTRIES, `more than ${MOST_ENTRIES} entries`), v.array(descriptor)),
 });
 

@@ -28,7 +28,7 @@ export async function addReferrers(
   waiting: Waiting,
 ): Promise<void> {
   if (entries.length === 0) return;
-  const tag = subject.replace(":", "-");
+  const tag = referrersTag(subject);
   const { endpoint, reference } = repository;
   await writing.run(`${endpoint.base} ${reference.path} ${tag}`, async () => {
     for (let tries = 0; ; tries++) {
@@ -54,6 +54,12 @@ export async function addReferrers(
       await pause(PAUSE_MS * (1 + Math.random()), waiting.signal);
     }
   });
+}
+
+/** Of another algorithm, as much of a digest as a tag may have. */
+function referrersTag(digest: string): string {
+  const [algorithm = "", encoded = ""] = digest.split(":");
+  return `${algorithm.slice(0, 32)}-${encoded.slice(0, 64)}`.replaceAll(/[^\w.-]/g, "-");
 }
 
 async function indexAt(repository: Repository, tag: string, waiting: Waiting): Promise<{ index: Index } | undefined> {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import type { Descriptor } from "../../src/oci/image.ts";
 import { startEngine } from "../engine.ts";
 import { type FaultyRegistry, startFaultyRegistry } from "../faulty-registry.ts";
 import { contentOf, contentsOf, imageOf, indexOf, layerOf, pushTo, randomImage, type TestImage } from "../oci-image.ts";
@@ -194,7 +195,17 @@ describe("image copy between registries that err", () => {
     const digest = from.add("signed:1", image);
     const signature = signatureOf(image.manifest, "a signature");
     const second = signatureOf(signature.manifest, "of the signature");
-    for (const one of [signature, second]) {
+    // An index may refer to something as well.
+    const { mediaType, bytes } = image.manifest;
+    const third = indexOf([imageFor(ARM, "of an index")], {
+      editIndex: (row) => ({
+        ...row,
+        artifactType: "application/vnd.test.index",
+        annotations: { who: "an index" },
+        subject: { mediaType, digest, size: bytes.length },
+      }),
+    });
+    for (const one of [signature, second, third]) {
       const { blobs, manifests } = contentsOf(one);
       for (const blob of blobs) from.addManifest("signed", blob);
       for (const manifest of manifests) from.addManifest("signed", manifest);
@@ -209,14 +220,20 @@ describe("image copy between registries that err", () => {
       }
       assert.ok(to.has("signed", signature.manifest.digest));
       assert.ok(to.has("signed", second.manifest.digest));
+      assert.ok(to.has("signed", third.manifest.digest));
       assert.ok(to.stock.tags.has(`signed:${digest.replace(":", "-")}.sig`));
       const fallback = to.stock.tags.get(`signed:${digest.replace(":", "-")}`);
       if (referrers) assert.equal(fallback, undefined);
       else {
         const { manifests } = JSON.parse(to.stock.contents.get(fallback ?? "")!.bytes.toString());
         assert.deepEqual(
-          manifests.map((row: { digest: string; artifactType: string }) => [row.digest, row.artifactType]),
-          [[signature.manifest.digest, "application/vnd.test.signature"]],
+          manifests
+            .map(({ digest: of, artifactType, annotations }: Descriptor) => [of, artifactType, annotations])
+            .sort(),
+          [
+            [signature.manifest.digest, "application/vnd.test.signature", undefined],
+            [third.manifest.digest, "application/vnd.test.index", { who: "an index" }],
+          ].sort(),
         );
       }
     }
