@@ -4,6 +4,7 @@ import { failpoint } from "../base/failpoint.ts";
 import type { Logger } from "../base/log.ts";
 import type { ContentStore } from "../content/content-store.ts";
 import type { EventBus } from "../events/bus.ts";
+import type { ResolvedImage } from "../images/image.ts";
 import type { ImageStore } from "../images/image-store.ts";
 import { hostPlatform } from "../oci/platform.ts";
 import type { Registries } from "../remote/registry.ts";
@@ -37,6 +38,8 @@ export interface BuilderPorts {
   readonly store: Store;
   readonly events: EventBus;
   readonly images: ImageStore;
+  /** As with containers: the policy's word on an image that is here. */
+  readonly admit?: (image: ResolvedImage, asked: string) => Promise<void>;
   readonly registries: Registries;
   readonly runner: StepRunner;
   readonly log: Logger;

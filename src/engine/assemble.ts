@@ -1,7 +1,7 @@
 import type { Server } from "node:http";
 import { extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { messageOf } from "../base/errors.ts";
+import { isKind, messageOf } from "../base/errors.ts";
 import type { Logger, LogLevel } from "../base/log.ts";
 import type { BuildWire, WirePorts } from "../build/build-wire.ts";
 import { type BuilderSettings, type OpenBuilder, openBuilder } from "../build/open-builder.ts";
@@ -184,8 +184,7 @@ export async function startEngine(
       await closeAll(servers, () => quietly(log, "end builds", () => parts.build.end()));
       if (config.shutdownContainers) await containers.stopAll(config.shutdownTimeout);
       await containers.quiet();
-      const unmount = isIdle(containers);
-      if (unmount) await takeDown(standing, parts);
+      const unmount = isIdle(containers) && (await takeDown(standing, parts));
       await lifetime.disposeAsync();
       roots.release({ unmount });
     },
@@ -309,6 +308,7 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
   const volumeCare = new VolumeCare({ local, volumes, users: made.volumeUsers() });
   build = openBuilder({
     ...{ dataRoot, execRoot, content, snapshots, store, events, images, registries, log },
+    admit: (image, asked) => trust.admitCreated(image, asked),
     runner: new Steps({ log, networks, runtime, settings: standing.settings }),
     filesWorker: FILES_WORKER,
     scanWorker: SCAN_WORKER,
@@ -420,7 +420,7 @@ async function makeHandlers(standing: Standing, parts: Parts, initPath: string |
     }),
     failedSteps: build.failedSteps,
     cacheArchives: build.cacheArchives,
-    doctor: engineDoctor(config, { dataRoot, execRoot }, doctorView(containers, networks, runtime, images)),
+    doctor: engineDoctor(config, { dataRoot, execRoot }, doctorView(containers, networks, runtime, images, registries)),
     events,
     system,
     diskUsage: new DiskUsageReader({ builder: build.builder, images, containers, volumes, usersOf }),
@@ -442,17 +442,26 @@ function isIdle(containers: Containers): boolean {
   return running + paused === 0;
 }
 
-/** Removes what the engine made in the kernel; for when no container runs. */
+/**
+ * Removes what the engine made in the kernel; for when no container runs. False, and nothing is removed, where one was
+ * being started: its supervisor goes on, and the next engine finds it beneath the same mounts.
+ */
 async function takeDown(
   { log, cgroupParent }: Standing,
   { images, lazy, networks, shipper, runtime }: Pick<Parts, "images" | "lazy" | "networks" | "shipper" | "runtime">,
-): Promise<void> {
+): Promise<boolean> {
+  try {
+    await runtime.shutdown();
+  } catch (error) {
+    log.warn(`cannot end the supervisor: ${messageOf(error)}`);
+    if (isKind(error, "conflict")) return false;
+  }
   await quietly(log, "take the networks down", () => networks.shutdown());
   await quietly(log, "end the log shipper", () => shipper.shutdown());
   await quietly(log, "end what serves layers", async () => {
     await images.close();
     await lazy.shutdown();
   });
-  await quietly(log, "end the supervisor", () => runtime.shutdown());
   await quietly(log, "remove the cgroups", () => removeCgroup(cgroupAt(cgroupParent)));
+  return true;
 }

@@ -25,6 +25,8 @@ export interface BaseImagesPorts {
   readonly images: ImageStore;
   readonly roots: Roots;
   readonly snapshots: { has(name: string): boolean };
+  /** Whether an image that is here may be built on, by the name it was asked for by; throws `forbidden`. */
+  readonly admit?: (image: ResolvedImage, asked: string) => Promise<void>;
 }
 
 /**
@@ -56,7 +58,7 @@ export class BaseImages implements CacheHolder {
   ): Promise<ResolvedBase> {
     return toldStep(`[internal] load metadata for ${text}`, onEvent, async (tell) => {
       if (!pull) {
-        const local = this.#local(request, text, platform);
+        const local = await this.#local(request, text, platform);
         if (local !== undefined) return local;
       }
       const reference = tagNameOnly(parseNormalized(text));
@@ -103,11 +105,12 @@ export class BaseImages implements CacheHolder {
   }
 
   /** Only what is for the platform, unless nobody asked for one: then what is here is what is meant. */
-  #local(request: BuildRequest, text: string, platform: Platform): ResolvedBase | undefined {
+  async #local(request: BuildRequest, text: string, platform: Platform): Promise<ResolvedBase | undefined> {
     const isAsked = request.platforms.length > 0 || formatPlatform(platform) !== formatPlatform(hostPlatform());
     const found = this.#find(text, isAsked ? platform : undefined);
     if (found === undefined) return undefined;
     if (isAsked && !suitablePlatforms(platform).includes(formatPlatform(found.config))) return undefined;
+    await this.#ports.admit?.(found, text);
     return { id: found.id, config: found.config, reference: text };
   }
 

@@ -13,7 +13,7 @@ import { DenyRanges } from "../deny-ranges.ts";
 import type { OperatorContext } from "../operator.ts";
 import type { BuildInputs, BuildSources, CacheHolder } from "../parts.ts";
 import type { Roots } from "../roots.ts";
-import { BaseImages } from "./base-images.ts";
+import { BaseImages, type BaseImagesPorts } from "./base-images.ts";
 import { gitContext } from "./git-remote.ts";
 import { GitSource } from "./git-source.ts";
 import { HttpSource } from "./http-source.ts";
@@ -25,6 +25,7 @@ export interface SourcesPorts {
   /** A folder of the sources' own, below the data root. */
   readonly root: string;
   readonly images: ImageStore;
+  readonly admit?: BaseImagesPorts["admit"];
   readonly snapshots: Pick<Snapshotter, "has">;
   readonly roots: Roots;
   readonly settings: () => SourceSettings;
@@ -33,14 +34,14 @@ export interface SourcesPorts {
 
 /** Puts together where builds begin: clients' folders, archives, repositories, URLs, images. */
 export function openSources(ports: SourcesPorts): BuildSources {
-  const { images, roots, settings, snapshots } = ports;
+  const { admit, images, roots, settings, snapshots } = ports;
   const log = ports.log === undefined ? {} : { log: ports.log };
   const place = (name: string) => join(ports.root, name);
   const store = new ContextStore({ root: place("contexts"), roots, ...log });
   const archives = new KnownArchives();
   const http = new HttpSource({ root: place("http"), roots, settings });
   const git = new GitSource({ root: place("git"), roots, settings });
-  const bases = new BaseImages({ images, roots, snapshots });
+  const bases = new BaseImages({ images, roots, snapshots, ...(admit !== undefined && { admit }) });
   const open = new Map<BuildRequest, Inputs>();
   const denied = (request: BuildRequest) => new DenyRanges([...settings().denyRanges, ...request.denyRanges]);
 
