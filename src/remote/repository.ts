@@ -198,7 +198,7 @@ export class Repository {
     return this.#first(async (caller) => {
       try {
         const found = await listReferrers(caller, this.#path(caller, `referrers/${digest}`), options, waiting);
-        return found.filter(isWanted);
+        if (found.length > 0 || !caller.endpoint.isMirror) return found.filter(isWanted);
       } catch (error) {
         if (!isMissing(error)) throw error;
       }
@@ -206,7 +206,9 @@ export class Repository {
         const tagged = await this.#manifestAt(caller, digest.replace(":", "-"), waiting);
         return tagged.kind === "index" ? tagged.index.manifests.filter(isWanted) : [];
       } catch (error) {
-        if (error instanceof RefusedError && error.status === 404) return [];
+        // A mirror may lack what refers to what it has: the next place is asked.
+        const isAll = error instanceof RefusedError && error.status === 404 && !caller.endpoint.isMirror;
+        if (isAll) return [];
         throw error;
       }
     });
