@@ -2,6 +2,7 @@ import * as v from "valibot";
 import type { SignedIdentity } from "./identity.ts";
 import type { PublicKey } from "./public-key.ts";
 import { readPublicKey } from "./public-key.ts";
+import { normalScope } from "./scope.ts";
 import { readStrictJson } from "./strict-json.ts";
 
 /** What an image has to satisfy; of several, all. */
@@ -25,6 +26,8 @@ export interface Policy {
 /** The longest policy that is read, in bytes. */
 export const MOST_POLICY = 1 << 20;
 const MOST_KEYS = 64;
+/** Their scopes are names of images and what these lie in. */
+export const TRANSPORTS_OF_NAMES: readonly string[] = ["docker", "docker-daemon"];
 
 const path = v.pipe(v.string(), v.regex(/^\//, "a key's path must be absolute"));
 const name = v.pipe(v.string(), v.nonEmpty("it is empty"));
@@ -99,10 +102,25 @@ export function parsePolicy(bytes: Uint8Array, from: string, readKey: (path: str
     transports: new Map(
       Object.entries(result.output.transports).map(([transport, scopes]) => [
         transport,
-        new Map(Object.entries(scopes).map(([scope, all]) => [scope, settle(all)])),
+        scopesFrom(transport, Object.entries(scopes), settle),
       ]),
     ),
   };
+}
+
+function scopesFrom(
+  transport: string,
+  scopes: readonly (readonly [string, readonly Written[]])[],
+  settle: (all: readonly Written[]) => readonly Requirement[],
+): ReadonlyMap<string, readonly Requirement[]> {
+  const named = TRANSPORTS_OF_NAMES.includes(transport);
+  const found = new Map<string, readonly Requirement[]>();
+  for (const [written, all] of scopes) {
+    const scope = named ? normalScope(written) : written;
+    if (found.has(scope)) throw new Error(`transports.${transport} has the scope ${JSON.stringify(scope)} twice`);
+    found.set(scope, settle(all));
+  }
+  return found;
 }
 
 function complaintOf(issue: v.BaseIssue<unknown>): string {

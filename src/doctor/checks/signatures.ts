@@ -1,5 +1,6 @@
 import { messageOf } from "../../base/errors.ts";
-import { type Policy, parsePolicy, type Requirement } from "../../trust/policy.ts";
+import { type Policy, parsePolicy, type Requirement, TRANSPORTS_OF_NAMES } from "../../trust/policy.ts";
+import { isScopeOfNames } from "../../trust/scope.ts";
 import { type Check, failure, ok, warning } from "../check.ts";
 
 const policy: Check = {
@@ -24,7 +25,12 @@ const policy: Check = {
       );
     }
     const all = [...found.transports].flatMap(([transport, scopes]) =>
-      [...scopes].map(([scope, requirements]) => ({ place: `${transport}:${scope}`, requirements })),
+      [...scopes].map(([scope, requirements]) => ({
+        place: `${transport}:${scope}`,
+        isOfNames: TRANSPORTS_OF_NAMES.includes(transport),
+        scope,
+        requirements,
+      })),
     );
     const everywhere = [...all, { place: "the default", requirements: found.initial }];
     const blind = everywhere.find(({ requirements }) => requirements.some(isUnsupported));
@@ -32,6 +38,13 @@ const policy: Check = {
       return warning(
         `${blind.place} in ${path} demands what is not checked here, so that all its images are refused`,
         "Demand signatures by keys there: sigstoreSigned with keyPath",
+      );
+    }
+    const nowhere = all.find(({ isOfNames, scope }) => isOfNames && !isScopeOfNames(scope));
+    if (nowhere !== undefined) {
+      return warning(
+        `no image lies in the scope ${JSON.stringify(nowhere.scope)} of ${path}: its names are never written so`,
+        "Write scopes as whole names are: docker.io/library/busybox, quay.io/team, *.example.com",
       );
     }
     const keys = new Set(everywhere.flatMap(({ requirements }) => requirements.flatMap(fingerprints)));
