@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
 
 describe("an engine that dies", { skip: NO_DOCKER }, () => {
@@ -24,6 +25,22 @@ describe("an engine that dies", { skip: NO_DOCKER }, () => {
       await engine.ok("rm", "-f", "stays");
     });
   }
+
+  test("by stop while a container is started is followed by one that starts it", async () => {
+    for (let round = 0; round < 8; round++) {
+      const spec = { Image: "busybox", Cmd: ["sleep", "600"], HostConfig: { NetworkMode: "none" } };
+      const { json } = await engine.request("POST", "/containers/create", spec);
+      const path = `/containers/${json.Id}/start`;
+      const start = engine.request("POST", path).catch(() => {});
+      await delay(6 * round);
+      await engine.stop();
+      await start;
+      await engine.start();
+      const { status, text } = await engine.request("POST", path);
+      assert.ok(status === 204 || status === 304, text);
+      await engine.request("DELETE", `/containers/${json.Id}?force=1`);
+    }
+  });
 
   test("learns the exit codes and the output of what ended meanwhile", async () => {
     await engine.ok(
