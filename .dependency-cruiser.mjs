@@ -23,7 +23,7 @@ const rows = {
     "base", "oci", "api", "kernel", "state", "events", "content", "remote", "snapshots", "runtime",
     "images", "networks", "dockerfile", "grpc", "buildkit",
   ],
-  doctor: ["base", "api", "kernel", "trust"],
+  doctor: ["base", "api", "kernel", "remote", "trust"],
   engine: [
     "base", "oci", "api", "kernel", "state", "events", "content", "snapshots", "runtime",
     "remote", "trust", "lazy", "images", "networks", "volumes", "containers", "build", "grpc", "buildkit", "dockerfile", "doctor",

@@ -3,9 +3,11 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { selfSigned } from "../../test/certificates.ts";
 import { drawFindings } from "../api/doctor.ts";
 import { GantryError } from "../base/errors.ts";
 import { listMounts } from "../kernel/mount.ts";
+import type { Observation } from "../remote/observed.ts";
 import { type Check, ok, runChecks } from "./check.ts";
 import { isOlder } from "./checks/versions.ts";
 import { CHECKS, chooseChecks } from "./checks.ts";
@@ -99,7 +101,10 @@ function installationWith(ills: Ills): Installation {
     seccompProfile: "",
     lazyRefusal: undefined,
     signaturePolicy: "",
+    certificateFolders: ["/etc/gantry/certs.d"],
+    proxies: { http: "", https: "", exceptions: "" },
     engine: {
+      registries: () => [],
       askSupervisor: async () => [],
       imagesUnderWay: () => [],
       running: async () => ["aaa"],
@@ -114,6 +119,30 @@ const space = { bytes: 1e12, freeBytes: 5e11, inodes: 1e6, freeInodes: 9e5, file
 const policy = (text: string): Ills => ({ files: { "/p": text }, installation: { signaturePolicy: "/p" } });
 const noEngine = { installation: { engine: undefined } };
 
+/** A folder of certificates for one registry. */
+function certificates(files: Readonly<Record<string, string>>, now = 0): Ills {
+  const folder = "/etc/gantry/certs.d/registry.example:5000";
+  return {
+    files: Object.fromEntries(Object.entries(files).map(([name, text]) => [`${folder}/${name}`, text])),
+    folders: { "/etc/gantry/certs.d": ["registry.example:5000"], [folder]: Object.keys(files) },
+    clock: { now: () => now },
+  };
+}
+
+function proxies(http: string, exceptions = ""): Ills {
+  return { installation: { proxies: { http, https: "", exceptions } } };
+}
+
+/** A registry that was used a minute ago. */
+function used(seen: Partial<Observation>): Ills {
+  const row = { host: "registry.example", problem: undefined, at: 1_000_000_000 - 60_000, aheadMs: 0 };
+  return { engine: { registries: () => [{ ...row, rateLimit: undefined, ...seen }] } };
+}
+
+const ENDS = Date.parse("2030-01-01");
+const PEM = selfSigned({ from: new Date("2020-01-01"), until: new Date(ENDS) }).cert;
+const DAY = 86_400_000;
+
 const CASES: readonly [id: string, ills: Ills, status: string, found: RegExp][] = [
   ["engine.images-under-way", { installation: { lazyRefusal: "there is no /dev/fuse" } }, "note", /no \/dev\/fuse/],
   [
@@ -122,6 +151,31 @@ const CASES: readonly [id: string, ills: Ills, status: string, found: RegExp][] 
     "warning",
     /the rest of a:1 can't be had: no route/,
   ],
+  ["registries.certificates", {}, "ok", /authorities hold/],
+  ["registries.certificates", certificates({ "ca.crt": PEM }, ENDS - 99 * DAY), "ok", /in order/],
+  ["registries.certificates", certificates({ "ca.crt": PEM }, ENDS - DAY), "warning", /ca\.crt ends on 2030-01-01/],
+  ["registries.certificates", certificates({ "ca.crt": PEM }, ENDS + 1), "warning", /ca\.crt ended on 2030-01-01/],
+  ["registries.certificates", certificates({ "ca.crt": "?" }), "warning", /ca\.crt holds no certificate/],
+  ["registries.certificates", certificates({ "ca.pem": PEM }), "warning", /ca\.pem is passed over/],
+  ["registries.certificates", certificates({ "client.cert": PEM }), "warning", /has no client\.key beside it/],
+  ["registries.certificates", certificates({ "client.key": "" }), "warning", /has no client\.cert beside it/],
+  ["registries.proxies", {}, "ok", /asked directly/],
+  [
+    "registries.proxies",
+    proxies("http://joe:pw@proxy:3128", "*.example, 10.0.0.0/8"),
+    "ok",
+    /^http:\/\/xxxxx:xxxxx@proxy/,
+  ],
+  ["registries.proxies", proxies("socks5://proxy:1080"), "failure", /must be an http/],
+  ["registries.proxies", proxies("proxy:3128", "https://registry.example"), "warning", /is no host and no range/],
+  ["registries.answers", noEngine, "note", /only it knows/],
+  ["registries.answers", {}, "ok", /none/],
+  ["registries.answers", used({}), "ok", /registry\.example: in order/],
+  ["registries.answers", used({ problem: "refused" }), "warning", /could not be reached 60 seconds ago: refused/],
+  ["registries.answers", used({ problem: "refused", at: 0 }), "ok", /in order/],
+  ["registries.answers", used({ aheadMs: 7_200_000 }), "warning", /is 2 hours ahead of this one/],
+  ["registries.answers", used({ aheadMs: -300_000 }), "warning", /is 5 minutes behind this one/],
+  ["registries.answers", used({ rateLimit: { limit: 100, remaining: 3, seconds: 1 } }), "warning", /3 of 100 pulls/],
   ["kernel.overlay", { files: { "/proc/filesystems": "\text4\n" } }, "failure", /does not know it/],
   ["kernel.seccomp", { files: { "/proc/sys/kernel/seccomp/actions_avail": undefined } }, "failure", /unconfined/],
   ["kernel.seccomp", { installation: { seccompProfile: "unconfined" } }, "warning", /filter nothing/],

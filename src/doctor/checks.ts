@@ -5,6 +5,7 @@ import { engineChecks } from "./checks/engine.ts";
 import { hostChecks } from "./checks/host.ts";
 import { kernelChecks } from "./checks/kernel.ts";
 import { networkChecks } from "./checks/network.ts";
+import { registryChecks } from "./checks/registries.ts";
 import { signatureChecks } from "./checks/signatures.ts";
 import { storageChecks } from "./checks/storage.ts";
 import { versionChecks } from "./checks/versions.ts";
@@ -18,6 +19,7 @@ export const CHECKS: readonly Check[] = [
   ...hostChecks,
   ...versionChecks,
   ...engineChecks,
+  ...registryChecks,
   ...signatureChecks,
 ];
 

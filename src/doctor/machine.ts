@@ -1,4 +1,6 @@
 import type { ForwardObstacle } from "../kernel/foreign-forward.ts";
+import type { Observation } from "../remote/observed.ts";
+import type { ProxySettings } from "../remote/settings.ts";
 
 /** What checks ask of the machine: small ports, each with a fake in the tests. */
 export interface Machine {
@@ -102,6 +104,10 @@ export interface Installation {
   readonly lazyRefusal: string | undefined;
   /** Path of the signature policy; empty for none. */
   readonly signaturePolicy: string;
+  /** Folders with one of certificates for each registry. */
+  readonly certificateFolders: readonly string[];
+  /** Those of the way to registries; empty texts for none. */
+  readonly proxies: ProxySettings;
   /** Where an engine of this configuration leaves its process id. */
   readonly pidfile: string;
   /** The engine that asks; undefined for a doctor that looks from outside, whether one runs or not. */
@@ -116,6 +122,8 @@ export interface RunningEngine {
   imagesUnderWay(): readonly { readonly name: string; readonly problem: string | undefined }[];
   /** Ids of containers that run. */
   running(): Promise<readonly string[]>;
+  /** How it went with registries lately. */
+  registries(): readonly Observation[];
   networks(): readonly {
     readonly name: string;
     readonly subnets: readonly string[];

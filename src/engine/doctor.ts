@@ -11,6 +11,7 @@ import type { NetworkController } from "../networks/network.ts";
 import { loadConfig } from "./config.ts";
 import { parseFlags } from "./flags.ts";
 import type { EngineConfig } from "./options.ts";
+import { remoteSettings } from "./remote-settings.ts";
 import { findExecutable } from "./runtimes.ts";
 import { ENGINE_VERSION } from "./version.ts";
 
@@ -40,9 +41,11 @@ export function doctorView(
   networks: Pick<NetworkController, "list">,
   runtime: { readonly list: RunningEngine["askSupervisor"] },
   images: { readonly underWay: RunningEngine["imagesUnderWay"] },
+  registries: { readonly observations: RunningEngine["registries"] },
 ): RunningEngine {
   return {
     imagesUnderWay: () => images.underWay(),
+    registries: () => registries.observations(),
     askSupervisor: () => runtime.list(),
     running: async () => {
       const rows = await containers.list({ all: false, limit: undefined, size: false, filters: {} });
@@ -119,6 +122,7 @@ function installationOf(
   engine: RunningEngine | undefined,
 ): Installation {
   const { defaultRuntime, runtimes } = config;
+  const { certificateFolders, proxies } = remoteSettings(config, process.env);
   return {
     version: ENGINE_VERSION,
     dataRoot,
@@ -133,6 +137,8 @@ function installationOf(
     seccompProfile: config.seccompProfile,
     lazyRefusal: config.lazyPull ? lazyRefusal() : undefined,
     signaturePolicy: config.signaturePolicy,
+    certificateFolders,
+    proxies,
     engine,
   };
 }

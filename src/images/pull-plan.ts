@@ -1,8 +1,9 @@
 import { statSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
-import type { PullPlan, RateLimit } from "../api/registry.ts";
+import type { PullPlan } from "../api/registry.ts";
 import { formatPlatform, hostPlatform } from "../oci/platform.ts";
 import { familiarString, type Reference, tagNameOnly } from "../oci/reference.ts";
+import { type RateLimit, rateLimitOf } from "../remote/rate-limit.ts";
 import type { PullOptions } from "./image.ts";
 import type { ImageContext } from "./ports.ts";
 import { pullError } from "./pull-error.ts";
@@ -51,7 +52,7 @@ export async function planPull(
       Size: sum(rows.map(({ Size }) => Size)),
       Missing: sum(rows.map(({ Missing }) => Missing)),
       Layers: rows,
-      ...(rateLimit !== undefined && { RateLimit: rateLimit }),
+      ...(rateLimit !== undefined && { RateLimit: shownLimit(rateLimit) }),
     };
   });
 }
@@ -61,18 +62,10 @@ function partialSize({ content }: ImageContext, digest: string): number {
   return statSync(content.locatePartial(digest), { throwIfNoEntry: false })?.size ?? 0;
 }
 
-function sum(numbers: readonly number[]): number {
-  return numbers.reduce((total, number) => total + number, 0);
+function shownLimit({ limit, remaining, seconds }: RateLimit): PullPlan["RateLimit"] {
+  return { Limit: limit, Remaining: remaining, Seconds: seconds };
 }
 
-/** `ratelimit-remaining: 76;w=21600`, as Docker Hub says how many manifests may still be asked for. */
-export function rateLimitOf(headers: IncomingHttpHeaders): RateLimit | undefined {
-  const read = (name: string): readonly [count: number, seconds: number] | undefined => {
-    const [, count, seconds] = /^(\d{1,9})(?:\s*;\s*w=(\d{1,9}))?/.exec(String(headers[name] ?? "")) ?? [];
-    return count === undefined ? undefined : [Number(count), Number(seconds ?? 0)];
-  };
-  const limit = read("ratelimit-limit");
-  const remaining = read("ratelimit-remaining");
-  if (limit === undefined || remaining === undefined) return undefined;
-  return { Limit: limit[0], Remaining: remaining[0], Seconds: remaining[1] || limit[1] };
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
 }

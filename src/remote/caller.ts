@@ -4,6 +4,7 @@ import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Credentials } from "./credentials.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { RefusedError, refused, titleOf, UnreachableError } from "./failure.ts";
+import type { Observed } from "./observed.ts";
 import { Retries } from "./retry.ts";
 import type { BodySource } from "./send-body.ts";
 import type { TimeLimits, Waiting } from "./settings.ts";
@@ -40,6 +41,7 @@ export class Caller {
   readonly #tokens: Tokens;
   readonly #credentials: Credentials;
   readonly #scopes: readonly string[];
+  readonly #observed: Observed;
   #challenge: Challenge | undefined;
 
   constructor(parts: {
@@ -48,12 +50,14 @@ export class Caller {
     readonly tokens: Tokens;
     readonly credentials: Credentials;
     readonly scopes: readonly string[];
+    readonly observed: Observed;
   }) {
     this.endpoint = parts.endpoint;
     this.#transport = parts.transport;
     this.#tokens = parts.tokens;
     this.#credentials = parts.credentials;
     this.#scopes = parts.scopes;
+    this.#observed = parts.observed;
   }
 
   get limits(): TimeLimits {
@@ -161,10 +165,18 @@ export class Caller {
     return { header: `Bearer ${token.value}`, scheme: "bearer", token };
   }
 
-  #send(wish: Wish, url: URL, proof: Proof | undefined, waiting: Waiting): Promise<Answer> {
+  async #send(wish: Wish, url: URL, proof: Proof | undefined, waiting: Waiting): Promise<Answer> {
     const headers = { ...wish.headers, ...(proof !== undefined && { Authorization: proof.header }) };
     const { host, verify } = this.endpoint;
-    return this.#transport.send({ method: wish.method, url, headers, body: wish.body, verify, givenBy: host }, waiting);
+    const exchange = { method: wish.method, url, headers, body: wish.body, verify, givenBy: host };
+    try {
+      const answer = await this.#transport.send(exchange, waiting);
+      if (answer.url.host === host) this.#observed.answered(host, answer.headers);
+      return answer;
+    } catch (error) {
+      if (error instanceof UnreachableError) this.#observed.failed(host, error.message);
+      throw error;
+    }
   }
 
   async #refusal(answer: Answer, wish: Pick<Wish, "method">, url: URL, waiting: Waiting): Promise<RefusedError> {

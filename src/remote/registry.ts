@@ -8,6 +8,7 @@ import { type Endpoint, endpointsOf } from "./endpoint.ts";
 import { UnreachableError } from "./failure.ts";
 import { isAmong } from "./insecure.ts";
 import { type LoginResult, login } from "./login.ts";
+import { type Observation, Observed } from "./observed.ts";
 import { RateCeiling } from "./rate-ceiling.ts";
 import { Reachability } from "./reachability.ts";
 import { Repository } from "./repository.ts";
@@ -22,6 +23,7 @@ export class Registries {
   readonly #tokens: Tokens;
   readonly #reachability: Reachability;
   readonly #downloads: RateCeiling;
+  readonly #observed = new Observed();
 
   constructor(ports: RemotePorts) {
     this.#ports = ports;
@@ -102,6 +104,11 @@ export class Registries {
     return download(this.#transport, url, waiting);
   }
 
+  /** How it went with those that were used lately. */
+  observations(): readonly Observation[] {
+    return this.#observed.list();
+  }
+
   close(): void {
     this.#transport.close();
   }
@@ -128,6 +135,7 @@ export class Registries {
         return caller;
       } catch (error) {
         if (!(error instanceof UnreachableError)) throw error;
+        this.#observed.failed(caller.endpoint.host, error.message);
         this.#reachability.failed(caller.endpoint);
         last = error;
       }
@@ -136,7 +144,14 @@ export class Registries {
   }
 
   #caller(endpoint: Endpoint, credentials: Credentials, scopes: readonly string[]): Caller {
-    return new Caller({ endpoint, transport: this.#transport, tokens: this.#tokens, credentials, scopes });
+    return new Caller({
+      endpoint,
+      transport: this.#transport,
+      tokens: this.#tokens,
+      credentials,
+      scopes,
+      observed: this.#observed,
+    });
   }
 
   #repository(reference: Reference, callers: readonly Caller[]): Repository {

@@ -110,7 +110,9 @@ export const ARGUMENTS: Readonly<Record<string, readonly Source[]>> = {
   "context rm": [contexts],
   "context update": [contexts, nothing],
   "context use": [contexts, nothing],
-  "system doctor": [among("kernel", "cgroup", "storage", "network", "dns", "clock", "limits", "version", "engine")],
+  "system doctor": [
+    among("kernel", "cgroup", "storage", "network", "dns", "clock", "limits", "version", "engine", "registries"),
+  ],
   "image build": [folders, nothing],
   "builder build": [folders, nothing],
   "builder history inspect": [builds, nothing],

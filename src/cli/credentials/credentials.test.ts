@@ -7,6 +7,7 @@ import type { AuthConfig } from "../../api/registry.ts";
 import { readConfigFile } from "../config-file.ts";
 import { HUB_KEY, keyOf } from "./address.ts";
 import { Credentials } from "./credentials.ts";
+import { examineCredentials } from "./examine.ts";
 import { encoded } from "./headers.ts";
 
 const { PATH, GANTRY_CREDENTIALS_TIMEOUT } = process.env;
@@ -262,6 +263,35 @@ test("a helper that fails to erase what it hasn't fails nothing, and one that st
     message: `error erasing credentials - err: exit status 1, out: \`${HOST} is not in the store\``,
   });
   assert.deepEqual(file(), { auths: { [HOST]: {} }, credsStore: "odd" });
+});
+
+test("a look at what is kept tells what is amiss, and how to mend it", async () => {
+  const look = async (config: unknown, mode = 0o600): Promise<readonly string[]> => {
+    writeFileSync(join(folder, "config.json"), JSON.stringify(config));
+    chmodSync(join(folder, "config.json"), mode);
+    const settings = { configFolder: folder, config: () => readConfigFile(folder) };
+    const { Status, Found, Mend } = await examineCredentials(settings);
+    return [Status, Found, Mend];
+  };
+  const path = join(folder, "config.json");
+  const auths = { [HOST]: { username: "joe", password: "secret" } };
+  assert.deepEqual(await look({}), ["ok", "none are kept", ""]);
+  assert.deepEqual(await look({ auths }), ["ok", HOST, ""]);
+  const readable = `${path} has passwords, and others may read it`;
+  assert.deepEqual(await look({ auths }, 0o644), ["warning", readable, `chmod 600 ${path}`]);
+  assert.deepEqual(await look({ credHelpers: { [HOST]: "away" } }), [
+    "warning",
+    "docker-credential-away is not installed: what it keeps can't be had",
+    `Install docker-credential-away, or take it out of ${path}`,
+  ]);
+  helper("box", "echo locked; exit 1");
+  assert.match((await look({ credsStore: "box" }))[1] ?? "", /^error listing credentials - err: exit status 1/);
+  process.env.GANTRY_AUTH_CONFIG = "{}";
+  try {
+    assert.equal((await look({}))[1], "GANTRY_AUTH_CONFIG is set, and gives no credentials");
+  } finally {
+    delete process.env.GANTRY_AUTH_CONFIG;
+  }
 });
 
 test("the name of a helper is no path", async () => {

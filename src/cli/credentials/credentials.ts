@@ -163,7 +163,8 @@ export class Credentials {
   }
 }
 
-function isOnPath(program: string): boolean {
+/** Whether a program can be called by its name alone. */
+export function isOnPath(program: string): boolean {
   const folders = (process.env.PATH ?? "").split(delimiter).filter((folder) => folder !== "");
   return folders.some((folder) => {
     try {
