@@ -6,6 +6,8 @@ import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { findProgram, finish } from "../command.ts";
 import { startEngine, type TestEngine } from "../engine.ts";
+import { imageOf, layerOf, pushTo, randomImage } from "../oci-image.ts";
+import { registryMissing, startRegistry, type TestRegistry } from "../registry.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -104,6 +106,50 @@ describe("the pages of docs/ show what their commands print", {
     await finish("nsenter", [...probe.slice(0, 5), "delete", "probe"], { env: process.env });
     await follow("network", host, "compared");
   });
+});
+
+describe("the pages about registries show what their commands print", {
+  skip: registryMissing() || (MISSING !== undefined && `no ${MISSING}`),
+}, () => {
+  let engine: TestEngine;
+  let open: TestRegistry;
+  let locked: TestRegistry;
+
+  before(async () => {
+    [open, locked] = await Promise.all([startRegistry(), startRegistry({ htpasswd: { joe: "secret" } })]);
+    const app = randomImage("page", { layers: 1, size: 1 << 20 });
+    for (const tag of ["v10", "latest"]) await pushTo(open, `team/app:${tag}`, app);
+    await pushTo(open, "team/app:v2", imageOf({ layers: [layerOf([{ name: "old" }])] }));
+    await pushTo(locked, "team/app:v10", app);
+    engine = await startEngine();
+  });
+
+  after(async () => {
+    await engine?.[Symbol.asyncDispose]();
+    await open?.[Symbol.asyncDispose]();
+    await locked?.[Symbol.asyncDispose]();
+  });
+
+  /** As a person at a terminal: both streams in their order, one shell for all. */
+  async function follow(name: string): Promise<void> {
+    const steps = tour(page(name));
+    assert.ok(steps.length > 0, "the page shows no command");
+    const env = { PATH: `${join(ROOT, "bin")}${delimiter}${process.env.PATH}` };
+    const hosts = [
+      ["127.0.0.1:5000", open.host],
+      ["127.0.0.1:5001", locked.host],
+      ["/root/.docker/", `${engine.root}/config/`],
+    ] as const;
+    for (const { command, output } of steps) {
+      const words = hosts.reduce((text, [shown, own]) => text.replaceAll(shown, own), command);
+      const { stdout } = await engine.run("sh", ["-c", `cd ${engine.root}; exec 2>&1\n${words}`], { env });
+      const told = hosts.reduce((text, [shown, own]) => text.replaceAll(own, shown), stdout);
+      const same = (text: string): string => shape(text, "compared").replace(/\bsize: \d+/g, "size: <n>");
+      assert.equal(same(told), same(output), words);
+    }
+  }
+
+  for (const name of ["registries"]) test(`${name}.md`, () => follow(name));
 });
 
 /** Flags that a text names: `--word`. */
