@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { findProgram, finish } from "../command.ts";
 import { startEngine, type TestEngine } from "../engine.ts";
-import { imageOf, layerOf, pushTo, randomImage } from "../oci-image.ts";
+import { imageOf, indexOf, layerOf, pushTo, randomImage } from "../oci-image.ts";
 import { registryMissing, startRegistry, type TestRegistry } from "../registry.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -109,7 +109,10 @@ describe("the pages of docs/ show what their commands print", {
 });
 
 describe("the pages about registries show what their commands print", {
-  skip: registryMissing() || (MISSING !== undefined && `no ${MISSING}`),
+  skip:
+    registryMissing() ||
+    (MISSING !== undefined && `no ${MISSING}`) ||
+    (process.arch !== "x64" && "they are of a machine for linux/amd64"),
 }, () => {
   let engine: TestEngine;
   let open: TestRegistry;
@@ -121,7 +124,20 @@ describe("the pages about registries show what their commands print", {
     for (const tag of ["v10", "latest"]) await pushTo(open, `team/app:${tag}`, app);
     await pushTo(open, "team/app:v2", imageOf({ layers: [layerOf([{ name: "old" }])] }));
     await pushTo(locked, "team/app:v10", app);
+    const [one, two, three, four] = ["1", "2", "3", "4"].map((name) => layerOf([{ name, body: name }]));
+    await pushTo(open, "three:v1", imageOf({ layers: [one!, two!, three!] }));
+    await pushTo(open, "three:v2", imageOf({ layers: [one!, two!, three!, four!] }));
+    await pushTo(open, "big:latest", randomImage("big", { layers: 2, size: 1 << 20 }));
+    const platforms = ["amd64", "arm64"].map((architecture) => ({ os: "linux", architecture }));
+    await pushTo(open, "multi:latest", indexOf(platforms.map((platform) => imageOf({ platform }))));
     engine = await startEngine();
+    await engine.run("sh", [
+      "-c",
+      `cd ${engine.root} && mkdir rootfs && touch rootfs/sh && tar -C rootfs -cJf rootfs.tar.xz .`,
+    ]);
+    await engine.tool("gantry", ["save", "-o", `${engine.root}/whole.tar`, "busybox"]);
+    await engine.run("sh", ["-c", `cd ${engine.root} && head -c 3000 whole.tar >truncated.tar`]);
+    await engine.tool("gantry", ["pull", "-q", `${open.host}/three:v1`]);
   });
 
   after(async () => {
@@ -149,7 +165,14 @@ describe("the pages about registries show what their commands print", {
     }
   }
 
-  for (const name of ["registries"]) test(`${name}.md`, () => follow(name));
+  test("images.md", async () => {
+    const login = ["login", "-u", "joe", "--password-stdin", locked.host];
+    await engine.tool("gantry", login, { input: "secret" });
+    await follow("images");
+    await engine.tool("gantry", ["logout", locked.host]);
+  });
+
+  test("registries.md", () => follow("registries"));
 });
 
 /** Flags that a text names: `--word`. */
