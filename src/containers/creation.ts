@@ -146,7 +146,7 @@ async function fillVolumes(ports: ContainerPorts, table: ContainerTable, entry: 
   const { id, mounts } = entry.record;
   const bundle = bundleFolder(ports.settings().execRoot, id);
   const rootfs = join(bundle, "rootfs");
-  mkdirSync(rootfs, { recursive: true, mode: 0o711 });
+  mkdirSync(rootfs, { recursive: true, mode: 0o700 });
   await using _ = {
     [Symbol.asyncDispose]: async () => {
       await ports.volumes.release(id);

@@ -42,7 +42,7 @@ export async function makeJail(
   const rootfs = join(bundle, "rootfs");
   await using undo = new AsyncDisposableStack();
 
-  mkdirSync(rootfs, { recursive: true, mode: 0o711 });
+  mkdirSync(rootfs, { recursive: true, mode: 0o700 });
   undo.defer(() => rm(bundle, { recursive: true, force: true }));
   await ports.snapshots.mount(id, rootfs, { volatile: record.hostConfig.AutoRemove });
   undo.defer(() => ports.snapshots.unmount(rootfs));

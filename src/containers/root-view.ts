@@ -78,7 +78,7 @@ export class RootViews {
     const count = this.#open.get(id) ?? 0;
     if (count === 0) {
       const folder = viewFolder(this.#ports.settings().execRoot, id);
-      mkdirSync(folder, { recursive: true, mode: 0o711 });
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
       await this.#ports.snapshots.mount(id, folder);
     }
     this.#open.set(id, count + 1);

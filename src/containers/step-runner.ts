@@ -74,7 +74,7 @@ export class Steps implements StepRunner {
     failpoint("containers.step.networked");
 
     const bundle = bundleFolder(settings.execRoot, id);
-    mkdirSync(bundle, { recursive: true, mode: 0o711 });
+    mkdirSync(bundle, { recursive: true, mode: 0o700 });
     undo.defer(() => rm(bundle, { recursive: true, force: true }));
     const { mounts, sources } = openStepMounts(sourcesFolder(settings.execRoot, id), step.mounts, undo);
     failpoint("containers.step.mounted");

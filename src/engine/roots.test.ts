@@ -20,7 +20,7 @@ test("the roots are one engine's, shared mounts, and as they were afterwards", (
     rmSync(folder, { recursive: true, force: true });
   });
   const roots = claimRoots(config);
-  assert.equal(statSync(config.dataRoot).mode & 0o777, 0o711);
+  assert.equal(statSync(config.dataRoot).mode & 0o777, 0o710);
   assert.equal(readFileSync(config.pidfile, "utf8"), String(process.pid));
   for (const root of [config.dataRoot, config.execRoot]) {
     const row = listMounts(root).find(({ target }) => target === root);

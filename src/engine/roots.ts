@@ -1,6 +1,7 @@
 import {
   chmodSync,
   closeSync,
+  existsSync,
   ftruncateSync,
   mkdirSync,
   openSync,
@@ -25,14 +26,20 @@ export interface Roots {
   abandon(): void;
 }
 
+/** Where containers' root folders are mounted: their programs that run as their owner are for nobody outside. */
+const PRIVATE = ["bundles", "views", "netns"];
+
 /**
  * Makes the roots, locks them and makes each a shared mount, so that what the engine mounts beneath them arrives in
  * the supervisor's mount namespace. Throws conflict naming the process that has them.
  */
 export function claimRoots(config: { dataRoot: string; execRoot: string; pidfile: string }): Roots {
-  for (const root of [config.dataRoot, config.execRoot]) {
-    mkdirSync(root, { recursive: true, mode: 0o711 });
-    chmodSync(root, 0o711);
+  makeFolder(config.dataRoot, 0o710);
+  // The socket in it is for its group, too.
+  makeFolder(config.execRoot, 0o711);
+  for (const name of PRIVATE) {
+    const folder = join(config.execRoot, name);
+    if (existsSync(folder)) chmodSync(folder, 0o700);
   }
   // Mounts are found by the kernel's names of them.
   const dataRoot = realpathSync(config.dataRoot);
@@ -66,6 +73,11 @@ export function claimRoots(config: { dataRoot: string; execRoot: string; pidfile
     release: (options) => give(options.unmount ? [execRoot, dataRoot] : []),
     abandon: () => give(mounted),
   };
+}
+
+function makeFolder(path: string, mode: number): void {
+  mkdirSync(path, { recursive: true, mode });
+  chmodSync(path, mode);
 }
 
 /**

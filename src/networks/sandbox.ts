@@ -13,7 +13,7 @@ export class Sandboxes {
 
   constructor(execRoot: string) {
     const folder = join(execRoot, "netns");
-    mkdirSync(folder, { recursive: true, mode: 0o711 });
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
     // As the kernel lists it.
     this.#folder = realpathSync(folder);
   }
