@@ -2,7 +2,8 @@ import { GantryError } from "../base/errors.ts";
 import type { ResolvedImage } from "../images/image.ts";
 import { isFor, otherPlatform } from "../images/platform.ts";
 import type { Platform } from "../oci/image.ts";
-import { formatPlatform, hostPlatform, parsePlatform } from "../oci/platform.ts";
+import { machinePlatform } from "../oci/machine-platform.ts";
+import { formatPlatform, parsePlatform } from "../oci/platform.ts";
 
 /** The platform that a container was asked for; undefined for any. */
 export function platformAsked(asked: string | undefined): Platform | undefined {
@@ -20,9 +21,9 @@ export function checkPlatform(asked: string | undefined, image: ResolvedImage): 
     if (isFor(config, wanted)) return [];
     throw new GantryError("not-found", otherPlatform(config, image.name, wanted));
   }
-  if (config.architecture === "" || isFor(config, hostPlatform())) return [];
+  if (config.architecture === "" || isFor(config, machinePlatform())) return [];
   return [
     `The requested image's platform (${formatPlatform(config)}) does not match the detected host platform ` +
-      `(${formatPlatform(hostPlatform())}) and no specific platform was requested`,
+      `(${formatPlatform(machinePlatform())}) and no specific platform was requested`,
   ];
 }

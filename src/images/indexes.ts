@@ -1,5 +1,6 @@
 import type { Platform } from "../oci/image.ts";
-import { choosePlatform, hostPlatform } from "../oci/platform.ts";
+import { machinePlatform } from "../oci/machine-platform.ts";
+import { choosePlatform } from "../oci/platform.ts";
 import type { Collection, Store } from "../state/store.ts";
 import { contentOf, type IndexRecord, imagesOf } from "./index-record.ts";
 
@@ -64,5 +65,5 @@ export class ImageIndexes {
 
 /** The image that this machine runs of an index: the one that suits it best, else the one that is meant anyway. */
 export function ownImageOf(index: IndexRecord, platformOf: (id: string) => Platform | undefined): string {
-  return choosePlatform(imagesOf(index), hostPlatform(), platformOf) ?? index.image;
+  return choosePlatform(imagesOf(index), machinePlatform(), platformOf) ?? index.image;
 }

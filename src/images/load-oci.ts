@@ -1,6 +1,7 @@
 import { GantryError } from "../base/errors.ts";
 import type { Descriptor, Index, Manifest, Platform } from "../oci/image.ts";
 import { describe, parseImageConfig, parseIndex, parseManifest } from "../oci/image-config.ts";
+import { machinePlatform } from "../oci/machine-platform.ts";
 import { choosePlatform, formatPlatform, hostPlatform } from "../oci/platform.ts";
 import { parseNormalized, type Reference, tagNameOnly } from "../oci/reference.ts";
 import type { ArchivedImage, ImageArchive } from "./archive.ts";
@@ -69,9 +70,9 @@ export async function readOciArchive(archive: ImageArchive, wanted?: Platform): 
 
 function choose(descriptors: readonly Descriptor[], wanted: Platform | undefined): Descriptor {
   const [only, ...more] = descriptors;
-  const host = wanted ?? hostPlatform();
-  const chosen = more.length === 0 ? only : choosePlatform(descriptors, host, ({ platform }) => platform);
-  return chosen ?? refuse(host, descriptors);
+  const suits = wanted ?? machinePlatform();
+  const chosen = more.length === 0 ? only : choosePlatform(descriptors, suits, ({ platform }) => platform);
+  return chosen ?? refuse(wanted ?? hostPlatform(), descriptors);
 }
 
 function readContent(

@@ -1,6 +1,7 @@
 import { GantryError } from "../base/errors.ts";
 import type { Descriptor, Manifest, Platform } from "../oci/image.ts";
-import { choosePlatform, formatPlatform } from "../oci/platform.ts";
+import { machinePlatform } from "../oci/machine-platform.ts";
+import { choosePlatform, formatPlatform, hostPlatform } from "../oci/platform.ts";
 import { familiarString, type Reference } from "../oci/reference.ts";
 import type { ManifestDocument } from "../remote/document.ts";
 import type { Repository } from "../remote/repository.ts";
@@ -22,29 +23,32 @@ export type FetchedManifest = Extract<ManifestDocument, { kind: "image" }>;
 export type FetchedIndex = Extract<ManifestDocument, { kind: "index" }>;
 
 /**
- * Of an index the image for a platform, of an image itself. Throws `not-found` if there is none. Indexes inside of it
- * that were looked into are added to `inner`.
+ * Of an index the image for a platform, or the one that suits this machine best; of an image itself. Throws `not-found`
+ * if there is none. Indexes inside of it that were looked into are added to `inner`.
  */
 export async function chooseManifest(
   repository: Pick<ImageSource, "manifest">,
   document: ManifestDocument,
-  wanted: Platform,
+  platform: Platform | undefined,
   waiting: Waiting,
   inner: FetchedIndex[] = [],
 ): Promise<FetchedManifest> {
   if (document.kind === "image") return document;
-  const search: Search = { repository, wanted: formatPlatform(wanted), waiting, indexes: 0, images: [], inner };
+  const wanted = formatPlatform(platform ?? hostPlatform());
+  const search: Search = { repository, wanted, waiting, indexes: 0, images: [], inner };
   await gather(search, document.index.manifests, 1);
   const { images } = search;
   // What doesn't say its platform is looked into only where nothing else suits.
   const chosen =
-    choosePlatform(images, wanted, ({ platform }) => platform ?? undefined) ??
-    images.find(({ platform }) => platform == null);
+    choosePlatform(images, platform ?? machinePlatform(), (entry) => entry.platform ?? undefined) ??
+    images.find((entry) => entry.platform == null);
   if (chosen !== undefined) {
     const found = await fetchEntry(search, chosen);
     if (found.kind === "image") return found;
   }
-  const offered = [...new Set(images.flatMap(({ platform }) => (platform == null ? [] : [formatPlatform(platform)])))];
+  const offered = [
+    ...new Set(images.flatMap((entry) => (entry.platform == null ? [] : [formatPlatform(entry.platform)]))),
+  ];
   const named = offered.slice(0, MOST_NAMED).join(", ") + (offered.length > MOST_NAMED ? ", …" : "");
   throw new GantryError(
     "not-found",

@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
 import type { PullPlan } from "../api/registry.ts";
-import { formatPlatform, hostPlatform } from "../oci/platform.ts";
+import { formatPlatform } from "../oci/platform.ts";
 import { familiarString, type Reference, tagNameOnly } from "../oci/reference.ts";
 import { type RateLimit, rateLimitOf } from "../remote/rate-limit.ts";
 import type { PullOptions } from "./image.ts";
@@ -31,7 +31,7 @@ export async function planPull(
       throw pullError(error, reference);
     });
     const { digest } = document.descriptor;
-    const chosen = await chooseManifest(repository, document, platform ?? hostPlatform(), waiting);
+    const chosen = await chooseManifest(repository, document, platform, waiting);
     refuseArtifact(chosen.manifest, reference);
     const { digest: id } = chosen.manifest.config;
     const digests = [...new Set([digest, chosen.descriptor.digest])];

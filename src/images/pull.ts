@@ -1,6 +1,8 @@
 import { throwIfAborted } from "../base/abort.ts";
 import { failpoint } from "../base/failpoint.ts";
-import { formatPlatform, hostPlatform } from "../oci/platform.ts";
+import type { Platform } from "../oci/image.ts";
+import { machinePlatform } from "../oci/machine-platform.ts";
+import { choosePlatform, formatPlatform } from "../oci/platform.ts";
 import { familiarName, familiarString, formatReference, type Reference, repositoryOf } from "../oci/reference.ts";
 import { fingerprint } from "../remote/credentials.ts";
 import type { ManifestDocument } from "../remote/document.ts";
@@ -140,9 +142,8 @@ async function pullChanged(
   if (image === undefined) {
     const document = target.document ?? (await manifestOf(pull, repository, reference, digest));
     tellBeginning(progress, reference);
-    const wanted = pull.platform ?? hostPlatform();
     const inner: FetchedIndex[] = [];
-    const chosen = await chooseManifest(repository, document, wanted, progress, inner);
+    const chosen = await chooseManifest(repository, document, pull.platform, progress, inner);
     refuseArtifact(chosen.manifest, reference);
     if (document.kind === "index") digests.push(chosen.descriptor.digest);
     const { digest: id } = chosen.manifest.config;
@@ -160,7 +161,7 @@ async function pullChanged(
     if (document.kind === "index") {
       const here = new Map(await attestations.fetched);
       here.set(chosen.descriptor.digest, await imageContent(context, scope, image, chosen));
-      const byPlatform = { [formatPlatform(wanted)]: chosen.descriptor.digest };
+      const byPlatform = { [formatPlatform(pull.platform ?? machinePlatform())]: chosen.descriptor.digest };
       index = await keepIndex(context, scope, document, { inner, here, image: id, chosen: byPlatform });
     }
   } else {
@@ -282,24 +283,24 @@ async function manifestOf(
 function knownImage({ context, lazy, platform }: Pull, reference: Reference, digest: string): ImageRecord | undefined {
   const { records } = context;
   const name = byDigest(reference, digest);
-  const wanted = formatPlatform(platform ?? hostPlatform());
+  const wanted = platform ?? machinePlatform();
   const index = records.indexNamed(name);
   const chosenFor = records.platformOf(name);
-  if (index === undefined && chosenFor !== undefined && chosenFor !== wanted) return undefined;
+  if (index === undefined && chosenFor !== undefined && chosenFor !== formatPlatform(wanted)) return undefined;
   const image = index === undefined ? records.named(name) : records.get(chosenImage(index, wanted) ?? "");
   // One that is still pulled will do for who would have started it so.
   const isWaitedFor = image !== undefined && lazy === false && records.underWay(image.id) !== undefined;
   return isWaitedFor ? undefined : image;
 }
 
-/** Of an index that was not pulled for a platform before, only what says that it is for that very one. */
-function chosenImage({ chosen, entries }: IndexRecord, wanted: string): string | undefined {
-  const digest = chosen?.[wanted];
-  const entry =
-    digest === undefined
-      ? entries.find(({ descriptor: { platform } }) => platform !== undefined && formatPlatform(platform) === wanted)
-      : entries.find(({ descriptor }) => descriptor.digest === digest);
-  return entry?.image;
+/** Of an index that was not pulled for a platform before, only what says that it is for such a machine. */
+function chosenImage({ chosen, entries }: IndexRecord, wanted: Platform): string | undefined {
+  const digest = chosen?.[formatPlatform(wanted)];
+  if (digest !== undefined) return entries.find(({ descriptor }) => descriptor.digest === digest)?.image;
+  const own = entries.filter(({ descriptor: { platform }, kind }) => {
+    return kind === "image" && platform?.os === wanted.os && platform.architecture === wanted.architecture;
+  });
+  return choosePlatform(own, wanted, ({ descriptor }) => descriptor.platform)?.image;
 }
 
 /** Of an image whose rest is pulled elsewhere; that goes on with what this client may have. */

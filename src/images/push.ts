@@ -2,7 +2,7 @@ import { GantryError } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { sha256Of } from "../oci/digest.ts";
 import type { Platform } from "../oci/image.ts";
-import { hostPlatform } from "../oci/platform.ts";
+import { machinePlatform } from "../oci/machine-platform.ts";
 import { familiarName, familiarString, type Reference, repositoryOf } from "../oci/reference.ts";
 import { fingerprint } from "../remote/credentials.ts";
 import { RefusedError } from "../remote/failure.ts";
@@ -165,7 +165,7 @@ async function pushContent(push: Push, own: ContentPush, { image, index, referen
 
 /** Of several images none for this machine: nobody can say which one is meant. */
 function requireOne(index: IndexRecord, image: ImageRecord, reference: Reference): void {
-  if (imagesOf(index).length === 1 || isFor(image.config, hostPlatform())) return;
+  if (imagesOf(index).length === 1 || isFor(image.config, machinePlatform())) return;
   throw new GantryError(
     "conflict",
     `cannot push ${familiarString(reference)}: multiple matching manifests found but no specific platform requested`,

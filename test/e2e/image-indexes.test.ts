@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { machinePlatform } from "../../src/oci/machine-platform.ts";
 import { bytesOf } from "../both-engines.ts";
 import { startEngine, type TestEngine } from "../engine.ts";
 import { layoutOf } from "../oci-archive.ts";
 import { HOST_PLATFORM, imageOf, indexOf, layerOf, pushTo, type TestIndex } from "../oci-image.ts";
-import { pullWell } from "../pulling.ts";
+import { pull, pullWell } from "../pulling.ts";
 import { push, pushWell } from "../pushing.ts";
 import { registryMissing, startRegistry, type TestRegistry } from "../registry.ts";
 
@@ -112,6 +113,39 @@ describe("indexes of images", { skip: registryMissing() }, () => {
       (await rows(name)).map(({ Available }) => Available),
       [true, true, true, true],
     );
+  });
+
+  test("give who asks for no platform what suits this machine's processor best, and who asks for one that", async (context) => {
+    const level = machinePlatform().variant;
+    if (level === undefined) return context.skip("this machine's processor has no level");
+    const variants = [undefined, "v2", "v3", "v4"].slice(0, Number(level.slice(1)));
+    const imageFor = (variant: string | undefined) =>
+      imageOf({
+        platform: { ...HOST_PLATFORM, ...(variant !== undefined && { variant }) },
+        layers: [layerOf([{ name: "levels", body: String(variant) }])],
+      });
+    const images = variants.map(imageFor);
+    const [base, second] = images;
+    const name = `${registry.host}/made/levels`;
+    await pushTo(registry, "made/levels:1", indexOf([...images, imageFor("v9")]));
+    await pushTo(registry, "made/levels:2", indexOf([second!]));
+    const pulled = async (tag: string, wanted?: string): Promise<string> => {
+      await pullWell(engine, name, { tag, ...(wanted !== undefined && { platform: wanted }) });
+      return (await get(`/images/${name}:${tag}/json`)).Id;
+    };
+    const plain = `linux/${HOST_PLATFORM.architecture}`;
+    assert.equal(await pulled("1", plain), base!.config.digest);
+    assert.equal(await pulled("1"), images.at(-1)!.config.digest);
+    // All of it is known now: of either only the tag is asked for.
+    registry.forget();
+    for (const wanted of [undefined, plain]) await pulled("1", wanted);
+    assert.deepEqual(
+      registry.requests.map(({ method, path }) => `${method} ${path}`),
+      Array(2).fill("HEAD /v2/made/levels/manifests/1"),
+    );
+    assert.equal(await pulled("2"), second!.config.digest);
+    const refused = await pull(engine, name, { tag: "2", platform: plain });
+    assert.match(refused.error, new RegExp(`^no matching manifest for ${plain} in the manifest list entries: `));
   });
 
   test("give each platform its image, to containers as to whoever saves or pushes it", async () => {
