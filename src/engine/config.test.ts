@@ -110,9 +110,16 @@ test("what can't be a flag's value is refused in one sentence", () => {
       ["--registry=quay=https://x"],
       /"quay" names no registry: give a host, a host with the beginning of a path, or \*/,
     ],
-    [["--registry=quay.io=https://u@x"], /must be no more than a scheme, a host and a path/],
+    [["--registry=quay.io=https://u:pw@x"], /username\/password not allowed in URI "https:\/\/xxxxx:xxxxx@x"$/],
+    [["--registry-mirror=https://x/?q"], /query or fragment at end of the URI "https:\/\/x\/\?q"$/],
+    [["--insecure-registry=ftp://x"], /insecure registry ftp:\/\/x should not contain ':\/\/'$/],
+    [["--insecure-registry=x:5000/y"], /insecure registry x:5000\/y is not valid: it is no host and no range/],
+    [["--insecure-registry=10.0.0.0/33"], /10\.0\.0\.0\/33 is not valid/],
+    [["--insecure-registry=x:99999"], /x:99999 is not valid: invalid port 99999$/],
+    [["--allow-nondistributable-artifacts=-x"], /artifacts registry -x is not valid: it is no host\[:port\]$/],
+    [["--http-proxy=socks5://u:pw@x"], /socks5:\/\/xxxxx:xxxxx@x is no http:\/\/ or https:\/\/ URL$/],
     [["--default-registry=quay"], /quay is no registry: give host\[:port\]/],
-    [["--max-concurrent-downloads=0"], /a whole number from 1 to 256/],
+    [["--max-concurrent-downloads=-1"], /a whole number from 1 to 256/],
     [["--bip=10.0.0.1/8", "-b", "br0"], /exclude each other/],
     [["--fixed-cidr=10.0.0.0"], /^invalid argument "10\.0\.0\.0" for "--fixed-cidr" flag: invalid CIDR address/],
     [["--default-gateway-v6=x"], /^invalid argument "x" for "--default-gateway-v6" flag: x is not an ip address$/],
@@ -145,6 +152,8 @@ test("the file takes the same settings, and refuses what it doesn't know or the 
       "[::1]:5000": { insecure: true },
     },
     "min-transfer-rate": 0,
+    "max-concurrent-uploads": 0,
+    "insecure-registries": ["http://Reg_1:5000/", "10.0.0.0/8", "fd00::/8", "[::1]:5000", "fd00::1"],
   });
   const config = loadConfig(parseFlags(["--config-file", path]));
   assert.deepEqual(config.runtimes, { kata: { path: "/k", args: ["--x"] } });
@@ -158,6 +167,8 @@ test("the file takes the same settings, and refuses what it doesn't know or the 
     "[::1]:5000": { mirrors: [], insecure: true, onlyMirrors: false },
   });
   assert.equal(config.minTransferRate, 0);
+  assert.equal(config.maxConcurrentUploads, 5);
+  assert.deepEqual(config.insecureRegistries, ["Reg_1:5000", "10.0.0.0/8", "fd00::/8", "[::1]:5000", "fd00::1"]);
   assert.throws(() => loadConfig(parseFlags(["--config-file", path, "--label", "c=d"])), {
     message: `unable to configure the Gantry daemon with file ${path}: the following directives are specified both as a flag and in the configuration file: labels: (from flag: [c=d], from file: [a=b])`,
   });
@@ -178,7 +189,7 @@ test("the file takes the same settings, and refuses what it doesn't know or the 
       /"insecure" needs the name of a registry: "\*" would give up all TLS$/,
     ],
     [{ registries: { "quay.io/A": {} } }, /"quay\.io\/A" names no registry/],
-    [{ registries: { "quay.io": { mirrors: ["quay"] } } }, /invalid mirror: "quay" is not a valid URI$/],
+    [{ registries: { "quay.io": { mirrors: ["quay"] } } }, /invalid mirror: no scheme specified for "quay": must use/],
     ['{"debug":1}', /invalid value of "debug": 1 is neither true nor false/],
     ['{"hosts":"x"}', /invalid value of "hosts": "x" is no list/],
   ] as const) {

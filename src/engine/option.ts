@@ -57,6 +57,16 @@ export function switchOption(flag: string, initial: boolean, naming: Naming): Op
   };
 }
 
+/** As `intOption`, where 0 is the default, as dockerd has it. */
+export function intOrDefaultOption(...args: Parameters<typeof intOption>): Option<number> {
+  const option = intOption(...args);
+  return {
+    ...option,
+    fromFlag: (given) => (/^[+-]?0+$/.test(given.at(-1) ?? "") ? option.initial : option.fromFlag(given)),
+    fromFile: (given) => (given === 0 ? option.initial : option.fromFile(given)),
+  };
+}
+
 export function intOption(
   flag: string,
   initial: number,

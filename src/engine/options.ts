@@ -13,6 +13,7 @@ import {
   bytesOption,
   bytesOrNoneOption,
   intOption,
+  intOrDefaultOption,
   listOption,
   type Option,
   recordOption,
@@ -20,6 +21,7 @@ import {
   textOption,
 } from "./option.ts";
 import { isRegistryHost, mirrorUrl, registriesOption } from "./registries-option.ts";
+import { proxyUrl, registryOrRange } from "./registry-names.ts";
 
 /** A range that networks without a subnet of their own take theirs from. */
 export interface AddressPool {
@@ -234,7 +236,7 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
   insecureRegistries: listOption(
     "insecure-registry",
     { key: "insecure-registries", help: "Registry (or range of addresses) to use without TLS" },
-    nonEmpty,
+    registryOrRange("insecure registry"),
   ),
   defaultRegistry: textOption("default-registry", "docker.io", { help: "Registry of names without one" }, (text) => {
     if (!isRegistryHost(text)) throw new Error(`${text} is no registry: give host[:port]`);
@@ -253,9 +255,11 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
   registryTimeout: intOption("registry-timeout", 60, [1, 3600], { help: "Seconds that a registry may say nothing" }),
   certsDir: textOption("certs-dir", "", { help: "Folder with one of certificates for each registry" }, absolute),
   registryMirrors: listOption("registry-mirror", { key: "registry-mirrors", help: "Preferred mirror" }, mirrorUrl),
-  maxConcurrentDownloads: intOption("max-concurrent-downloads", 3, [1, 256], { help: "Layers fetched at once" }),
-  maxConcurrentUploads: intOption("max-concurrent-uploads", 5, [1, 256], { help: "Layers pushed at once" }),
-  maxDownloadAttempts: intOption("max-download-attempts", 5, [1, 1000], {
+  maxConcurrentDownloads: intOrDefaultOption("max-concurrent-downloads", 3, [1, 256], {
+    help: "Layers fetched at once",
+  }),
+  maxConcurrentUploads: intOrDefaultOption("max-concurrent-uploads", 5, [1, 256], { help: "Layers pushed at once" }),
+  maxDownloadAttempts: intOrDefaultOption("max-download-attempts", 5, [1, 1000], {
     help: "Tries in a row of a layer that bring nothing",
   }),
   builderMaxParallelism: intOption("builder-max-parallelism", 0, [0, 1024], {
@@ -289,11 +293,11 @@ export const OPTIONS: { readonly [K in keyof EngineConfig]: Option<EngineConfig[
   allowNondistributableArtifacts: listOption(
     "allow-nondistributable-artifacts",
     { key: "allow-nondistributable-artifacts", help: "Registry (or range) that foreign layers are pushed to" },
-    nonEmpty,
+    registryOrRange("allow-nondistributable-artifacts registry"),
   ),
   signaturePolicy: textOption("signature-policy", "", { help: "File that says which images must be signed" }, absolute),
-  httpProxy: textOption("http-proxy", "", { help: "Proxy of the engine's own HTTP requests" }),
-  httpsProxy: textOption("https-proxy", "", { help: "Proxy of the engine's own HTTPS requests" }),
+  httpProxy: textOption("http-proxy", "", { help: "Proxy of the engine's own HTTP requests" }, proxyUrl),
+  httpsProxy: textOption("https-proxy", "", { help: "Proxy of the engine's own HTTPS requests" }, proxyUrl),
   noProxy: textOption("no-proxy", "", { help: "Hosts and ranges that the engine reaches without a proxy" }),
   tls: switchOption("tls", false, { help: "Use TLS on tcp sockets" }),
   tlsVerify: switchOption("tlsverify", false, { help: "Use TLS and demand client certificates" }),

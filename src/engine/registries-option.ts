@@ -1,3 +1,4 @@
+import { maskProxy } from "../remote/proxy.ts";
 import type { RegistryRule } from "../remote/registry-rules.ts";
 import { asObject, asPair, asText, type Option } from "./option.ts";
 
@@ -6,12 +7,17 @@ const KEYS = ["mirrors", "insecure", "onlyMirrors"];
 /** A mirror's URL, with a slash at its end. */
 export function mirrorUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined) throw new Error(`invalid mirror: "${text}" is not a valid URI`);
+  const shown = maskProxy(text);
+  const either = "must use either 'https://' or 'http://'";
+  if (!text.includes("://")) throw new Error(`invalid mirror: no scheme specified for "${shown}": ${either}`);
+  if (url === undefined) throw new Error(`invalid mirror: "${shown}" is not a valid URI`);
   if (url.protocol !== "http:" && url.protocol !== "https:") {
-    throw new Error(`invalid mirror: unsupported scheme "${url.protocol.slice(0, -1)}" in "${text}"`);
+    const scheme = url.protocol.slice(0, -1);
+    throw new Error(`invalid mirror: unsupported scheme "${scheme}" in "${shown}": ${either}`);
   }
-  if (url.search !== "" || url.hash !== "" || url.username !== "") {
-    throw new Error(`invalid mirror: "${text}" must be no more than a scheme, a host and a path`);
+  if (/[?#]/.test(text)) throw new Error(`invalid mirror: query or fragment at end of the URI "${shown}"`);
+  if (url.username !== "" || url.password !== "") {
+    throw new Error(`invalid mirror: username/password not allowed in URI "${shown}"`);
   }
   return text.endsWith("/") ? text : `${text}/`;
 }
