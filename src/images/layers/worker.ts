@@ -1,4 +1,5 @@
 // A thread that unpacks layers. What it is told and tells is in unpack-messages.ts.
+import { constants, getPriority, setPriority } from "node:os";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { parentPort } from "node:worker_threads";
 import { cancelled } from "../../base/abort.ts";
@@ -8,6 +9,8 @@ import type { FromWorker, ToWorker } from "./unpack-messages.ts";
 /** Milliseconds that one job has before the others and the messages have their turn. */
 const TURN_MS = 20;
 const TELL_MS = 100;
+/** How much nicer than the engine's own thread, which answers everybody: it needs little, and that at once. */
+const NICER = 5;
 
 interface Running {
   readonly job: UnpackJob;
@@ -21,6 +24,9 @@ const running = new Map<number, Running>();
 let isBusy = false;
 /** Processor time that was told; the thread's start is the first layer's. */
 let toldCpu: NodeJS.CpuUsage | undefined;
+
+// Of this thread alone, in spite of what Node calls it (setpriority(2), "C library/kernel differences").
+setPriority(0, Math.min(constants.priority.PRIORITY_LOW, getPriority() + NICER));
 
 port.on("message", (message: ToWorker) => {
   if (message.do === "begin") begin(message.id, message.order);
