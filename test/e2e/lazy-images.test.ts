@@ -11,6 +11,7 @@ import { NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
 import { type FaultyRegistry, startFaultyRegistry } from "../faulty-registry.ts";
 import { mountsBelow, processesOf } from "../leftovers.ts";
 import { imageOf, layerOf, randomBytesOf, type TestLayer } from "../oci-image.ts";
+import { RECORDED, type Recorded, recordedLayer, recordedTree, treeBelowRecorded } from "../recorded-layers.ts";
 import { registryMissing, startRegistry } from "../registry.ts";
 import { annotateLayers, estargzLayerOf, type SeekableLayer, zstdChunkedLayerOf } from "../seekable-layer.ts";
 
@@ -73,6 +74,10 @@ const WALK = [
 ]
   .join("; ")
   .replace("; sort", " | sort");
+
+/** An image has nothing but busybox itself. */
+const WITH_BUSYBOX =
+  'export PATH=/bin; for i in find sort stat readlink sha256sum cat ls; do alias $i="busybox $i"; done';
 
 describe("images that are started before they are whole", { skip: lazyRefusal() ?? NO_DOCKER }, () => {
   let engine: TestEngine;
@@ -184,7 +189,7 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
       // What reads all of it is answered as well, from whatever is here or comes.
       registry.heal();
       const id = await started(form);
-      const wrapped = `export PATH=/bin; for i in find sort stat readlink sha256sum cat ls; do alias $i="busybox $i"; done; ${WALK}`;
+      const wrapped = `${WITH_BUSYBOX}; ${WALK}`;
       const lazily = await engine.docker("exec", id, "/bin/busybox", "ash", "-c", `${wrapped}`);
       assert.equal(lazily.code, 0, lazily.stderr);
       await whole(ref(form));
@@ -217,6 +222,47 @@ describe("images that are started before they are whole", { skip: lazyRefusal() 
       await removed();
     });
   }
+
+  test("what podman 5.8 and ctr-remote make starts before it is whole, and shows the same files as its plain form", async () => {
+    const forms = Object.keys(RECORDED) as Recorded[];
+    const base = zstdChunkedLayerOf([...below("recorded", 6 * MB), ...forms.flatMap(treeBelowRecorded)]);
+    const layers = [base, ...forms.map(recordedLayer)];
+    put("recorded", layers);
+    put("plain", [base, ...forms.map((form) => layerOf(recordedTree(form)))]);
+    slowly([base]);
+    assert.match(await engine.ok("pull", ref("recorded")), /Starting lazily/);
+    const id = await started("recorded");
+    assert.ok(await isUnderWay(ref("recorded")));
+    // It stands on what is served for as long as it runs.
+    const folders = forms.map((form) => `/${form}`).join(" ");
+    const walk = `${WITH_BUSYBOX}; ${WALK.replace("find / ", `find ${folders} `)}`;
+    const lazily = await engine.docker("exec", id, "/bin/busybox", "ash", "-c", walk);
+    assert.equal(lazily.code, 0, lazily.stderr);
+    const attributesOf = (container: string) =>
+      forms.flatMap((form) => {
+        const place = join(engine.execRoot, "bundles", container, "rootfs", form);
+        return [
+          getXattr(join(place, "attributes"), "user.note")?.toString(),
+          getXattr(join(place, "capable"), "security.capability")?.toString("hex"),
+        ];
+      });
+    const attributes = attributesOf(id);
+    registry.heal();
+    await whole(ref("recorded"));
+    await engine.ok("pull", "--quiet", ref("plain"));
+    for (const name of ["recorded", "plain"]) {
+      const other = await started(name);
+      const ordinarily = await engine.docker("exec", other, "/bin/busybox", "ash", "-c", walk);
+      assert.deepEqual(lazily.stdout.split("\n"), ordinarily.stdout.split("\n"), name);
+      assert.deepEqual(attributes, attributesOf(other), name);
+    }
+    assert.equal(attributes[0], "of the archive");
+    for (const form of forms) {
+      assert.match(lazily.stdout, new RegExp(`^/${form}/stays regular file 644 0 0 24 `, "m"));
+      assert.doesNotMatch(lazily.stdout, new RegExp(`/${form}/(gone|hidden/below)`));
+    }
+    await removed();
+  });
 
   test("what is killed is followed by another: a container that reads notices a pause", async () => {
     const seed = randomBytesOf("killed", 7 * MB);
