@@ -5,7 +5,7 @@ import { claimOf, identityFits, type SignedIdentity } from "./identity.ts";
 import { makePayload } from "./payload.ts";
 import { type Policy, parsePolicy } from "./policy.ts";
 import { makeKeyPair, type PrivateKey, readPrivateKey } from "./private-key.ts";
-import { scopesOf } from "./scope.ts";
+import { isScopeOfNames, scopesOf } from "./scope.ts";
 import type { FoundSignature } from "./signature.ts";
 import { judge, rulingFor } from "./verdict.ts";
 
@@ -79,6 +79,38 @@ test("a name lies in its own scope, its repository's, those above, its host's an
   ]);
 });
 
+test("a host is the same in capitals, in a name and in a policy", async () => {
+  assert.deepEqual(scopesOf(parseNormalized("QUAY.Io/team/app:1")), scopesOf(parseNormalized("quay.io/team/app:1")));
+  const policy = read({ default: ACCEPT, transports: { docker: { "Quay.IO": REJECT, "*.Example.COM": REJECT } } });
+  for (const name of ["quay.io/a:1", "QUAY.IO/a:1", "a.example.com/b:1", "A.EXAMPLE.com/b:1"]) {
+    assert.match(await verdictOf(policy, name, []), /rejects every image$/, name);
+  }
+  const twice = { default: ACCEPT, transports: { docker: { "quay.io": REJECT, "QUAY.io": ACCEPT } } };
+  assert.throws(() => read(twice), /transports\.docker has the scope "quay\.io" twice/);
+  // Folders are not hosts.
+  read({ default: ACCEPT, transports: { dir: { "/A": REJECT, "/a": ACCEPT } } });
+});
+
+test("a scope that no name lies in is known", () => {
+  const live = ["", "quay.io", "quay.io:443/team", "*.example.com", "docker.io/library", "docker.io/library/busybox:1"];
+  for (const scope of [...live, "localhost", "[::1]:5000", "quay.io/a_b/c--d", `quay.io/a@${DIGEST}`]) {
+    assert.equal(isScopeOfNames(scope), true, scope);
+  }
+  for (const scope of [
+    "busybox",
+    "library/busybox",
+    "index.docker.io/library",
+    "quay.io/team/",
+    "*",
+    "*.example.com:443",
+  ]) {
+    assert.equal(isScopeOfNames(scope), false, scope);
+  }
+  for (const scope of ["quay.io/*", "a*.example.com", "quay.io/Team", "quay.io./team", " quay.io", "https://quay.io"]) {
+    assert.equal(isScopeOfNames(scope), false, scope);
+  }
+});
+
 test("the narrowest requirements count, the transport's default before the whole policy's", () => {
   const policy = read({
     default: REJECT,
@@ -110,7 +142,25 @@ test("a policy that says anything unclear is refused with the place and the reas
     [{ default: REJECT, transport: {} }, /transport: there is no such field/],
     ['{"default":[{"type":"reject"}],"default":[{"type":"insecureAcceptAnything"}]}', /the key "default" twice/],
     ['{"default":[{"type":"reject","typ\\u0065":"insecureAcceptAnything"}]}', /the key "type" twice/],
-    [whole([{ type: "sigstoreSigned" }]), /exactly one of keyPath, keyPaths, keyData and keyDatas/],
+    [whole([{ type: "sigstoreSigned" }]), /exactly one of keyPath, keyPaths, keyData, keyDatas, fulcio and pki/],
+    [whole([{ type: "sigstoreSigned", fulcio: { more: 1 } }]), /fulcio\.more: there is no such field/],
+    [whole([{ type: "sigstoreSigned", pki: { caRootPath: "/x" } }]), /pki\.caRootPath: there is no such field/],
+    [whole([{ type: "sigstoreSigned", keyPath: "/keys/alice.pub", pki: {} }]), /exactly one of keyPath/],
+    [
+      whole([{ ...byAlice()[0], rekorPublicKeyPath: "/x", rekorPublicKeyData: "AAAA" }]),
+      /only one of rekorPublicKeyPath/,
+    ],
+    [whole(byAlice({ type: "exactReference", dockerReference: "quay.io/a" })), /no name of an image with a tag or a/],
+    [whole(byAlice({ type: "exactRepository", dockerRepository: "quay.io/A" })), /no name of a repository/],
+    [
+      whole(byAlice({ type: "remapIdentity", prefix: "quay.io/a:1", signedPrefix: "b" })),
+      /prefix: it is neither a host/,
+    ],
+    [
+      whole(byAlice({ type: "remapIdentity", prefix: "quay.io", signedPrefix: "x/../y" })),
+      /signedPrefix: it is neither/,
+    ],
+    [`\ufeff${JSON.stringify(whole(ACCEPT))}`, /it is not JSON/],
     [whole([{ type: "sigstoreSigned", keyPath: "/keys/alice.pub", keyData: "AAAA" }]), /exactly one of keyPath/],
     [whole([{ type: "sigstoreSigned", keyPath: "alice.pub" }]), /default\.0\.keyPath: a key's path must be absolute/],
     [whole([{ type: "sigstoreSigned", keyPath: "/none" }]), /the key \/none cannot be read: no such file/],
@@ -176,7 +226,8 @@ test("what can't be checked here refuses every image and says so", async () => {
   const alicePath = "/keys/alice.pub";
   for (const [requirement, what] of [
     [{ type: "signedBy", keyType: "GPGKeys", keyPath: "/x" }, /a GPG signature/],
-    [{ type: "sigstoreSigned", fulcio: {} }, /a certificate \(fulcio\)/],
+    [{ type: "sigstoreSigned", fulcio: {}, rekorPublicKeyPath: "/x" }, /a certificate \(fulcio\)/],
+    [{ type: "sigstoreSigned", pki: { caRootsPath: "/x", subjectHostname: "a" } }, /a certificate \(pki\)/],
     [{ type: "sigstoreSigned", keyPath: alicePath, rekorPublicKeyPath: "/x" }, /a transparency log/],
   ] as const) {
     const policy = read({ default: [requirement] });
@@ -203,10 +254,16 @@ test("an identity fits by the rule that the policy chose", () => {
     [remap, "vendor.example/app:1", true, true],
     [remap, "vendor.example/app:2", false, true],
     [remap, "mirror:5000/vendor/app:1", false, false],
+    [{ type: "matchDigestOnly" }, "anything", true, true],
   ];
   for (const [rule, identity, byTag, forDigest] of rows) {
     assert.equal(identityFits(rule, identity, wanted), byTag, `${rule.type} ${identity} by tag`);
     assert.equal(identityFits(rule, identity, byDigest), forDigest, `${rule.type} ${identity} by digest`);
+  }
+  for (const [rule] of rows) {
+    for (const reference of [wanted, byDigest]) {
+      assert.equal(identityFits(rule, undefined, reference), rule.type === "matchDigestOnly", rule.type);
+    }
   }
   // cosign's name of Docker Hub is an old one of the same place.
   const busybox = parseNormalized("busybox:1");

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { formatReference, parseNormalized, type Reference } from "../oci/reference.ts";
 import type { SignedIdentity } from "./identity.ts";
 import type { PublicKey } from "./public-key.ts";
 import { readPublicKey } from "./public-key.ts";
@@ -30,17 +31,24 @@ const MOST_KEYS = 64;
 export const TRANSPORTS_OF_NAMES: readonly string[] = ["docker", "docker-daemon"];
 
 const path = v.pipe(v.string(), v.regex(/^\//, "a key's path must be absolute"));
-const name = v.pipe(v.string(), v.nonEmpty("it is empty"));
+const reference = v.pipe(v.string(), v.check(isWholeName, "it is no name of an image with a tag or a digest"));
+const repository = v.pipe(
+  v.string(),
+  v.check((name) => isName(name), "it is no name of a repository"),
+);
+const prefix = v.pipe(v.string(), v.check(isPrefix, "it is neither a host nor what names lie in"));
 const data = v.pipe(v.string(), v.base64("keyData must be base64"));
 const signedIdentity = v.variant("type", [
   v.strictObject({ type: v.literal("matchExact") }),
   v.strictObject({ type: v.literal("matchRepoDigestOrExact") }),
   v.strictObject({ type: v.literal("matchRepository") }),
   v.strictObject({ type: v.literal("matchDigestOnly") }),
-  v.strictObject({ type: v.literal("exactReference"), dockerReference: name }),
-  v.strictObject({ type: v.literal("exactRepository"), dockerRepository: name }),
-  v.strictObject({ type: v.literal("remapIdentity"), prefix: name, signedPrefix: name }),
+  v.strictObject({ type: v.literal("exactReference"), dockerReference: reference }),
+  v.strictObject({ type: v.literal("exactRepository"), dockerRepository: repository }),
+  v.strictObject({ type: v.literal("remapIdentity"), prefix, signedPrefix: prefix }),
 ]);
+const text = v.optional(v.string());
+const texts = v.optional(v.pipe(v.array(v.string()), v.minLength(1)));
 const keySources = {
   keyPath: v.optional(path),
   keyPaths: v.optional(v.pipe(v.array(path), v.minLength(1), v.maxLength(MOST_KEYS))),
@@ -54,19 +62,24 @@ const requirement = v.variant("type", [
     type: v.literal("sigstoreSigned"),
     ...keySources,
     signedIdentity: v.optional(signedIdentity),
-    fulcio: v.optional(v.unknown()),
-    pki: v.optional(v.unknown()),
-    rekorPublicKeyPath: v.optional(v.unknown()),
-    rekorPublicKeyPaths: v.optional(v.unknown()),
-    rekorPublicKeyData: v.optional(v.unknown()),
-    rekorPublicKeyDatas: v.optional(v.unknown()),
+    fulcio: v.optional(v.strictObject({ caPath: text, caData: text, oidcIssuer: text, subjectEmail: text })),
+    pki: v.optional(
+      v.strictObject({
+        ...{ caRootsPath: text, caRootsData: text, caIntermediatesPath: text, caIntermediatesData: text },
+        ...{ subjectEmail: text, subjectHostname: text },
+      }),
+    ),
+    rekorPublicKeyPath: text,
+    rekorPublicKeyPaths: texts,
+    rekorPublicKeyData: text,
+    rekorPublicKeyDatas: texts,
   }),
   v.strictObject({
     type: v.literal("signedBy"),
-    keyType: v.string(),
-    keyPath: v.optional(v.string()),
-    keyPaths: v.optional(v.array(v.string())),
-    keyData: v.optional(v.string()),
+    keyType: v.literal("GPGKeys"),
+    keyPath: text,
+    keyPaths: texts,
+    keyData: text,
     signedIdentity: v.optional(signedIdentity),
   }),
   v.strictObject({ type: v.literal("signedBaseLayer"), baseLayerIdentity: v.optional(signedIdentity) }),
@@ -79,6 +92,30 @@ const policy = v.strictObject({
   default: requirements,
   transports: v.optional(v.record(v.string(), v.record(v.string(), requirements)), {}),
 });
+/** A host, or what lies at one, that names begin with. */
+function isPrefix(prefix: string): boolean {
+  return /^(?:[a-z0-9][a-z0-9.-]*|\[[0-9a-f:]+\])(?::\d+)?$/i.test(prefix) || isName(`${prefix}/x`, `${prefix}/x`);
+}
+
+function isWholeName(name: string): boolean {
+  const parsed = parsedName(name);
+  return parsed?.tag !== undefined || parsed?.digest !== undefined;
+}
+
+/** `whole` is the only form that will do, if it is given. */
+function isName(name: string, whole?: string): boolean {
+  const parsed = parsedName(name);
+  return parsed !== undefined && (whole === undefined || formatReference(parsed) === whole);
+}
+
+function parsedName(name: string): Reference | undefined {
+  try {
+    return parseNormalized(name);
+  } catch {
+    return undefined;
+  }
+}
+
 type Written = v.InferOutput<typeof requirement>;
 
 /**
@@ -147,14 +184,18 @@ function settled(written: Written, keyAt: (path: string) => PublicKey): Requirem
 type Sigstore = Extract<Written, { type: "sigstoreSigned" }>;
 
 function signedBySigstore(written: Sigstore, keyAt: (path: string) => PublicKey): Requirement {
-  const { keyPath, keyPaths, keyData, keyDatas } = written;
+  const { fulcio, keyPath, keyPaths, keyData, keyDatas, pki } = written;
+  const given = [keyPath, keyPaths, keyData, keyDatas, fulcio, pki].filter((source) => source !== undefined);
+  if (given.length !== 1) {
+    throw new Error(
+      "sigstoreSigned: exactly one of keyPath, keyPaths, keyData, keyDatas, fulcio and pki must be given",
+    );
+  }
+  const logs = Object.keys(written).filter((field) => field.startsWith("rekor"));
+  if (logs.length > 1) throw new Error(`sigstoreSigned: only one of ${logs.join(" and ")} can be given`);
   const unchecked = (["fulcio", "pki"] as const).find((field) => written[field] !== undefined);
   if (unchecked !== undefined) {
     return { type: "unsupported", what: `a certificate (${unchecked}), which is not read here: use a key` };
-  }
-  const given = [keyPath, keyPaths, keyData, keyDatas].filter((source) => source !== undefined);
-  if (given.length !== 1) {
-    throw new Error("sigstoreSigned: exactly one of keyPath, keyPaths, keyData and keyDatas must be given");
   }
   const keys = [
     ...[...(keyPaths ?? []), ...(keyPath === undefined ? [] : [keyPath])].map(keyAt),
@@ -162,7 +203,7 @@ function signedBySigstore(written: Sigstore, keyAt: (path: string) => PublicKey)
       readPublicKey(Buffer.from(text, "base64").toString("latin1"), "in keyData"),
     ),
   ];
-  if (Object.keys(written).some((field) => field.startsWith("rekor"))) {
+  if (logs.length > 0) {
     return { type: "unsupported", what: "an entry in a transparency log (rekor), which is not read here" };
   }
   return {

@@ -8,7 +8,7 @@ const MOST_DEPTH = 64;
 export function readStrictJson(bytes: Uint8Array): unknown {
   let text: string;
   try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
     throw new Error("it is not UTF-8");
   }
