@@ -92,7 +92,7 @@ describe("the pages of docs/ show what their commands print", {
     }
   }
 
-  for (const name of ["api", "build", "cli", "doctor", "files", "health", "metrics", "volumes"])
+  for (const name of ["api", "build", "doctor", "files", "health", "metrics", "volumes"])
     test(`${name}.md`, () => follow(name, engine));
 
   test("network.md, on a host of its own with a link eth0", {
@@ -127,8 +127,10 @@ describe("the pages about registries show what their commands print", {
     const [one, two, three, four] = ["1", "2", "3", "4"].map((name) => layerOf([{ name, body: name }]));
     await pushTo(open, "three:v1", imageOf({ layers: [one!, two!, three!] }));
     await pushTo(open, "three:v2", imageOf({ layers: [one!, two!, three!, four!] }));
+    await pushTo(open, "team/web:1", imageOf({ layers: [layerOf([{ name: "web" }])] }));
     await pushTo(open, "big:latest", randomImage("big", { layers: 2, size: 1 << 20 }));
     const platforms = ["amd64", "arm64"].map((architecture) => ({ os: "linux", architecture }));
+    for (const platform of platforms) await pushTo(open, `team/multi:${platform.architecture}`, imageOf({ platform }));
     await pushTo(open, "multi:latest", indexOf(platforms.map((platform) => imageOf({ platform }))));
     engine = await startEngine();
     await engine.run("sh", [
@@ -171,6 +173,8 @@ describe("the pages about registries show what their commands print", {
     await follow("images");
     await engine.tool("gantry", ["logout", locked.host]);
   });
+
+  test("cli.md", () => follow("cli"));
 
   test("registries.md", () => follow("registries"));
 });
