@@ -233,7 +233,7 @@ describe("signatures", { skip: registryMissing() }, () => {
     assert.deepEqual(JSON.parse(json.stdout)[0].optional, { by: "ci", stage: "test" });
     const misses: [readonly string[], RegExp][] = [
       [["--key", join(keys, "bob.pub")], /its 2 signatures are by other keys$/m],
-      [[...byAlice(), "-a", "stage=live"], /its only signature has other annotations$/m],
+      [[...byAlice(), "-a", "stage=live"], /none of its 2 signatures has these annotations$/m],
       [[...byAlice(), "--identity", "quay.io/other"], /the name signed by it is ".*team\/app:1", not quay.io\/other/],
     ];
     for (const [flags, message] of misses) {
