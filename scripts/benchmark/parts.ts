@@ -75,7 +75,7 @@ export class PartsOfPulls {
       row("a layer waits for the one below", undefined, clock("parent")),
       row("a layer is committed", undefined, clock("commit")),
       row("the registry", registry),
-      row("idle, the tool, the kernel's own threads", all - engine - threads - rest - registry),
+      row("idle, the tool, whatever else runs", all - engine - threads - rest - registry),
     ];
   }
 }
