@@ -44,7 +44,8 @@ async function reportFor({ args, client, settings }: Call): Promise<DoctorReport
     async () => client.json<DoctorReport>("GET", "/gantry/doctor", { query: { check } }),
     () => settings.endpoint(),
   );
-  return { ...report, Checks: [...report.Checks, ...own] };
+  // Where no engine answers that is what matters.
+  return report.Version === "" ? report : { ...report, Checks: [...report.Checks, ...own] };
 }
 
 async function reportOf(
