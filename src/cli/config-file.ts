@@ -6,6 +6,7 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  readlinkSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -13,7 +14,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { GantryError, hasCode, messageOf } from "../base/errors.ts";
 import { goJsonError } from "./go-json-error.ts";
 import { complain } from "./output/print.ts";
@@ -180,8 +181,17 @@ function readForChange(path: string): Before {
     if (typeof value !== "object" || value === null || Array.isArray(value)) throw new Error("it holds no JSON object");
     return { target, text, record: value as Record<string, unknown>, status };
   } catch (error) {
-    if (hasCode(error, "ENOENT")) return { target: path, text: "", record: {}, status: undefined };
+    if (hasCode(error, "ENOENT")) return { target: targetOf(path), text: "", record: {}, status: undefined };
     throw new GantryError("invalid", `cannot change ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** Where a link leads that has nothing there yet; else the path itself. */
+function targetOf(path: string): string {
+  try {
+    return resolve(dirname(path), readlinkSync(path));
+  } catch {
+    return path;
   }
 }
 

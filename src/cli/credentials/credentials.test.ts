@@ -1,5 +1,16 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
@@ -112,6 +123,17 @@ test("a folder that is not there is made for its owner alone", async () => {
   await kept.store(HOST, auth("joe", "secret"));
   assert.equal(statSync(own).mode & 0o777, 0o700);
   assert.equal(statSync(join(own, "config.json")).mode & 0o777, 0o600);
+});
+
+test("a file that is a link stays one, also where nothing is at its end yet", async () => {
+  mkdirSync(join(folder, "kept"));
+  symlinkSync("kept/own.json", join(folder, "config.json"));
+  const kept = new Credentials({ configFolder: folder, config: () => readConfigFile(folder) });
+  await kept.store(HOST, auth("joe", "secret"));
+  await kept.store("other.example", auth("ann", "secret"));
+  assert.equal(readlinkSync(join(folder, "config.json")), "kept/own.json");
+  assert.deepEqual(Object.keys(file().auths as object), [HOST, "other.example"]);
+  assert.equal(statSync(join(folder, "kept/own.json")).mode & 0o777, 0o600);
 });
 
 test("an identity token takes the password's place", async () => {
