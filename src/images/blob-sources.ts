@@ -1,4 +1,5 @@
 import type { Collection, Store } from "../state/store.ts";
+import { writeHints } from "./hints.ts";
 
 /** As many as a push would try to mount from. */
 const MOST = 16;
@@ -26,7 +27,7 @@ export class BlobSources {
 
   /** Notes that a repository has these blobs. */
   add(digests: Iterable<string>, { domain, path }: BlobSource): void {
-    this.#store.relaxed(() => {
+    writeHints(this.#store, () => {
       for (const digest of new Set(digests)) {
         const known = this.of(digest);
         const [first] = known;
@@ -41,12 +42,12 @@ export class BlobSources {
   remove(digest: string, { domain, path }: BlobSource): void {
     const left = this.of(digest).filter((one) => one.domain !== domain || one.path !== path);
     if (left.length === 0) this.forget([digest]);
-    else this.#store.relaxed(() => this.#sources.put(digest, left));
+    else writeHints(this.#store, () => this.#sources.put(digest, left));
   }
 
   /** Forgets blobs that are here no longer. */
   forget(digests: Iterable<string>): void {
-    this.#store.relaxed(() => {
+    writeHints(this.#store, () => {
       for (const digest of digests) this.#sources.delete(digest);
     });
   }

@@ -276,7 +276,9 @@ export class ImageStore implements ImageRegistry {
     if (this.#isPruning) throw new GantryError("conflict", "a prune operation is already running");
     this.#isPruning = true;
     try {
-      return await pruneImages(this.#context, filters);
+      const pruned = await pruneImages(this.#context, filters);
+      await this.collectSnapshots();
+      return pruned;
     } finally {
       this.#isPruning = false;
     }

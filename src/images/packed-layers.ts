@@ -1,4 +1,8 @@
 import type { Collection, Store } from "../state/store.ts";
+import { writeHints } from "./hints.ts";
+
+/** Of what could not be written: a push asks for its own layers in the end. */
+const MOST_UNWRITTEN = 4096;
 
 /** What the uncompressed blob of a layer became on its way to a registry. */
 export interface PackedLayer {
@@ -15,6 +19,7 @@ export interface PackedLayer {
 export class PackedLayers {
   readonly #store: Store;
   readonly #packed: Collection<PackedLayer>;
+  readonly #unwritten = new Map<string, PackedLayer>();
 
   constructor(store: Store) {
     this.#store = store;
@@ -22,17 +27,23 @@ export class PackedLayers {
   }
 
   of(digest: string): PackedLayer | undefined {
-    return this.#packed.get(digest);
+    return this.#unwritten.get(digest) ?? this.#packed.get(digest);
   }
 
   put(digest: string, packed: PackedLayer): void {
-    this.#store.relaxed(() => this.#packed.put(digest, packed));
+    this.#unwritten.delete(digest);
+    if (writeHints(this.#store, () => this.#packed.put(digest, packed))) return;
+    if (this.#unwritten.size >= MOST_UNWRITTEN) this.#unwritten.clear();
+    this.#unwritten.set(digest, packed);
   }
 
   /** Forgets blobs that are here no longer. */
   forget(digests: Iterable<string>): void {
-    this.#store.relaxed(() => {
-      for (const digest of digests) this.#packed.delete(digest);
+    writeHints(this.#store, () => {
+      for (const digest of digests) {
+        this.#unwritten.delete(digest);
+        this.#packed.delete(digest);
+      }
     });
   }
 }

@@ -1,4 +1,4 @@
-import { GantryError } from "../base/errors.ts";
+import { GantryError, messageOf } from "../base/errors.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { sha256Of } from "../oci/digest.ts";
 import type { Platform } from "../oci/image.ts";
@@ -204,7 +204,14 @@ async function putManifest(
     pushedIndex === undefined ? records.named(byDigest)?.id : records.indexNamed(byDigest)?.descriptor.digest;
   // Other platforms' images of an index are known by its names alone.
   const isOwn = index === undefined || pushedIndex !== undefined || index.image === image.id;
-  if (isHere && isOwn && known !== (pushedIndex ?? image.id)) records.add([], [[byDigest, image.id, pushedIndex]]);
+  if (isHere && isOwn && known !== (pushedIndex ?? image.id)) {
+    try {
+      records.add([], [[byDigest, image.id, pushedIndex]]);
+    } catch (error) {
+      // The registry has it: a disk that is full here takes nothing of that back.
+      context.log?.warn(`cannot note the digest of what was pushed: ${messageOf(error)}`);
+    }
+  }
   sources.add(blobs, { domain, path });
   progress.onProgress({ status: `${tag}: digest: ${digest} size: ${bytes.length}` });
   progress.onProgress({ progressDetail: {}, aux: { Tag: tag, Digest: digest, Size: bytes.length } });

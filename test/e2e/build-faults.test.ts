@@ -1,5 +1,11 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { readdirSync } from "node:fs";
+import { type IncomingMessage, request } from "node:http";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { tarOf } from "../archive.ts";
 import { build, built } from "../builds.ts";
 import { GANTRY, startEngine, type TestEngine } from "../engine.ts";
 
@@ -92,3 +98,32 @@ RUN grep mine /etc/hostname && grep buildkitsandbox /etc/hosts
     assert.match(stdout, /hostname/);
   },
 );
+
+test("an image that is removed under a build leaves nothing when the build has ended", options, async () => {
+  await using own = await startEngine();
+  const body = tarOf([{ name: "Dockerfile", body: "FROM busybox\nRUN echo be\\gun; sleep 100\n" }]);
+  const headers = { "Content-Type": "application/x-tar" };
+  const call = request({ socketPath: own.socket, method: "POST", path: "/build", headers, agent: false });
+  call.on("error", () => {});
+  call.end(body);
+  const [answer] = (await once(call, "response")) as [IncomingMessage];
+  answer.on("error", () => {});
+  let told = "";
+  answer.on("data", (piece: Buffer) => {
+    told += piece.toString();
+  });
+  await until(() => told.includes("begun"));
+  assert.equal((await own.request("DELETE", "/images/busybox?force=1")).status, 200);
+  call.destroy();
+  const snapshots = join(own.dataRoot, "snapshots/overlay2/l");
+  assert.notDeepEqual(readdirSync(snapshots), []);
+  await until(async () => {
+    await own.request("POST", "/build/prune?all=1");
+    return readdirSync(snapshots).length === 0;
+  });
+});
+
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (const deadline = Date.now() + 8000; !(await holds()); await pause(20))
+    assert.ok(Date.now() < deadline, "in time");
+}

@@ -87,9 +87,8 @@ export class Upkeep {
     return enabled ? rules : [];
   }
 
-  /** Looks soon whether there is too much. */
+  /** After a build: looks soon whether there is too much, and what of images that were removed meanwhile it stood on. */
   collectSoon(): void {
-    if (!this.#ports.policy().enabled) return;
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       this.#collecting
@@ -103,6 +102,11 @@ export class Upkeep {
   }
 
   async #collect(): Promise<void> {
+    await this.#ports.images.collectSnapshots();
+    if (this.#ports.policy().enabled) await this.#followRules();
+  }
+
+  async #followRules(): Promise<void> {
     const { cache, mostEntries = MOST_ENTRIES, policy } = this.#ports;
     const rules: Wish[] = [...policy().rules];
     // What takes up nothing would never go by its size.
@@ -156,13 +160,13 @@ export class Upkeep {
       }
       await breath.take();
     }
-    if (deleted.length > 0) await images.collectSnapshots();
     for (const { holder, row } of chosen) {
       const freed = await holder?.remove(row.id);
       if (freed === undefined) continue;
       deleted.push(row.id);
       spaceReclaimed += freed;
     }
+    if (deleted.length > 0) await images.collectSnapshots();
     return { deleted, spaceReclaimed };
   }
 
