@@ -23,6 +23,7 @@ import { LogShipper } from "../runtime/log-shipper.ts";
 import { SupervisorClient } from "../runtime/supervisor-client.ts";
 import { openSnapshotter } from "../snapshots/open.ts";
 import { openSqlite } from "../state/sqlite.ts";
+import { joinSignatures } from "../trust/attached.ts";
 import type { Policy } from "../trust/policy.ts";
 import { loadPolicy } from "../trust/policy-file.ts";
 import { VolumeCare } from "../volumes/care.ts";
@@ -31,6 +32,7 @@ import { Plugins } from "../volumes/plugin.ts";
 import { PluginDirectory } from "../volumes/plugin-directory.ts";
 import { PluginVolumes } from "../volumes/plugin-volumes.ts";
 import { Volumes } from "../volumes/volumes.ts";
+import { attachmentTarget } from "./attachments.ts";
 import { collectAfterRemovals, releaseAfterExits } from "./collect-snapshots.ts";
 import { DiskUsageReader } from "./disk-usage.ts";
 import { doctorView, engineDoctor } from "./doctor.ts";
@@ -249,6 +251,8 @@ async function openParts(standing: Standing, undo: AsyncDisposableStack) {
     lazy,
     log,
     admit: (admission) => trust.admitPulled(admission),
+    joinSignatures: (repository, digest, brought, { signal }) =>
+      joinSignatures(attachmentTarget(repository, { signal }), digest, brought, signal),
     onPulled: (result) => metrics.pulls.add({ result }),
     onPushed: (result) => metrics.pushes.add({ result }),
     maxUploads: () => standing.config().maxConcurrentUploads,

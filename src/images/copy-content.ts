@@ -8,6 +8,7 @@ import { addReferrers } from "../remote/referrer-index.ts";
 import type { Repository } from "../remote/repository.ts";
 import { all } from "./all.ts";
 import type { FlightProgress } from "./flights.ts";
+import type { ImagePorts } from "./ports.ts";
 import type { BlobPusher, PushTarget } from "./push-blob.ts";
 import { shortId } from "./resolve.ts";
 
@@ -23,6 +24,7 @@ export interface ContentCopy {
   readonly target: PushTarget;
   /** Where content is looked for, in this order. */
   readonly sources: readonly Repository[];
+  readonly joinSignatures?: ImagePorts["joinSignatures"] | undefined;
   /** False where foreign layers are copied, too. */
   readonly skipsForeign: boolean;
   readonly progress: FlightProgress;
@@ -79,11 +81,25 @@ export async function copyReferrers(copy: ContentCopy, digest: string, depth = 0
     for (const kind of COSIGN) {
       const tag = `${digest.replace(":", "-")}.${kind}`;
       const found = await orUndefined(source.manifest(tag, waiting));
-      if (found !== undefined && !(await hasManifest(copy, tag, found.descriptor.digest))) {
-        await copyDocument(copy, found, tag, depth + 1);
-      }
+      if (found !== undefined) await copyTagged(copy, found, { kind, digest, tag }, depth + 1);
     }
   }
+}
+
+/** Signatures that the target has stay beside those that are brought. */
+async function copyTagged(
+  copy: ContentCopy,
+  found: ManifestDocument,
+  { digest, kind, tag }: { readonly digest: string; readonly kind: string; readonly tag: string },
+  depth: number,
+): Promise<void> {
+  const { joinSignatures, progress, target } = copy;
+  const there = await orUndefined(target.repository.resolve(tag, { signal: progress.signal }));
+  if (there?.digest === found.descriptor.digest) return;
+  const isJoined = there !== undefined && kind === "sig" && found.kind === "image";
+  if (!isJoined || joinSignatures === undefined) return copyDocument(copy, found, tag, depth);
+  await copyBlobs(copy, found.manifest.layers);
+  await joinSignatures(target.repository, digest, found.manifest, { signal: progress.signal });
 }
 
 /**

@@ -16,7 +16,7 @@ import { missingError } from "./pull-error.ts";
 import { chooseManifest } from "./pull-manifest.ts";
 import type { BlobPusher } from "./push-blob.ts";
 
-type Context = Pick<ImageContext, "registries" | "takesForeignLayers">;
+type Context = Pick<ImageContext, "registries" | "takesForeignLayers" | "joinSignatures">;
 
 /**
  * Copies what a name points to from one registry to another, or within one, through memory. The digest stays the same
@@ -41,7 +41,15 @@ export async function copyImages(
     (source) =>
       context.registries.writing(to, own, { alsoFrom, insecure }, async (repository) => {
         const client = fingerprint(own);
-        const copy = { blobs, target: { repository, client }, sources: [source], skipsForeign, progress };
+        const { joinSignatures } = context;
+        const copy = {
+          blobs,
+          target: { repository, client },
+          sources: [source],
+          joinSignatures,
+          skipsForeign,
+          progress,
+        };
         if (!options.allTags) return copyOne(copy, source, from, target, options);
         const tags = await named(from, allTags(source, from, "copy", { signal: progress.signal }));
         for (const tag of tags) await copyOne(copy, source, { ...from, tag }, { ...to, tag }, options);

@@ -2,7 +2,7 @@ import type { Logger } from "../base/log.ts";
 import type { Blob, ContentStore } from "../content/content-store.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { LentLayer, WantedLayer } from "../lazy/lazy-layers.ts";
-import type { Descriptor } from "../oci/image.ts";
+import type { Descriptor, Manifest } from "../oci/image.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { Credentials } from "../remote/credentials.ts";
 import type { Registries } from "../remote/registry.ts";
@@ -148,6 +148,16 @@ export interface ImagePorts {
   readonly registries: Pick<Registries, "reading" | "writing">;
   /** Throws for an image that the engine's policy does not let in. */
   readonly admit?: (admission: Admission) => Promise<void>;
+  /**
+   * Adds the signatures of a manifest that lie at cosign's tag elsewhere to those in this repository, which has their
+   * payloads. Where it is missing, they take the place of what is there.
+   */
+  readonly joinSignatures?: (
+    repository: Repository,
+    digest: string,
+    brought: Manifest,
+    options: { readonly signal: AbortSignal },
+  ) => Promise<unknown>;
   /** Undefined pulls every image whole before it can be used. */
   readonly lazy?: LazyServing;
   readonly log?: Logger;

@@ -16,6 +16,8 @@ import {
   mayBeSignature,
   signatureRows,
   signatureTag,
+  type WrittenSignatures,
+  withRows,
   withSignatures,
 } from "./signature-manifest.ts";
 
@@ -229,18 +231,37 @@ export async function attachSignatures(
   added: readonly { readonly payload: Uint8Array; readonly signature: Uint8Array }[],
   signal?: AbortSignal,
 ): Promise<string> {
+  return write(target, digest, (before) => withSignatures(before, added), signal);
+}
+
+/** The same with the signatures that lie beside a copy of the manifest elsewhere, whose payloads were brought here. */
+export async function joinSignatures(
+  target: AttachmentTarget,
+  digest: string,
+  { layers }: Manifest,
+  signal?: AbortSignal,
+): Promise<string> {
+  return write(target, digest, (before) => withRows(before, layers), signal);
+}
+
+async function write(
+  target: AttachmentTarget,
+  digest: string,
+  withAdded: (before: Manifest | undefined) => WrittenSignatures | undefined,
+  signal: AbortSignal | undefined,
+): Promise<string> {
   const tag = signatureTag(digest);
   for (let tries = 0; ; tries++) {
     const before = await target.manifest(tag);
-    if ((before?.manifest.layers.length ?? 0) + added.length > MOST_SIGNATURES) {
+    const wanted = withAdded(before?.manifest);
+    // Written by the round before this one, or there already.
+    if (wanted === undefined) return before?.digest ?? "";
+    if ((before?.manifest.layers.length ?? 0) + wanted.added.size > MOST_SIGNATURES) {
       throw new GantryError(
         "conflict",
         `cannot sign ${digest}: it has ${MOST_SIGNATURES} signatures, no more are read`,
       );
     }
-    const wanted = withSignatures(before?.manifest, added);
-    // Written by the round before this one, or there already.
-    if (wanted === undefined) return before?.digest ?? "";
     if (tries === TRIES) {
       throw new GantryError("conflict", `cannot sign ${digest}: other signers wrote its signatures at every try`);
     }

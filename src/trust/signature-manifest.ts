@@ -63,6 +63,15 @@ export interface Document {
   readonly bytes: Buffer;
 }
 
+/** A signature manifest as it is to be put, after its config and the payloads. */
+export interface WrittenSignatures {
+  readonly config: Document;
+  readonly payloads: readonly Document[];
+  readonly manifest: Document;
+  /** The rows that it has more than before. */
+  readonly added: ReadonlySet<Descriptor>;
+}
+
 /**
  * A signature manifest with these added to it; `before` is the one that is there. Undefined if it has them all already.
  * What the others who signed put there stays.
@@ -70,25 +79,38 @@ export interface Document {
 export function withSignatures(
   before: Manifest | undefined,
   added: readonly { readonly payload: Uint8Array; readonly signature: Uint8Array }[],
-): { readonly config: Document; readonly payloads: readonly Document[]; readonly manifest: Document } | undefined {
-  const layers = [...(before?.layers ?? [])];
-  const has = (digest: string, signature: string) =>
-    layers.some((layer) => layer.digest === digest && layer.annotations?.[SIGNATURE_KEY] === signature);
-  const payloads: Document[] = [];
-  for (const { payload, signature } of added) {
+): WrittenSignatures | undefined {
+  const all = added.map(({ payload, signature }) => {
     const text = Buffer.from(signature).toString("base64");
-    const descriptor = describe(PAYLOAD_TYPE, payload);
-    if (has(descriptor.digest, text)) continue;
-    layers.push({ ...descriptor, annotations: { [SIGNATURE_KEY]: text } });
-    payloads.push({ descriptor, bytes: Buffer.from(payload) });
+    const row = { ...describe(PAYLOAD_TYPE, payload), annotations: { [SIGNATURE_KEY]: text } };
+    return { row, payload: { descriptor: describe(PAYLOAD_TYPE, payload), bytes: Buffer.from(payload) } };
+  });
+  const written = withRows(
+    before,
+    all.map(({ row }) => row),
+  );
+  return (
+    written && { ...written, payloads: all.flatMap(({ payload, row }) => (written.added.has(row) ? payload : [])) }
+  );
+}
+
+/** The same with the rows of another signature manifest, whatever they are: their payloads are there. */
+export function withRows(before: Manifest | undefined, rows: readonly Descriptor[]): WrittenSignatures | undefined {
+  const layers = [...(before?.layers ?? [])];
+  const added = new Set<Descriptor>();
+  for (const row of rows) {
+    const signature = row.annotations?.[SIGNATURE_KEY];
+    if (layers.some((one) => one.digest === row.digest && one.annotations?.[SIGNATURE_KEY] === signature)) continue;
+    layers.push(row);
+    added.add(row);
   }
-  if (payloads.length === 0) return undefined;
+  if (added.size === 0) return undefined;
   const config = configOf(layers, before?.config.mediaType ?? MEDIA_TYPE.ociConfig);
   const mediaType = before?.mediaType ?? MEDIA_TYPE.ociManifest;
   const bytes = Buffer.from(
     JSON.stringify({ ...before, schemaVersion: 2, mediaType, config: config.descriptor, layers }),
   );
-  return { config, payloads, manifest: { descriptor: describe(mediaType, bytes), bytes } };
+  return { config, payloads: [], added, manifest: { descriptor: describe(mediaType, bytes), bytes } };
 }
 
 /** A statement with the signature over it, as a manifest that names the signed one its subject. */

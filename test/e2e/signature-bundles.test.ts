@@ -233,6 +233,23 @@ describe("signatures as cosign 3 has them", { skip: registryMissing() }, () => {
     assert.equal((await verify(`${modern.host}/back:1`, ...identity)).code, 0);
   });
 
+  test("a copy leaves the signatures that the target has", async () => {
+    const image = saying("joined");
+    modern.add("joined:1", image);
+    await pushTo(plain, "joined:1", image);
+    const as = ["--format", "simple", "--sign-container-identity", "quay.io/joined", "-a"];
+    await sign(`${modern.host}/joined:1`, ...as, "by=source");
+    await sign(`${plain.host}/joined:1`, ...as, "by=target");
+    for (let times = 0; times < 2; times++) {
+      const copied = await gantry("image", "copy", "--signatures", `${modern.host}/joined:1`, `${plain.host}/joined:1`);
+      assert.equal(copied.code, 0, copied.stderr);
+    }
+    for (const by of ["source", "target"]) {
+      const { code, stderr } = await verify(`${plain.host}/joined:1`, "--identity", "quay.io/joined", "-a", `by=${by}`);
+      assert.equal(code, 0, stderr);
+    }
+  });
+
   test("signatures that a mirror lacks are read at the registry", async () => {
     const image = saying("mirrored");
     for (const registry of [mirror, mirrored]) registry.add("app:1", image);
