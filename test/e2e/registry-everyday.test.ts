@@ -191,6 +191,20 @@ describe("what people do with registries every day", { skip: registryMissing() }
     }
   });
 
+  test("a person whom a registry doesn't let in is told how to log in, and a program is told no more than by docker", async () => {
+    await good(["pull", "-q", `${locked.host}/secret/app:1`], {
+      DOCKER_AUTH_CONFIG: JSON.stringify({ auths: { [locked.host]: { auth: SECRET } } }),
+    });
+    for (const verb of ["pull", "push"]) {
+      await using terminal = engine.terminal("gantry", verb, `${locked.host}/secret/app:1`);
+      assert.equal(await terminal.exit, 1);
+      assert.ok(terminal.text.includes("no basic auth credentials: log in by"), terminal.text);
+      assert.ok(terminal.text.replace(/\r\n/g, "").includes(`'gantry login ${locked.host}'`), terminal.text);
+      const { stderr } = await gantry([verb, `${locked.host}/secret/app:1`]);
+      assert.match(stderr, /no basic auth credentials\n$/);
+    }
+  });
+
   test("where credentials are kept is listed without asking for one of them", async () => {
     const folder = mkdtempSync(join(engine.root, "user-"));
     const programs = join(folder, "bin");
