@@ -1,5 +1,7 @@
 import type { SignedManifest } from "../../api/signature.ts";
-import { formatPlatform, hostPlatform, parsePlatform } from "../../oci/platform.ts";
+import type { Platform } from "../../oci/image.ts";
+import { machinePlatform } from "../../oci/machine-platform.ts";
+import { choosePlatform, parsePlatform } from "../../oci/platform.ts";
 import { familiarName, familiarString, parseNormalized, type Reference } from "../../oci/reference.ts";
 import { identityFits } from "../../trust/identity.ts";
 import { SIMPLE_TYPE, type SignedClaim } from "../../trust/payload.ts";
@@ -118,14 +120,20 @@ function refusal(
   return `${name} is not signed by ${key.name}: ${found}${hint}${Problem === "" ? "" : ` (${Problem})`}`;
 }
 
+/** Of an entry of an index, which may not say it. */
+function platformOf({ Platform: text }: SignedManifest): Platform | undefined {
+  const [os = "", architecture, variant] = text.split("/");
+  return architecture === undefined ? undefined : { os, architecture, ...(variant !== undefined && { variant }) };
+}
+
 function byPolicy(call: Call, policy: Policy): Check {
   const wanted = call.flags.text("platform");
-  const platform = formatPlatform(wanted === "" ? hostPlatform() : parsePlatform(wanted));
+  const platform = wanted === "" ? machinePlatform() : parsePlatform(wanted);
   return async (reference) => {
     const manifests = await fetchSignatures(call, reference, { isRecursive: true });
     // What a pull takes: what the name points to, and of an index the image for the platform.
     const [first, ...members] = manifests;
-    const chosen = [first, members.find(({ Platform }) => Platform === platform)].filter((one) => one !== undefined);
+    const chosen = [first, choosePlatform(members, platform, platformOf)].filter((one) => one !== undefined);
     const problem = chosen.map(({ Problem }) => Problem).find((one) => one !== "");
     const name = familiarString(reference);
     const signatures = chosen.flatMap(foundSignatures);
