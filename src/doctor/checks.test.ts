@@ -349,6 +349,12 @@ const CASES: readonly [id: string, ills: Ills, status: string, found: RegExp][] 
     "warning",
     /^the default in \/p demands what is not checked here/,
   ],
+  [
+    "engine.signatures",
+    { ...policy('{"default":[{"type":"reject"}],"transports":{"docker":{"busybox":[{"type":"reject"}]}}}') },
+    "warning",
+    /^no image lies in the scope "busybox" of \/p/,
+  ],
   ["engine.leftovers", { folders: { "/exec/bundles": ["aaa", "bbb"] } }, "warning", /^1 folders .*: bbb/],
   ["engine.leftovers", { ...noEngine, folders: { "/exec/bundles": ["aaa"] } }, "note", /^1 containers' folders/],
 ];

@@ -154,8 +154,7 @@ async function acceptedSignatures(
   let verdict: Verdict | undefined;
   // Nearly all signatures lie at tags: what few registries have is asked for only where these don't do.
   for (const read of [signaturesByTag, signaturesByReferrers]) {
-    for (const digest of digests) {
-      const more = await read(source, digest);
+    for (const more of await Promise.all(digests.map((digest) => read(source, digest)))) {
       found.push(...more.signatures);
       problem ??= more.problem;
     }

@@ -164,13 +164,20 @@ async function putSignatures(
   const byDigest = Map.groupBy(added, ({ digest }) => digest);
   return registries.writing(reference, credentials, {}, async (repository) => {
     const target = attachmentTarget(repository, waiting);
-    const attached: SignaturesPutResponse["Attached"] = [];
-    for (const [digest, signatures] of byDigest) {
+    const attached = new Map<string, string[]>();
+    const put = async ([digest, signatures]: readonly [string, readonly Added[]]) => {
       const subject = await insistOnManifest(repository, reference, digest, waiting);
-      const manifests = await attach(target, subject, signatures, waiting.signal);
-      attached.push(...manifests.map((SignatureManifest) => ({ Digest: digest, SignatureManifest })));
-    }
-    return { Attached: attached };
+      attached.set(digest, await attach(target, subject, signatures, waiting.signal));
+    };
+    // The last comes last: who signs an index with its images signs the index when these are.
+    const rows = [...byDigest];
+    const last = rows.splice(-1);
+    for (let at = 0; at < rows.length; at += AT_ONCE) await settled(rows.slice(at, at + AT_ONCE).map(put));
+    await settled(last.map(put));
+    const list = [...byDigest.keys()].flatMap((Digest) =>
+      (attached.get(Digest) ?? []).map((SignatureManifest) => ({ Digest, SignatureManifest })),
+    );
+    return { Attached: list };
   });
 }
 
@@ -190,10 +197,13 @@ async function attach(
   };
   const attachSimple = async () =>
     simple.length === 0 ? [] : [await attachSignatures(target, subject.digest, simple, signal)];
-  const done = await Promise.allSettled([attachSimple(), attachStatements()]);
-  const failed = done.find((one) => one.status === "rejected");
-  if (failed !== undefined) throw failed.reason;
-  return done.flatMap((one) => (one.status === "fulfilled" ? one.value : []));
+  return (await settled([attachSimple(), attachStatements()])).flat();
+}
+
+/** What all of them bring, when all have ended; throws the first failure. */
+async function settled<T>(all: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(all);
+  return Promise.all(all);
 }
 
 async function insistOnManifest(
