@@ -327,6 +327,31 @@ describe("pull", { skip: registryMissing() }, () => {
     }
   });
 
+  test("the metrics tell what the time of the layers went to, each counted once", async () => {
+    const figures = async (): Promise<ReadonlyMap<string, number>> => {
+      const { text } = await engine.request("GET", "/metrics");
+      const rows = [...text.matchAll(/^(gantry_(?:image_layer|engine_thread)\S+) (\S+)$/gm)];
+      return new Map(rows.map(([, name = "", value]) => [name, Number(value)]));
+    };
+    const made = randomImage("metered", { layers: 2, size: 4 << 20 });
+    await pushTo(registry, "metered:1", made);
+    const before = await figures();
+    const began = performance.now();
+    await Promise.all([1, 2].map(() => pullWell(engine, `${registry.host}/metered`, { tag: "1" })));
+    const seconds = (performance.now() - began) / 1000;
+    const now = await figures();
+    const since = (name: string): number => (now.get(name) ?? Number.NaN) - (before.get(name) ?? Number.NaN);
+    const received = made.layers.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    assert.equal(since('gantry_image_layer_bytes_total{what="received"}'), received);
+    assert.ok(since('gantry_image_layer_bytes_total{what="unpacked"}') > 8 << 20);
+    for (const part of ["digest", "expand", "tar-digest", "extract", "network", "store", "sync", "commit"]) {
+      const spent = since(`gantry_image_layer_seconds_total{part="${part}"}`);
+      assert.ok(spent > 0 && spent < made.layers.length * seconds, `${part}: ${spent} of ${seconds} s`);
+    }
+    assert.ok(since("gantry_image_layer_threads_cpu_seconds_total") > 0);
+    assert.ok(since("gantry_engine_thread_cpu_seconds_total") > 0);
+  });
+
   test("names of one repository that are pulled at once share their layers", async () => {
     const made = randomImage("two-names", { layers: 2, size: 16 << 20 });
     await pushTo(registry, "pair:a", made);
