@@ -15,7 +15,7 @@ const HASHES = [
   { name: "SHA2_512", number: 3, digest: "sha512", bytes: 64 },
 ] as const;
 /** Signatures of one envelope that are looked at. */
-const MOST_SIGNERS = 32;
+const MOST_SIGNERS = 8;
 
 /** A sigstore bundle, of which nothing is believed yet. Where `signer` is a certificate, no key says that it is good. */
 export type Bundle = { readonly signer: "key" | "certificate" } & (
