@@ -5,6 +5,7 @@ import { after, before, test } from "node:test";
 import { tarOf } from "../archive.ts";
 import { bytesOf } from "../both-engines.ts";
 import { startEngine, type TestEngine } from "../engine.ts";
+import { startFaultyRegistry } from "../faulty-registry.ts";
 
 let engine: TestEngine;
 const ROOT = tarOf([{ name: "word", body: "hello" }]);
@@ -180,4 +181,27 @@ test("import fetches what is named by a URL, and says why it can't", async () =>
     server.closeAllConnections();
     await new Promise<void>((resolve) => void server.close(() => resolve()));
   }
+});
+
+test("what a registry refuses is refused with newer Docker's statuses and words, as far as a client's CLI bears it", async () => {
+  await using registry = await startFaultyRegistry();
+  const wish = `/images/create?fromImage=${registry.host}/a/b&tag=1`;
+  const refused = async (status: number, body: string, version = "1.51"): Promise<string> => {
+    const headers = { "Content-Type": "text/plain", "Retry-After": "86400" };
+    registry.heal();
+    registry.misbehave({ on: "manifest", act: { kind: "status", status, body, headers } });
+    const answer = await engine.request("POST", `/v${version}${wish}`);
+    return `${answer.status} ${answer.json.message}`;
+  };
+  assert.equal(await refused(401, "go away\nplease"), "401 unauthorized: go away");
+  // docker's CLI of then would wait for a password of Docker Hub.
+  assert.equal(await refused(401, "go away", "1.50"), "500 unauthorized: go away");
+  const denied = `pull access denied for ${registry.host}/a/b, repository does not exist or may require 'docker login'`;
+  assert.equal(await refused(403, "go away"), `404 ${denied}: denied: go away`);
+  assert.equal(await refused(429, "slow down"), "429 toomanyrequests: slow down");
+  assert.equal(await refused(404, "nothing"), `404 manifest for ${registry.host}/a/b:1 not found: unknown: nothing`);
+  registry.heal();
+  const platform = await engine.request("POST", `${wish}&platform=linux/`);
+  assert.equal(platform.status, 400);
+  assert.match(platform.json.message, /^"" is an invalid component of "linux\/": platform specifier component must /);
 });
