@@ -39,6 +39,22 @@ describe("an expander", () => {
     });
   }
 
+  it("passes over zstd frames that hold nothing, at any border, and as fast as they come", () => {
+    const frame = (size: number): Buffer => {
+      const bytes = Buffer.alloc(8 + size, 0x28);
+      bytes.writeUInt32LE(0x184d2a50 + (size % 16), 0);
+      bytes.writeUInt32LE(size, 4);
+      return bytes;
+    };
+    const few = Buffer.concat([frame(3), zstdCompressSync(plain), frame(0), zstdCompressSync(""), frame(70_000)]);
+    for (const piece of [1, 3, 7, 1 << 16]) assert.deepEqual(undo("zstd", few, piece), plain, `${piece}`);
+    assert.throws(() => undo("zstd", few.subarray(0, -1), 1 << 16), /unexpected EOF/);
+    const begun = performance.now();
+    const many = [...Array.from({ length: 200_000 }, () => frame(0)), zstdCompressSync("end")];
+    assert.equal(undo("zstd", Buffer.concat(many), 1 << 16).toString(), "end");
+    assert.ok(performance.now() - begun < 8000, "it took twenty seconds where each began the decoder anew");
+  });
+
   it("undoes parts whose borders are those of the pieces", () => {
     for (const compression of ["gzip", "zstd"] as const) {
       const one = packs[compression](plain.subarray(0, 5000));

@@ -43,7 +43,6 @@ interface Handle {
     outputAt: number,
     outputLength: number,
   ): void;
-  reset(): void;
   onerror: (message: string, errno: number, code: string) => void;
 }
 
@@ -56,13 +55,11 @@ interface Native {
 
 class Decoder {
   readonly #native: Native;
-  readonly #name: string;
   readonly #output = Buffer.allocUnsafeSlow(OUTPUT);
   #failure: GantryError | undefined;
 
   constructor(native: unknown, name: string) {
     this.#native = native as Native;
-    this.#name = name;
     this.#native._handle.onerror = (message, _errno, code) => {
       this.#failure = new GantryError(
         "invalid",
@@ -82,11 +79,6 @@ class Decoder {
       // With room left there is nothing more to come of this input.
       if (room > 0) return;
     }
-  }
-
-  reset(): void {
-    this.#native._handle.reset();
-    if (this.#failure !== undefined) throw new GantryError("internal", `cannot begin ${this.#name} again`);
   }
 
   close(): void {
@@ -113,19 +105,32 @@ class GzipExpander implements Expander {
 class ZstdExpander implements Expander {
   readonly #decoder = new Decoder(createZstdDecompress(), "zstd");
   #frame: FrameScanner | undefined;
+  /** The beginning of a frame of which it isn't known yet whether it holds anything. */
+  #begun: Buffer = Buffer.alloc(0);
 
   push(bytes: Uint8Array, take: (bytes: Buffer) => void): void {
     for (let rest = bytes; rest.length > 0; ) {
-      if (this.#frame === undefined) {
-        this.#frame = new FrameScanner();
-        this.#decoder.reset();
-      }
+      this.#frame ??= new FrameScanner();
       const end = this.#frame.scan(rest);
-      this.#decoder.run(zlib.ZSTD_e_continue, rest.subarray(0, end ?? rest.length), take);
+      this.#expand(this.#frame, rest.subarray(0, end ?? rest.length), take);
       if (end === undefined) return;
       this.#frame = undefined;
       rest = rest.subarray(end);
     }
+  }
+
+  /** A decoder takes one frame after the other as they come; those that hold nothing are not worth its time. */
+  #expand({ holds }: FrameScanner, piece: Uint8Array, take: (bytes: Buffer) => void): void {
+    if (holds === undefined) {
+      this.#begun = Buffer.concat([this.#begun, piece]);
+      return;
+    }
+    if (this.#begun.length > 0) {
+      const begun = this.#begun;
+      this.#begun = Buffer.alloc(0);
+      if (holds) this.#decoder.run(zlib.ZSTD_e_continue, begun, take);
+    }
+    if (holds) this.#decoder.run(zlib.ZSTD_e_continue, piece, take);
   }
 
   finish(): void {

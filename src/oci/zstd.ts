@@ -66,6 +66,12 @@ export class FrameScanner {
   #value = 0;
   #gathered = 0;
   #checksum = 0;
+  #holds: boolean | undefined;
+
+  /** False of a frame that only says something to who knows of it; undefined until its first four bytes came. */
+  get holds(): boolean | undefined {
+    return this.#holds;
+  }
 
   /** The offset behind the frame's last byte, undefined if it goes on after this chunk. */
   scan(chunk: Uint8Array): number | undefined {
@@ -93,6 +99,7 @@ export class FrameScanner {
         if (value === MAGIC) this.#state = "descriptor";
         else if (value - (value % 16) === SKIPPABLE) this.#state = "skippable";
         else throw new GantryError("invalid", "cannot decompress zstd: not a frame");
+        this.#holds = value === MAGIC;
         return;
       case "skippable":
         this.#skip = value;
