@@ -154,7 +154,11 @@ test("stops a stream at an early refusal, at an abort and at a silent registry, 
   const leaving = new AbortController();
   const stuck = source(100_000);
   const sending = writing(silent.host, ({ caller }) => caller.call(patch(stuck.body), { signal: leaving.signal }));
-  setTimeout(() => leaving.abort(), 100);
+  const watch = setInterval(() => {
+    if (stuck.seen.pieces === 0) return;
+    clearInterval(watch);
+    leaving.abort();
+  }, 10);
   await assert.rejects(sending, /context canceled/);
   await assert.rejects(
     (async () => {
