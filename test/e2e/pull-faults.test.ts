@@ -75,7 +75,9 @@ describe("an engine that is killed in the middle of a pull", () => {
     const pulls = await Promise.all([1, 2, 3].map(() => pullWell(engine, `${registry.host}/killed`, { tag: "1" })));
     for (const { lines } of pulls) {
       const rows = [...rowsOf(lines).values()];
-      assert.deepEqual(rows[0], ["Already exists"]);
+      // One that is slow to be looked at again may say so on its way.
+      assert.equal(rows[0]?.at(-1), "Already exists");
+      assert.ok(!rows[0]?.includes("Downloading"));
       assert.deepEqual(rows[1]?.at(-1), "Pull complete");
     }
     const blobs = registry.asked("blob", "GET").filter(({ path }) => !path.endsWith(made.config.digest));

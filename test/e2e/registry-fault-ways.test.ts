@@ -3,12 +3,22 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
+import { gzipSync } from "node:zlib";
 import { tarOf } from "../archive.ts";
 import { startEngine, type TestEngine } from "../engine.ts";
 import { BLOB, IMAGE, PULLS, WRONG } from "../fault-cases.ts";
 import { type FaultyRegistry, startFaultyRegistry } from "../faulty-registry.ts";
 import { mountsBelow } from "../leftovers.ts";
-import { imageOf, indexOf, layerOf, randomEntries, type TestImage, type TestIndex } from "../oci-image.ts";
+import {
+  contentOf,
+  imageOf,
+  indexOf,
+  layerOf,
+  randomEntries,
+  type TestImage,
+  type TestIndex,
+  type TestLayer,
+} from "../oci-image.ts";
 import { linesOf } from "../progress-lines.ts";
 import { pull } from "../pulling.ts";
 import { annotateLayers, estargzLayerOf, zstdChunkedLayerOf } from "../seekable-layer.ts";
@@ -167,6 +177,70 @@ describe("a registry with a fault", () => {
       }
     });
   }
+
+  test("with layers that are compressed as nobody does it takes what is whole, and is told of the rest", async () => {
+    const gzip = layerOf(randomEntries("odd", 100_000));
+    const zstd = layerOf(randomEntries("odd", 100_000), { compression: "zstd" });
+    const name = Buffer.concat([
+      Buffer.from("1f8b08080000000000ff", "hex"),
+      Buffer.alloc(8 << 20, "n"),
+      Buffer.alloc(1),
+    ]);
+    const note = Buffer.from("502a4d1803000000616263", "hex");
+    const frame = (head: string): Buffer => Buffer.from(`28b52ffd${head}010000`, "hex");
+    const rows: readonly (readonly [
+      title: string,
+      layer: TestLayer,
+      bytes: readonly Buffer[],
+      says: RegExp | undefined,
+    ])[] = [
+      ["a name of 8 MiB", gzip, [name, gzip.bytes.subarray(10)], undefined],
+      [
+        "ten thousand parts of nothing",
+        gzip,
+        [...Array.from({ length: 10_000 }, () => gzipSync("")), gzip.bytes],
+        undefined,
+      ],
+      [
+        "something behind its end",
+        gzip,
+        [gzip.bytes, Buffer.alloc(5000, "A")],
+        /cannot decompress gzip: incorrect header check$/,
+      ],
+      [
+        "another sum",
+        gzip,
+        [gzip.bytes.subarray(0, -8), Buffer.alloc(4), gzip.bytes.subarray(-4)],
+        /incorrect data check$/,
+      ],
+      ["notes between its frames", zstd, [note, zstd.bytes, ...Array.from({ length: 10_000 }, () => note)], undefined],
+      [
+        "something that is no frame",
+        zstd,
+        [zstd.bytes, Buffer.alloc(5000, "A")],
+        /cannot decompress zstd: not a frame$/,
+      ],
+      ["a window of 2 GiB", zstd, [frame("00a8"), zstd.bytes], /Frame requires too much memory for decoding$/],
+      ["a dictionary", zstd, [frame("015807"), zstd.bytes], /Dictionary mismatch$/],
+      [
+        "a size of petabytes",
+        zstd,
+        [frame("e0ffffffffffff0000"), zstd.bytes],
+        /Frame requires too much memory for decoding$/,
+      ],
+    ];
+    for (const [title, layer, bytes, says] of rows) {
+      await using registry = await startFaultyRegistry();
+      const odd = { ...layer, ...contentOf(layer.mediaType, Buffer.concat(bytes)) };
+      registry.add("a/b:1", imageOf({ layers: [odd] }));
+      if (says === undefined) assert.equal((await pull(engine, `${registry.host}/a/b`, { tag: "1" })).error, "", title);
+      else {
+        await judge(WAYS[0]!, registry, title);
+        assert.match((await pull(engine, `${registry.host}/a/b`, { tag: "1" })).error, says, title);
+      }
+      await emptied(engine, empty);
+    }
+  });
 
   const entries = (seed: string) => randomEntries(seed, 200_000);
   const KINDS: Readonly<Record<string, () => TestImage | TestIndex>> = {
