@@ -181,6 +181,14 @@ test("what an image came from is forgotten with it, and after a crash at the nex
   assert.match(await create(NAME), /the default rejects every image/);
 });
 
+test("a trial is judged as a pull is, and leaves nothing behind", async () => {
+  const trial: Admission = { ...pullOf(NAME, [MANIFEST]), isTrial: true };
+  await assert.rejects(trust().admitPulled(trial), { kind: "forbidden", message: /it has no signature$/ });
+  await sign(MANIFEST);
+  await trust().admitPulled(trial);
+  assert.deepEqual(store.collection("image-origins").list(), []);
+});
+
 test("a registry that fails lets nothing in, and says what it kept from being read", async () => {
   const failing = {
     ...repository,

@@ -67,7 +67,8 @@ export class ImageTrust {
    * Called when an image's manifest is known and before anything else of it is fetched, or when a pull finds that it is
    * here. Throws `forbidden` with one sentence: the image, the scope, what it demands and what was found.
    */
-  async admitPulled({ reference, digests: asked, id, repository, signal }: Admission): Promise<void> {
+  async admitPulled(admission: Admission): Promise<void> {
+    const { digests: asked, id, isTrial = false, reference, repository, signal } = admission;
     // Of what an earlier pull got by the same index, the image's own manifest is known, too.
     const earlier = this.#origins.of(id).filter((origin) => origin.digests.some((digest) => asked.includes(digest)));
     const digests = [...new Set([...asked, ...earlier.flatMap((origin) => origin.digests)])];
@@ -86,7 +87,7 @@ export class ImageTrust {
         );
       }
     }
-    this.#origins.put(id, { reference, digests, signatures });
+    if (!isTrial) this.#origins.put(id, { reference, digests, signatures });
   }
 
   /** Bounds the time, and says of a failure what it kept from being read. */

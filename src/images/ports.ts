@@ -132,6 +132,8 @@ export interface Admission {
   /** Where it comes from. */
   readonly repository: Repository;
   readonly signal: AbortSignal;
+  /** True where nothing comes: the image is judged, and nothing of it kept. */
+  readonly isTrial?: boolean;
 }
 
 /** What an `ImageStore` is made of. */

@@ -35,7 +35,7 @@ export async function planPull(
     refuseArtifact(chosen.manifest, reference);
     const { digest: id } = chosen.manifest.config;
     const digests = [...new Set([digest, chosen.descriptor.digest])];
-    await context.admit?.({ reference, digests, id, repository, signal });
+    await context.admit?.({ reference, digests, id, repository, signal, isTrial: true });
     const { config, wishes } = await describeImage(repository, chosen, waiting);
     const layers = new Map(wishes.map(({ descriptor }) => [descriptor.digest, descriptor.size]));
     const rows = [...layers].map(([layer, size]) => ({
