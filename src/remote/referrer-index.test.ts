@@ -105,3 +105,22 @@ test("one who waits to see that it lasts can be called off", async () => {
   };
   await assert.rejects(add(registry, ["mine"], abort.signal), { kind: "cancelled" });
 });
+
+test("what was removed from the registry is left out of the list where that refuses it, and only there", async () => {
+  await using registry = await startRegistry();
+  overwrite(registry, ["there", "removed", "late"], { annotations: { kept: "yes" } });
+  await add(registry, ["mine"]);
+  assert.deepEqual(listed(registry), digests("there", "late", "mine"));
+  const digest = registry.stock.tags.get(`a:${TAG}`) ?? "";
+  assert.equal(JSON.parse(registry.stock.contents.get(digest)?.bytes.toString() ?? "").annotations.kept, "yes");
+  registry.forget();
+  await add(registry, ["one"]);
+  assert.equal(registry.asked("manifest", "HEAD").length, 0);
+});
+
+test("a list that is refused though all of it is there is not made shorter", async () => {
+  await using registry = await startRegistry();
+  overwrite(registry, ["there", "late"]);
+  await assert.rejects(add(registry, ["nowhere"]), /blob unknown to registry$/);
+  assert.deepEqual(listed(registry), digests("there", "late"));
+});

@@ -11,6 +11,8 @@ const TRIES = 8;
 const PAUSE_MS = 150;
 /** No reader takes an index of more. */
 const MOST_ENTRIES = 4000;
+/** Entries that a registry is asked for at a time. */
+const AT_ONCE = 8;
 
 /** Those of this process wait for each other: only other machines have to be raced. */
 const writing = new KeyedLock();
@@ -18,8 +20,9 @@ const writing = new KeyedLock();
 /**
  * Adds entries to the index of what refers to a manifest, which a registry without the referrers API has at the tag
  * `sha256-<hex>` (distribution spec, "Referrers Tag Schema"). Registries have no "write if nobody wrote": it looks right
- * before it writes, looks again a little later, and begins anew where another's writing has taken its own away. Throws
- * `conflict` if it never got through, or if something else lies at the tag.
+ * before it writes, looks again a little later, and begins anew where another's writing has taken its own away. What was
+ * removed since it was listed is left out where the registry refuses to have it listed. Throws `conflict` if it never
+ * got through, or if something else lies at the tag.
  */
 export async function addReferrers(
   repository: Repository,
@@ -43,17 +46,54 @@ export async function addReferrers(
       if (known.length + missing.length > MOST_ENTRIES) {
         throw new GantryError("conflict", `cannot refer to ${subject}: ${known.length} manifests do so already`);
       }
-      const index: Index = {
-        ...before?.index,
-        schemaVersion: 2,
-        mediaType: MEDIA_TYPE.ociIndex,
-        manifests: [...known, ...missing],
-      };
-      await repository.putManifest(tag, MEDIA_TYPE.ociIndex, Buffer.from(JSON.stringify(index)), waiting);
+      const put = (kept: readonly Descriptor[]) =>
+        putIndex(repository, tag, { ...before?.index, manifests: [...kept, ...missing] }, waiting);
+      try {
+        await put(known);
+      } catch (error) {
+        const kept = isAboutWhatIsNamed(error) ? await stillThere(repository, known, waiting) : known;
+        if (kept.length === known.length) throw error;
+        await put(kept);
+      }
       // Who read before this was written writes within this time; two who wait for each other must not do so in step.
       await pause(PAUSE_MS * (1 + Math.random()), waiting.signal);
     }
   });
+}
+
+async function putIndex(
+  repository: Repository,
+  tag: string,
+  index: Pick<Index, "manifests">,
+  waiting: Waiting,
+): Promise<void> {
+  const whole: Index = { ...index, schemaVersion: 2, mediaType: MEDIA_TYPE.ociIndex };
+  await repository.putManifest(tag, MEDIA_TYPE.ociIndex, Buffer.from(JSON.stringify(whole)), waiting);
+}
+
+/** Registries have several codes for a manifest that names what isn't there, and some none. */
+function isAboutWhatIsNamed(error: unknown): boolean {
+  return error instanceof RefusedError && [400, 404, 422].includes(error.status);
+}
+
+/** Those of the entries that the registry still has, in their order. */
+async function stillThere(
+  repository: Repository,
+  entries: readonly Descriptor[],
+  waiting: Waiting,
+): Promise<readonly Descriptor[]> {
+  const gone = new Set<string>();
+  const queue = entries.values();
+  const worker = async (): Promise<void> => {
+    for (const { digest } of queue) {
+      await repository.resolve(digest, waiting).catch((error: unknown) => {
+        if (!(error instanceof RefusedError && error.status === 404)) throw error;
+        gone.add(digest);
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  return entries.filter(({ digest }) => !gone.has(digest));
 }
 
 /** Of another algorithm, as much of a digest as a tag may have. */
