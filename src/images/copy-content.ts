@@ -14,7 +14,7 @@ import { shortId } from "./resolve.ts";
 
 /** Indexes inside of indexes, signatures of signatures. */
 const MAX_DEPTH = 6;
-/** Things that refer to one manifest. */
+/** Things that refer to one manifest, or to those that do so. */
 const MOST_REFERRERS = 1000;
 /** Under these names cosign keeps what belongs to a manifest. */
 const COSIGN = ["sig", "att", "sbom"];
@@ -63,19 +63,28 @@ async function putDocument(
 }
 
 /** What refers to a manifest: by the referrers API or its fallback, and by cosign's tags. */
-export async function copyReferrers(copy: ContentCopy, digest: string, depth = 0): Promise<void> {
+export async function copyReferrers(
+  copy: ContentCopy,
+  digest: string,
+  depth = 0,
+  seen: Set<string> = new Set(),
+): Promise<void> {
   const { progress, sources } = copy;
+  // Lists at tags may name each other, and whatever else.
+  if (seen.has(digest)) return;
+  if (seen.size > MOST_REFERRERS) throw tooMany(digest);
+  seen.add(digest);
   const waiting = { signal: progress.signal };
   for (const source of sources) {
     const referrers = depth < MAX_DEPTH ? await source.referrers(digest, {}, waiting) : [];
-    if (referrers.length > MOST_REFERRERS) {
-      throw new GantryError("invalid", `cannot copy what refers to ${digest}: there are more than ${MOST_REFERRERS}`);
-    }
+    if (referrers.length > MOST_REFERRERS) throw tooMany(digest);
     const entries: Descriptor[] = [];
     for (const referrer of referrers) {
-      const document = await putManifest(copy, referrer, depth + 1);
-      entries.push(document === undefined ? referrer : referrerOf(document));
-      await copyReferrers(copy, referrer.digest, depth + 1);
+      const entry = await putReferrer(copy, referrer, depth + 1);
+      // A list at a tag may name what was removed since.
+      if (entry === undefined) continue;
+      entries.push(entry);
+      await copyReferrers(copy, referrer.digest, depth + 1, seen);
     }
     await listReferrers(copy, digest, entries);
     for (const kind of COSIGN) {
@@ -125,20 +134,31 @@ async function copyManifest(copy: ContentCopy, { digest }: Descriptor, depth: nu
     await copyDocument(copy, await findManifest(copy, digest), digest, depth);
 }
 
-/** The same of what refers to another, which whoever calls sees listed; undefined if the target has it. */
-async function putManifest(copy: ContentCopy, { digest }: Descriptor, depth: number) {
-  if (await hasManifest(copy, digest, digest)) return undefined;
-  const document = await findManifest(copy, digest);
+/**
+ * The same of what refers to another. Resolves with how it is to be listed, which is left to whoever calls; undefined if
+ * it is nowhere.
+ */
+async function putReferrer(copy: ContentCopy, referrer: Descriptor, depth: number): Promise<Descriptor | undefined> {
+  const { digest } = referrer;
+  if (await hasManifest(copy, digest, digest)) return referrer;
+  const document = await lookForManifest(copy, digest);
+  if (document === undefined) return undefined;
   await putDocument(copy, document, digest, depth);
-  return document;
+  return referrerOf(document);
 }
 
 async function findManifest(copy: ContentCopy, digest: string): Promise<ManifestDocument> {
-  for (const source of copy.sources) {
-    const found = await orUndefined(source.manifest(digest, { signal: copy.progress.signal }));
+  const found = await lookForManifest(copy, digest);
+  if (found === undefined) throw nowhere(copy, digest);
+  return found;
+}
+
+async function lookForManifest({ progress, sources }: ContentCopy, digest: string) {
+  for (const source of sources) {
+    const found = await orUndefined(source.manifest(digest, { signal: progress.signal }));
     if (found !== undefined) return found;
   }
-  throw nowhere(copy, digest);
+  return undefined;
 }
 
 async function copyBlobs(copy: ContentCopy, descriptors: readonly Descriptor[]): Promise<void> {
@@ -187,6 +207,10 @@ async function orUndefined<T>(asked: Promise<T>): Promise<T | undefined> {
     if (error instanceof RefusedError && error.status === 404) return undefined;
     throw error;
   }
+}
+
+function tooMany(digest: string): GantryError {
+  return new GantryError("invalid", `cannot copy what refers to ${digest}: there are more than ${MOST_REFERRERS}`);
 }
 
 function nowhere({ sources }: ContentCopy, digest: string): GantryError {

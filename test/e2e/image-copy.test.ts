@@ -238,6 +238,32 @@ describe("image copy between registries that err", () => {
       }
     }
   });
+
+  test("passes over what a list of referrers names and nobody has any more, and looks at each but once", async () => {
+    await using from = await startFaultyRegistry();
+    await using to = await startFaultyRegistry();
+    const signed = from.add("listed:1", imageFor(AMD, "listed"));
+    const listed = Array.from({ length: 4 }, (_, at) => imageFor(AMD, `listed ${at}`));
+    for (const [at, one] of listed.entries()) from.add(`listed:of-${at}`, one);
+    const gone = imageFor(AMD, "removed").manifest;
+    const rows = [gone, ...listed.map(({ manifest }) => manifest)].map(({ bytes, digest, mediaType }) => ({
+      ...{ mediaType, digest, size: bytes.length },
+    }));
+    const list = contentOf(INDEX, Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: INDEX, manifests: rows })));
+    // Each of them is said to be referred to by all of them.
+    for (const subject of [signed, ...listed.map(({ manifest }) => manifest.digest)]) {
+      from.addManifest(`listed:${subject.replace(":", "-")}`, list);
+    }
+    await copyWell(engine, { from: `${from.host}/listed:1`, to: `${to.host}/listed`, signatures: "1" });
+    for (const { manifest } of listed) assert.ok(to.has("listed", manifest.digest));
+    const fallback = to.stock.tags.get(`listed:${signed.replace(":", "-")}`) ?? "";
+    const { manifests } = JSON.parse(to.stock.contents.get(fallback)?.bytes.toString() ?? "");
+    assert.deepEqual(
+      manifests.map((row: Descriptor) => row.digest),
+      listed.map(({ manifest }) => manifest.digest),
+    );
+    assert.ok(from.requests.length < 200, `${from.requests.length} requests`);
+  });
 });
 
 describe("manifests of registries", { skip: SKIP }, () => {
