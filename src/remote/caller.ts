@@ -2,7 +2,7 @@ import { MAX_DOCUMENT } from "../oci/image-config.ts";
 import { discard, readDocument } from "./body.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Credentials } from "./credentials.ts";
-import type { Endpoint } from "./endpoint.ts";
+import { type Endpoint, hostOf } from "./endpoint.ts";
 import { RefusedError, refused, titleOf, UnreachableError } from "./failure.ts";
 import type { Observed } from "./observed.ts";
 import { Retries } from "./retry.ts";
@@ -104,7 +104,7 @@ export class Caller {
 
   /** What another server serves, such as a foreign layer: without credentials, and without a word about who asks. */
   async callElsewhere(url: URL, headers: Readonly<Record<string, string>>, waiting: Waiting): Promise<Answer> {
-    const givenBy = this.endpoint.host;
+    const givenBy = hostOf(this.endpoint);
     const answer = await this.#transport.send({ method: "GET", url, headers, verify: true, givenBy }, waiting);
     if (answer.status >= 200 && answer.status < 300) return answer;
     throw await this.#refusal(answer, { method: "GET" }, url, waiting);
@@ -168,10 +168,11 @@ export class Caller {
   async #send(wish: Wish, url: URL, proof: Proof | undefined, waiting: Waiting): Promise<Answer> {
     const headers = { ...wish.headers, ...(proof !== undefined && { Authorization: proof.header }) };
     const { host, verify } = this.endpoint;
-    const exchange = { method: wish.method, url, headers, body: wish.body, verify, givenBy: host };
+    const givenBy = hostOf(this.endpoint);
+    const exchange = { method: wish.method, url, headers, body: wish.body, verify, givenBy };
     try {
       const answer = await this.#transport.send(exchange, waiting);
-      if (answer.url.host === host) this.#observed.answered(host, answer.headers);
+      if (answer.url.host === givenBy) this.#observed.answered(host, answer.headers);
       return answer;
     } catch (error) {
       if (error instanceof UnreachableError) this.#observed.failed(host, error.message);

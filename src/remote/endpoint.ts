@@ -17,6 +17,11 @@ export interface Endpoint {
   readonly namespace: string;
 }
 
+/** `host[:port]` as URLs have it: in lower case, without the scheme's own port. */
+export function hostOf({ base }: Endpoint): string {
+  return new URL(base).host;
+}
+
 const HUB: ReadonlySet<string> = new Set(["docker.io", "index.docker.io"]);
 const HUB_HOST = "registry-1.docker.io";
 const ITSELF = { isMirror: false, prefix: "", namespace: "" };

@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { sha256Of } from "../oci/digest.ts";
 import { parseNormalized } from "../oci/reference.ts";
 import { ANONYMOUS, type Credentials } from "./credentials.ts";
-import { lookupOutward, refuseInward } from "./inward.ts";
-import { CONFIG, MANIFEST, NO_SETTINGS, registries } from "./registry.fixture.ts";
+import { Inward } from "./inward.ts";
+import { answer, CONFIG, MANIFEST, NO_SETTINGS, registries, serve } from "./registry.fixture.ts";
 import type { RemotePorts, TimeLimits } from "./settings.ts";
+import { Transport } from "./transport.ts";
 
 /** What no HTTP library would send, and what one that is hostile would. */
 
@@ -234,30 +236,79 @@ test("a registry sends nobody to what listens on this machine alone, by whatever
   ];
   for (const text of urls) {
     const given = { url: new URL(text), by: far };
-    await assert.rejects(
-      refuseInward(given, names({})),
+    const inward = new Inward(names({}));
+    assert.throws(
+      () => inward.refuse(given),
       /^GantryError: cannot follow registry\.example:5000 to \S+: \S+ is an address of this machine alone, or of its link; add \S+ to insecure-registries if it is meant$/,
       text,
     );
-    await refuseInward({ ...given, by: "127.0.0.1:5000" }, names({}));
-    await refuseInward({ ...given, by: "near.example" }, names({ "near.example": "127.0.0.1" }));
-    await refuseInward(given, names({ localhost: "127.0.0.1" }, [given.url.host]));
+    inward.refuse({ ...given, by: "127.0.0.1:5000" });
+    inward.refuse({ ...given, by: "[::1]:5000" });
+    inward.refuse({ ...given, by: "localhost" });
+    inward.answered("near.example", "::ffff:127.0.0.1");
+    inward.refuse({ ...given, by: "near.example" });
+    new Inward(names({}, [given.url.host])).refuse(given);
   }
+  new Inward(names({}, ["127.0.0.0/8"])).refuse({ url: new URL("http://127.0.0.1:2375/"), by: far });
   for (const text of ["http://10.0.0.1/", "http://198.51.100.1/", "https://cdn.example/", "http://[2001:db8::1]/"]) {
-    await refuseInward({ url: new URL(text), by: far }, names({}));
+    new Inward(names({})).refuse({ url: new URL(text), by: far });
   }
 });
 
+function lookUp(inward: Inward, host: string, by = "registry.example", all = true): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const given = { url: new URL(`http://${host}/`), by };
+    inward.lookup(given)(given.url.hostname, { all }, (error, address) => (error ? reject(error) : resolve(address)));
+  });
+}
+
 test("a name that is looked up for a registry has no address of this machine alone", async () => {
-  const ports = names({ "inside.example": "127.0.0.1", "meta.example": "169.254.169.254" });
-  const lookUp = (host: string, by = "registry.example", all = true) =>
-    new Promise((resolve, reject) => {
-      const given = { url: new URL(`http://${host}/`), by };
-      lookupOutward(given, ports)(host, { all }, (error, address) => (error ? reject(error) : resolve(address)));
-    });
-  await assert.rejects(lookUp("inside.example"), /127\.0\.0\.1 is an address of this machine alone/);
-  await assert.rejects(lookUp("meta.example"), /169\.254\.169\.254 is an address of this machine alone/);
-  assert.deepEqual(await lookUp("inside.example", "127.0.0.1:5000"), [{ address: "127.0.0.1", family: 4 }]);
-  assert.deepEqual(await lookUp("cdn.example"), [{ address: "198.51.100.7", family: 4 }]);
-  assert.equal(await lookUp("cdn.example", "registry.example", false), "198.51.100.7");
+  const inward = new Inward(names({ "inside.example": "127.0.0.1", "meta.example": "169.254.169.254" }));
+  await assert.rejects(lookUp(inward, "inside.example"), /127\.0\.0\.1 is an address of this machine alone/);
+  await assert.rejects(lookUp(inward, "meta.example"), /169\.254\.169\.254 is an address of this machine alone/);
+  assert.deepEqual(await lookUp(inward, "inside.example", "127.0.0.1:5000"), [{ address: "127.0.0.1", family: 4 }]);
+  assert.deepEqual(await lookUp(inward, "cdn.example"), [{ address: "198.51.100.7", family: 4 }]);
+  assert.equal(await lookUp(inward, "cdn.example", "registry.example", false), "198.51.100.7");
+});
+
+test("a registry is where its answers came from, whatever its name is said to be later", async () => {
+  // Its own name, too, is looked up as what would let it through.
+  const rebound = new Inward(names({ "evil.example": "127.0.0.1" }, ["10.0.0.0/8"]));
+  rebound.answered("evil.example", "198.51.100.7");
+  const given = { url: new URL("http://169.254.169.254/"), by: "evil.example" };
+  assert.throws(() => rebound.refuse(given), { kind: "forbidden" });
+  await assert.rejects(lookUp(rebound, "evil.example:2375", "evil.example"), { kind: "forbidden" });
+  rebound.answered("evil.example", "127.0.0.1");
+  assert.throws(() => rebound.refuse(given), { kind: "forbidden" });
+});
+
+test("a connection that was made for somebody else is no way inside", async () => {
+  let asked = 0;
+  await using inside = await serve((request, response) => {
+    asked++;
+    answer(request, response, 200, "text/plain", "a secret");
+  });
+  const port = inside.host.split(":")[1];
+  // The far one answers from here, too: as a proxy would bring it.
+  await using far = await serve((_request, response) => {
+    response.writeHead(307, { Location: `http://inside.example:${port}/keys` }).end();
+  });
+  const lookup = async () => [{ address: "127.0.0.1" }];
+  const proxies = { ...NO_SETTINGS.proxies, http: `http://${far.host}`, exceptions: "inside.example" };
+  const transport = new Transport({ settings: () => ({ ...NO_SETTINGS, proxies }), lookup });
+  after(() => transport.close());
+  const get = async (url: string, givenBy?: string) => {
+    const { body, status } = await transport.send(
+      { method: "GET", url: new URL(url), verify: true, ...(givenBy !== undefined && { givenBy }) },
+      {},
+    );
+    body.resume();
+    await once(body, "end");
+    return status;
+  };
+  await assert.rejects(get("http://evil.example/", "evil.example"), /cannot follow evil\.example to inside\.example/);
+  // By a registry that is inside itself: its connection stays open.
+  assert.equal(await get(`http://inside.example:${port}/`, "127.0.0.1:1"), 200);
+  await assert.rejects(get("http://evil.example/", "evil.example"), /cannot follow evil\.example to inside\.example/);
+  assert.equal(asked, 1);
 });

@@ -311,15 +311,16 @@ export class Repository {
     }
   }
 
-  /** Where a foreign layer says that it lies. */
+  /** Where a foreign layer says that it lies: the registry's word, whichever mirror passes it on. */
   #foreign({ urls = [] }: Descriptor): BlobSource[] {
+    const registry = this.#callers.find(({ endpoint }) => !endpoint.isMirror) ?? this.caller;
     return urls
       .slice(0, MOST_URLS)
       .filter((text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol))
       .map((text) => ({
         name: text,
         isFinal: false,
-        open: (headers, waiting) => this.caller.callElsewhere(new URL(text), headers, waiting),
+        open: (headers, waiting) => registry.callElsewhere(new URL(text), headers, waiting),
       }));
   }
 }

@@ -5,7 +5,7 @@ import { parseDocument } from "../oci/image-config.ts";
 import { readDocument } from "./body.ts";
 import type { Challenge } from "./challenge.ts";
 import { type Credentials, fingerprint, type TokenService } from "./credentials.ts";
-import type { Endpoint } from "./endpoint.ts";
+import { type Endpoint, hostOf } from "./endpoint.ts";
 import { refused, titleOf } from "./failure.ts";
 import { isInsecure } from "./insecure.ts";
 import { Retries } from "./retry.ts";
@@ -140,7 +140,7 @@ export class Tokens {
       credentials.identityToken !== ""
         ? byRefreshToken(realm, service, scopes, credentials, verify)
         : byPassword(realm, service, scopes, wish, verify);
-    return this.#ask({ ...exchange, givenBy: wish.endpoint.host }, waiting);
+    return this.#ask({ ...exchange, givenBy: hostOf(wish.endpoint) }, waiting);
   }
 
   async #askService(

@@ -8,7 +8,7 @@ import { discard } from "./body.ts";
 import { Certificates } from "./certificates.ts";
 import { titleOf, UnreachableError, unreachable } from "./failure.ts";
 import { isInsecure } from "./insecure.ts";
-import { type Given, lookupOutward, refuseInward } from "./inward.ts";
+import { type Given, Inward } from "./inward.ts";
 import { proxyOf } from "./proxy.ts";
 import { RateCeiling } from "./rate-ceiling.ts";
 import { type BodySource, sendBody } from "./send-body.ts";
@@ -54,10 +54,12 @@ export class Transport {
   readonly #certificates = new Certificates();
   readonly #agents = new Map<string, Agent>();
   readonly #uploads: RateCeiling;
+  readonly #inward: Inward;
 
   constructor(ports: RemotePorts) {
     this.#ports = ports;
     this.#uploads = new RateCeiling(() => ports.settings().maxUploadRate);
+    this.#inward = new Inward(ports);
   }
 
   get limits(): TimeLimits {
@@ -93,7 +95,7 @@ export class Transport {
   async #once(exchange: Exchange, waiting: Waiting): Promise<Answer> {
     const agent = await this.#agentOf(exchange);
     const given = givenOf(exchange);
-    if (given !== undefined) await refuseInward(given, this.#ports);
+    if (given !== undefined) this.#inward.refuse(given);
     for (let again = false; ; again = true) {
       throwIfAborted(waiting.signal);
       try {
@@ -117,7 +119,7 @@ export class Transport {
     const request = send(url, {
       method,
       agent,
-      ...(given !== undefined && isDirect && { lookup: lookupOutward(given, this.#ports) }),
+      ...(given !== undefined && isDirect && { lookup: this.#inward.lookup(given) }),
       headers: {
         "User-Agent": this.#ports.settings().userAgent,
         "Accept-Encoding": "identity",
@@ -131,7 +133,15 @@ export class Transport {
     let timer: NodeJS.Timeout | undefined;
     let hasMoved = false;
     // Waiting for a connection of the pool is not the registry's fault.
-    request.once("socket", () => {
+    request.once("socket", ({ remoteAddress }) => {
+      // A connection that was made for somebody else, before anything is sent on it.
+      const known = isDirect && request.reusedSocket ? remoteAddress : undefined;
+      try {
+        if (given !== undefined && known !== undefined) this.#inward.refuseAddress(given, known);
+      } catch (error) {
+        request.destroy(error as GantryError);
+        return;
+      }
       const isSending = method === "PUT" || method === "PATCH";
       timer = setTimeout(() => request.destroy(late), isSending ? this.limits.upload : this.limits.head);
     });
@@ -147,6 +157,8 @@ export class Transport {
     });
     request.once("response", (response) => {
       settle();
+      const { remoteAddress } = response.socket;
+      if (isDirect && remoteAddress !== undefined) this.#inward.answered(url.host, remoteAddress);
       const status = response.statusCode ?? 0;
       if (!request.writableEnded) {
         // What was not sent would be taken for the next request of this connection.
@@ -255,10 +267,9 @@ function lengthOf(method: Method, body: Exchange["body"]): Readonly<Record<strin
   return { "Content-Length": String(Buffer.byteLength(body)) };
 }
 
-/** A URL on another host than the one that gave it. */
+/** A URL on another host, or another port, than the one that gave it. */
 function givenOf({ givenBy, url }: Exchange): Given | undefined {
-  const isElsewhere = givenBy !== undefined && givenBy.replace(/:\d+$/, "") !== url.hostname;
-  return isElsewhere ? { url, by: givenBy } : undefined;
+  return givenBy !== undefined && givenBy !== url.host ? { url, by: givenBy } : undefined;
 }
 
 /** GET and HEAD follow every redirect; what sends something only those that let it be sent again. */
