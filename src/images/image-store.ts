@@ -5,7 +5,7 @@ import type { ImageDeleteRow, ImageHistoryRow, ImageInspect, ImageSummary } from
 import type { PullPlan } from "../api/registry.ts";
 import { GantryError } from "../base/errors.ts";
 import type { Platform } from "../oci/image.ts";
-import { familiarString, parseNormalized, type Reference, tagNameOnly, withTag } from "../oci/reference.ts";
+import { familiarString, isNameOnly, parseNormalized, type Reference, tagNameOnly, withTag } from "../oci/reference.ts";
 import type { ManifestDocument } from "../remote/document.ts";
 import { ImageAssembly } from "./assemble.ts";
 import { type BaseRecord, Bases } from "./bases.ts";
@@ -310,7 +310,7 @@ export class ImageStore implements ImageRegistry {
 
   async pull(name: string, options: PullOptions, progress: Progress): Promise<void> {
     const reference = parseNormalized(name);
-    if (options.allTags !== (reference.tag === undefined && reference.digest === undefined)) {
+    if (options.allTags !== isNameOnly(reference)) {
       throw new GantryError("invalid", `tag can't be used with --all-tags/-a`);
     }
     await this.#pulls.run(pullKey(reference, options), progress, (shared) =>

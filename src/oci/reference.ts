@@ -102,9 +102,14 @@ export function familiarString(reference: Reference): string {
   return familiarName(reference) + suffix(reference);
 }
 
+/** Whether a name has neither tag nor digest. */
+export function isNameOnly({ digest, tag }: Reference): boolean {
+  return digest === undefined && tag === undefined;
+}
+
 /** Adds `latest` to a name that has neither tag nor digest. */
 export function tagNameOnly(reference: Reference): Reference {
-  return reference.tag === undefined && reference.digest === undefined ? { ...reference, tag: DEFAULT_TAG } : reference;
+  return isNameOnly(reference) ? { ...reference, tag: DEFAULT_TAG } : reference;
 }
 
 /** The name with this tag, without its digest. Throws `invalid` with "invalid tag format". */

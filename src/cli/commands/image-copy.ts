@@ -1,4 +1,4 @@
-import { formatReference, type Reference } from "../../oci/reference.ts";
+import { formatReference, isNameOnly, type Reference } from "../../oci/reference.ts";
 import { type Call, type Command, ExitError } from "../command.ts";
 import { registryConfig } from "../credentials/headers.ts";
 import { boolFlag, listFlag } from "../flags/spec.ts";
@@ -30,10 +30,6 @@ export const copyImage: Command = {
     return 0;
   },
 };
-
-function isNameOnly({ tag, digest }: Reference): boolean {
-  return tag === undefined && digest === undefined;
-}
 
 async function copy({ client, settings, flags }: Call, from: Reference, to: Reference): Promise<void> {
   const { body } = await client.stream("POST", "/gantry/images/copy", {

@@ -1,6 +1,6 @@
 import type { ImageDeleteRow } from "../../api/image.ts";
 import type { RepositoryTags } from "../../api/registry.ts";
-import { formatReference, type Reference } from "../../oci/reference.ts";
+import { formatReference, isNameOnly, type Reference } from "../../oci/reference.ts";
 import { type Call, type Command, ExitError } from "../command.ts";
 import { withLogin } from "../credentials/ask-again.ts";
 import { boolFlag, filterFlag, textFlag } from "../flags/spec.ts";
@@ -81,10 +81,6 @@ async function removeOne(call: Call, reference: Reference): Promise<void> {
     const rows = await call.client.json<ImageDeleteRow[]>("DELETE", path, { query, headers });
     for (const row of rows) printLine("Deleted" in row ? `Deleted: ${row.Deleted}` : `Untagged: ${row.Untagged}`);
   });
-}
-
-function isNameOnly({ digest, tag }: Reference): boolean {
-  return tag === undefined && digest === undefined;
 }
 
 /** True for tags that any of the patterns fits; `*` is anything, `?` one character. */

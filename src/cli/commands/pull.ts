@@ -1,4 +1,4 @@
-import { formatReference, type Reference, repositoryOf, tagNameOnly } from "../../oci/reference.ts";
+import { formatReference, isNameOnly, type Reference, repositoryOf, tagNameOnly } from "../../oci/reference.ts";
 import { type Call, type Command, ExitError } from "../command.ts";
 import { withLogin } from "../credentials/ask-again.ts";
 import { errorLine, printable } from "../error-line.ts";
@@ -77,8 +77,4 @@ export async function eachImage(
     }
   }
   return code;
-}
-
-function isNameOnly({ digest, tag }: Reference): boolean {
-  return tag === undefined && digest === undefined;
 }

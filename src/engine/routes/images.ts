@@ -6,7 +6,7 @@ import type { ImageRegistry } from "../../images/image.ts";
 import { pullName } from "../../images/pull-name.ts";
 import type { Platform } from "../../oci/image.ts";
 import { parsePlatform } from "../../oci/platform.ts";
-import { formatReference, parseNormalized, type Reference, tagNameOnly, withTag } from "../../oci/reference.ts";
+import { formatReference, isNameOnly, parseNormalized, tagNameOnly, withTag } from "../../oci/reference.ts";
 import { decodeRegistryConfig } from "../../remote/credentials.ts";
 import type { Registries } from "../../remote/registry.ts";
 import { type Answer, empty, json, stream } from "../answer.ts";
@@ -122,7 +122,7 @@ function pull(images: ImageRegistry, request: RouteRequest<"imageCreate">, fromI
   const reference = pullName(fromImage, query.tag ?? "");
   const options = {
     platform: query.platform ? parsePlatform(query.platform) : undefined,
-    allTags: reference.tag === undefined && reference.digest === undefined,
+    allTags: isNameOnly(reference),
     credentials: credentialsOrNobody(header("x-registry-auth")),
     lazy: query.lazy,
   };
@@ -144,7 +144,6 @@ function copy(images: ImageRegistry, { header, query, signal }: RouteRequest<"im
   if (!query.from || !query.to) {
     throw new GantryError("invalid", "cannot copy: from= and to= have to name an image and where it is to go");
   }
-  const isNameOnly = (name: Reference): boolean => name.tag === undefined && name.digest === undefined;
   const named = parseNormalized(query.from);
   const from = query.all && isNameOnly(named) ? named : tagNameOnly(named);
   const options = {

@@ -2,7 +2,7 @@ import type { ManifestPutResponse, RepositoryTags } from "../../api/registry.ts"
 import { GantryError } from "../../base/errors.ts";
 import type { ImageRegistry } from "../../images/image.ts";
 import { missingError } from "../../images/pull-error.ts";
-import { familiarName, familiarString, parseNormalized, type Reference, tagNameOnly } from "../../oci/reference.ts";
+import { familiarName, familiarString, isNameOnly, parseNormalized, tagNameOnly } from "../../oci/reference.ts";
 import { decodeRegistryConfig } from "../../remote/credentials.ts";
 import { readManifest } from "../../remote/document.ts";
 import type { Registries } from "../../remote/registry.ts";
@@ -72,10 +72,6 @@ export function manifestRoutes(images: Pick<ImageRegistry, "putManifest">, regis
       return json({ Digest: digest, Size: size, MediaType: mediaType } satisfies ManifestPutResponse, 201);
     },
   };
-}
-
-function isNameOnly({ digest, tag }: Reference): boolean {
-  return digest === undefined && tag === undefined;
 }
 
 async function bytesOf({ body, contentLength }: RouteRequest<"distributionManifestPut">): Promise<Buffer> {
