@@ -4,10 +4,11 @@ import { release } from "node:os";
 import { join } from "node:path";
 import { setTimeout as after } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
-import { cancelled, throwIfAborted, untilAborted } from "../base/abort.ts";
+import { throwIfAborted, untilAborted } from "../base/abort.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import type { Logger } from "../base/log.ts";
+import { pause } from "../base/pause.ts";
 import { detachMount, listMounts, MS, mount } from "../kernel/mount.ts";
 import { parseDigest } from "../oci/digest-format.ts";
 import type { Descriptor } from "../oci/image.ts";
@@ -208,9 +209,7 @@ export class LazyLayers {
       const now = performance.now();
       const left = Math.min(Math.max(this.#fetched, begun) + quietMs, begun + mostMs) - now;
       if (left <= 0) return;
-      await after(left, undefined, { signal }).catch(() => {
-        throw cancelled();
-      });
+      await pause(left, signal);
     }
   }
 

@@ -1,7 +1,6 @@
-import { setTimeout as after } from "node:timers/promises";
-import { cancelled } from "../base/abort.ts";
 import { GantryError } from "../base/errors.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
+import { pause } from "../base/pause.ts";
 import { type Descriptor, type Index, MEDIA_TYPE } from "../oci/image.ts";
 import { RefusedError } from "./failure.ts";
 import type { Repository } from "./repository.ts";
@@ -46,29 +45,38 @@ export async function addReferrers(
       if (known.length + missing.length > MOST_ENTRIES) {
         throw new GantryError("conflict", `cannot refer to ${subject}: ${known.length} manifests do so already`);
       }
-      const put = (kept: readonly Descriptor[]) =>
-        putIndex(repository, tag, { ...before?.index, manifests: [...kept, ...missing] }, waiting);
-      try {
-        await put(known);
-      } catch (error) {
-        const kept = isAboutWhatIsNamed(error) ? await stillThere(repository, known, waiting) : known;
-        if (kept.length === known.length) throw error;
-        await put(kept);
-      }
+      await putIndex(repository, tag, before?.index, missing, waiting);
       // Who read before this was written writes within this time; two who wait for each other must not do so in step.
       await pause(PAUSE_MS * (1 + Math.random()), waiting.signal);
     }
   });
 }
 
+/** Puts the index with these entries added to it, and without what is gone where the registry refuses that. */
 async function putIndex(
   repository: Repository,
   tag: string,
-  index: Pick<Index, "manifests">,
+  before: Index | undefined,
+  added: readonly Descriptor[],
   waiting: Waiting,
 ): Promise<void> {
-  const whole: Index = { ...index, schemaVersion: 2, mediaType: MEDIA_TYPE.ociIndex };
-  await repository.putManifest(tag, MEDIA_TYPE.ociIndex, Buffer.from(JSON.stringify(whole)), waiting);
+  const put = async (kept: readonly Descriptor[]): Promise<void> => {
+    const index: Index = {
+      ...before,
+      schemaVersion: 2,
+      mediaType: MEDIA_TYPE.ociIndex,
+      manifests: [...kept, ...added],
+    };
+    await repository.putManifest(tag, MEDIA_TYPE.ociIndex, Buffer.from(JSON.stringify(index)), waiting);
+  };
+  const known = before?.manifests ?? [];
+  try {
+    await put(known);
+  } catch (error) {
+    const kept = isAboutWhatIsNamed(error) ? await stillThere(repository, known, waiting) : known;
+    if (kept.length === known.length) throw error;
+    await put(kept);
+  }
 }
 
 /** Registries have several codes for a manifest that names what isn't there, and some none. */
@@ -111,12 +119,4 @@ async function indexAt(repository: Repository, tag: string, waiting: Waiting): P
     throw error;
   }
   throw new GantryError("conflict", `the tag ${tag}, at which the index of what refers to it belongs, is an image's`);
-}
-
-async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await after(milliseconds, undefined, signal === undefined ? {} : { signal });
-  } catch {
-    throw cancelled();
-  }
 }

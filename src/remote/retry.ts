@@ -1,5 +1,4 @@
-import { setTimeout as after } from "node:timers/promises";
-import { cancelled } from "../base/abort.ts";
+import { pause } from "../base/pause.ts";
 import { RefusedError, UnreachableError } from "./failure.ts";
 import type { TimeLimits, Waiting } from "./settings.ts";
 
@@ -33,10 +32,10 @@ export class Retries {
   /** Waits until the next try is due; throws the error where none is to be made, `cancelled` at an abort. */
   async after(error: unknown): Promise<void> {
     this.#failed++;
-    const pause = this.#failed < this.#most ? this.#pauseAfter(error) : undefined;
-    if (pause === undefined) throw error;
-    this.#waiting.onWait?.(pause, error);
-    await sleep(pause, this.#waiting);
+    const pauseMs = this.#failed < this.#most ? this.#pauseAfter(error) : undefined;
+    if (pauseMs === undefined) throw error;
+    this.#waiting.onWait?.(pauseMs, error);
+    await pause(pauseMs, this.#waiting.signal);
   }
 
   #pauseAfter(error: unknown): number | undefined {
@@ -59,12 +58,4 @@ export function retryAfter(header: string | undefined, now: number): number | un
   // What a lenient parser makes of anything else ("-1" is a year to it) is no date of HTTP's.
   const date = /^[A-Z][a-z]{2,8}, \d/.test(header) ? Date.parse(header) : Number.NaN;
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
-}
-
-async function sleep(milliseconds: number, { signal }: Waiting): Promise<void> {
-  try {
-    await after(milliseconds, undefined, signal === undefined ? {} : { signal });
-  } catch {
-    throw cancelled();
-  }
 }

@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
-import { setTimeout as after } from "node:timers/promises";
-import { cancelled } from "../base/abort.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
+import { pause } from "../base/pause.ts";
 import { sha256Of } from "../oci/digest.ts";
 import type { Descriptor, Manifest } from "../oci/image.ts";
 import { type Bundle, readBundle } from "./bundle.ts";
@@ -270,13 +269,5 @@ async function write(
     await target.putManifest(tag, wanted.manifest);
     // Who read before this was written writes within this time; two who wait for each other must not do so in step.
     await pause(PAUSE_MS * (1 + Math.random()), signal);
-  }
-}
-
-async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await after(milliseconds, undefined, signal === undefined ? {} : { signal });
-  } catch {
-    throw cancelled();
   }
 }
