@@ -16,12 +16,12 @@ export async function sendBody(
   request: ClientRequest,
   open: BodySource,
   onTaken: () => void,
-  ceiling?: Pick<RateCeiling, "delay">,
+  ceiling?: RateCeiling,
 ): Promise<void> {
-  let isOver = false;
+  const end = new AbortController();
   let wake = (): void => {};
   const over = (): void => {
-    isOver = true;
+    end.abort();
     wake();
   };
   const taken = (): void => {
@@ -31,27 +31,15 @@ export async function sendBody(
   request.once("response", over).once("close", over).on("drain", taken);
   try {
     for await (const piece of ceiling === undefined ? open() : portions(open())) {
-      const delay = ceiling?.delay(piece.length) ?? 0;
-      if (delay > 0) {
-        await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, delay);
-          wake = () => {
-            if (!isOver) return;
-            clearTimeout(timer);
-            resolve();
-          };
-          wake();
-        });
-        onTaken();
-      }
-      if (isOver) return;
+      if (await ceiling?.pass(piece.length, end.signal)) onTaken();
+      if (end.signal.aborted) return;
       if (piece.length === 0 || request.write(piece)) continue;
       await new Promise<void>((resolve) => {
         wake = resolve;
-        if (isOver) resolve();
+        if (end.signal.aborted) resolve();
       });
     }
-    if (!isOver) request.end();
+    if (!end.signal.aborted) request.end();
   } finally {
     request.off("response", over).off("close", over).off("drain", taken);
   }
