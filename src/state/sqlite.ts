@@ -2,6 +2,7 @@ import { closeSync, existsSync, fchmodSync, fstatSync, openSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite";
 import { GantryError, messageOf } from "../base/errors.ts";
 import { Flusher } from "./flusher.ts";
+import { Reserve } from "./reserve.ts";
 import type { Collection, Store } from "./store.ts";
 
 const SCHEMA_VERSION = 1;
@@ -11,7 +12,8 @@ const SCHEMA_VERSION = 1;
  * Gantry is refused with `unsupported` instead of being written to.
  */
 export function openSqlite(path: string): Store {
-  const db = open(path);
+  const reserve = new Reserve(path);
+  const db = open(path, reserve);
   const version = (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
   if (version > SCHEMA_VERSION) {
     db.close();
@@ -39,6 +41,7 @@ export function openSqlite(path: string): Store {
   // A commit of a relaxed transaction is whole in the write-ahead log; what it lacks is that file's sync. The file is
   // there from the first reading on, which the version's was, until the database is closed.
   const flusher = new Flusher(`${path}-wal`);
+  reserve.holdInLog();
   let depth = 0;
 
   const transaction = <T>(act: () => T): T => {
@@ -92,6 +95,7 @@ export function openSqlite(path: string): Store {
     close() {
       flusher.close();
       db.close();
+      reserve.holdInFile();
     },
   };
 }
@@ -136,8 +140,9 @@ function keepPrivate(path: string): void {
   }
 }
 
-function open(path: string): DatabaseSync {
+function open(path: string, reserve: Reserve): DatabaseSync {
   try {
+    reserve.release();
     keepPrivate(path);
     const db = new DatabaseSync(path);
     db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000");
