@@ -188,30 +188,29 @@ export class Repository {
    * What refers to a manifest as its subject (OCI distribution 1.1), signatures for one: by the referrers API, else
    * by the index at the tag `sha256-<hex>`. Empty where nothing does.
    */
-  referrers(
+  async referrers(
     digest: string,
     options: { readonly artifactType?: string | undefined },
     waiting: Waiting,
   ): Promise<Descriptor[]> {
     const isWanted = ({ artifactType }: Descriptor): boolean =>
       options.artifactType === undefined || artifactType === options.artifactType;
-    return this.#first(async (caller) => {
-      try {
-        const found = await listReferrers(caller, this.#path(caller, `referrers/${digest}`), options, waiting);
-        if (found.length > 0 || !caller.endpoint.isMirror) return found.filter(isWanted);
-      } catch (error) {
-        if (!isMissing(error)) throw error;
-      }
-      try {
+    try {
+      return await this.#first(async (caller) => {
+        try {
+          const found = await listReferrers(caller, this.#path(caller, `referrers/${digest}`), options, waiting);
+          if (found.length > 0 || !caller.endpoint.isMirror) return found.filter(isWanted);
+        } catch (error) {
+          if (!isMissing(error)) throw error;
+        }
         const tagged = await this.#manifestAt(caller, digest.replace(":", "-"), waiting);
         return tagged.kind === "index" ? tagged.index.manifests.filter(isWanted) : [];
-      } catch (error) {
-        // A mirror may lack what refers to what it has: the next place is asked.
-        const isAll = error instanceof RefusedError && error.status === 404 && !caller.endpoint.isMirror;
-        if (isAll) return [];
-        throw error;
-      }
-    });
+      });
+    } catch (error) {
+      // Of the registry, or of its last mirror where it isn't asked itself: the others may lack what it has.
+      if (error instanceof RefusedError && error.status === 404) return [];
+      throw error;
+    }
   }
 
   /**

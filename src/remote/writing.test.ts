@@ -300,6 +300,35 @@ test("finds what refers to a manifest by the API, by the tag that stands for it,
   await assert.rejects(listed(registry.host), /received unexpected HTTP status: 500/);
 });
 
+test("asks the registry for referrers that its mirror lacks, and believes a mirror where it may not be asked", async () => {
+  const image = imageOf();
+  const subject = image.manifest.digest;
+  const rows = [{ mediaType: MEDIA_TYPE.ociManifest, digest: sha256Of("a"), size: 1, artifactType: "x/signature" }];
+  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPE.ociIndex, manifests: rows }));
+  for (const lacksApi of [true, false]) {
+    await using mirror = await startFaultyRegistry({ referrers: !lacksApi });
+    await using registry = await startFaultyRegistry();
+    mirror.add("a/b:1", image);
+    registry.addManifest(`a/b:${subject.replace(":", "-")}`, {
+      ...{ mediaType: MEDIA_TYPE.ociIndex, digest: sha256Of(bytes), bytes },
+    });
+    for (const [onlyMirrors, expected] of [
+      [false, [sha256Of("a")]],
+      [true, []],
+    ] as const) {
+      const rule = { mirrors: [mirror.url], insecure: true, onlyMirrors };
+      using all = registries({ registries: { [registry.host]: rule } });
+      const found = await all.reading(parseNormalized(`${registry.host}/a/b`), ANONYMOUS, (repository) =>
+        repository.referrers(subject, {}, {}),
+      );
+      assert.deepEqual(
+        found.map(({ digest }) => digest),
+        expected,
+      );
+    }
+  }
+});
+
 test("keeps Docker Hub's credentials from the registry that names without one mean instead", async (t) => {
   await using registry = await startFaultyRegistry({ auth: "basic" });
   registry.add("app:1", indexOf([imageOf()]));
