@@ -23,7 +23,7 @@ import { LogShipper } from "../runtime/log-shipper.ts";
 import { SupervisorClient } from "../runtime/supervisor-client.ts";
 import { openSnapshotter } from "../snapshots/open.ts";
 import { openSqlite } from "../state/sqlite.ts";
-import { joinSignatures } from "../trust/attached.ts";
+import { joinSignatures } from "../trust/attach.ts";
 import type { Policy } from "../trust/policy.ts";
 import { loadPolicy } from "../trust/policy-file.ts";
 import { VolumeCare } from "../volumes/care.ts";

@@ -4,7 +4,8 @@ import { addReferrers } from "../remote/referrer-index.ts";
 import type { Repository } from "../remote/repository.ts";
 import type { Waiting } from "../remote/settings.ts";
 import { uploadBlob } from "../remote/upload.ts";
-import type { AttachmentSource, AttachmentTarget } from "../trust/attached.ts";
+import type { AttachmentTarget } from "../trust/attach.ts";
+import type { AttachmentSource } from "../trust/attached.ts";
 
 /** A registry's repository as signatures are read from it. */
 export function attachmentSource(repository: Repository, waiting: Waiting): AttachmentSource {

@@ -1,3 +1,4 @@
+import { atOnce } from "../base/at-once.ts";
 import { GantryError } from "../base/errors.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import { pause } from "../base/pause.ts";
@@ -91,16 +92,12 @@ async function stillThere(
   waiting: Waiting,
 ): Promise<readonly Descriptor[]> {
   const gone = new Set<string>();
-  const queue = entries.values();
-  const worker = async (): Promise<void> => {
-    for (const { digest } of queue) {
-      await repository.resolve(digest, waiting).catch((error: unknown) => {
-        if (!(error instanceof RefusedError && error.status === 404)) throw error;
-        gone.add(digest);
-      });
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  await atOnce(AT_ONCE, entries, async ({ digest }) => {
+    await repository.resolve(digest, waiting).catch((error: unknown) => {
+      if (!(error instanceof RefusedError && error.status === 404)) throw error;
+      gone.add(digest);
+    });
+  });
   return entries.filter(({ digest }) => !gone.has(digest));
 }
 

@@ -4,7 +4,8 @@ import { GantryError } from "../base/errors.ts";
 import { sha256Of } from "../oci/digest.ts";
 import type { Descriptor, Manifest } from "../oci/image.ts";
 import { parseManifest } from "../oci/image-config.ts";
-import { type AttachmentTarget, allSignatures, attachSignatures, signaturesByTag } from "./attached.ts";
+import { type AttachmentTarget, attachSignatures } from "./attach.ts";
+import { allSignatures, signaturesByTag } from "./attached.ts";
 import { makePayload, readPayload } from "./payload.ts";
 import {
   type Document,

@@ -1,23 +1,18 @@
 import { createHash } from "node:crypto";
+import { atOnce } from "../base/at-once.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
-import { pause } from "../base/pause.ts";
 import { sha256Of } from "../oci/digest.ts";
 import type { Descriptor, Manifest } from "../oci/image.ts";
 import { type Bundle, readBundle } from "./bundle.ts";
 import { MOST_PAYLOAD } from "./payload.ts";
 import type { FoundSignature } from "./signature.ts";
 import {
-  bundleManifest,
   bundleRows,
-  type Document,
   isCalledAttestation,
   MOST_SIGNATURES,
   mayBeSignature,
   signatureRows,
   signatureTag,
-  type WrittenSignatures,
-  withRows,
-  withSignatures,
 } from "./signature-manifest.ts";
 
 /** What signatures are read from: one repository of a registry. */
@@ -32,21 +27,14 @@ export interface AttachmentSource {
   referrers(digest: string): Promise<readonly Descriptor[]>;
 }
 
-/** What signatures are put to. */
-export interface AttachmentTarget extends AttachmentSource {
-  putDocument(document: Document): Promise<void>;
-  putManifest(tag: string, document: Document): Promise<void>;
-  /** Puts a manifest that names its subject, and sees to it that the subject's referrers have this entry. */
-  putReferrer(subject: string, document: Document, entry: Descriptor): Promise<void>;
-}
-
 export interface FoundSignatures {
   readonly signatures: readonly FoundSignature[];
   /** Why not all that may be there was read. */
   readonly problem?: string | undefined;
 }
 
-const MOST_REFERRERS = 64;
+/** As many manifests that refer to one are looked at. */
+export const MOST_REFERRERS = 64;
 const MOST_PAYLOADS = 256;
 const AT_ONCE = 8;
 
@@ -54,7 +42,7 @@ const AT_ONCE = 8;
 export async function signaturesByTag(source: AttachmentSource, digest: string): Promise<FoundSignatures> {
   return readable(async () => {
     const found = await source.manifest(signatureTag(digest));
-    return found === undefined ? { signatures: [] } : read(source, digest, [found.manifest]);
+    return found === undefined ? { signatures: [] } : readSimple(source, digest, [found.manifest]);
   });
 }
 
@@ -66,7 +54,7 @@ export async function signaturesByReferrers(source: AttachmentSource, digest: st
   const taken = [...named, ...attested].slice(0, MOST_REFERRERS);
   const manifests: Manifest[] = [];
   let unread: string | undefined;
-  await inTurns(taken, async (descriptor) => {
+  await atOnce(AT_ONCE, taken, async (descriptor) => {
     const { problem } = await readable(async () => {
       const found = await source.manifest(descriptor.digest);
       if (found !== undefined) manifests.push(found.manifest);
@@ -74,7 +62,7 @@ export async function signaturesByReferrers(source: AttachmentSource, digest: st
     });
     unread ??= problem;
   });
-  const simple = await read(source, digest, manifests);
+  const simple = await readSimple(source, digest, manifests);
   const bundled = await readBundles(source, digest, manifests.flatMap(bundleRows).slice(0, MOST_REFERRERS));
   const isCut = possible.length > taken.length;
   return {
@@ -110,10 +98,10 @@ function isDamage(error: unknown): boolean {
 }
 
 /**
- * Fetches the payloads. Those of many signers of one image are often the same bytes, which are fetched once; a payload
+ * Fetches the payloads of simple signatures. Those of many signers of one image are often the same bytes, which are fetched once; a payload
  * that can't be had takes only its own signatures away.
  */
-async function read(
+async function readSimple(
   source: AttachmentSource,
   digest: string,
   manifests: readonly Manifest[],
@@ -126,7 +114,7 @@ async function read(
   let problem: string | undefined;
   if (rows.length > taken.length) problem = `only ${taken.length} of its ${rows.length} signatures were read`;
   if (groups.length > MOST_PAYLOADS) problem = `only ${MOST_PAYLOADS} of ${groups.length} different payloads were read`;
-  await inTurns(groups.slice(0, MOST_PAYLOADS), async (group) => {
+  await atOnce(AT_ONCE, groups.slice(0, MOST_PAYLOADS), async (group) => {
     const payload = await fetchDocument(source, group[0]?.payload, "payload");
     if (payload instanceof Uint8Array) {
       for (const { signature } of group) signatures.push({ digest, form: "simple", payload, signature });
@@ -143,7 +131,7 @@ async function readBundles(
 ): Promise<FoundSignatures> {
   const signatures: FoundSignature[] = [];
   let problem: string | undefined;
-  await inTurns(rows, async (row) => {
+  await atOnce(AT_ONCE, rows, async (row) => {
     const bytes = await fetchDocument(source, row, "bundle");
     try {
       if (bytes instanceof Uint8Array) signatures.push(...(await signaturesOf(source, digest, readBundle(bytes))));
@@ -183,91 +171,5 @@ async function fetchDocument(
   } catch (error) {
     if (!isDamage(error)) throw error;
     return `a ${what} can't be read: ${messageOf(error)}`;
-  }
-}
-
-async function inTurns<T>(all: readonly T[], act: (one: T) => Promise<void>): Promise<void> {
-  const queue = all.values();
-  const worker = async () => {
-    for (const one of queue) await act(one);
-  };
-  await Promise.all(Array.from({ length: Math.min(AT_ONCE, all.length) }, worker));
-}
-
-/**
- * Puts a statement with the signature over it beside those that refer to the manifest. Resolves with the digest of the
- * manifest that carries it. Throws `conflict` if no more are read, or other signers were faster at every try.
- */
-export async function attachStatement(
-  target: AttachmentTarget,
-  subject: Descriptor,
-  signed: { readonly payload: Uint8Array; readonly signature: Uint8Array; readonly hint: string },
-): Promise<string> {
-  const there = (await target.referrers(subject.digest)).filter(mayBeSignature);
-  if (there.filter((one) => !isCalledAttestation(one)).length >= MOST_REFERRERS) {
-    throw new GantryError(
-      "conflict",
-      `cannot sign ${subject.digest}: it has ${MOST_REFERRERS} signatures that refer to it, no more are read`,
-    );
-  }
-  const { documents, entry, manifest } = bundleManifest(subject, signed);
-  for (const document of documents) await target.putDocument(document);
-  await target.putReferrer(subject.digest, manifest, entry);
-  return manifest.descriptor.digest;
-}
-
-const TRIES = 8;
-const PAUSE_MS = 150;
-
-/**
- * Adds signatures of one manifest to those at its tag. Registries have no "write if nobody wrote": it looks right
- * before it writes, looks again a little later, and begins anew where another signer's writing has taken its own away.
- * Resolves with the digest of the signature manifest. Throws `conflict` if it never got through.
- */
-export async function attachSignatures(
-  target: AttachmentTarget,
-  digest: string,
-  added: readonly { readonly payload: Uint8Array; readonly signature: Uint8Array }[],
-  signal?: AbortSignal,
-): Promise<string> {
-  return write(target, digest, (before) => withSignatures(before, added), signal);
-}
-
-/** The same with the signatures that lie beside a copy of the manifest elsewhere, whose payloads were brought here. */
-export async function joinSignatures(
-  target: AttachmentTarget,
-  digest: string,
-  { layers }: Manifest,
-  signal?: AbortSignal,
-): Promise<string> {
-  return write(target, digest, (before) => withRows(before, layers), signal);
-}
-
-async function write(
-  target: AttachmentTarget,
-  digest: string,
-  withAdded: (before: Manifest | undefined) => WrittenSignatures | undefined,
-  signal: AbortSignal | undefined,
-): Promise<string> {
-  const tag = signatureTag(digest);
-  for (let tries = 0; ; tries++) {
-    const before = await target.manifest(tag);
-    const wanted = withAdded(before?.manifest);
-    // Written by the round before this one, or there already.
-    if (wanted === undefined) return before?.digest ?? "";
-    if ((before?.manifest.layers.length ?? 0) + wanted.added.size > MOST_SIGNATURES) {
-      throw new GantryError(
-        "conflict",
-        `cannot sign ${digest}: it has ${MOST_SIGNATURES} signatures, no more are read`,
-      );
-    }
-    if (tries === TRIES) {
-      throw new GantryError("conflict", `cannot sign ${digest}: other signers wrote its signatures at every try`);
-    }
-    for (const document of [...wanted.payloads, wanted.config]) await target.putDocument(document);
-    if ((await target.manifest(tag))?.digest !== before?.digest) continue;
-    await target.putManifest(tag, wanted.manifest);
-    // Who read before this was written writes within this time; two who wait for each other must not do so in step.
-    await pause(PAUSE_MS * (1 + Math.random()), signal);
   }
 }

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Volume } from "../api/volume.ts";
+import { atOnce } from "../base/at-once.ts";
 import { GantryError, isKind, messageOf } from "../base/errors.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import type { Logger } from "../base/log.ts";
@@ -316,24 +317,17 @@ export class PluginVolumes implements VolumeDriver {
   /** Asks all plugins but those that lately gave no answer. The result is why which one failed. */
   async #askAll(ask: (driver: string) => Promise<unknown>): Promise<ReadonlyMap<string, string>> {
     const failed = new Map<string, string>();
-    const waiting = this.#ports.plugins.names().reverse();
-    const work = async () => {
-      for (let driver = waiting.pop(); driver !== undefined; driver = waiting.pop()) {
-        const until = this.#resting.get(driver) ?? 0;
-        if (Date.now() < until) {
-          failed.set(driver, "it gave no answer a moment ago");
-          continue;
-        }
-        try {
-          await ask(driver);
-          this.#resting.delete(driver);
-        } catch (error) {
-          failed.set(driver, messageOf(error));
-          if (isKind(error, "unavailable")) this.#resting.set(driver, Date.now() + REST_MS);
-        }
+    await atOnce(MOST_ASKED, this.#ports.plugins.names(), async (driver) => {
+      const until = this.#resting.get(driver) ?? 0;
+      if (Date.now() < until) return void failed.set(driver, "it gave no answer a moment ago");
+      try {
+        await ask(driver);
+        this.#resting.delete(driver);
+      } catch (error) {
+        failed.set(driver, messageOf(error));
+        if (isKind(error, "unavailable")) this.#resting.set(driver, Date.now() + REST_MS);
       }
-    };
-    await Promise.all(Array.from({ length: MOST_ASKED }, work));
+    });
     return failed;
   }
 

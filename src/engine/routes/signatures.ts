@@ -6,6 +6,8 @@ import {
   type SignedManifest,
   signaturesPutRequest,
 } from "../../api/signature.ts";
+import { allOrFirst } from "../../base/all-or-first.ts";
+import { atOnce } from "../../base/at-once.ts";
 import { GantryError, isKind } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import { missingError } from "../../images/pull-error.ts";
@@ -25,7 +27,8 @@ import type { ManifestDocument } from "../../remote/document.ts";
 import type { Registries } from "../../remote/registry.ts";
 import type { Repository } from "../../remote/repository.ts";
 import type { Waiting } from "../../remote/settings.ts";
-import { type AttachmentTarget, allSignatures, attachSignatures, attachStatement } from "../../trust/attached.ts";
+import { type AttachmentTarget, attachSignatures, attachStatement } from "../../trust/attach.ts";
+import { allSignatures } from "../../trust/attached.ts";
 import { MOST_PAYLOAD, readPayload } from "../../trust/payload.ts";
 import { decodeBase64 } from "../../trust/signature-manifest.ts";
 import { readStatement } from "../../trust/statement.ts";
@@ -82,25 +85,21 @@ async function signedManifests(
   }
   const all: Descriptor[] = [document.descriptor, ...members];
   const found: SignedManifest[] = [];
-  const queue = all.entries();
   const source = attachmentSource(repository, waiting);
-  const worker = async () => {
-    for (const [at, { digest, mediaType, platform }] of queue) {
-      const { signatures, problem } = await allSignatures(source, digest);
-      found[at] = {
-        Digest: digest,
-        MediaType: mediaType,
-        Platform: platform == null ? "" : formatPlatform(platform),
-        Signatures: signatures.map(({ form, payload, signature }) => ({
-          Form: form,
-          Payload: Buffer.from(payload).toString("base64"),
-          Signature: Buffer.from(signature).toString("base64"),
-        })),
-        Problem: problem ?? "",
-      };
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  await atOnce(AT_ONCE, all.entries(), async ([at, { digest, mediaType, platform }]) => {
+    const { signatures, problem } = await allSignatures(source, digest);
+    found[at] = {
+      Digest: digest,
+      MediaType: mediaType,
+      Platform: platform == null ? "" : formatPlatform(platform),
+      Signatures: signatures.map(({ form, payload, signature }) => ({
+        Form: form,
+        Payload: Buffer.from(payload).toString("base64"),
+        Signature: Buffer.from(signature).toString("base64"),
+      })),
+      Problem: problem ?? "",
+    };
+  });
   return found;
 }
 
@@ -171,9 +170,9 @@ async function putSignatures(
     };
     // The last comes last: who signs an index with its images signs the index when these are.
     const rows = [...byDigest];
-    const last = rows.splice(-1);
-    for (let at = 0; at < rows.length; at += AT_ONCE) await settled(rows.slice(at, at + AT_ONCE).map(put));
-    await settled(last.map(put));
+    const last = rows.pop();
+    await atOnce(AT_ONCE, rows, put);
+    if (last !== undefined) await put(last);
     const list = [...byDigest.keys()].flatMap((Digest) =>
       (attached.get(Digest) ?? []).map((SignatureManifest) => ({ Digest, SignatureManifest })),
     );
@@ -197,13 +196,7 @@ async function attach(
   };
   const attachSimple = async () =>
     simple.length === 0 ? [] : [await attachSignatures(target, subject.digest, simple, signal)];
-  return (await settled([attachSimple(), attachStatements()])).flat();
-}
-
-/** What all of them bring, when all have ended; throws the first failure. */
-async function settled<T>(all: readonly Promise<T>[]): Promise<T[]> {
-  await Promise.allSettled(all);
-  return Promise.all(all);
+  return (await allOrFirst([attachSimple(), attachStatements()])).flat();
 }
 
 async function insistOnManifest(
