@@ -86,7 +86,7 @@ export async function copyReferrers(
       entries.push(entry);
       await copyReferrers(copy, referrer.digest, depth + 1, seen);
     }
-    await listReferrers(copy, digest, entries);
+    await addMissingReferrers(copy, digest, entries);
     for (const kind of COSIGN) {
       const tag = `${digest.replace(":", "-")}.${kind}`;
       const found = await orUndefined(source.manifest(tag, waiting));
@@ -115,7 +115,7 @@ async function copyTagged(
  * Sees to it that the target says what refers to a manifest, also where it had that already and was never told so: what
  * it doesn't list itself goes into the index at the subject's tag, all at once.
  */
-async function listReferrers({ progress, target }: ContentCopy, subject: string, entries: readonly Descriptor[]) {
+async function addMissingReferrers({ progress, target }: ContentCopy, subject: string, entries: readonly Descriptor[]) {
   if (entries.length === 0) return;
   const waiting = { signal: progress.signal };
   const listed = new Set((await target.repository.referrers(subject, {}, waiting)).map(({ digest }) => digest));

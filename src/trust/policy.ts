@@ -27,6 +27,7 @@ export interface Policy {
 /** The longest policy that is read, in bytes. */
 export const MOST_POLICY = 1 << 20;
 const MOST_KEYS = 64;
+const HOST = /^(?:[a-z0-9][a-z0-9.-]*|\[[0-9a-f:]+\])(?::\d+)?$/i;
 /** Their scopes are names of images and what these lie in. */
 export const TRANSPORTS_OF_NAMES: readonly string[] = ["docker", "docker-daemon"];
 
@@ -34,7 +35,7 @@ const path = v.pipe(v.string(), v.regex(/^\//, "a key's path must be absolute"))
 const reference = v.pipe(v.string(), v.check(isWholeName, "it is no name of an image with a tag or a digest"));
 const repository = v.pipe(
   v.string(),
-  v.check((name) => isName(name), "it is no name of a repository"),
+  v.check((name) => parsedName(name) !== undefined, "it is no name of a repository"),
 );
 const prefix = v.pipe(v.string(), v.check(isPrefix, "it is neither a host nor what names lie in"));
 const data = v.pipe(v.string(), v.base64("keyData must be base64"));
@@ -92,29 +93,6 @@ const policy = v.strictObject({
   default: requirements,
   transports: v.optional(v.record(v.string(), v.record(v.string(), requirements)), {}),
 });
-/** A host, or what lies at one, that names begin with. */
-function isPrefix(prefix: string): boolean {
-  return /^(?:[a-z0-9][a-z0-9.-]*|\[[0-9a-f:]+\])(?::\d+)?$/i.test(prefix) || isName(`${prefix}/x`, `${prefix}/x`);
-}
-
-function isWholeName(name: string): boolean {
-  const parsed = parsedName(name);
-  return parsed?.tag !== undefined || parsed?.digest !== undefined;
-}
-
-/** `whole` is the only form that will do, if it is given. */
-function isName(name: string, whole?: string): boolean {
-  const parsed = parsedName(name);
-  return parsed !== undefined && (whole === undefined || formatReference(parsed) === whole);
-}
-
-function parsedName(name: string): Reference | undefined {
-  try {
-    return parseNormalized(name);
-  } catch {
-    return undefined;
-  }
-}
 
 type Written = v.InferOutput<typeof requirement>;
 
@@ -211,4 +189,26 @@ function signedBySigstore(written: Sigstore, keyAt: (path: string) => PublicKey)
     keys,
     signedIdentity: written.signedIdentity ?? { type: "matchRepoDigestOrExact" },
   };
+}
+
+/** A host, or what lies at one, that names begin with. */
+function isPrefix(prefix: string): boolean {
+  if (HOST.test(prefix)) return true;
+  // Names are compared in their whole form: one that begins otherwise there lies in no such prefix.
+  const below = `${prefix}/x`;
+  const parsed = parsedName(below);
+  return parsed !== undefined && formatReference(parsed) === below;
+}
+
+function isWholeName(name: string): boolean {
+  const parsed = parsedName(name);
+  return parsed?.tag !== undefined || parsed?.digest !== undefined;
+}
+
+function parsedName(name: string): Reference | undefined {
+  try {
+    return parseNormalized(name);
+  } catch {
+    return undefined;
+  }
 }

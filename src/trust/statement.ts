@@ -10,7 +10,7 @@ export const SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1";
 const VERSION = "https://in-toto.io/Statement/v1";
 
 /** The longest statement that is read, in bytes; real ones have some hundred. */
-export const MOST_STATEMENT = 64 << 10;
+const MOST_STATEMENT = 64 << 10;
 
 /** What a statement says: that manifests are signed, each by a claim, or anything else of them. */
 export type Statement =

@@ -40,25 +40,19 @@ const certificates: Check = {
 
 /** What the engine would refuse the whole folder for, and what it passes over. */
 function pairFaults(folder: string, names: readonly string[]): readonly Fault[] {
-  const faults: Fault[] = [];
-  for (const name of names) {
-    const other = name.endsWith(".cert")
-      ? name.replace(/cert$/, "key")
-      : name.endsWith(".key")
-        ? name.replace(/key$/, "cert")
-        : name;
-    if (!names.includes(other)) {
-      const found = `${join(folder, name)} has no ${other} beside it, so that its registry can't be used`;
-      const isCert = name.endsWith(".cert");
-      const mend = isCert ? `Put the key there; authorities end in .crt` : `Put the certificate there`;
-      faults.push({ found, mend });
-    } else if (/\.(pem|cer|ca|der)$/.test(name)) {
-      const path = join(folder, name);
-      const mend = `Name an authority .crt: mv ${path} ${path.replace(/\.[a-z]+$/, ".crt")}`;
-      faults.push({ found: `${path} is passed over`, mend });
+  return names.flatMap((name) => {
+    const path = join(folder, name);
+    const [, stem, ending] = /^(.*)\.(cert|key)$/.exec(name) ?? [];
+    if (ending !== undefined) {
+      const other = `${stem}.${ending === "cert" ? "key" : "cert"}`;
+      if (names.includes(other)) return [];
+      const mend = ending === "cert" ? "Put the key there; authorities end in .crt" : "Put the certificate there";
+      return [{ found: `${path} has no ${other} beside it, so that its registry can't be used`, mend }];
     }
-  }
-  return faults;
+    if (!/\.(pem|cer|ca|der)$/.test(name)) return [];
+    const mend = `Name an authority .crt: mv ${path} ${path.replace(/\.[a-z]+$/, ".crt")}`;
+    return [{ found: `${path} is passed over`, mend }];
+  });
 }
 
 function fileFaults(files: Files, folder: string, name: string, now: number): readonly Fault[] {
