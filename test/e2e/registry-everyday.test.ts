@@ -146,6 +146,8 @@ describe("what people do with registries every day", { skip: registryMissing() }
       byTag.stderr,
       new RegExp(`removes no tags, only images with all of their tags.* ${name}@${digest}\n$`),
     );
+    const both = await gantry(["image", "unpush", `${name}:2@${digest}`]);
+    assert.match(both.stderr, /with all of its tags: name the tag or the digest alone\n$/);
     assert.equal(await good(["image", "unpush", `${name}@${digest}`]), `Deleted: ${name}@${digest}\n`);
     assert.equal(await good(["image", "tags", "-q", name]), "1\n");
     const again = await gantry(["image", "unpush", `${name}:2`]);

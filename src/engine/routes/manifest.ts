@@ -41,6 +41,10 @@ export function manifestRoutes(images: Pick<ImageRegistry, "putManifest">, regis
       if (isNameOnly(reference)) {
         throw new GantryError("invalid", "cannot remove a whole repository: name a tag or a digest of it");
       }
+      if (reference.tag !== undefined && reference.digest !== undefined) {
+        const why = "by its digest an image goes with all of its tags: name the tag or the digest alone";
+        throw new GantryError("invalid", `cannot remove ${familiarString(reference)}: ${why}`);
+      }
       const credentials = credentialsOrNobody(header("x-registry-auth"));
       await removeFromRegistry(registries, reference, credentials, { insecure }, { signal });
       const name = familiarString(reference);
