@@ -110,6 +110,15 @@ describe("a disk that has no more", () => {
     });
   }
 
+  test("but what is kept for containers that run, of which a pull that it would do for takes nothing", async () => {
+    const small = randomImage("small", { layers: 1, size: 20_000 });
+    const room = filled(200 << 10);
+    const kept =
+      /^cannot download layer sha256:[0-9a-f]{64}: no space left .* \(the last 1 MiB are kept for what runs\)$/;
+    await failsWell(small, kept, () => room[Symbol.dispose]());
+    await goesWell(small);
+  });
+
   test("is none of a push's or a copy's business: they keep nothing here", async () => {
     await using target = await startFaultyRegistry();
     await importRandom(engine, `${target.host}/made:1`, "made", 3 * MB);
