@@ -33,7 +33,6 @@ describe("a disk that has no more", () => {
 
   const disk = (options: string): unknown =>
     execFileSync("mount", ["-t", "tmpfs", "-o", options, "tmpfs", engine.dataRoot]);
-  /** Of the running engine's disk, beneath the mount that the engine makes of its root. */
   /** Writes until so many bytes are left; disposal makes room again. */
   function filled(left: number): Disposable {
     const path = join(engine.dataRoot, "filler");
