@@ -4,11 +4,12 @@ import { Certificates } from "./certificates.ts";
 import { parseChallenges } from "./challenge.ts";
 import { ANONYMOUS, decodeCredentials } from "./credentials.ts";
 import { endpointsOf } from "./endpoint.ts";
-import { refused } from "./failure.ts";
+import { refused, UnreachableError } from "./failure.ts";
 import { isInsecure } from "./insecure.ts";
 import { maskProxy, proxyOf } from "./proxy.ts";
 import { NO_PROXIES, NO_SETTINGS } from "./registry.fixture.ts";
-import { retryAfter } from "./retry.ts";
+import { Retries, retryAfter } from "./retry.ts";
+import { TIME_LIMITS } from "./settings.ts";
 
 test("reads challenges with quoted commas, several schemes and rubbish", () => {
   const read = (header: string) =>
@@ -121,6 +122,27 @@ test("reads Retry-After in seconds and as a date", () => {
   assert.equal(retryAfter("soon", now), undefined);
   assert.equal(retryAfter("-1", now), undefined);
   assert.equal(retryAfter(undefined, now), undefined);
+});
+
+test("waits longer before each further try, up to a bound, and no two clients alike", async () => {
+  const limits = { ...TIME_LIMITS, head: 1000, idle: 1000, backOff: 4, longestBackOff: 20 };
+  const error = new UnreachableError("cut", { isPassing: true });
+  const waits = async (): Promise<number[]> => {
+    const pauses: number[] = [];
+    const retries = new Retries(6, limits, { onWait: (milliseconds) => pauses.push(milliseconds) });
+    for (let failed = 1; failed < 6; failed++) await retries.after(error);
+    await assert.rejects(retries.after(error), error);
+    return pauses;
+  };
+  const clients = await Promise.all([waits(), waits(), waits(), waits()]);
+  for (const pauses of clients) {
+    const isWithin = (pause: number, at: number): boolean => {
+      const most = [4, 8, 16, 20, 20][at] ?? 0;
+      return pause >= most / 2 && pause <= most;
+    };
+    assert.ok(pauses.length === 5 && pauses.every(isWithin), `${pauses}`);
+  }
+  assert.equal(new Set(clients.map(String)).size, clients.length);
 });
 
 test("words a registry's errors as Docker does", () => {
