@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { GantryError } from "../base/errors.ts";
 import { sha256Of } from "../oci/digest.ts";
 import type { Descriptor, Manifest } from "../oci/image.ts";
@@ -249,4 +251,36 @@ test("base64 that a lenient reader would make something of is none", () => {
   assert.deepEqual(decodeBase64("aGk="), Buffer.from("hi"));
   for (const text of ["", "aGk", "aG k=", "aGk=aGk=", "a-_=", "aGk=\n"])
     assert.equal(decodeBase64(text), undefined, text);
+});
+
+test("of large manifests that refer to one only its signatures are kept", async () => {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  const shelf = new Shelf();
+  const payload = makePayload({ digest: DIGEST, identity: "quay.io/a:1", annotations: {} });
+  shelf.blobs.set(sha256Of(payload), payload);
+  const row = {
+    ...{ mediaType: PAYLOAD_TYPE, digest: sha256Of(payload), size: payload.length },
+    annotations: { "dev.cosignproject.cosign/signature": "AAAA" },
+  };
+  const names = Array.from({ length: 32 }, (_, at) => sha256Of(`referrer ${at}`));
+  shelf.referring = names.map((digest) => ({ mediaType: "", digest, size: 1, artifactType: SIGNATURE_ARTIFACT }));
+  shelf.manifest = async (tag) => {
+    if (!names.includes(tag)) return undefined;
+    const filling = Buffer.alloc(2 << 20, tag).toString("latin1");
+    const layers = [{ ...row, annotations: { ...row.annotations, more: filling } }];
+    return { digest: tag, manifest: { schemaVersion: 2, config: row, layers, annotations: { filling } } };
+  };
+  let held = 0;
+  const { document } = shelf;
+  shelf.document = (descriptor) => {
+    collect();
+    held = process.memoryUsage().heapUsed - before;
+    return document.call(shelf, descriptor);
+  };
+  collect();
+  const before = process.memoryUsage().heapUsed;
+  const { signatures } = await allSignatures(shelf, DIGEST);
+  assert.equal(signatures.length, 1);
+  assert.ok(held > 0 && held < 16 << 20, `${held} bytes`);
 });

@@ -11,6 +11,7 @@ import {
   isCalledAttestation,
   MOST_SIGNATURES,
   mayBeSignature,
+  type SignatureRow,
   signatureRows,
   signatureTag,
 } from "./signature-manifest.ts";
@@ -42,7 +43,7 @@ const AT_ONCE = 8;
 export async function signaturesByTag(source: AttachmentSource, digest: string): Promise<FoundSignatures> {
   return readable(async () => {
     const found = await source.manifest(signatureTag(digest));
-    return found === undefined ? { signatures: [] } : readSimple(source, digest, [found.manifest]);
+    return found === undefined ? { signatures: [] } : readSimple(source, digest, signatureRows(found.manifest));
   });
 }
 
@@ -52,18 +53,25 @@ export async function signaturesByReferrers(source: AttachmentSource, digest: st
   const possible = all.filter(mayBeSignature);
   const [attested, named] = [possible.filter(isCalledAttestation), possible.filter((one) => !isCalledAttestation(one))];
   const taken = [...named, ...attested].slice(0, MOST_REFERRERS);
-  const manifests: Manifest[] = [];
+  // Of each manifest only that is kept: they may have megabytes of other things.
+  const rows: SignatureRow[] = [];
+  let count = 0;
+  const bundles: Descriptor[] = [];
   let unread: string | undefined;
   await atOnce(AT_ONCE, taken, async (descriptor) => {
     const { problem } = await readable(async () => {
       const found = await source.manifest(descriptor.digest);
-      if (found !== undefined) manifests.push(found.manifest);
+      if (found === undefined) return { signatures: [] };
+      const own = signatureRows(found.manifest);
+      count += own.length;
+      rows.push(...own.slice(0, MOST_SIGNATURES - rows.length));
+      bundles.push(...bundleRows(found.manifest).slice(0, MOST_REFERRERS - bundles.length));
       return { signatures: [] };
     });
     unread ??= problem;
   });
-  const simple = await readSimple(source, digest, manifests);
-  const bundled = await readBundles(source, digest, manifests.flatMap(bundleRows).slice(0, MOST_REFERRERS));
+  const simple = await readSimple(source, digest, rows, count);
+  const bundled = await readBundles(source, digest, bundles);
   const isCut = possible.length > taken.length;
   return {
     signatures: [...simple.signatures, ...bundled.signatures],
@@ -98,21 +106,21 @@ function isDamage(error: unknown): boolean {
 }
 
 /**
- * Fetches the payloads of simple signatures. Those of many signers of one image are often the same bytes, which are fetched once; a payload
- * that can't be had takes only its own signatures away.
+ * Fetches the payloads of simple signatures, of which `count` are there. Those of many signers of one image are often
+ * the same bytes, which are fetched once; a payload that can't be had takes only its own signatures away.
  */
 async function readSimple(
   source: AttachmentSource,
   digest: string,
-  manifests: readonly Manifest[],
+  rows: readonly SignatureRow[],
+  count = rows.length,
 ): Promise<FoundSignatures> {
-  const rows = manifests.flatMap(signatureRows);
   const taken = rows.slice(0, MOST_SIGNATURES);
   const byPayload = Map.groupBy(taken, ({ payload }) => payload.digest);
   const groups = [...byPayload.values()];
   const signatures: FoundSignature[] = [];
   let problem: string | undefined;
-  if (rows.length > taken.length) problem = `only ${taken.length} of its ${rows.length} signatures were read`;
+  if (count > taken.length) problem = `only ${taken.length} of its ${count} signatures were read`;
   if (groups.length > MOST_PAYLOADS) problem = `only ${MOST_PAYLOADS} of ${groups.length} different payloads were read`;
   await atOnce(AT_ONCE, groups.slice(0, MOST_PAYLOADS), async (group) => {
     const payload = await fetchDocument(source, group[0]?.payload, "payload");

@@ -37,13 +37,18 @@ export function signatureRows(manifest: Manifest): SignatureRow[] {
     const text = payload.annotations?.[SIGNATURE_KEY];
     if (payload.mediaType !== PAYLOAD_TYPE || payload.size > MOST_PAYLOAD || text === undefined) return [];
     const signature = decodeBase64(text);
-    return signature === undefined ? [] : [{ payload, signature }];
+    return signature === undefined ? [] : [{ payload: bare(payload), signature }];
   });
 }
 
 /** Where the bundles of a manifest lie that carries them. */
 export function bundleRows(manifest: Manifest): Descriptor[] {
-  return manifest.layers.filter(({ mediaType, size }) => isBundleType(mediaType) && size <= MOST_BUNDLE);
+  return manifest.layers.filter(({ mediaType, size }) => isBundleType(mediaType) && size <= MOST_BUNDLE).map(bare);
+}
+
+/** Without what else a manifest says of it. */
+function bare({ digest, mediaType, size }: Descriptor): Descriptor {
+  return { mediaType, digest, size };
 }
 
 /** Whether something that refers to a manifest may have a signature of it, by what a list says of it. */
