@@ -1,4 +1,4 @@
-import { atOnce } from "../base/at-once.ts";
+import { atOnce, atOnce } from "../base/at-once.ts";
 import { GantryError } from "../base/errors.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import { pause } from "../base/pause.ts";
@@ -92,12 +92,12 @@ async function stillThere(
   waiting: Waiting,
 ): Promise<readonly Descriptor[]> {
   const gone = new Set<string>();
-  await atOnce(AT_ONCE, entries, async ({ digest }) => {
-    await repository.resolve(digest, waiting).catch((error: unknown) => {
+  await atOnce(AT_ONCE, entries, ({ digest }) =>
+    repository.resolve(digest, waiting).catch((error: unknown) => {
       if (!(error instanceof RefusedError && error.status === 404)) throw error;
       gone.add(digest);
-    });
-  });
+    }),
+  );
   return entries.filter(({ digest }) => !gone.has(digest));
 }
 
