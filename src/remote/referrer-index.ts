@@ -1,4 +1,4 @@
-import { atOnce, atOnce } from "../base/at-once.ts";
+import { atOnce } from "../base/at-once.ts";
 import { GantryError } from "../base/errors.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import { pause } from "../base/pause.ts";
