@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { request as forward } from "node:http";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
@@ -243,6 +244,37 @@ describe("what people do with registries every day", { skip: registryMissing() }
     assert.equal(readFileSync(join(folder, "calls"), "utf8"), "list\n");
     const wrong = await gantry(["login", "--list", "f.example"]);
     assert.deepEqual([wrong.code, wrong.stderr], [1, "--list takes no server\n"]);
+  });
+
+  test("the settings' proxy is the way to a registry, and the mirror of any registry is asked in its place", async () => {
+    const made = imageOf({ layers: [layerOf([{ name: "far", body: "far\n" }])] });
+    await pushTo(open, "far/app:1", made);
+    // Addresses that nobody has: what is asked of them goes by the settings, or nowhere.
+    const [proxied, mirrored] = ["198.51.100.7:5000", "198.51.100.8:5000"];
+    await using proxy = await serve((request, response) => {
+      const { host, pathname, search } = new URL(request.url ?? "");
+      if (host !== proxied) return void response.writeHead(502).end();
+      const { headers, method } = request;
+      const onward = forward(`http://${open.host}${pathname}${search}`, { method, headers }, (answered) => {
+        response.writeHead(answered.statusCode ?? 0, answered.headers);
+        answered.pipe(response);
+      });
+      onward.on("error", () => response.destroy());
+      request.pipe(onward);
+    });
+    const ways = ["--http-proxy", `http://${proxy.host}`, "--https-proxy", `http://${proxy.host}`];
+    await using other = await startEngine({
+      image: false,
+      args: [...ways, "--insecure-registry", proxied, "--registry", `${mirrored}=http://${open.host}`],
+    });
+    for (const host of [proxied, mirrored]) {
+      const { code, stderr } = await other.tool("gantry", ["pull", "-q", `${host}/far/app:1`]);
+      assert.equal(code, 0, stderr);
+      const { json } = await other.request("GET", `/images/${host}/far/app:1/json`);
+      assert.equal(json.Id, made.config.digest);
+    }
+    const urls = proxy.requests.map(({ url = "" }) => url);
+    assert.ok(urls.length > 0 && urls.every((url) => url.startsWith(`http://${proxied}/v2/`)), urls.join("\n"));
   });
 
   test("downloads and uploads keep below the rates that are set, from a reload on", async () => {
