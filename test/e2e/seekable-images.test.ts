@@ -19,6 +19,8 @@ const BELOW: readonly TarEntry[] = [
   { name: "gone", body: "of the layer below\n" },
   { name: "empty", body: "" },
 ];
+/** As much as an image has to have to be started lazily where that is wanted. */
+const BULK: TarEntry = { name: "bulk", body: randomBytesOf("bulk", 5 << 20) };
 const ABOVE: readonly TarEntry[] = [
   { name: ".wh.gone", body: "" },
   { name: "text", body: "of the layer above\n" },
@@ -68,11 +70,12 @@ describe("layers that could be read file by file", { skip: registryMissing() || 
     const name = form.replace(":", "-").toLowerCase();
 
     test(`an image of ${form} is pulled whole and shows the files that its plain form shows`, async () => {
-      await put("plain", [layerOf(BELOW), layerOf(ABOVE)]);
+      await put("plain", [layerOf([...BELOW, BULK]), layerOf(ABOVE)]);
       await engine.ok("pull", "--quiet", `${registry.host}/plain`);
-      const layers = [layerFor(BELOW), layerFor(ABOVE)];
+      const layers = [layerFor([...BELOW, BULK]), layerFor(ABOVE)];
       const digest = await put(name, layers);
-      await engine.ok("pull", "--quiet", `${registry.host}/${name}`);
+      const said = await engine.ok("pull", `${registry.host}/${name}`);
+      assert.doesNotMatch(said, /Starting lazily/, "nobody has asked for that");
       const { json } = await engine.request("GET", `/images/${registry.host}/${name}/json`);
       assert.ok(json.RepoDigests.includes(`${registry.host}/${name}@${digest}`), json.RepoDigests.join(" "));
       assert.deepEqual(
