@@ -60,27 +60,25 @@ export const unpush: Command = {
       if (isNameOnly(reference)) throw new ExitError(1, `${text} is a whole repository: name a tag or a digest of it`);
       images.push(reference);
     }
-    return await eachImage(call, images, false, (reference) => removeOne(call, reference));
+    return await eachImage(call, images, (reference) => removeOne(call, reference));
   },
 };
 
-async function listed(call: Call, reference: Reference): Promise<RepositoryTags> {
+function listed(call: Call, reference: Reference): Promise<RepositoryTags> {
   const path = `/gantry/distribution/${segment(formatReference(reference), "image")}/tags`;
-  let found: RepositoryTags = { Name: "", Tags: [] };
-  await withLogin(call, reference.domain, "list", async (headers) => {
-    const query = { insecure: call.flags.bool("insecure") };
-    found = await call.client.json<RepositoryTags>("GET", path, { query, headers });
-  });
-  return found;
+  const query = { insecure: call.flags.bool("insecure") };
+  return withLogin(call, reference.domain, "list", (headers) =>
+    call.client.json<RepositoryTags>("GET", path, { query, headers }),
+  );
 }
 
 async function removeOne(call: Call, reference: Reference): Promise<void> {
   const path = `/gantry/distribution/${segment(formatReference(reference), "image")}/manifest`;
-  await withLogin(call, reference.domain, "remove", async (headers) => {
-    const query = { insecure: call.flags.bool("insecure") };
-    const rows = await call.client.json<ImageDeleteRow[]>("DELETE", path, { query, headers });
-    for (const row of rows) printLine("Deleted" in row ? `Deleted: ${row.Deleted}` : `Untagged: ${row.Untagged}`);
-  });
+  const query = { insecure: call.flags.bool("insecure") };
+  const rows = await withLogin(call, reference.domain, "remove", (headers) =>
+    call.client.json<ImageDeleteRow[]>("DELETE", path, { query, headers }),
+  );
+  for (const row of rows) printLine("Deleted" in row ? `Deleted: ${row.Deleted}` : `Untagged: ${row.Untagged}`);
 }
 
 /** True for tags that any of the patterns fits; `*` is anything, `?` one character. */

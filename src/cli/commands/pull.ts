@@ -27,7 +27,8 @@ export const pull: Command = {
     const images = await namedImages(call, all);
     if (images.some(({ digest }) => digest === undefined)) refuseContentTrust(flags);
     const platform = flags.changed("platform") ? flags.text("platform") : defaultPlatform();
-    return await eachImage(call, images, all, async (reference) => {
+    return await eachImage(call, images, async (named) => {
+      const reference = all ? named : withDefaultTag(call, named);
       const { digest, domain, tag } = reference;
       const query = { fromImage: repositoryOf(reference), tag: digest ?? tag, platform };
       if (flags.bool("dry-run")) {
@@ -54,20 +55,21 @@ export async function namedImages(call: Call, allTags: boolean): Promise<readonl
   return images;
 }
 
-/**
- * Does something with one image after the other; without a tag it is the latest, which is said, unless all are meant.
- * Of several, one that fails leaves the others be. Resolves to the exit code.
- */
+/** Without a tag it is the latest, which is said. */
+export function withDefaultTag(call: Call, named: Reference): Reference {
+  const reference = tagNameOnly(named);
+  if (isNameOnly(named) && !call.flags.bool("quiet")) printLine(`Using default tag: ${reference.tag}`);
+  return reference;
+}
+
+/** Does something with one image after the other: one that fails leaves the others be. Resolves to the exit code. */
 export async function eachImage(
   call: Call,
   images: readonly Reference[],
-  allTags: boolean,
   act: (reference: Reference) => Promise<void>,
 ): Promise<number> {
   let code = 0;
-  for (const [index, named] of images.entries()) {
-    const reference = allTags ? named : tagNameOnly(named);
-    if (!allTags && isNameOnly(named) && !call.flags.bool("quiet")) printLine(`Using default tag: ${reference.tag}`);
+  for (const [index, reference] of images.entries()) {
     try {
       await act(reference);
     } catch (error) {

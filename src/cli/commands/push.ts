@@ -8,7 +8,7 @@ import { showProgress } from "../output/progress.ts";
 import { contentTrustFlag, refuseContentTrust } from "../run/content-trust.ts";
 import { platformJson } from "../run/platform.ts";
 import { segment } from "./lifecycle.ts";
-import { eachImage, namedImages } from "./pull.ts";
+import { eachImage, namedImages, withDefaultTag } from "./pull.ts";
 
 export const push: Command = {
   usage: "[OPTIONS] NAME[:TAG] [NAME[:TAG]...]",
@@ -35,7 +35,8 @@ export const push: Command = {
     const images = await namedImages(call, all);
     if (images.some(({ digest }) => digest !== undefined)) throw new ExitError(1, "cannot push a digest reference");
     refuseContentTrust(call.flags);
-    return await eachImage(call, images, all, async (reference) => {
+    return await eachImage(call, images, async (named) => {
+      const reference = all ? named : withDefaultTag(call, named);
       const path = `/images/${segment(repositoryOf(reference), "image")}/push`;
       const after: (() => void)[] = [];
       await withLogin(call, reference.domain, "push", async (headers) => {

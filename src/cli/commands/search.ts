@@ -31,11 +31,10 @@ export const search: Command = {
     }
     const domain = saysRegistry(term) ? term.slice(0, term.indexOf("/")) : await defaultRegistry(call.client);
     const limit = flags.int("limit");
-    let found: readonly SearchResult[] = [];
-    await withLogin(call, domain, "search", async (headers) => {
-      const query = { term, limit: limit > 0 ? limit : undefined, filters: filtersOf(filters) };
-      found = await call.client.json<SearchResult[]>("GET", "/images/search", { query, headers });
-    });
+    const query = { term, limit: limit > 0 ? limit : undefined, filters: filtersOf(filters) };
+    const found = await withLogin(call, domain, "search", (headers) =>
+      call.client.json<SearchResult[]>("GET", "/images/search", { query, headers }),
+    );
     const format = flags.text("format");
     const isJson = format === "json" || format === "{{json .}}";
     const cut = (text: string): string => (flags.bool("no-trunc") ? text : ellipsis(text, MOST_DESCRIPTION));

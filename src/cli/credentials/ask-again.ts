@@ -12,20 +12,20 @@ const REFUSED = /no basic auth credentials|^unauthorized\b|authentication requir
  * Does something that needs a registry's leave, with what is kept for it. A person at a terminal whom the registry
  * doesn't let in is asked who they are and has one more try; what they say is not kept.
  */
-export async function withLogin(
+export async function withLogin<T>(
   call: Call,
   domain: string,
   doing: "list" | "pull" | "push" | "remove" | "search",
-  act: (headers: Readonly<Record<string, string>>) => Promise<void>,
-): Promise<void> {
+  act: (headers: Readonly<Record<string, string>>) => Promise<T>,
+): Promise<T> {
   try {
-    await act(await registryAuth(call, domain));
+    return await act(await registryAuth(call, domain));
   } catch (error) {
     const isRefused = error instanceof EngineError && error.status === 401;
     if (!isRefused || !isTerminal(0) || !isTerminal(1)) throw advised(error, domain);
     printLine(`\nLogin to ${domain} prior to ${doing}:`);
     const { username, password } = await askForLogin({ key: keyOf(domain) });
-    await act({ "X-Registry-Auth": encoded({ username, password, serveraddress: keyOf(domain) }) });
+    return await act({ "X-Registry-Auth": encoded({ username, password, serveraddress: keyOf(domain) }) });
   }
 }
 

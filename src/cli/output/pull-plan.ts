@@ -19,16 +19,14 @@ export async function showPlan(
   domain: string,
   query: Readonly<Record<string, string | undefined>>,
 ): Promise<void> {
-  let plan: PullPlan | undefined;
-  await withLogin(call, domain, "pull", async (headers) => {
-    plan = await call.client.json<PullPlan>("GET", "/gantry/images/pull", { query, headers });
-  });
-  if (plan === undefined) return;
-  const { Digest, Layers, Missing, Name, Platform, RateLimit: limit, Size } = plan;
+  const plan = await withLogin(call, domain, "pull", (headers) =>
+    call.client.json<PullPlan>("GET", "/gantry/images/pull", { query, headers }),
+  );
+  const { Digest, Layers, Missing, Name, Platform, RateLimit, Size } = plan;
   if (!call.flags.bool("quiet")) {
     for (const layer of Layers) printLine(`${shortId(layer.Digest)}: ${layerText(layer)}`);
     printLine(`Digest: ${Digest}`);
-    if (limit !== undefined) printLine(`Rate limit: ${limitText(limit)}`);
+    if (RateLimit !== undefined) printLine(`Rate limit: ${limitText(RateLimit)}`);
   }
   const amount = Missing === 0 ? "Nothing" : Missing === Size ? size(Size) : `${size(Missing)} of ${size(Size)}`;
   printLine(`${amount} to download for ${clean(Name)} (${clean(Platform)})`);
