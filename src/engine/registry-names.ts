@@ -11,11 +11,8 @@ export function registryOrRange(what: string): (text: string) => string {
   return (text) => {
     const name = text.replace(/^https?:\/\//i, "").replace(/\/$/, "");
     if (name.includes("://")) throw new Error(`${what} ${maskProxy(text)} should not contain '://'`);
-    const [address = "", prefix = ""] = name.split("/");
     if (name.includes("/")) {
-      const bits = isIP(address) === 6 ? 128 : 32;
-      const isRange = isIP(address) !== 0 && /^\d{1,3}$/.test(prefix) && Number(prefix) <= bits;
-      if (!isRange || name.split("/").length > 2) throw invalid(what, text, "it is no host and no range of addresses");
+      if (!isRange(name)) throw invalid(what, text, "it is no host and no range of addresses");
       return name;
     }
     const [whole, port = "0"] = HOST.exec(name) ?? [];
@@ -23,6 +20,11 @@ export function registryOrRange(what: string): (text: string) => string {
     if (Number(port) > 65_535) throw invalid(what, text, `invalid port ${port}`);
     return name;
   };
+}
+
+function isRange(text: string): boolean {
+  const [, address = "", bits = ""] = /^([^/]*)\/(\d{1,3})$/.exec(text) ?? [];
+  return isIP(address) !== 0 && Number(bits) <= (isIP(address) === 6 ? 128 : 32);
 }
 
 function invalid(what: string, text: string, why: string): Error {

@@ -111,37 +111,15 @@ export class Transport {
 
   #attempt(exchange: Exchange, agent: HttpAgent, { signal }: Waiting): Promise<Answer> {
     const { method, url, body } = exchange;
-    const given = givenOf(exchange);
-    // A proxy looks names up for itself.
-    const isDirect = proxyOf(url, this.#ports.settings().proxies) === undefined;
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    const send = url.protocol === "https:" ? https().request : httpRequest;
-    const request = send(url, {
-      method,
-      agent,
-      ...(given !== undefined && isDirect && { lookup: this.#inward.lookup(given) }),
-      headers: {
-        "User-Agent": this.#ports.settings().userAgent,
-        "Accept-Encoding": "identity",
-        ...exchange.headers,
-        ...lengthOf(method, body),
-      },
-    });
+    const request = this.#request(exchange, agent);
     const late = new UnreachableError(
       `${titleOf(method, url)}: net/http: request canceled (Client.Timeout exceeded while awaiting headers)`,
     );
     let timer: NodeJS.Timeout | undefined;
     let hasMoved = false;
     // Waiting for a connection of the pool is not the registry's fault.
-    request.once("socket", ({ remoteAddress }) => {
-      // A connection that was made for somebody else, before anything is sent on it.
-      const known = isDirect && request.reusedSocket ? remoteAddress : undefined;
-      try {
-        if (given !== undefined && known !== undefined) this.#inward.refuseAddress(given, known);
-      } catch (error) {
-        request.destroy(error as GantryError);
-        return;
-      }
+    request.once("socket", () => {
       const isSending = method === "PUT" || method === "PATCH";
       timer = setTimeout(() => request.destroy(late), isSending ? this.limits.upload : this.limits.head);
     });
@@ -151,14 +129,9 @@ export class Transport {
       clearTimeout(timer);
       signal?.removeEventListener("abort", abort);
     };
-    let hints = 0;
-    request.on("information", () => {
-      if (++hints > MOST_HINTS) request.destroy(new Error("more than a hundred answers came before the answer"));
-    });
+    boundHints(request);
     request.once("response", (response) => {
       settle();
-      const { remoteAddress } = response.socket;
-      if (isDirect && remoteAddress !== undefined) this.#inward.answered(url.host, remoteAddress);
       const status = response.statusCode ?? 0;
       if (!request.writableEnded) {
         // What was not sent would be taken for the next request of this connection.
@@ -190,6 +163,36 @@ export class Transport {
       sendPieces(request, body, taken, this.#ports.settings().maxUploadRate > 0 ? this.#uploads : undefined);
     }
     return promise;
+  }
+
+  /** A request of which nothing is sent yet. It goes to no inward address that it shouldn't; where it was answered is noted. */
+  #request(exchange: Exchange, agent: HttpAgent): ClientRequest {
+    const { body, headers, method, url } = exchange;
+    const { proxies, userAgent } = this.#ports.settings();
+    const given = givenOf(exchange);
+    // A proxy looks names up for itself.
+    const isDirect = proxyOf(url, proxies) === undefined;
+    const send = url.protocol === "https:" ? https().request : httpRequest;
+    const request = send(url, {
+      method,
+      agent,
+      ...(given !== undefined && isDirect && { lookup: this.#inward.lookup(given) }),
+      headers: { "User-Agent": userAgent, "Accept-Encoding": "identity", ...headers, ...lengthOf(method, body) },
+    });
+    if (!isDirect) return request;
+    request.once("socket", ({ remoteAddress }) => {
+      // A connection that was made for somebody else, before anything is sent on it.
+      if (given === undefined || !request.reusedSocket || remoteAddress === undefined) return;
+      try {
+        this.#inward.refuseAddress(given, remoteAddress);
+      } catch (error) {
+        request.destroy(error as GantryError);
+      }
+    });
+    request.once("response", ({ socket: { remoteAddress } }) => {
+      if (remoteAddress !== undefined) this.#inward.answered(url.host, remoteAddress);
+    });
+    return request;
   }
 
   async #agentOf({ url, verify }: Exchange): Promise<HttpAgent> {
@@ -226,6 +229,13 @@ export class Transport {
     this.#agents.set(key, { agent, context });
     return agent;
   }
+}
+
+function boundHints(request: ClientRequest): void {
+  let hints = 0;
+  request.on("information", () => {
+    if (++hints > MOST_HINTS) request.destroy(new Error("more than a hundred answers came before the answer"));
+  });
 }
 
 /** A failure of the source ends the request with it. */
