@@ -236,11 +236,19 @@ export class Repository {
   /** Removes a tag, or what a digest names with all tags of it; what refuses that says so in the registry's words. */
   async removeManifest(tagOrDigest: string, waiting: Waiting): Promise<void> {
     const { caller } = this;
-    const { body } = await caller.call(
-      { method: "DELETE", url: this.#path(caller, `manifests/${tagOrDigest}`) },
-      waiting,
-    );
-    discard(body);
+    let isRepeated = false;
+    const onWait: Waiting["onWait"] = (milliseconds, failure) => {
+      isRepeated ||= !(failure instanceof RefusedError) || failure.status >= 500;
+      waiting.onWait?.(milliseconds, failure);
+    };
+    try {
+      const wish = { method: "DELETE", url: this.#path(caller, `manifests/${tagOrDigest}`) } as const;
+      discard((await caller.call(wish, { ...waiting, onWait })).body);
+    } catch (error) {
+      // The try before, whose answer was lost, has removed it.
+      const isGone = isRepeated && error instanceof RefusedError && error.status === 404;
+      if (!isGone) throw error;
+    }
   }
 
   async #manifestAt(caller: Caller, tagOrDigest: string, waiting: Waiting): Promise<ManifestDocument> {

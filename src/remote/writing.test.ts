@@ -300,6 +300,21 @@ test("finds what refers to a manifest by the API, by the tag that stands for it,
   await assert.rejects(listed(registry.host), /received unexpected HTTP status: 500/);
 });
 
+test("takes what is gone after an answer was lost for removed, and only then", async () => {
+  let deletes = 0;
+  await using server = await serve((request, response) => {
+    if (request.method !== "DELETE") return answer(request, response, 200, "application/json", "{}");
+    if (++deletes === 1) return void request.socket.destroy();
+    answer(request, response, 404, "application/json", '{"errors": [{"code": "MANIFEST_UNKNOWN"}]}');
+  });
+  await writing(server.host, (repository) => repository.removeManifest("1", {}));
+  assert.equal(deletes, 2);
+  await assert.rejects(
+    writing(server.host, (repository) => repository.removeManifest("1", {})),
+    { kind: "not-found" },
+  );
+});
+
 test("asks the registry for referrers that its mirror lacks, and believes a mirror where it may not be asked", async () => {
   const image = imageOf();
   const subject = image.manifest.digest;
