@@ -182,7 +182,7 @@ export class Transport {
     if (!isDirect) return request;
     request.once("socket", ({ remoteAddress }) => {
       // A connection that was made for somebody else, before anything is sent on it.
-      if (given === undefined || !request.reusedSocket || remoteAddress === undefined) return;
+      if (given === undefined || remoteAddress === undefined) return;
       try {
         this.#inward.refuseAddress(given, remoteAddress);
       } catch (error) {
