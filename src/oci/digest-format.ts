@@ -14,7 +14,7 @@ export function validateDigest(text: string, algorithms: readonly string[] = SUP
   const encoded = text.slice(colon + 1);
   if (algorithm === "" || encoded === "") throw invalid("invalid checksum digest format");
   if (!algorithms.includes(algorithm)) {
-    throw invalid(SHAPE.test(text) ? "unsupported digest algorithm" : "invalid checksum digest format");
+    throw invalid(isAnyDigest(text) ? "unsupported digest algorithm" : "invalid checksum digest format");
   }
   if (encoded.length !== HEX_LENGTH[algorithm]) throw invalid("invalid checksum digest length");
   if (!/^[a-f0-9]+$/.test(encoded)) throw invalid("invalid checksum digest format");
@@ -25,6 +25,11 @@ export function parseDigest(text: string): { readonly algorithm: "sha256" | "sha
   validateDigest(text, ["sha256", "sha512"]);
   const [algorithm = "", hex = ""] = text.split(":");
   return { algorithm: algorithm as "sha256" | "sha512", hex };
+}
+
+/** True for a digest of whatever algorithm, known here or not. */
+export function isAnyDigest(text: string): boolean {
+  return SHAPE.test(text);
 }
 
 /** True for the whole of a sha256 or sha512 digest, in lower case. */

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { GantryError } from "../base/errors.ts";
 import { sha256Of } from "./digest.ts";
+import { isAnyDigest } from "./digest-format.ts";
 import type { Descriptor, ImageConfig, Index, Manifest } from "./image.ts";
 import { excessOf, type JsonBounds } from "./json-bounds.ts";
 
@@ -54,11 +55,7 @@ const descriptor = v.looseObject({
 });
 /** What a manifest may refer to; its digest becomes part of a tag. */
 const subject = v.looseObject({
-  digest: v.pipe(
-    v.string(),
-    v.maxLength(256),
-    v.regex(/^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[A-Za-z0-9=_-]+$/, "not a digest"),
-  ),
+  digest: v.pipe(v.string(), v.maxLength(256), v.check(isAnyDigest, "not a digest")),
 });
 /** What manifests and indexes have in common as artifacts. */
 const artifact = {
