@@ -140,6 +140,23 @@ describe("signatures as cosign 3 has them", { skip: registryMissing() }, () => {
     assert.match(wrong.stderr, /it must be bundle, simple or both/);
   });
 
+  test("a signature that was removed from its registry keeps nobody from signing or copying", async () => {
+    const digest = await pushTo(plain, "removed/app:1", saying("removed"));
+    const name = `${plain.host}/removed/app:1`;
+    await sign(name, "--format", "bundle");
+    const [old] = await fallback("removed/app", digest);
+    const { code, stderr } = await gantry("image", "unpush", `${plain.host}/removed/app@${old?.digest}`);
+    assert.equal(code, 0, stderr);
+    assert.equal((await verify(name)).code, 1);
+    const copied = await gantry("image", "copy", "--signatures", name, `${plain.host}/removed/copy:1`);
+    assert.equal(copied.code, 0, copied.stderr);
+    await sign(name, "--format", "bundle");
+    const listed = await fallback("removed/app", digest);
+    assert.equal(listed.length, 1);
+    assert.notEqual(listed[0]?.digest, old?.digest);
+    assert.equal((await verify(name)).code, 0);
+  });
+
   test("a bundle alone, with its name, meets a policy that wants the name; one tag is not another", async () => {
     const image = saying("bundled");
     const digest = await pushTo(plain, "bundled:1", image);
