@@ -12,6 +12,7 @@ import { ANONYMOUS, type Credentials } from "./credentials.ts";
 import { RefusedError } from "./failure.ts";
 import { answer, registries, serve } from "./registry.fixture.ts";
 import type { Repository } from "./repository.ts";
+import { uploadBlob } from "./upload.ts";
 
 const JOE: Credentials = { ...ANONYMOUS, username: "joe", password: "secret" };
 const LIMITS = { backOff: 5, longestBackOff: 20, head: 2000, upload: 2000 };
@@ -73,6 +74,24 @@ test("believes no registry that takes a manifest for another", async () => {
   await assert.rejects(
     writing(registry.host, (repository) => repository.putManifest("2", mediaType, bytes, {})),
     /^GantryError: cannot trust 127\.0\.0\.1:\d+: it took a manifest as another, sha256:/,
+  );
+});
+
+test("believes no registry that takes a blob for another", async () => {
+  await using registry = await startFaultyRegistry({
+    faults: [{ on: "upload-end", act: { kind: "header", name: "Docker-Content-Digest", value: sha256Of("other") } }],
+  });
+  const blob = Buffer.from("a blob");
+  const upload = {
+    size: blob.length,
+    digest: () => sha256Of(blob),
+    open: async function* (offset: number) {
+      yield blob.subarray(offset);
+    },
+  };
+  await assert.rejects(
+    writing(registry.host, (repository) => uploadBlob(repository, upload)),
+    new RegExp(`^GantryError: the registry says that ${sha256Of(blob)} has the digest ${sha256Of("other")}$`),
   );
 });
 
