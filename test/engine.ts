@@ -152,6 +152,18 @@ export class TestEngine implements AsyncDisposable {
     await this.start(env);
   }
 
+  /** Has it read its configuration again, which may be given; resolves with what it says of that when it has. */
+  async reload(config?: unknown): Promise<string> {
+    if (config !== undefined) writeFileSync(join(this.root, "daemon.json"), JSON.stringify(config));
+    const said = (): readonly string[] => this.log.match(/configuration (not )?reloaded.*/g) ?? [];
+    const before = said().length;
+    process.kill(this.pid, "SIGHUP");
+    for (const deadline = Date.now() + READY_MS; said().length === before; await after(10)) {
+      if (Date.now() > deadline) throw new Error(`the engine did not reload in time; its log:\n${this.log}`);
+    }
+    return said().at(-1) ?? "";
+  }
+
   /** The stock docker CLI against this engine. */
   docker(...args: readonly string[]): Promise<Finished> {
     return this.run(DOCKER ?? "docker", args);

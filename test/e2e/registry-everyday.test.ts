@@ -3,7 +3,6 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileS
 import { request as forward } from "node:http";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { setTimeout as pause } from "node:timers/promises";
 import { answer, oneImage, serve } from "../../src/remote/registry.fixture.ts";
 import type { Finished } from "../command.ts";
 import { startEngine, type TestEngine } from "../engine.ts";
@@ -42,14 +41,6 @@ describe("what people do with registries every day", { skip: registryMissing() }
     const rows = (await engine.request("GET", "/images/json")).json as { Id: string }[];
     for (const { Id } of rows) await engine.request("DELETE", `/images/${Id}?force=1`);
     await engine.request("POST", "/images/prune");
-  };
-
-  /** Has the engine read this configuration, and waits until it has. */
-  const reload = async (config: unknown): Promise<void> => {
-    writeFileSync(join(engine.root, "daemon.json"), JSON.stringify(config));
-    const before = engine.log.length;
-    process.kill(engine.pid, "SIGHUP");
-    while (!/configuration (not )?reloaded/.test(engine.log.slice(before))) await pause(20);
   };
 
   test("several images are pulled and pushed by one command, and one that fails leaves the others be", async () => {
@@ -287,7 +278,7 @@ describe("what people do with registries every day", { skip: registryMissing() }
       await good(args);
       return performance.now() - begun;
     };
-    await reload({ "max-download-rate": "512k", "max-upload-rate": "512k" });
+    await engine.reload({ "max-download-rate": "512k", "max-upload-rate": "512k" });
     const pulled = await time("pull", "-q", name);
     assert.ok(pulled > 1500, `a megabyte came in ${pulled} ms`);
     await good(["tag", name, `${locked.host}/rate/app:1`]);
@@ -296,7 +287,7 @@ describe("what people do with registries every day", { skip: registryMissing() }
     await good(["push", "-q", `${locked.host}/rate/app:1`], env);
     assert.ok(performance.now() - begun > 1500, "a megabyte went too fast");
     await forget();
-    await reload({});
+    await engine.reload({});
     const free = await time("pull", "-q", name);
     assert.ok(free < pulled, `without a bound it took ${free} ms, with one ${pulled}`);
   });

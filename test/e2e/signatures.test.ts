@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { setTimeout as pause } from "node:timers/promises";
 import { sha256 } from "../archive.ts";
 import { type Finished, findProgram, finish } from "../command.ts";
 import { NO_DOCKER, startEngine, type TestEngine } from "../engine.ts";
@@ -75,11 +74,7 @@ describe("signatures", { skip: registryMissing() }, () => {
   /** Puts the policy into effect; resolves when the engine has it, or has refused it. */
   async function decree(document: unknown): Promise<string> {
     writeFileSync(policy, typeof document === "string" ? document : JSON.stringify(document));
-    const reloads = () => engine.log.match(/configuration (not )?reloaded.*/g) ?? [];
-    const before = reloads().length;
-    process.kill(engine.pid, "SIGHUP");
-    while (reloads().length === before) await pause(10);
-    return reloads().at(-1) ?? "";
+    return engine.reload();
   }
 
   const demanding = (requirements: unknown, more: Readonly<Record<string, unknown>> = {}) => ({
