@@ -74,6 +74,9 @@ export async function* readBlob(
       from.onServed(source);
       for await (const piece of readPieces(answer.body, digest, { idleMs: limits.idle, signal: waiting.signal })) {
         rate.took(piece.length);
+        rate.pause();
+        await from.ceiling?.pass(piece.length, waiting.signal);
+        rate.resume();
         const fresh = passed === 0 ? piece : piece.subarray(passed);
         passed -= piece.length - fresh.length;
         if (fresh.length === 0) continue;
@@ -82,7 +85,6 @@ export async function* readBlob(
         at += fresh.length;
         if (at > size) throw failedVerification(digest, `more than ${size} bytes came`);
         rate.pause();
-        await from.ceiling?.pass(piece.length, waiting.signal);
         yield at > end ? fresh.subarray(0, fresh.length - (at - end)) : fresh;
         rate.resume();
       }

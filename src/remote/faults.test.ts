@@ -64,6 +64,21 @@ function ranges(registry: FaultyRegistry): (string | undefined)[] {
   return registry.asked("blob").map(({ headers }) => headers.range);
 }
 
+test("what comes again of a registry without ranges comes no faster than may be, either", async () => {
+  const acts: Fault[] = [
+    { on: "blob", act: { kind: "no-ranges" } },
+    { on: "blob", act: { kind: "cut", after: 250_000 }, times: 1 },
+  ];
+  await using registry = await startFaultyRegistry({ faults: acts });
+  registry.add("a/b:1", image);
+  using all = quick({ maxDownloadRate: 500_000 });
+  const begun = performance.now();
+  assert.ok((await read(all, registry.host)).equals(blob.bytes));
+  const ms = performance.now() - begun;
+  // 550,000 bytes came, of which the first tenth of a second's were free.
+  assert.ok(ms > 900, `${ms} ms`);
+});
+
 test("goes on by ranges where a registry cuts the line again and again", async () => {
   await using registry = await registryWith({ kind: "cut", after: 70_000 });
   using all = quick();

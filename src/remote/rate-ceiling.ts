@@ -20,6 +20,10 @@ export class RateCeiling {
     this.#now = now;
   }
 
+  get isSet(): boolean {
+    return this.#rateNow() > 0;
+  }
+
   /** Milliseconds to wait before these bytes go, or after they came. */
   delay(bytes: number): number {
     const rate = this.#rateNow();

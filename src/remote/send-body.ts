@@ -16,7 +16,7 @@ export async function sendBody(
   request: ClientRequest,
   open: BodySource,
   onTaken: () => void,
-  ceiling?: RateCeiling,
+  ceiling: RateCeiling,
 ): Promise<void> {
   const end = new AbortController();
   let wake = (): void => {};
@@ -30,8 +30,8 @@ export async function sendBody(
   };
   request.once("response", over).once("close", over).on("drain", taken);
   try {
-    for await (const piece of ceiling === undefined ? open() : portions(open())) {
-      if (await ceiling?.pass(piece.length, end.signal)) onTaken();
+    for await (const piece of portions(open(), ceiling)) {
+      if (await ceiling.pass(piece.length, end.signal)) onTaken();
       if (end.signal.aborted) return;
       if (piece.length === 0 || request.write(piece)) continue;
       await new Promise<void>((resolve) => {
@@ -45,8 +45,12 @@ export async function sendBody(
   }
 }
 
-async function* portions(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+/** A ceiling may come or go while a body is sent. */
+async function* portions(source: AsyncIterable<Uint8Array>, ceiling: RateCeiling): AsyncGenerator<Uint8Array> {
   for await (const piece of source) {
-    for (let at = 0; at < piece.length; at += PORTION) yield piece.subarray(at, at + PORTION);
+    for (let at = 0, end = 0; at < piece.length; at = end) {
+      end = ceiling.isSet ? at + PORTION : piece.length;
+      yield piece.subarray(at, end);
+    }
   }
 }

@@ -160,7 +160,7 @@ export class Transport {
         hasMoved = true;
         timer?.refresh();
       };
-      sendPieces(request, body, taken, this.#ports.settings().maxUploadRate > 0 ? this.#uploads : undefined);
+      sendPieces(request, body, taken, this.#uploads);
     }
     return promise;
   }
@@ -239,12 +239,7 @@ function boundHints(request: ClientRequest): void {
 }
 
 /** A failure of the source ends the request with it. */
-function sendPieces(
-  request: ClientRequest,
-  body: BodySource,
-  taken: () => void,
-  ceiling: RateCeiling | undefined,
-): void {
+function sendPieces(request: ClientRequest, body: BodySource, taken: () => void, ceiling: RateCeiling): void {
   // Known to Node, not to its types: fails where the source gives another count than the headers told.
   Object.assign(request, { strictContentLength: true });
   sendBody(request, body, taken, ceiling).catch((error: unknown) => {

@@ -125,6 +125,32 @@ test("sends a stream as fast as it is taken, with its length or in chunks, and k
   }
 });
 
+test("a ceiling that is set while a body is sent holds for the rest of it, until it is lifted", async () => {
+  await using server = await serve((request, response) => {
+    request.resume().once("end", () => answer(request, response, 201, "x/y", ""));
+  });
+  const settings = { maxUploadRate: 0 };
+  using all = registries(settings, { limits: LIMITS });
+  let at = 0;
+  const { body } = source(40);
+  const pieces = async function* () {
+    for await (const piece of body()) {
+      at++;
+      if (at === 8) settings.maxUploadRate = 2 << 20;
+      if (at === 32) settings.maxUploadRate = 0;
+      yield piece;
+    }
+  };
+  const begun = performance.now();
+  await all.writing(parseNormalized(`${server.host}/a/b`), JOE, {}, async ({ caller }) => {
+    const { body } = await caller.call({ method: "PUT", url: "v2/x", body: pieces }, {});
+    body.resume();
+  });
+  const ms = performance.now() - begun;
+  // 24 pieces of 64 KiB at 2 MiB a second, but for the first tenth of a second.
+  assert.ok(ms > 500, `${ms} ms`);
+});
+
 test("opens a stream again for a new token and for a redirect, which sees no credentials on another host", async () => {
   await using other = await serve(async (request, response) => {
     const bytes = await count(request);
