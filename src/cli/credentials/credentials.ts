@@ -47,8 +47,8 @@ export class Credentials {
     for (const key of environmentAuths().keys()) keys.add(key);
     const store = this.#storeName();
     if (store !== "") {
-      const listed = await new CredentialHelper(store).list().catch(() => new Map());
-      for (const name of listed.keys()) keys.add(keyOf(name));
+      const listed = await this.#listed(store, () => {});
+      for (const address of listed.keys()) keys.add(keyOf(address));
     }
     const found = new Map<string, AuthConfig>();
     for (const key of keys) {
