@@ -17,40 +17,43 @@ export function removeFromRegistry(
   options: { readonly insecure?: boolean },
   waiting: Waiting,
 ): Promise<void> {
-  const { digest } = reference;
-  const name = digest ?? reference.tag ?? "";
+  const name = reference.digest ?? reference.tag ?? "";
   return registries.writing(reference, credentials, { ...options, removes: true }, async (repository) => {
     try {
       await repository.removeManifest(name, waiting);
     } catch (error) {
-      if (!(error instanceof RefusedError)) throw error;
-      const what = familiarString(reference);
-      if (error.status === 404) {
-        throw new GantryError("not-found", `manifest for ${what} not found: ${error.reason}`, { cause: error });
-      }
-      if (![400, 405, 501].includes(error.status)) throw error;
-      const { domain } = reference;
-      if (digest !== undefined) {
-        const why = `cannot remove ${what}: ${domain} does not let anything be removed: ${error.reason}`;
-        throw new GantryError("conflict", why, { cause: error });
-      }
-      const target = `${familiarName(reference)}@${await digestOf(repository, reference, waiting)}`;
-      throw new GantryError(
-        "conflict",
-        `cannot remove ${what}: ${domain} removes no tags, only images with all of their tags, by digest: ${target}`,
-        { cause: error },
-      );
+      throw error instanceof RefusedError ? await failureOf(error, repository, reference, waiting) : error;
     }
   });
+}
+
+/** What a registry's refusal comes to, and what it would remove instead. */
+async function failureOf(
+  refusal: RefusedError,
+  repository: Repository,
+  reference: Reference,
+  waiting: Waiting,
+): Promise<GantryError> {
+  const { reason, status } = refusal;
+  if (status === 404) return missing(refusal, reference);
+  if (![400, 405, 501].includes(status)) return refusal;
+  const { digest, domain } = reference;
+  const conflict = (why: string) =>
+    new GantryError("conflict", `cannot remove ${familiarString(reference)}: ${domain} ${why}`, { cause: refusal });
+  if (digest !== undefined) return conflict(`does not let anything be removed: ${reason}`);
+  const target = `${familiarName(reference)}@${await digestOf(repository, reference, waiting)}`;
+  return conflict(`removes no tags, only images with all of their tags, by digest: ${target}`);
 }
 
 async function digestOf(repository: Repository, reference: Reference, waiting: Waiting): Promise<string> {
   try {
     return (await repository.resolve(reference.tag ?? "", waiting)).digest;
   } catch (error) {
-    if (!(error instanceof RefusedError) || error.status !== 404) throw error;
-    throw new GantryError("not-found", `manifest for ${familiarString(reference)} not found: ${error.reason}`, {
-      cause: error,
-    });
+    throw error instanceof RefusedError && error.status === 404 ? missing(error, reference) : error;
   }
+}
+
+function missing(refusal: RefusedError, reference: Reference): GantryError {
+  const what = familiarString(reference);
+  return new GantryError("not-found", `manifest for ${what} not found: ${refusal.reason}`, { cause: refusal });
 }

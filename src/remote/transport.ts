@@ -165,7 +165,7 @@ export class Transport {
     return promise;
   }
 
-  /** A request of which nothing is sent yet. It goes to no inward address that it shouldn't; where it was answered is noted. */
+  /** A request of which nothing is sent yet. It goes nowhere inward that it shouldn't; where it was answered is noted. */
   #request(exchange: Exchange, agent: HttpAgent): ClientRequest {
     const { body, headers, method, url } = exchange;
     const { proxies, userAgent } = this.#ports.settings();
