@@ -161,6 +161,7 @@ async function prove(call: Call, credentials: Credentials, auth: AuthConfig): Pr
   const { Status, IdentityToken } = await call.client.json<AuthResponse>("POST", "/auth", { json: auth });
   // The token stands for the password from now on, which then is kept nowhere.
   const proven = IdentityToken ? { ...auth, password: "", identitytoken: IdentityToken } : auth;
+  // What the environment gives is only proven, and written nowhere.
   if (environmentAuths().get(auth.serveraddress) === auth) return printLine(Status || "Login Succeeded");
   let isReadable: boolean;
   try {
