@@ -1,6 +1,7 @@
 import { statSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
-import type { PullPlan } from "../api/registry.ts";
+import type { PlannedLayer, PullPlan } from "../api/registry.ts";
+import type { Descriptor } from "../oci/image.ts";
 import { formatPlatform } from "../oci/platform.ts";
 import { familiarString, type Reference, tagNameOnly } from "../oci/reference.ts";
 import { type RateLimit, rateLimitOf } from "../remote/rate-limit.ts";
@@ -37,24 +38,32 @@ export async function planPull(
     const digests = [...new Set([digest, chosen.descriptor.digest])];
     await context.admit?.({ reference, digests, id, repository, signal, isTrial: true });
     const { config, wishes } = await describeImage(repository, chosen, waiting);
-    const layers = new Map(wishes.map(({ descriptor }) => [descriptor.digest, descriptor.size]));
-    const rows = [...layers].map(([layer, size]) => ({
-      Digest: layer,
-      Size: size,
-      Missing: context.content.has(layer) ? 0 : Math.max(0, size - partialSize(context, layer)),
-    }));
+    const layers = plannedLayers(
+      context,
+      wishes.map(({ descriptor }) => descriptor),
+    );
     return {
       Name: familiarString(reference),
       Digest: digest,
       ImageID: id,
       Platform: formatPlatform(config),
       Here: context.records.whole(id) !== undefined,
-      Size: sum(rows.map(({ Size }) => Size)),
-      Missing: sum(rows.map(({ Missing }) => Missing)),
-      Layers: rows,
+      Size: sum(layers.map(({ Size }) => Size)),
+      Missing: sum(layers.map(({ Missing }) => Missing)),
+      Layers: layers,
       ...(rateLimit !== undefined && { RateLimit: shownLimit(rateLimit) }),
     };
   });
+}
+
+/** Each layer once, though an image may have it twice. */
+function plannedLayers(context: ImageContext, layers: readonly Descriptor[]): PlannedLayer[] {
+  const sizes = new Map(layers.map(({ digest, size }) => [digest, size]));
+  return [...sizes].map(([digest, size]) => ({
+    Digest: digest,
+    Size: size,
+    Missing: context.content.has(digest) ? 0 : Math.max(0, size - partialSize(context, digest)),
+  }));
 }
 
 /** What a pull that failed has left of a layer: the next goes on from there. */
