@@ -136,6 +136,37 @@ describe("signatures as cosign 3 has them", { skip: registryMissing() }, () => {
     assert.match(wrong.stderr, /it must be bundle, simple or both/);
   });
 
+  test("signatures of many megabytes are told of as far as an answer may be long", async () => {
+    const { manifest } = saying("many");
+    modern.addManifest("many/app:1", manifest);
+    const claim = {
+      critical: {
+        identity: { "docker-reference": `${modern.host}/many/app` },
+        image: { "docker-manifest-digest": manifest.digest },
+        type: "cosign container image signature",
+      },
+      optional: { filling: "x".repeat(60_000) },
+    };
+    const payload = contentOf("application/vnd.dev.cosign.simplesigning.v1+json", JSON.stringify(claim));
+    modern.addManifest("many/app", payload);
+    const { bytes, ...row } = payload;
+    const layers = Array.from({ length: 500 }, (_, at) => ({
+      ...{ ...row, size: bytes.length },
+      annotations: { "dev.cosignproject.cosign/signature": Buffer.from(`signature ${at}`).toString("base64") },
+    }));
+    const document = { schemaVersion: 2, mediaType: MANIFEST, config: layers[0], layers };
+    modern.addManifest(
+      `many/app:${manifest.digest.replace(":", "-")}.sig`,
+      contentOf(MANIFEST, JSON.stringify(document)),
+    );
+    const name = encodeURIComponent(`${modern.host}/many/app:1`);
+    const { json, status, text } = await engine.request("GET", `/gantry/distribution/${name}/signatures`);
+    assert.equal(status, 200);
+    assert.ok(text.length < 24 << 20, `${text.length} bytes`);
+    const [first] = json.Manifests;
+    assert.match(first.Problem, /^only 2\d\d of its 500 signatures were read$/);
+  });
+
   test("a signature that was removed from its registry keeps nobody from signing or copying", async () => {
     const digest = await pushTo(plain, "removed/app:1", saying("removed"));
     const name = `${plain.host}/removed/app:1`;

@@ -41,6 +41,8 @@ type SignatureRoutes = Pick<Handlers, "signatureList" | "signaturePut">;
 /** Images of an index that are looked at one by one. */
 const MOST_IMAGES = 128;
 const AT_ONCE = 4;
+/** Bytes of payloads and signatures in one answer: those of real ones have some hundred each. */
+const MOST_SHOWN = 16 << 20;
 const MOST_ADDED = 4 * MOST_IMAGES;
 const MOST_HINT = 256;
 
@@ -86,18 +88,24 @@ async function signedManifests(
   const all: Descriptor[] = [document.descriptor, ...members];
   const found: SignedManifest[] = [];
   const source = attachmentSource(repository, waiting);
+  let left = MOST_SHOWN;
   await atOnce(AT_ONCE, all.entries(), async ([at, { digest, mediaType, platform }]) => {
     const { signatures, problem } = await allSignatures(source, digest);
+    const shown = signatures.filter(({ payload, signature }) => {
+      left -= payload.length + signature.length;
+      return left >= 0;
+    });
+    const isCut = shown.length < signatures.length;
     found[at] = {
       Digest: digest,
       MediaType: mediaType,
       Platform: platform == null ? "" : formatPlatform(platform),
-      Signatures: signatures.map(({ form, payload, signature }) => ({
+      Signatures: shown.map(({ form, payload, signature }) => ({
         Form: form,
         Payload: Buffer.from(payload).toString("base64"),
         Signature: Buffer.from(signature).toString("base64"),
       })),
-      Problem: problem ?? "",
+      Problem: isCut ? `only ${shown.length} of its ${signatures.length} signatures were read` : (problem ?? ""),
     };
   });
   return found;
