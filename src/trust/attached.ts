@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { atOnce } from "../base/at-once.ts";
+import { Breath } from "../base/breath.ts";
 import { GantryError, messageOf } from "../base/errors.ts";
 import { sha256Of } from "../oci/digest.ts";
 import type { Descriptor, Manifest } from "../oci/image.ts";
@@ -85,8 +86,16 @@ export async function signaturesByReferrers(source: AttachmentSource, digest: st
 export async function allSignatures(source: AttachmentSource, digest: string): Promise<FoundSignatures> {
   const byTag = await signaturesByTag(source, digest);
   const byReferrers = await signaturesByReferrers(source, digest);
-  const keyOf = ({ form, payload, signature }: FoundSignature) => `${form} ${sha256Of(payload)} ${sha256Of(signature)}`;
-  const all = new Map([...byTag.signatures, ...byReferrers.signatures].map((one) => [keyOf(one), one]));
+  const breath = new Breath();
+  // Many signers of one image sign the same bytes.
+  const digests = new Map<Uint8Array, string>();
+  const all = new Map<string, FoundSignature>();
+  for (const one of [...byTag.signatures, ...byReferrers.signatures]) {
+    if (breath.isDue) await breath.take();
+    const payload = digests.get(one.payload) ?? sha256Of(one.payload);
+    digests.set(one.payload, payload);
+    all.set(`${one.form} ${payload} ${sha256Of(one.signature)}`, one);
+  }
   return { signatures: [...all.values()], problem: byTag.problem ?? byReferrers.problem };
 }
 
