@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { delimiter, join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -149,21 +149,30 @@ describe("the pages about registries show what their commands print", {
   });
 
   /** As a person at a terminal: both streams in their order, one shell for all. */
-  async function follow(name: string): Promise<void> {
+  async function follow(
+    name: string,
+    { before, ...more }: { readonly env?: NodeJS.ProcessEnv; before?(command: string): Promise<void> } = {},
+  ): Promise<void> {
     const steps = tour(page(name));
     assert.ok(steps.length > 0, "the page shows no command");
-    const env = { PATH: `${join(ROOT, "bin")}${delimiter}${process.env.PATH}` };
+    const env = { ...more.env, PATH: `${join(ROOT, "bin")}${delimiter}${process.env.PATH}` };
     const hosts = [
+      ...(name === "signatures" ? [["127.0.0.1:5317", open.host] as const] : []),
       ["127.0.0.1:5000", open.host],
       ["127.0.0.1:5001", locked.host],
       ["/root/.docker/", `${engine.root}/config/`],
+      ["/etc/gantry/", `${engine.root}/`],
     ] as const;
     for (const { command, output } of steps) {
+      await before?.(command);
       const words = hosts.reduce((text, [shown, own]) => text.replaceAll(shown, own), command);
       const { stdout } = await engine.run("sh", ["-c", `cd ${engine.root}; exec 2>&1\n${words}`], { env });
       const told = hosts.reduce((text, [shown, own]) => text.replaceAll(own, shown), stdout);
-      const same = (text: string): string => shape(text, "compared").replace(/\bsize: \d+/g, "size: <n>");
-      assert.equal(same(told), same(output), words);
+      const same = (text: string): string =>
+        shape(text, "compared")
+          .replace(/\bsize: \d+/g, "size: <n>")
+          .replace(/\bSHA256:[\w+/]{43}/g, "SHA256:<key>");
+      assert.equal(same(told), same(output.replace(/^Enter .*:\n/gm, "")), words);
     }
   }
 
@@ -177,6 +186,23 @@ describe("the pages about registries show what their commands print", {
   test("cli.md", () => follow("cli"));
 
   test("registries.md", () => follow("registries"));
+
+  test("signatures.md, but for the questions at a terminal", async () => {
+    for (const name of ["team/app:1.0", "team/new:1"]) {
+      await pushTo(open, name, imageOf({ layers: [layerOf([{ name }])] }));
+    }
+    const env = { GANTRY_KEY_PASSWORD: "secret" };
+    await engine.tool("gantry", ["image", "keygen", "--output-key-prefix", `${engine.root}/other`], { env });
+    const [, policy = ""] = /^```json\n(.*?)^```$/ms.exec(page("signatures")) ?? [];
+    const before = async (command: string): Promise<void> => {
+      if (!command.includes("--policy")) return;
+      const path = join(engine.root, "policy.json");
+      writeFileSync(path, policy.replaceAll("/etc/gantry", engine.root).replaceAll("127.0.0.1:5317", open.host));
+      await engine.reload({ "signature-policy": path });
+    };
+    await follow("signatures", { env, before });
+    await engine.reload({});
+  });
 });
 
 /** Flags that a text names: `--word`. */
