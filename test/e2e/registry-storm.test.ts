@@ -175,7 +175,7 @@ function ask(
   const call = httpRequest({ socketPath: engine.socket, method, path, headers, agent: false }, (response) => {
     const pieces: Buffer[] = [];
     response.on("data", (piece: Buffer) => pieces.push(piece));
-    response.once("error", () => resolve(undefined));
+    response.on("error", () => resolve(undefined));
     response.once("close", () => {
       clearTimeout(timer);
       if (!response.complete) return resolve(undefined);
@@ -184,7 +184,7 @@ function ask(
     });
   });
   const timer = leave === undefined ? undefined : setTimeout(() => call.destroy(), leave);
-  call.once("error", () => {
+  call.on("error", () => {
     clearTimeout(timer);
     resolve(undefined);
   });
@@ -376,10 +376,11 @@ async function fell(): Promise<void> {
   if (number(3) === 0) await engine.stop();
   else await engine.kill();
   if (number(4) === 0) {
-    const starting = engine.start();
+    // It may fail before anybody waits for it.
+    const starting = engine.start().catch(() => {});
     await pause(20 + number(400));
     await engine.kill();
-    await starting.catch(() => {});
+    await starting;
   }
   await engine.start();
   isDown = false;
