@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:https";
 import { join } from "node:path";
 import { TestAuthority } from "./certificates.ts";
+import { errorsOf } from "./faults.ts";
 import { FaultyRegistry } from "./faulty-registry.ts";
 
 /** What `describe(name, { skip: NO_HUB }, …)` takes: false, or why Docker Hub can't be played here. */
@@ -16,6 +17,10 @@ const HOSTS = {
   blobs: "production.cloudflare.docker.com",
   index: "index.docker.io",
 } as const;
+const JSON_TYPE = { "Content-Type": "application/json" };
+const DENIED = "requested access to the resource is denied";
+const LIMIT = "You have reached your unauthenticated pull rate limit. https://www.docker.com/increase-rate-limit";
+
 export type HubHost = keyof typeof HOSTS;
 
 export interface HubRequest {
@@ -173,11 +178,8 @@ export class StandInHub implements AsyncDisposable {
         repository === "" ? "" : `,scope="repository:${repository}:${action === "pull" ? "pull" : "pull,push"}"`;
       const error = grant === undefined ? "" : ',error="insufficient_scope"';
       const challenge = `Bearer realm="https://${HOSTS.tokens}/token",service="registry.docker.io"${scope}${error}`;
-      const [code, message] =
-        grant === undefined
-          ? ["UNAUTHORIZED", "authentication required"]
-          : ["DENIED", "requested access to the resource is denied"];
-      return { ...json(401, { errors: [{ code, message }] }), headers: { "WWW-Authenticate": challenge } };
+      const refusal = grant === undefined ? errorsOf(401) : errorsOf(401, "DENIED", DENIED);
+      return { status: 401, headers: { ...JSON_TYPE, "WWW-Authenticate": challenge }, body: refusal };
     }
     const limits: Record<string, string> = { "docker-ratelimit-source": "192.0.2.1" };
     if (kind === "manifests" && action === "pull") {
@@ -186,18 +188,20 @@ export class StandInHub implements AsyncDisposable {
       limits["ratelimit-limit"] = "100;w=21600";
       limits["ratelimit-remaining"] = `${Math.max(this.pullsLeft, 0)};w=21600`;
       if (this.pullsLeft < 0) {
-        const message =
-          "You have reached your unauthenticated pull rate limit. https://www.docker.com/increase-rate-limit";
-        return { ...json(429, { errors: [{ code: "TOOMANYREQUESTS", message }] }), headers: limits };
+        return { status: 429, headers: { ...JSON_TYPE, ...limits }, body: errorsOf(429, "TOOMANYREQUESTS", LIMIT) };
       }
     }
-    const answer = await this.#contents.request(method, url.pathname + url.search, {
-      headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)])),
-      body,
-    });
+    const answer = await this.#content({ method, headers, body }, url.pathname + url.search);
     if (kind === "blobs" && method === "GET" && answer.status === 200) return this.#elsewhere(url.pathname);
-    const own = Object.entries(answer.headers).filter(([, value]) => value !== undefined) as [string, string][];
-    return { status: answer.status, headers: { ...Object.fromEntries(own), ...limits }, body: answer.body };
+    return { ...answer, headers: { ...answer.headers, ...limits } };
+  }
+
+  /** What the registry behind all of this says to the same request at another path. */
+  async #content({ body, headers, method }: Pick<Call, "body" | "headers" | "method">, path: string): Promise<Answer> {
+    const sent = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]));
+    const answer = await this.#contents.request(method, path, { headers: sent, body });
+    const told = Object.entries(answer.headers).filter(([, value]) => value !== undefined) as [string, string][];
+    return { ...answer, headers: Object.fromEntries(told) };
   }
 
   /** Blobs lie at another host, for whoever has the link. */
@@ -209,21 +213,11 @@ export class StandInHub implements AsyncDisposable {
     return { status: 307, headers: { Location: location } };
   }
 
-  async #blob({ method, url, headers }: Call): Promise<Answer> {
-    const path = this.#signatures.get(url.searchParams.get("verify") ?? "");
+  async #blob(call: Call): Promise<Answer> {
+    const path = this.#signatures.get(call.url.searchParams.get("verify") ?? "");
     // As such stores do: two ways to prove oneself at once are a mistake.
-    if (headers.authorization !== undefined) return { status: 400, body: "only one auth mechanism allowed" };
-    if (path === undefined) return { status: 403 };
-    const range = headers.range;
-    const { status, body } = await this.#contents.request(method, path);
-    const from = Number(/^bytes=(\d+)-/.exec(range ?? "")?.[1] ?? 0);
-    if (from === 0) return { status, headers: { "Content-Type": "application/octet-stream" }, body };
-    const part = body.subarray(from);
-    return {
-      status: 206,
-      headers: { "Content-Range": `bytes ${from}-${body.length - 1}/${body.length}` },
-      body: part,
-    };
+    if (call.headers.authorization !== undefined) return { status: 400, body: "only one auth mechanism allowed" };
+    return path === undefined ? { status: 403 } : await this.#content(call, path);
   }
 }
 
@@ -235,8 +229,8 @@ interface Call {
   readonly body: Buffer;
 }
 
-function json(status: number, value: unknown): Answer & { readonly headers: Readonly<Record<string, string>> } {
-  return { status, headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) };
+function json(status: number, value: unknown): Answer {
+  return { status, headers: JSON_TYPE, body: JSON.stringify(value) };
 }
 
 function search(url: URL): Answer {
